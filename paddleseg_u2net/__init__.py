@@ -1,0 +1,25 @@
+"""U²-Net for PaddleSeg: salient objects, cut-outs and segmentation, driven by YAML.
+
+Example:
+    >>> from paddleseg_u2net import Predictor
+    >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
+"""
+
+__version__ = "0.1.0"
+__all__ = ["Predictor", "Views", "register"]
+
+
+def __getattr__(name: str):
+    """Import what is asked for when it is asked for, so that `import paddleseg_u2net` stays fast."""
+    if name in ("Predictor", "Views"):
+        from paddleseg_u2net import prediction
+
+        return getattr(prediction, name)
+    if name == "register":
+        from paddleseg_u2net.dependencies import need
+
+        need("paddle")
+        from paddleseg_u2net.registry import register
+
+        return register
+    raise AttributeError(name)

@@ -1,0 +1,112 @@
+"""`python predict.py`: cut out, colour and map the objects of images."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from paddleseg_u2net.commands import MODEL_FLAGS, add_flags, add_view_flags, parser, run, views_from
+from paddleseg_u2net.dataset import read_list
+from paddleseg_u2net.files import require_writable
+from paddleseg_u2net.images import SUFFIXES, list_images, read_image
+from paddleseg_u2net.metrics.saliency import stretch
+from paddleseg_u2net.outputs import OUTPUTS, make_palette, plan_outputs
+from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.runtime import config_of
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """\
+  python predict.py --model_path u2netp --image_path photos/
+  python predict.py --model_path u2netp --image_path cat.jpg --outputs cutout --save_dir cut
+  python predict.py --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams \\
+      --image_path data/optic_disc_seg/JPEGImages
+"""
+
+
+FLAGS: dict[str, dict[str, Any]] = {
+    **MODEL_FLAGS,
+    "image_path": {"type": Path, "required": True, "help": "image, list file, or folder with sub-folders"},
+    "save_dir": {"type": Path, "default": "./output/result", "help": "where folders are made (%(default)s)"},
+    "outputs": {
+        "default": ",".join(OUTPUTS),
+        "help": "some of %(default)s, separated by commas; default all",
+    },
+    "custom_color": {"nargs": "+", "type": int, "metavar": "RGB", "help": "R G B of each class, 0 .. 255"},
+}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags; see `predict.py --help`."""
+    flags = parser("predict.py", "Predict an image, those of a list file, or those of a folder.", EXAMPLES)
+    add_flags(flags, FLAGS)
+    add_view_flags(flags, "aug_pred")
+    return flags.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Predict; returns the exit code, 1 where any image failed."""
+    args = parse(argv)
+    return run(lambda: _predict(args))
+
+
+def find_images(path: Path, save_dir: Path) -> tuple[list[Path], Path]:
+    """The images that `--image_path` means, and the folder that the outputs mirror.
+
+    Earlier results below `save_dir` are left out of a folder that contains it.
+
+    Raises:
+        FileNotFoundError: no such path.
+        ValueError: no images there.
+    """
+    if path.is_dir():
+        inside = save_dir.resolve()
+        images = [image for image in list_images(path) if inside not in image.resolve().parents]
+        if not images:
+            raise ValueError(f"--image_path {path}: holds no images ({', '.join(sorted(SUFFIXES))})")
+        return images, path
+    if not path.is_file():
+        raise FileNotFoundError(f"--image_path {path}: no such file or folder")
+    if path.suffix.lower() != ".txt":
+        return [path], path.parent
+    images = list(
+        dict.fromkeys(Path(pair.image).absolute() for pair in read_list(path, path.parent, masks=False))
+    )
+    if not images:
+        raise ValueError(f"--image_path {path}: lists no images")
+    return images, Path(os.path.commonpath([image.parent for image in images]))
+
+
+def _predict(args: argparse.Namespace) -> int:
+    images, root = find_images(args.image_path, args.save_dir)
+    plans = plan_outputs(images, root, args.save_dir, args.outputs.split(","))
+    config = config_of(args.model_path, args.config, args.opts)
+    views = views_from(config.get("test_config", {}), args)
+    require_writable(args.save_dir)
+    predictor = Predictor(args.model_path, config, args.device, views)
+    palette = make_palette(predictor.num_classes, args.custom_color)
+    failures = []
+    for path, plan in zip(
+        tqdm(images, "predict", disable=None, leave=False, unit=" images"), plans, strict=True
+    ):
+        try:
+            image = read_image(path)
+            prediction = predictor.predict([image])[0]
+            if args.minmax and predictor.num_classes == 1:
+                prediction = replace(prediction, probabilities=stretch(prediction.probabilities))
+            for name, target in plan.items():
+                OUTPUTS[name].write(target, image, prediction, palette)
+        except (OSError, ValueError) as error:
+            failures.append(str(error))
+    log.info("Predicted %d of %d images into %s", len(images) - len(failures), len(images), args.save_dir)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failures else 0

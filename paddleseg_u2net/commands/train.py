@@ -1,0 +1,165 @@
+"""`python train.py`: train, and with --do_eval keep the best model."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from paddleseg_u2net.commands import DEVICE_FLAGS, add_flags, count, parser, positive, run, views_from
+from paddleseg_u2net.config import ConfigError, class_count, dump_config, load_config
+from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """\
+  python train.py --config configs/RGB/U2Net/u2net.yaml --save_interval 200 --do_eval
+  python train.py --config configs/RGB/U2Net/u2netp_duts.yaml --do_eval --use_vdl --num_workers 4
+  python train.py --config configs/RGB/U2Net/u2net.yaml --resume_model output/iter_400 --do_eval
+  python -m paddle.distributed.launch train.py --config configs/RGB/U2Net/u2net_duts.yaml --do_eval
+"""
+
+
+FLAGS: dict[str, dict[str, Any]] = {
+    "config": {"required": True, "help": "YAML file of model, data, loss and schedule"},
+    **DEVICE_FLAGS,
+    "save_dir": {"type": Path, "default": "./output", "help": "checkpoints and records (%(default)s)"},
+    "iters": {"type": positive, "help": "steps; replaces the config's"},
+    "batch_size": {"type": positive, "help": "images a step and process; replaces the config's"},
+    "learning_rate": {"type": float, "help": "replaces that of lr_scheduler"},
+    "save_interval": {"type": positive, "default": 1000, "help": "steps between checkpoints (%(default)s)"},
+    "log_iters": {"type": positive, "default": 10, "help": "steps between log lines (%(default)s)"},
+    "num_workers": {"type": count, "default": 0, "help": "processes that load data (%(default)s)"},
+    "do_eval": {"action": "store_true", "help": "evaluate at each checkpoint and keep the best model"},
+    "early_stop_intervals": {"type": positive, "help": "stop after so many evaluations without a better one"},
+    "keep_checkpoint_max": {
+        "type": count,
+        "default": 5,
+        "help": "iter_N folders kept; 0 for all (%(default)s)",
+    },
+    "resume_model": {"type": Path, "help": "iter_N folder to go on from, exactly as if never stopped"},
+    "use_ema": {"action": "store_true", "help": "keep a running average of the weights too"},
+    "use_vdl": {"action": "store_true", "help": "record for VisualDL: visualdl --logdir output"},
+    "seed": {"type": count, "help": "of data order and augmentation; drawn and printed where it is left out"},
+    "precision": {"choices": list(PRECISIONS), "default": "fp32", "help": "half precision needs a GPU"},
+    "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
+}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags; see `train.py --help`."""
+    flags = parser("train.py", "Train a network on your images and masks.", EXAMPLES)
+    add_flags(flags, FLAGS)
+    args = flags.parse_args(argv)
+    if args.early_stop_intervals and not args.do_eval:
+        flags.error("--early_stop_intervals needs --do_eval: there is nothing to compare without it")
+    if args.amp_level and args.precision == "fp32":
+        flags.error("--amp_level needs --precision fp16 or bf16")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; returns the exit code."""
+    args = parse(argv)
+    return run(lambda: _train(args))
+
+
+def _train(args: argparse.Namespace) -> int:
+    config = load_config(
+        args.config,
+        learning_rate=args.learning_rate,
+        batch_size=args.batch_size,
+        iters=args.iters,
+        opts=args.opts,
+    )
+    for key in ("iters", "batch_size"):
+        if key not in config:
+            raise ConfigError(f"{args.config}: {key} is missing. Fix: add it, or --{key}")
+    views = views_from(config.get("test_config", {}))
+    metric = choose_metric(config, args.do_eval)
+
+    from paddleseg_u2net.files import require_writable
+    from paddleseg_u2net.runtime import set_device
+
+    device = set_device(args.device)
+    require_writable(args.save_dir)
+    ranks = start_ranks()
+
+    from paddleseg_u2net import registry, training
+    from paddleseg_u2net.dataset import inspect_all
+
+    amp_options(args.precision, args.amp_level or "O1", device)
+    losses = registry.build_losses(config)
+    data = registry.build_dataset(config, "train_dataset")
+    val_data = registry.build_dataset(config, "val_dataset") if args.do_eval else None
+    inspect_all([data, *([val_data] if val_data else [])])
+    section = {k: v for k, v in config["model"].items() if not (args.resume_model and k == "pretrained")}
+    network = registry.build_network(section)
+    settings = Settings(**_settings(args, config) | {"metric": metric, "seed": _seed(args, ranks)})
+    trainer = training.Trainer(
+        network, registry.build_optimizer(config, network), losses, data, val_data, config, settings, views
+    )
+    if trainer.rank == 0:
+        earlier = None if args.resume_model else training.keep_earlier_run(args.save_dir)
+        if earlier:
+            log.info("The run that was in %s is kept in %s", args.save_dir, earlier)
+        training.write_run_record(args.save_dir, dump_config(config), settings)
+    log.info("Training on %s, %d process(es), seed %d", device, ranks, settings.seed)
+    progress = trainer.run()
+    if trainer.interrupted:
+        log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")
+        return 130
+    return 0
+
+
+def _settings(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
+    """The flags, and what the config says where they are left out."""
+    test = config.get("test_config", {})
+    flags = {field.name: getattr(args, field.name) for field in fields(Settings) if hasattr(args, field.name)}
+    return flags | {
+        "iters": config["iters"],
+        "batch_size": config["batch_size"],
+        "amp_level": args.amp_level or "O1",
+        "minmax": test.get("minmax", False),
+        "auc_roc": test.get("auc_roc", False),
+    }
+
+
+def choose_metric(config: dict[str, Any], do_eval: bool) -> str:
+    """What the best model is chosen by: `metric:`, else maxF for saliency and mIoU for classes."""
+    single = class_count(config) == 1
+    metric = config.get("metric", "maxF" if single else "mIoU")
+    if do_eval and not single and metric in ("maxF", "MAE"):
+        raise ConfigError(
+            f"metric: {metric} measures saliency (num_classes: 1). Fix: mIoU, Acc, Kappa or Dice"
+        )
+    return metric
+
+
+def start_ranks() -> int:
+    """Join the other processes of `paddle.distributed.launch`, where there are any; returns their number."""
+    ranks = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    if ranks > 1:
+        import paddle.distributed as dist
+
+        dist.init_parallel_env()
+    return ranks
+
+
+def _seed(args: argparse.Namespace, ranks: int) -> int:
+    """The seed given, or a drawn one that all ranks share."""
+    if args.seed is not None:
+        return args.seed
+    drawn = secrets.randbelow(2**31)
+    if ranks > 1:
+        import paddle.distributed as dist
+
+        shared: list[int] = []
+        dist.all_gather_object(shared, drawn)
+        drawn = shared[0]
+    return drawn

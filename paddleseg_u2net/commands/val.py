@@ -1,0 +1,77 @@
+"""`python val.py`: measure a model on validation data."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from paddleseg_u2net.commands import (
+    MODEL_FLAGS,
+    add_flags,
+    add_view_flags,
+    count,
+    parser,
+    positive,
+    run,
+    views_from,
+)
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """\
+  python val.py --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams
+  python val.py --model_path output
+  python val.py --model_path u2netp --minmax --opts val_dataset.dataset_root=data/ECSSD
+  python val.py --model_path output --aug_eval --scales 0.75 1.0 1.25 --flip_horizontal
+"""
+
+
+FLAGS: dict[str, dict[str, Any]] = {
+    **MODEL_FLAGS,
+    "num_workers": {"type": count, "default": 0, "help": "threads that read ahead (%(default)s)"},
+    "batch_size": {"type": positive, "default": 1, "help": "images at once, where sizes allow (%(default)s)"},
+    "auc_roc": {"action": "store_true", "help": "measure the area under the ROC curve too"},
+}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags; see `val.py --help`."""
+    flags = parser("val.py", "Measure a model on the val_dataset of a config.", EXAMPLES)
+    add_flags(flags, FLAGS)
+    add_view_flags(flags, "aug_eval")
+    return flags.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate; returns the exit code."""
+    args = parse(argv)
+    return run(lambda: _val(args))
+
+
+def _val(args: argparse.Namespace) -> int:
+    from paddleseg_u2net.dataset import inspect_all
+    from paddleseg_u2net.evaluation import evaluate
+    from paddleseg_u2net.prediction import Predictor
+    from paddleseg_u2net.runtime import config_of
+
+    config = config_of(args.model_path, args.config, args.opts)
+    test = config.get("test_config", {})
+    predictor = Predictor(args.model_path, config, args.device, views_from(test, args))
+
+    from paddleseg_u2net.registry import build_dataset
+
+    dataset = build_dataset(config, "val_dataset")
+    inspect_all([dataset])
+    scores = evaluate(
+        predictor,
+        dataset,
+        minmax=args.minmax or test.get("minmax", False),
+        auc_roc=args.auc_roc or test.get("auc_roc", False),
+        batch_size=args.batch_size,
+        workers=args.num_workers,
+    )
+    for line in scores.report():
+        log.info(line)
+    return 0

@@ -1,0 +1,272 @@
+"""A YAML file with `_base_` and the flags of a command -> one checked dict. Light: no Paddle.
+
+The dict equals that of paddleseg's Config (a test holds them equal), and beyond it unknown or repeated
+keys, wrong values and numbers that YAML 1.1 reads as text (`1e-4`) are refused or understood.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paddleseg_u2net.preprocessing import Preprocessing
+
+BASE, INHERITED = "_base_", "_inherited_"
+_HERE = Path(__file__).parent
+CONFIGS = next(path for path in (_HERE / "configs", _HERE.parent / "configs") if path.is_dir())
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used, with the place and the way out."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-4 as the number it is and refuses a key that stands twice."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise ConfigError(f"{node.start_mark.name}:{line}: {key.value} stands twice. Fix: keep one")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def suggest(wrong: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or the known names where none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(wrong, known, n=1)
+    return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}"
+
+
+def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless `target` can be called with these arguments."""
+    parameters = inspect.signature(target).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    names = [parameter.name for parameter in parameters]
+    for key in arguments:
+        if key not in names:
+            raise ConfigError(f"{where}: {key}: no such key.{suggest(key, names)}")
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in arguments]
+    if missing:
+        raise ConfigError(f"{where}: {', '.join(missing)} is missing")
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _component(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
+
+
+def _pair_of_ints(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_positive, value))
+
+
+def _scales(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0 for v in values)
+
+
+def _boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+COMPONENT = (_component, "a mapping with 'type'")
+BOOLEAN = (_boolean, "true or false")
+KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "batch_size": (_positive, "a whole number above 0"),
+    "iters": (_positive, "a whole number above 0"),
+    "train_dataset": COMPONENT,
+    "val_dataset": COMPONENT,
+    "model": COMPONENT,
+    "optimizer": COMPONENT,
+    "lr_scheduler": COMPONENT,
+    "loss": (
+        lambda v: isinstance(v, dict) and {"types", "coef"} == set(v),
+        "a mapping of 'types' and 'coef'",
+    ),
+    "test_config": (lambda v: isinstance(v, dict), "a mapping"),
+    "metric": (lambda v: v in METRICS, "one of mIoU, Acc, Kappa, Dice, maxF, MAE"),
+}
+METRICS = ("mIoU", "Acc", "Kappa", "Dice", "maxF", "MAE")
+TEST_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "aug_eval": BOOLEAN,
+    "scales": (_scales, "a number above 0 or a list of them"),
+    "flip_horizontal": BOOLEAN,
+    "flip_vertical": BOOLEAN,
+    "is_slide": BOOLEAN,
+    "crop_size": (_pair_of_ints, "[W, H]"),
+    "stride": (_pair_of_ints, "[W, H]"),
+    "auc_roc": BOOLEAN,
+    "minmax": BOOLEAN,
+}
+
+
+def find_config(path: str | Path) -> Path:
+    """The config file of a path: as given, else among those that come with the project.
+
+    Raises:
+        ConfigError: neither exists.
+    """
+    path = Path(path)
+    relative = Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
+    for candidate in (path, CONFIGS / relative):
+        if candidate.is_file():
+            return candidate
+    names = [str(p.relative_to(CONFIGS)) for p in sorted(CONFIGS.rglob("*.yaml")) if "_base_" not in p.parts]
+    raise ConfigError(f"--config {path}: no such file.{suggest(str(relative), names)}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """One YAML file, its top-level keys checked, without its bases."""
+    try:
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        loader.name = str(path)
+        node = loader.get_single_node()
+        content = loader.construct_document(node) if node else {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected keys and values, got a {type(content).__name__}")
+    lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node else {}
+    for key in content:
+        if key not in (*KEYS, BASE, INHERITED):
+            raise ConfigError(f"{path}:{lines[key]}: {key}: no such key.{suggest(key, KEYS)}")
+    return content
+
+
+def _read_with_bases(path: Path) -> dict[str, Any]:
+    """A file over its bases; of several, earlier ones win over later ones, as in paddleseg."""
+    content = _read(path)
+    bases = content.pop(BASE, [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        base_path = path.parent / base
+        if not base_path.is_file():
+            raise ConfigError(f"{path}: _base_: {base}: no such file ({base_path})")
+        content = _merge(content, _read_with_bases(base_path))
+    return content
+
+
+def _merge(content: dict, base: dict) -> dict:
+    """`content` over `base`: mappings merge, all else is replaced, `_inherited_: false` drops the base."""
+    if not content.get(INHERITED, True):
+        return {key: value for key, value in content.items() if key != INHERITED}
+    merged = dict(base)
+    for key, value in content.items():
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(value, base[key]) if nested else value
+    return merged
+
+
+def _set(config: Any, option: str, where: str) -> None:
+    """Apply one `a.b.0.c=value`."""
+    key, equals, text = option.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{where}: --opts {option}: expected key=value")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise ConfigError(f"{where}: --opts {option}: '{text}' is not a YAML value") from None
+    *parents, last = key.split(".")
+    target = config
+    try:
+        for name in parents:
+            target = target[int(name)] if isinstance(target, list) else target[name]
+        if isinstance(target, list):
+            target[int(last)] = value
+            return
+    except (KeyError, ValueError, IndexError, TypeError):
+        target = None
+    if not isinstance(target, dict):
+        raise ConfigError(f"{where}: --opts {option}: no such key.{suggest(parents[0], KEYS)}")
+    if target is config and last not in KEYS:
+        raise ConfigError(f"{where}: --opts {option}: no such key.{suggest(last, KEYS)}")
+    target[last] = value
+
+
+def load_config(
+    path: str | Path,
+    *,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    iters: int | None = None,
+    opts: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Read a config.
+
+    Args:
+        path: YAML file, or the name of one that comes with the project.
+        learning_rate: replaces that of lr_scheduler.
+        batch_size: replaces the config's.
+        iters: replaces the config's.
+        opts: `key=value` or `section.key=value`; a number steps into a list, the value is YAML.
+
+    Raises:
+        ConfigError: the file is absent or broken, a key is unknown or a value wrong.
+    """
+    path = find_config(path)
+    config = _read_with_bases(path)
+    for option in opts or ():
+        _set(config, option, str(path))
+    if learning_rate is not None:
+        schedule = config.get("lr_scheduler", {})
+        rate = "max_learning_rate" if schedule.get("type") == "OneCycleLR" else "learning_rate"
+        schedule[rate] = learning_rate
+    for key, value in (("batch_size", batch_size), ("iters", iters)):
+        if value is not None:
+            config[key] = value
+    _check(config, KEYS, str(path))
+    _check(config.get("test_config", {}), TEST_KEYS, f"{path}: test_config")
+    return config
+
+
+def _check(section: Mapping[str, Any], keys: Mapping[str, tuple[Callable, str]], where: str) -> None:
+    for key, value in section.items():
+        if key not in keys:
+            raise ConfigError(f"{where}: {key}: no such key.{suggest(key, keys)}")
+        valid, expected = keys[key]
+        if not valid(value):
+            raise ConfigError(f"{where}: {key}: expected {expected}, got {value!r}")
+
+
+def section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A section that a command needs; ConfigError where the config lacks it."""
+    if key not in config:
+        raise ConfigError(f"the config has no {key}. Fix: add it, or inherit it by _base_")
+    return config[key]
+
+
+def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
+    """The recipe of an image: the val transforms of a config."""
+    dataset = section(config, "val_dataset")
+    return Preprocessing.from_transforms(dataset.get("transforms", []), dataset.get("img_channels", 3))
+
+
+def class_count(config: Mapping[str, Any]) -> int:
+    """`num_classes` of the model, or of the data where the model leaves it to them."""
+    for key in ("model", "train_dataset", "val_dataset"):
+        if "num_classes" in config.get(key, {}):
+            return config[key]["num_classes"]
+    raise ConfigError("model: num_classes is missing. Fix: 1 for saliency, else the number of classes")
+
+
+def dump_config(config: Mapping[str, Any]) -> str:
+    """As YAML text that `load_config` reads back."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)

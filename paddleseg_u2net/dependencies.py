@@ -1,0 +1,50 @@
+"""Heavy packages: imported late, quietly, and with one clear line where they are absent."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from types import ModuleType
+
+INSTALL = {
+    "paddle": "pip install paddlepaddle==3.2.2   (a CPU; for a GPU see docs/install.md)",
+    "paddleseg": "pip install --no-deps paddleseg==2.8.0   (alone it would force an OpenCV that breaks)",
+    "cv2": "pip install 'opencv-python-headless<5'   (or your own opencv-python)",
+    "visualdl": "pip install visualdl",
+    "onnx": "pip install onnx",
+}
+# what Paddle and paddleseg say at import, none of which a user can act on
+NOISE = ("No ccache found", "When training, we now always track", ".*exists already! It is now updated")
+
+
+class MissingPackage(ImportError):
+    """A package that the user has to install; the message is the command."""
+
+
+def missing(error: ModuleNotFoundError) -> MissingPackage | None:
+    """The clear line for a failed import, where it is one of the packages users install themselves."""
+    package = (error.name or "").split(".")[0]
+    if package not in INSTALL:
+        return None
+    return MissingPackage(f"{package} is not installed. Fix: {INSTALL[package]}")
+
+
+def quiet() -> None:
+    """Keep Paddle's C++ log and its import warnings out of ours; call before Paddle is first imported."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def need(module: str) -> ModuleType:
+    """Import a heavy module.
+
+    Raises:
+        MissingPackage: it is not installed.
+    """
+    quiet()
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise missing(error) or error from None

@@ -1,0 +1,240 @@
+"""Weight files -> state dict of this project (numpy, Paddle's key names), without running code from them.
+
+Every reader returns {key: array}; keys are those of `model.U2Net.state_dict()` for this family and the
+stored ones for any other network.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from paddleseg_u2net.architecture import BN_EPSILON, NETWORKS, convolution_names
+
+State = dict[str, np.ndarray]
+FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity
+MAX_BYTES = 4 << 30
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+TORCH_DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Byte": "u1"}
+
+
+class _Storage:
+    """The memory of a PyTorch tensor, filled after the pickle that names it."""
+
+    def __init__(self, dtype: str, size: int):
+        self.dtype, self.size = np.dtype(dtype), size
+        self.data: np.ndarray | None = None
+
+    def read(self, data: bytes) -> None:
+        expected = self.size * self.dtype.itemsize
+        if len(data) != expected:
+            raise ValueError(f"truncated: a tensor holds {len(data)} bytes, expected {expected}")
+        self.data = np.frombuffer(data, self.dtype)
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self) -> np.ndarray:
+        """The tensor's values; strides that leave the storage are refused."""
+        data = self.storage.data
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        if data is None or min(self.offset, *self.strides, *self.shape, 0) < 0 or last >= len(data):
+            raise ValueError(f"corrupt: a tensor of shape {tuple(self.shape)} exceeds its storage")
+        strides = [s * data.itemsize for s in self.strides]
+        return np.lib.stride_tricks.as_strided(data[self.offset :], self.shape, strides).copy()
+
+
+def _numpy_globals() -> dict[tuple[str, str], Any]:
+    """What numpy arrays need to be unpickled, under the names of numpy 1 and numpy 2."""
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float32(0).__reduce__()[0]  # type: ignore[index]
+    core = {("multiarray", "_reconstruct"): reconstruct, ("multiarray", "scalar"): scalar}
+    names = {
+        (f"numpy.{package}.{module}", name): value
+        for (module, name), value in core.items()
+        for package in ("core", "_core")
+    }
+    return names | {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+
+
+SAFE_GLOBALS: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
+    ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _Tensor(*args[:4]),
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+    **{("torch", f"{name}Storage"): dtype for name, dtype in TORCH_DTYPES.items()},
+    **_numpy_globals(),
+}
+
+
+class _SafeUnpickler(pickle.Unpickler):
+    """Unpickle tensors and containers; any other object is refused, so no code of the file can run."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in SAFE_GLOBALS:
+            raise ValueError(f"holds {module}.{name}, which is neither a tensor nor a container; not loaded")
+        return SAFE_GLOBALS[module, name]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        _, dtype, key, _, size, *_ = pid
+        return self.storages.setdefault(key, _Storage(dtype, size))
+
+
+def _state(obj: Any) -> State:
+    """The state dict inside what a training script saved."""
+    for wrapper in ("state_dict", "model"):
+        if isinstance(obj, Mapping) and isinstance(obj.get(wrapper), Mapping):
+            obj = obj[wrapper]
+    if not isinstance(obj, Mapping):
+        raise ValueError(f"holds a {type(obj).__name__}, expected a state dict")
+    state = {}
+    for key, value in obj.items():
+        value = value[1] if isinstance(value, tuple) and not isinstance(value, _Tensor) else value
+        if isinstance(value, _Tensor):
+            state[key] = value.array()
+        elif isinstance(value, np.ndarray):
+            state[key] = value
+    return state
+
+
+def _from_torch(state: State) -> State:
+    """PyTorch's key names -> Paddle's."""
+    renamed = {}
+    for key, value in state.items():
+        key = key.removeprefix("module.")  # left by torch.nn.DataParallel
+        key = key.replace("running_mean", "_mean").replace("running_var", "_variance")
+        if not key.endswith("num_batches_tracked"):
+            renamed[key] = value
+    return renamed
+
+
+def _read_torch_zip(path: Path) -> State:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.split("/", 1)[-1]: info for info in archive.infolist()}
+        if sum(info.file_size for info in members.values()) > MAX_BYTES:
+            raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
+        if "data.pkl" not in members:
+            raise ValueError("holds no data.pkl, so it was not written by torch.save")
+        unpickler = _SafeUnpickler(io.BytesIO(archive.read(members["data.pkl"])))
+        obj = unpickler.load()
+        for key, storage in unpickler.storages.items():
+            storage.read(archive.read(members[f"data/{key}"]))
+    return _from_torch(_state(obj))
+
+
+def _read_torch_legacy(path: Path) -> State:
+    with path.open("rb") as file:
+        magic, _protocol, _system = (_SafeUnpickler(file).load() for _ in range(3))
+        if magic != TORCH_MAGIC:
+            raise ValueError("was not written by torch.save")
+        unpickler = _SafeUnpickler(file)
+        obj = unpickler.load()
+        for key in _SafeUnpickler(file).load():
+            storage = unpickler.storages[key]
+            file.seek(8, io.SEEK_CUR)  # the storage's size, known already
+            storage.read(file.read(storage.size * storage.dtype.itemsize))
+    return _from_torch(_state(obj))
+
+
+def _read_torch(path: Path) -> State:
+    return _read_torch_zip(path) if zipfile.is_zipfile(path) else _read_torch_legacy(path)
+
+
+def read_pickle(path: Path) -> Any:
+    """What `paddle.save` wrote, as numpy arrays and containers; other objects are refused."""
+    with path.open("rb") as file:
+        return _SafeUnpickler(file).load()
+
+
+def _read_pdparams(path: Path) -> State:
+    return _state(read_pickle(path))
+
+
+def _read_safetensors(path: Path) -> State:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def _read_npz(path: Path) -> State:
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _read_onnx(path: Path) -> State:
+    """An ONNX file of this family with BatchNorm folded into the convolutions, as published."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path, load_external_data=False).graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights = [
+        [arrays[name] for name in node.input[1:]]
+        for node in graph.node
+        if node.op_type == "Conv" and all(name in arrays for name in node.input[1:])
+    ]
+    names = convolution_names(NETWORKS["U2Net"])  # the same in every network of the family
+    if any(node.op_type == "BatchNormalization" for node in graph.node) or len(weights) != len(names):
+        raise ValueError(
+            f"holds {len(weights)} convolutions, expected the {len(names)} of U²-Net with BatchNorm folded in"
+        )
+    state: State = {}
+    for (name, has_norm), (weight, *bias) in zip(names, weights, strict=True):
+        channels = len(weight)
+        conv = f"{name}.conv_s1" if has_norm else name
+        state[f"{conv}.weight"] = weight
+        state[f"{conv}.bias"] = bias[0] if bias else np.zeros(channels, np.float32)
+        if has_norm:
+            identity = {"weight": 1, "bias": 0, "_mean": 0, "_variance": FOLDED_VARIANCE}
+            for key, value in identity.items():
+                state[f"{name}.bn_s1.{key}"] = np.full(channels, value, np.float32)
+    return state
+
+
+READERS: dict[str, Callable[[Path], State]] = {
+    ".pdparams": _read_pdparams,
+    ".pth": _read_torch,
+    ".pt": _read_torch,
+    ".onnx": _read_onnx,
+    ".safetensors": _read_safetensors,
+    ".npz": _read_npz,
+}
+
+
+def read_state(path: str | Path) -> State:
+    """Read the weights in a file, whatever wrote them.
+
+    Args:
+        path: .pdparams (Paddle), .pth or .pt (PyTorch), .onnx (BatchNorm folded), .safetensors or .npz.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: its format is unknown, or it is broken, or it holds more than tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file")
+    if path.suffix not in READERS:
+        raise ValueError(f"{path}: unknown weight format '{path.suffix}', expected {', '.join(READERS)}")
+    try:
+        state = READERS[path.suffix](path)
+    except Exception as error:  # each library has its own kinds; all mean that this file cannot be read
+        raise ValueError(f"{path}: cannot be read as {path.suffix}: {error}") from error
+    if not state:
+        raise ValueError(f"{path}: holds no tensors")
+    return state

@@ -1,0 +1,177 @@
+"""Mask files -> truth in one unit, whatever wrote them.
+
+A data set has one encoding, decided over all its masks: `index` (the pixel is the class id; 0/1 for
+saliency) or `grey` (the pixel is brightness: 0/255, or soft values between).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IGNORE = 255  # value of a decoded pixel that does not count, for class ids and soft masks alike
+ENCODINGS = ("index", "grey")
+
+
+class RawMask(NamedTuple):
+    """A mask as stored.
+
+    Args:
+        values: (H, W), uint8 or uint16, upright by its EXIF tag.
+        kind: `1-bit`, `palette`, `8-bit` or `16-bit`.
+    """
+
+    values: np.ndarray
+    kind: str
+
+
+class Survey(NamedTuple):
+    """What the choice of an encoding needs to know of one mask."""
+
+    where: str  # list file and line, and the mask's path
+    kind: str
+    levels: np.ndarray  # the distinct values, sorted
+
+
+def read_raw(path: Path) -> RawMask:
+    """Read a mask file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: truncated, not an image, too large, or coloured.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such mask file") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as a mask: {error}") from None
+    values = np.asarray(image)
+    if image.mode == "1":
+        return RawMask(values.astype(np.uint8), "1-bit")
+    if image.mode == "P":
+        return RawMask(values, "palette")
+    if image.mode.startswith("I"):
+        if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+            raise ValueError(f"{path}: holds values beyond 16 bits")
+        return RawMask(values.astype(np.uint16), "16-bit")
+    if image.mode in ("L", "LA"):
+        return RawMask(values if values.ndim == 2 else values[..., 0], "8-bit")
+    if image.mode in ("RGB", "RGBA") and (values[..., :1] == values[..., 1:3]).all():
+        return RawMask(values[..., 0], "8-bit")
+    raise ValueError(
+        f"{path}: a coloured mask (mode {image.mode}); expected grey, palette or 1-bit. "
+        "Fix: store the class id of each pixel"
+    )
+
+
+def levels(raw: RawMask) -> np.ndarray:
+    """The distinct values of a mask, sorted."""
+    return np.flatnonzero(np.bincount(raw.values.ravel()))
+
+
+@dataclass(frozen=True)
+class MaskEncoding:
+    """How the masks of one data set are decoded.
+
+    Args:
+        name: `index` or `grey`.
+        num_classes: 1 decodes to soft masks, more to class ids.
+        ignore_index: stored value of pixels that do not count; None where all do.
+        top16: the value that means white in 16-bit files.
+    """
+
+    name: str
+    num_classes: int
+    ignore_index: int | None = None
+    top16: int = 65535
+
+    def __str__(self) -> str:
+        """As it is printed before training."""
+        grey = "0 .. white -> 0 .. 1" if self.num_classes == 1 else "above half of white -> class 1"
+        meaning = "pixel = class id" if self.name == "index" else grey
+        ignored = f", {self.ignore_index} ignored" if self.ignore_index is not None else ""
+        return f"mask_encoding: {self.name} ({meaning}{ignored})"
+
+    def decode(self, raw: RawMask) -> np.ndarray:
+        """(H, W): float32 in [0, 1] for saliency, else uint8 class ids; `IGNORE` where it does not count."""
+        values = raw.values
+        if self.name == "grey" and raw.kind != "1-bit":
+            values = values / (self.top16 if raw.kind == "16-bit" else 255)
+            values = values if self.num_classes == 1 else values > 0.5
+        decoded = values.astype(np.float32 if self.num_classes == 1 else np.uint8)
+        if self.ignore_index is not None:
+            decoded[raw.values == self.ignore_index] = IGNORE
+        return decoded
+
+
+def _show(values: np.ndarray) -> str:
+    shown = ", ".join(map(str, values[:8]))
+    return f"{shown}, … ({len(values)} values)" if len(values) > 8 else shown
+
+
+def decide_encoding(
+    surveys: Sequence[Survey], num_classes: int, ignore_index: int | None, requested: str | None
+) -> tuple[MaskEncoding, list[str]]:
+    """Choose the one encoding that all masks of a data set share.
+
+    Args:
+        surveys: one per mask.
+        num_classes: 1 for saliency.
+        ignore_index: stored value of pixels that do not count.
+        requested: encoding set by the user; None to decide here.
+
+    Returns:
+        The encoding, and a fault per mask that contradicts it.
+    """
+    wide = [s.levels[-1] for s in surveys if s.kind == "16-bit"]
+    top16 = 255 if wide and max(wide) <= 255 else 65535
+    surveys = [s._replace(levels=s.levels[s.levels != ignore_index]) for s in surveys if s.kind != "1-bit"]
+    surveys = [s for s in surveys if s.levels.any()]  # an empty mask fits every encoding
+    grey = [s for s in surveys if _is_grey(s, num_classes, top16)]
+    name = requested or ("grey" if grey else "index")
+    encoding = MaskEncoding(name, num_classes, ignore_index, top16)
+    if name == "index":
+        largest = max(num_classes, 2) - 1
+        wrong = [s for s in surveys if s.levels[-1] > largest]
+        why = f"expected class ids 0 .. {largest} (num_classes: {num_classes})"
+        fix = "set num_classes, or ignore_index where a value means 'do not count', or mask_encoding: grey"
+    else:
+        # where the user asked for grey, masks of any values are taken at their word
+        wrong = [
+            s for s in surveys if s.kind == "palette" or not (requested or _is_grey(s, num_classes, top16))
+        ]
+        why = f"but {len(grey)} masks are grey, as {grey[0].where}" if grey else "a palette is not brightness"
+        fix = "make all masks alike, or set mask_encoding"
+    faults = [f"{s.where}: holds {_show(s.levels)}, {why}. Fix: {fix}" for s in wrong]
+    if name == "grey" and not requested and num_classes == 1:
+        faults += _too_dark(grey, top16)
+    return encoding, faults
+
+
+def _is_grey(survey: Survey, num_classes: int, top16: int) -> bool:
+    """Whether values can only be brightness: soft or 0/255 for saliency, 0/255 alone for two classes."""
+    if survey.kind == "palette" or num_classes > 2:
+        return False
+    if num_classes == 1:
+        return bool(survey.levels[-1] > 1)
+    white = top16 if survey.kind == "16-bit" else 255
+    return set(survey.levels.tolist()) <= {0, white}
+
+
+def _too_dark(grey: Sequence[Survey], top16: int) -> list[str]:
+    """A fault where no mask reaches half of white: those are class ids, not brightness."""
+    share = max(s.levels[-1] / (top16 if s.kind == "16-bit" else 255) for s in grey)
+    if share > 0.5:
+        return []
+    return [
+        f"{grey[0].where}: holds {_show(grey[0].levels)}; no mask reaches half of white, so these look like "
+        "class ids. Fix: set num_classes, or mask_encoding: grey"
+    ]

@@ -1,0 +1,1 @@
+"""How good maps are: numpy in, floats out; accumulators with update, merge, compute."""

@@ -1,0 +1,159 @@
+"""Predictions -> files: added and pseudo-colour masks, saliency maps, cut-outs."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from paddleseg_u2net.files import arriving
+from paddleseg_u2net.images import SUFFIXES, write_image
+from paddleseg_u2net.prediction import Prediction
+
+IMAGE_WEIGHT = 0.6  # of the photo in an added prediction, as in PaddleSeg
+SALIENCY_PALETTE = (0, 0, 0, 0, 200, 90)
+
+
+def paddleseg_palette(num_classes: int) -> list[int]:
+    """R, G, B of each class, flat, the bit pattern of VOC that PaddleSeg uses.
+
+    Source: paddleseg 2.8.0 utils/visualize.py `get_color_map_list`.
+    """
+    palette = []
+    for label in range(1, num_classes + 1):
+        color = [0, 0, 0]
+        for bit in range(3):
+            for channel in range(3):
+                color[channel] |= (label >> (3 * bit + channel) & 1) << (7 - bit)
+        palette += color
+    return palette
+
+
+def make_palette(num_classes: int, custom: Sequence[int] | None = None) -> np.ndarray:
+    """Colours of the classes.
+
+    Args:
+        num_classes: 1 for saliency, which has background and object.
+        custom: R, G, B of the first classes, flat, each in 0 .. 255.
+
+    Returns:
+        (256, 3) uint8, RGB.
+
+    Raises:
+        ValueError: `custom` is not made of whole colours.
+    """
+    palette = paddleseg_palette(256)
+    if num_classes == 1:
+        palette[: len(SALIENCY_PALETTE)] = SALIENCY_PALETTE
+    if custom:
+        if len(custom) % 3 or not all(0 <= value <= 255 for value in custom):
+            raise ValueError(
+                f"--custom_color {' '.join(map(str, custom))}: expected R G B of each class, each 0 .. 255"
+            )
+        palette[: len(custom)] = custom
+    return np.array(palette, np.uint8).reshape(256, 3)
+
+
+def _write_added(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
+    colors = palette[prediction.classes]
+    write_image(path, cv2.addWeighted(image, IMAGE_WEIGHT, colors, 1 - IMAGE_WEIGHT, 0))
+
+
+def _write_pseudo_color(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
+    """A palette PNG: its pixels are the class ids, its colours the palette."""
+    from PIL import Image
+
+    classes = prediction.classes
+    mask = Image.frombytes("P", classes.shape[::-1], classes.tobytes())
+    mask.putpalette(palette.tobytes())
+    encoded = io.BytesIO()
+    mask.save(encoded, "PNG")
+    with arriving(path) as partial:
+        partial.write_bytes(encoded.getvalue())
+
+
+def _write_saliency(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
+    write_image(path, to_8bit(prediction.saliency))
+
+
+def _write_cutout(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
+    write_image(path, np.dstack([image, to_8bit(prediction.saliency)]))
+
+
+def to_8bit(saliency: np.ndarray) -> np.ndarray:
+    """[0, 1] -> 0 .. 255, rounded to the nearest."""
+    return (saliency * 255 + 0.5).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One kind of file made of a prediction.
+
+    Args:
+        folder: below the save folder.
+        write: (path, image (H, W, 3) uint8 RGB, prediction, palette (256, 3)) -> file.
+        keeps_name: the file is named as the image; otherwise it is a PNG.
+    """
+
+    folder: str
+    write: Callable[[Path, np.ndarray, Prediction, np.ndarray], None]
+    keeps_name: bool = False
+
+
+OUTPUTS = {
+    "added": Output("added_prediction", _write_added, keeps_name=True),
+    "pseudo_color": Output("pseudo_color_prediction", _write_pseudo_color),
+    "saliency": Output("saliency", _write_saliency),
+    "cutout": Output("cutout", _write_cutout),
+}
+
+
+def plan_outputs(
+    images: Sequence[Path], root: Path, save_dir: Path, names: Iterable[str]
+) -> list[dict[str, Path]]:
+    """Choose the files of each image: sub-folders mirrored, no two of them the same.
+
+    `a.jpg` becomes `a.png`; where `a.png` exists beside it, both keep their full name (`a.jpg.png`).
+
+    Args:
+        images: files below `root`.
+        root: folder that is mirrored.
+        save_dir: where the folders of the outputs lie.
+        names: keys of OUTPUTS.
+
+    Returns:
+        Per image, output name -> file.
+
+    Raises:
+        ValueError: unknown output, or a file would overwrite one of the images.
+    """
+    names = list(names)
+    unknown = [name for name in names if name not in OUTPUTS]
+    if unknown or not names:
+        raise ValueError(f"--outputs {','.join(unknown)}: expected some of {','.join(OUTPUTS)}")
+    relative = [path.relative_to(root) for path in images]
+    stems = Counter(path.with_suffix("") for path in relative)
+    plans = []
+    for path in relative:
+        clashes = stems[path.with_suffix("")] > 1
+        png = path.with_name(f"{path.name}.png") if clashes else path.with_suffix(".png")
+        same = path if path.suffix.lower() in SUFFIXES else path.with_name(f"{path.name}.png")
+        plans.append(
+            {
+                name: save_dir / OUTPUTS[name].folder / (same if OUTPUTS[name].keeps_name else png)
+                for name in names
+            }
+        )
+    originals = {path.resolve() for path in images}
+    for plan in plans:
+        for path in plan.values():
+            if path.resolve() in originals:
+                raise ValueError(
+                    f"{path}: is an image to predict and would be overwritten. Fix: another --save_dir"
+                )
+    return plans

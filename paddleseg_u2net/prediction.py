@@ -1,0 +1,180 @@
+"""Image -> saliency or classes at its own size. `val.py` measures exactly what is made here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddleseg_u2net.config import class_count, load_config, preprocessing_of
+from paddleseg_u2net.images import read_image
+from paddleseg_u2net.preprocessing import Preprocessing, resize
+from paddleseg_u2net.runtime import Runtime, config_of, load_runtime
+
+
+@dataclass(frozen=True)
+class Views:
+    """How often and in which windows the network looks at one image; the results are averaged.
+
+    Args:
+        scales: factors on the network's input.
+        flip_horizontal: look at the mirrored input too.
+        flip_vertical: look at the upside-down input too.
+        crop_size: (W, H) of a sliding window; None for the whole input at once.
+        stride: (W, H) between windows, at most crop_size.
+    """
+
+    scales: Sequence[float] = (1.0,)
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    crop_size: Sequence[int] | None = None
+    stride: Sequence[int] | None = None
+
+    def __post_init__(self):
+        if (self.crop_size is None) != (self.stride is None):
+            raise ValueError("a sliding window needs both crop_size and stride")
+        steps = zip(self.stride or (), self.crop_size or (), strict=True)
+        if any(step > size for step, size in steps):
+            raise ValueError(
+                f"stride {self.stride} exceeds crop_size {self.crop_size}, so pixels between windows would "
+                "be left out. Fix: a smaller stride"
+            )
+
+    def flips(self) -> list[tuple[int, ...]]:
+        """The axes (of N, C, h, w) to flip, one tuple per look."""
+        horizontal, vertical = [()], [()]
+        horizontal += [(3,)] * self.flip_horizontal
+        vertical += [(2,)] * self.flip_vertical
+        return [v + h for v, h in product(vertical, horizontal)]
+
+    def windows(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+        """The sliding windows over an input; the last ones are moved back inside."""
+        if not self.crop_size or not self.stride:
+            yield slice(None), slice(None)
+            return
+        sizes, steps = self.crop_size[::-1], self.stride[::-1]  # -> (H, W)
+        axes = []
+        for extent, size, step in zip((height, width), sizes, steps, strict=True):
+            count = math.ceil(max(extent - size, 0) / step) + 1
+            ends = [min(i * step + size, extent) for i in range(count)]
+            axes.append([slice(max(end - size, 0), end) for end in ends])
+        yield from product(*axes)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one image.
+
+    Args:
+        probabilities: (C, H, W) float32 in [0, 1]; one channel for saliency, else they sum to 1.
+    """
+
+    probabilities: np.ndarray
+
+    @property
+    def saliency(self) -> np.ndarray:
+        """(H, W) float32 in [0, 1]: how likely each pixel is object, that is not class 0."""
+        single = len(self.probabilities) == 1
+        return self.probabilities[0] if single else 1 - self.probabilities[0]
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(H, W) uint8 class ids; for saliency 1 where it is at least 0.5."""
+        if len(self.probabilities) == 1:
+            return (self.probabilities[0] >= 0.5).astype(np.uint8)
+        return self.probabilities.argmax(axis=0).astype(np.uint8)
+
+
+class Predictor:
+    """Predicts images with one model.
+
+    Args:
+        model: known name (`u2netp`), weight file, run folder, or a `Runtime`.
+        config: path or dict; may be left out where the model carries its own.
+        device: cpu, gpu, …; None takes a GPU where there is one.
+        views: test-time augmentation and sliding window.
+
+    Example:
+        >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Runtime,
+        config: str | Path | Mapping[str, Any] | None = None,
+        device: str | None = None,
+        views: Views | None = None,
+    ):
+        if isinstance(config, (str, Path)):
+            config = load_config(config)
+        if isinstance(model, (str, Path)):
+            config = config_of(model) if config is None else config
+            model = load_runtime(model, config, device)
+        if config is None:
+            raise ValueError("Predictor: a runtime needs its config")
+        self.runtime: Runtime = model
+        self.preprocessing: Preprocessing = preprocessing_of(config)
+        self.num_classes = class_count(config)
+        self.views = views or Views()
+
+    def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Predict one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, or a path.
+
+        Returns:
+            (H, W) float32 saliency in [0, 1], or (H, W) uint8 class ids where num_classes is 2 or more.
+        """
+        image = image if isinstance(image, np.ndarray) else read_image(image)
+        prediction = self.predict([image])[0]
+        return prediction.saliency if self.num_classes == 1 else prediction.classes
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Predict images (H, W, 3) uint8 RGB of any sizes; inputs of one size share a batch."""
+        prepared = [self.preprocessing(image) for image in images]
+        predictions: list[Prediction | None] = [None] * len(images)
+        groups: dict[tuple, list[int]] = {}
+        for index, (tensor, _) in enumerate(prepared):
+            groups.setdefault(tensor.shape, []).append(index)
+        for members in groups.values():
+            maps = self._average(np.stack([prepared[index][0] for index in members]))
+            for index, own in zip(members, maps, strict=True):
+                restored = self.preprocessing.restore(own, prepared[index][1])
+                # cubic and Lanczos interpolation overshoot
+                predictions[index] = Prediction(np.clip(restored, 0, 1))
+        return [prediction for prediction in predictions if prediction is not None]
+
+    def _average(self, batch: np.ndarray) -> np.ndarray:
+        """Mean probabilities over all views: (N, channels, h, w) -> (N, num_classes, h, w)."""
+        height, width = batch.shape[2:]
+        looks = list(product(self.views.scales, self.views.flips()))
+        total: np.ndarray | None = None
+        for scale, axes in looks:
+            size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
+            maps = np.flip(self._slide(np.flip(_resize_batch(batch, size), axes)), axes)
+            maps = _resize_batch(maps, (height, width))
+            total = maps if total is None else total + maps
+        assert total is not None
+        return total / np.float32(len(looks))
+
+    def _slide(self, batch: np.ndarray) -> np.ndarray:
+        """Mean probabilities over all windows of one view."""
+        count = np.zeros(batch.shape[2:], np.float32)
+        total = np.zeros((len(batch), self.num_classes, *count.shape), np.float32)
+        for rows, columns in self.views.windows(*count.shape):
+            total[:, :, rows, columns] += self.runtime(np.ascontiguousarray(batch[:, :, rows, columns]))
+            count[rows, columns] += 1
+        return total / count
+
+
+def _resize_batch(batch: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear resize of (N, C, h, w)."""
+    if batch.shape[2:] == size:
+        return batch
+    return np.stack([resize(maps.transpose(1, 2, 0), size).transpose(2, 0, 1) for maps in batch])

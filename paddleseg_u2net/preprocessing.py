@@ -1,0 +1,196 @@
+"""From an image to the network's input and back: the val transforms as plain data.
+
+Light: the same numbers as the training transforms, without Paddle or paddleseg (a test holds them equal).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+Size = tuple[int, int]  # (H, W)
+INTERPOLATION = {
+    "NEAREST": cv2.INTER_NEAREST,
+    "LINEAR": cv2.INTER_LINEAR,
+    "CUBIC": cv2.INTER_CUBIC,
+    "AREA": cv2.INTER_AREA,
+    "LANCZOS4": cv2.INTER_LANCZOS4,
+}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def normalize(image: np.ndarray, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> np.ndarray:
+    """(x / 255 - mean) / std, with the rounding of paddleseg's Normalize."""
+    image = image.astype(np.float32) / 255.0
+    image -= np.asarray(mean)
+    image /= np.asarray(std)
+    return image
+
+
+def normalize_by_max(
+    image: np.ndarray, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> np.ndarray:
+    """(x / max(x) - mean) / std, as the official ToTensorLab; an all-black image is not divided.
+
+    Source: data_loader.py:205-213 of xuebinqin/U-2-Net@ac7e1c8, which divides by zero there.
+    """
+    high = np.float32(image.max())
+    return normalize(image * (np.float32(255) / high) if high > 0 else image, mean, std)
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def _resize(
+    size: Size,
+    target_size: Sequence[int] = (512, 512),
+    keep_ratio: bool = False,
+    size_divisor: int | None = None,
+) -> Size:
+    target = (target_size[1], target_size[0])  # paddleseg writes (W, H)
+    if keep_ratio:
+        target = _scaled(size, min(max(target) / max(size), min(target) / min(size)))
+    if size_divisor:
+        target = tuple(math.ceil(n / size_divisor) * size_divisor for n in target)
+    return target[0], target[1]
+
+
+def _resize_by_long(size: Size, long_size: int) -> Size:
+    return _scaled(size, long_size / max(size))
+
+
+def _resize_by_short(size: Size, short_size: int, max_size: float = 1e10) -> Size:
+    if short_size / min(size) * max(size) > max_size:
+        short_size = int(max_size / max(size) * min(size))
+    return _scaled(size, short_size / min(size))
+
+
+def _limit_long(size: Size, max_long: int | None = None, min_long: int | None = None) -> Size:
+    long = max(size)
+    target = max_long if max_long and long > max_long else min_long if min_long and long < min_long else long
+    return size if target == long else _scaled(size, target / long)
+
+
+def _padding(size: Size, target_size: Sequence[int]) -> Size:
+    target = (target_size[1], target_size[0])
+    if target[0] < size[0] or target[1] < size[1]:
+        raise ValueError(f"Padding: the image (H, W) {size} is larger than target_size (H, W) {target}")
+    return target
+
+
+def _padding_by_aspect_ratio(size: Size, aspect_ratio: float = 1) -> Size:
+    height, width = size
+    ratio = width / height
+    if ratio > aspect_ratio:
+        return int(width / aspect_ratio), width
+    return (height, int(height * aspect_ratio)) if ratio < aspect_ratio else size
+
+
+NORMALIZATIONS: dict[str, Callable[..., np.ndarray]] = {
+    "Normalize": normalize,
+    "NormalizeByMax": normalize_by_max,
+}
+RESIZES: dict[str, Callable[..., Size]] = {
+    "Resize": _resize,
+    "ResizeSoftMask": _resize,
+    "ResizeByLong": _resize_by_long,
+    "ResizeByShort": _resize_by_short,
+    "LimitLong": _limit_long,
+}
+PADDINGS: dict[str, Callable[..., Size]] = {
+    "Padding": _padding,
+    "PaddingByAspectRatio": _padding_by_aspect_ratio,
+}
+STEPS = NORMALIZATIONS | RESIZES | PADDINGS
+ELSEWHERE = {
+    "interp",
+    "im_padding_value",
+    "label_padding_value",
+}  # arguments of `Preprocessing`, not of a size
+
+
+def resize(image: np.ndarray, size: Size, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """Resize (H, W) or (H, W, C) to `size` (H, W); channels are kept even where there is one."""
+    if image.shape[:2] == tuple(size):
+        return image
+    resized = cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
+    return resized if resized.ndim == image.ndim else resized[..., None]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The recipe that turns an image into the network's input, and its inverse for maps.
+
+    Args:
+        steps: (name of a transform, its arguments), in order.
+        channels: 3, or 1 to turn images grey first.
+    """
+
+    steps: tuple[tuple[str, dict[str, Any]], ...]
+    channels: int = 3
+
+    @classmethod
+    def from_transforms(cls, transforms: Sequence[dict], channels: int = 3) -> Preprocessing:
+        """Take over the `val_dataset.transforms` of a config.
+
+        Raises:
+            ValueError: a transform is random or cannot be undone, or has an argument it does not know.
+        """
+        steps = []
+        for transform in transforms:
+            arguments = {key: value for key, value in transform.items() if key != "type"}
+            name = transform["type"]
+            if name not in STEPS or arguments.get("interp") == "RANDOM":
+                raise ValueError(
+                    f"val_dataset.transforms: {name} is random or cannot be undone for the original size. "
+                    f"Fix: use {', '.join(STEPS)}"
+                )
+            allowed = set(inspect.signature(STEPS[name]).parameters) | ELSEWHERE
+            if unknown := set(arguments) - allowed:
+                raise ValueError(f"val_dataset.transforms: {name} has no argument {', '.join(unknown)}")
+            steps.append((name, arguments))
+        return cls(tuple(steps), channels)
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, list[tuple[str, Size]]]:
+        """Prepare one image.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+
+        Returns:
+            The input (channels, h, w) float32, and each change of size as `restore` needs it.
+        """
+        if self.channels == 1:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+        image = image.astype(np.float32)
+        changes: list[tuple[str, Size]] = []
+        for name, arguments in self.steps:
+            size: Size = (image.shape[0], image.shape[1])
+            own = {key: value for key, value in arguments.items() if key not in ELSEWHERE}
+            if name in NORMALIZATIONS:
+                image = NORMALIZATIONS[name](image, **own)
+            elif name in RESIZES:
+                changes.append(("resize", size))
+                interpolation = INTERPOLATION[arguments.get("interp", "LINEAR")]
+                image = resize(image, RESIZES[name](size, **own), interpolation)
+            else:
+                changes.append(("padding", size))
+                height, width = PADDINGS[name](size, **own)
+                pad = ((0, height - size[0]), (0, width - size[1]), (0, 0))
+                image = np.pad(image, pad, constant_values=arguments.get("im_padding_value", 127.5))
+        return np.ascontiguousarray(image.transpose(2, 0, 1)), changes
+
+    @staticmethod
+    def restore(maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
+        """Bring maps (C, h, w) float32 back to the size of the image they were predicted from."""
+        maps = maps.transpose(1, 2, 0)
+        for kind, size in reversed(changes):
+            maps = resize(maps, size) if kind == "resize" else maps[: size[0], : size[1]]
+        return maps.transpose(2, 0, 1)

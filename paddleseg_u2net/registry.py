@@ -1,0 +1,202 @@
+"""Our components in paddleseg's registry, and objects built from config sections."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from paddleseg_u2net import losses, model, transforms
+from paddleseg_u2net.config import ConfigError, check_arguments, class_count, section, suggest
+from paddleseg_u2net.dataset import Dataset, Pair, list_pairs
+from paddleseg_u2net.dependencies import need
+from paddleseg_u2net.masks import IGNORE
+
+# Replaced on purpose: our networks are bit-equal to paddleseg's, and its CrossEntropyLoss fails on Paddle 3.
+COMPONENTS = {
+    "MODELS": (model.U2Net, model.U2Netp),
+    "LOSSES": (losses.SaliencyLoss, losses.CrossEntropyLoss),
+    "TRANSFORMS": (transforms.ResizeSoftMask, transforms.RandomCrop, transforms.NormalizeByMax),
+}
+SCHEDULE_LENGTH = {
+    "PolynomialDecay": "decay_steps",
+    "OneCycleLR": "total_steps",
+    "CosineAnnealingDecay": "T_max",
+}
+WARMUP = ("warmup_iters", "warmup_start_lr")
+HARD_MASKS_ONLY = ("RandomAffine",)  # casts masks to uint8
+
+
+@functools.cache
+def register() -> Any:
+    """Put our components into paddleseg's registry, once; returns `paddleseg.cvlibs`."""
+    need("paddleseg")  # fills the registry with its own
+    cvlibs = need("paddleseg.cvlibs")
+    need("paddleseg.utils.logger").log_level = 0  # it prints each section it builds
+    for name, components in COMPONENTS.items():
+        # written directly: `add_component` warns about what is replaced on purpose
+        getattr(cvlibs.manager, name).components_dict.update({c.__name__: c for c in components})
+    return cvlibs
+
+
+def check_component(kind: str, where: str, cfg: Mapping[str, Any]) -> None:
+    """Check the name and the keys of a component, and of those inside it.
+
+    Args:
+        kind: registry, such as MODELS.
+        where: what messages call it.
+        cfg: `type` and arguments.
+
+    Raises:
+        ConfigError: unknown type, or keys that its constructor does not take.
+    """
+    known = getattr(register().manager, kind).components_dict
+    if "type" not in cfg:
+        raise ConfigError(f"{where}: type is missing.{suggest('', known)}")
+    if cfg["type"] not in known:
+        raise ConfigError(f"{where}: type: {cfg['type']}: no such component.{suggest(cfg['type'], known)}")
+    arguments = {key: value for key, value in cfg.items() if key != "type"}
+    check_arguments(f"{where}: {cfg['type']}", known[cfg["type"]], arguments)
+
+
+def _build(kind: str, where: str, cfg: Mapping[str, Any]) -> Any:
+    """Build one component; a failure of its constructor becomes a ConfigError that names it."""
+    check_component(kind, where, cfg)
+    try:
+        return register().SegBuilder(None).build_component(cfg)
+    except RuntimeError as error:
+        raise ConfigError(f"{where}: {cfg['type']}: {str(error).rsplit(chr(10), 1)[-1].strip()}") from error
+
+
+def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
+    """The network of a `model` section; one of this family needs no paddleseg.
+
+    Raises:
+        ConfigError: unknown type or keys.
+    """
+    arguments = {key: value for key, value in cfg.items() if key != "type"}
+    # fresh names, so that an optimizer state finds its parameters whatever was built before
+    with paddle.utils.unique_name.guard():
+        own = {network.__name__: network for network in COMPONENTS["MODELS"]}.get(cfg["type"])
+        if own:
+            check_arguments(f"model: {cfg['type']}", own, arguments)
+            return own(**arguments)
+        return _build("MODELS", "model", cfg)
+
+
+def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
+    """The data of a `train_dataset` or `val_dataset` section.
+
+    `type: Dataset` is read by us, from a list or two folders. Another class of paddleseg tells its
+    pairs, which we read too; one that changes labels while it reads them is refused.
+
+    Raises:
+        ConfigError: unknown or missing keys, or another class count than the model's.
+        DataError: a list or folder that does not hold pairs.
+    """
+    cfg = dict(section(config, key))
+    num_classes = class_count(config)
+    if cfg.get("num_classes", num_classes) != num_classes:
+        raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}, but the model has {num_classes}")
+    mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
+    operators = [
+        _build("TRANSFORMS", f"{key}.transforms[{i}]", item)
+        for i, item in enumerate(cfg.pop("transforms", []))
+    ]
+    for operator in operators if num_classes == 1 else ():
+        if type(operator).__name__ in HARD_MASKS_ONLY:
+            raise ConfigError(
+                f"{key}: {type(operator).__name__} would cut soft masks to 0 and 1. Fix: leave it out"
+            )
+    kind = cfg.pop("type")
+    cfg.pop("num_classes", None)
+    if kind != "Dataset":
+        pairs, ignore_index = _stock_pairs(key, kind, cfg)
+        return Dataset(pairs, num_classes, operators, ignore_index, "index", mode=mode, name=key)
+    own = set(inspect.signature(list_pairs).parameters)
+    options = {
+        name: cfg.pop(name) for name in ("ignore_index", "mask_encoding", "img_channels") if name in cfg
+    }
+    for name in cfg:
+        if name not in own:
+            known = [*own, "ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms"]
+            raise ConfigError(f"{key}: {name}: no such key.{suggest(name, known)}")
+    return Dataset(list_pairs(**cfg), num_classes, operators, mode=mode, name=key, **options)
+
+
+def _stock_pairs(key: str, kind: str, cfg: Mapping[str, Any]) -> tuple[list[Pair], int | None]:
+    """The pairs that a dataset class of paddleseg lists, and the value it ignores."""
+    from paddleseg.datasets import Dataset as Stock
+
+    cfg = {"type": kind, "transforms": [], **cfg}
+    check_component("DATASETS", key, cfg)
+    stock = register().manager.DATASETS[kind]
+    if stock.__getitem__ is not Stock.__getitem__:
+        raise ConfigError(
+            f"{key}: {kind} changes labels while it reads them. Fix: use type: Dataset with a list"
+        )
+    built = _build("DATASETS", key, cfg)
+    return [Pair(Path(image), Path(mask), key) for image, mask in built.file_list], built.ignore_index
+
+
+def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
+    """`types` and `coef` of the `loss` section, one of each per output.
+
+    Raises:
+        ConfigError: unknown types or keys, or lengths that do not match.
+    """
+    cfg = section(config, "loss")
+    types, coef = cfg["types"], cfg["coef"]
+    types = types * len(coef) if len(types) == 1 else types
+    if len(types) != len(coef):
+        raise ConfigError(f"loss: {len(types)} types and {len(coef)} coef. Fix: one type, or one per coef")
+    for item in types:
+        if item.get("ignore_index", IGNORE) != IGNORE:
+            raise ConfigError(
+                f"loss: ignore_index: {item['ignore_index']}: samples mark ignored pixels by {IGNORE}, "
+                "whatever the mask files use. Fix: set it under train_dataset and val_dataset instead"
+            )
+    return {
+        "types": [_build("LOSSES", f"loss.types[{i}]", item) for i, item in enumerate(types)],
+        "coef": coef,
+    }
+
+
+def build_optimizer(config: Mapping[str, Any], network: paddle.nn.Layer) -> paddle.optimizer.Optimizer:
+    """The optimizer of a config with its learning rate schedule, by paddleseg's builder.
+
+    Raises:
+        ConfigError: unknown types or keys.
+    """
+    config = copy.deepcopy(dict(config))
+    schedule = section(config, "lr_scheduler")
+    known = getattr(paddle.optimizer.lr, schedule["type"], None)
+    if known is None:
+        names = [name for name in dir(paddle.optimizer.lr) if name[0].isupper()]
+        raise ConfigError(
+            f"lr_scheduler: type: {schedule['type']}: no such one.{suggest(schedule['type'], names)}"
+        )
+    if length := SCHEDULE_LENGTH.get(schedule["type"]):
+        warmup = schedule.get("warmup_iters", 0)
+        schedule.setdefault(length, max(config["iters"] - warmup, 1))
+    arguments = {k: v for k, v in schedule.items() if k not in ("type", *WARMUP)}
+    check_arguments(f"lr_scheduler: {schedule['type']}", known, arguments)
+    cfg = section(config, "optimizer")
+    compatible = {"adam": "Adam", "sgd": "SGD"}.get(cfg["type"], cfg["type"])  # old spellings of paddleseg
+    momentum = compatible == "SGD" and "momentum" in cfg
+    cfg["type"] = "Momentum" if momentum else compatible
+    check_component("OPTIMIZERS", "optimizer", cfg)
+    cvlibs = register()
+    stock = object.__new__(cvlibs.Config)  # its constructor takes a file
+    stock.dic = config
+    builder = cvlibs.SegBuilder(stock)
+    builder.__dict__["model"] = network  # ours, in place of one it would build anew
+    try:
+        return builder.optimizer
+    except RuntimeError as error:
+        raise ConfigError(f"optimizer or lr_scheduler: {error}") from error

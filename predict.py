@@ -1,0 +1,8 @@
+"""`python predict.py --help` tells all; the command itself is paddleseg_u2net/commands/predict.py."""
+
+import sys
+
+from paddleseg_u2net.commands.predict import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""`python train.py --help` tells all; the command itself is paddleseg_u2net/commands/train.py."""
+
+import sys
+
+from paddleseg_u2net.commands.train import main
+
+if __name__ == "__main__":
+    sys.exit(main())
