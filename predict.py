@@ -2,7 +2,7 @@
 
 import sys
 
-from paddleseg_u2net.commands.predict import main
+from paddleseg_u2net.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["predict", *sys.argv[1:]]))

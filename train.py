@@ -2,7 +2,7 @@
 
 import sys
 
-from paddleseg_u2net.commands.train import main
+from paddleseg_u2net.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -31,8 +31,8 @@ def _vessel(
     step, bend, point = size / 64, rng.normal(0, 0.04), start
     for _ in range(90):
         following = point + step * np.array([np.cos(angle), np.sin(angle)])
-        ends = [tuple(int(v * 8) for v in p) for p in (point, following)]
-        cv2.line(canvas, *ends, 1.0, max(round(width), 1), cv2.LINE_AA, 3)
+        ends = (np.stack([point, following]) * 8).astype(int).tolist()  # in eighths of a pixel
+        cv2.line(canvas, ends[0], ends[1], 1.0, max(round(width), 1), cv2.LINE_AA, 3)
         point, width = following, width * 0.985
         angle += bend + rng.normal(0, 0.07)
         if rng.random() < 0.06 and width > size / 300:
@@ -128,7 +128,7 @@ def draw_dataset(root: Path, images: int, size: int, seed: int) -> Path:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Draw a small optic-disc data set.")
     parser.add_argument("--out", type=Path, default=Path("data/synthetic_disc"), help="folder (%(default)s)")
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--size", type=int, default=256, help="height and width in pixels (%(default)s)")

@@ -5,6 +5,12 @@ Example:
     >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paddleseg_u2net.prediction import Predictor, Views
+    from paddleseg_u2net.registry import register
+
 __version__ = "0.1.0"
 __all__ = ["Predictor", "Views", "register"]
 

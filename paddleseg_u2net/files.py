@@ -21,7 +21,7 @@ def arriving(destination: Path) -> Iterator[Path]:
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         yield partial
-        for path in partial.rglob("*") if partial.is_dir() else [partial]:
+        for path in partial.glob("*") if partial.is_dir() else [partial]:
             _flush(path)
         if partial.is_dir() and destination.is_dir():
             replaced = partial.with_suffix(".old")
@@ -38,6 +38,8 @@ def arriving(destination: Path) -> Iterator[Path]:
 
 def _flush(path: Path) -> None:
     """Wait until a file is on the disk, so that a crash after the rename cannot leave it empty."""
+    if path.is_dir():
+        return
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -172,7 +172,7 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _read_npz(path: Path) -> State:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return dict(archive)
 
 

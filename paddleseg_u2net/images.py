@@ -35,15 +35,16 @@ def read_image(path: str | Path) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such image file") from None
     if not len(data):
         raise ValueError(f"{path}: the file is empty")
+    too_large = f"{path}: more than {os.environ['OPENCV_IO_MAX_IMAGE_PIXELS']} pixels. Fix: make it smaller"
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
-        limit = os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"]
-        if "MAX_IMAGE_PIXELS" in str(error):
-            raise ValueError(f"{path}: more than {limit} pixels. Fix: make it smaller") from None
-        raise ValueError(f"{path}: {error.err}") from None
+        message = too_large if "MAX_IMAGE_PIXELS" in str(error) else f"{path}: {error.err}"
+        raise ValueError(message) from None
     if image is None:
         raise ValueError(f"{path}: truncated, or not an image. Fix: save it anew as PNG or JPEG")
+    if image.shape[0] * image.shape[1] > int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"]):
+        raise ValueError(too_large)  # OpenCV was imported before us, with its own limit of 2^30 pixels
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -137,18 +137,12 @@ def plan_outputs(
     if unknown or not names:
         raise ValueError(f"--outputs {','.join(unknown)}: expected some of {','.join(OUTPUTS)}")
     relative = [path.relative_to(root) for path in images]
-    stems = Counter(path.with_suffix("") for path in relative)
+    named = dict(zip(relative, _png_names(relative), strict=True))
     plans = []
     for path in relative:
-        clashes = stems[path.with_suffix("")] > 1
-        png = path.with_name(f"{path.name}.png") if clashes else path.with_suffix(".png")
         same = path if path.suffix.lower() in SUFFIXES else path.with_name(f"{path.name}.png")
-        plans.append(
-            {
-                name: save_dir / OUTPUTS[name].folder / (same if OUTPUTS[name].keeps_name else png)
-                for name in names
-            }
-        )
+        files = {name: same if OUTPUTS[name].keeps_name else named[path] for name in names}
+        plans.append({name: save_dir / OUTPUTS[name].folder / file for name, file in files.items()})
     originals = {path.resolve() for path in images}
     for plan in plans:
         for path in plan.values():
@@ -157,3 +151,13 @@ def plan_outputs(
                     f"{path}: is an image to predict and would be overwritten. Fix: another --save_dir"
                 )
     return plans
+
+
+def _png_names(paths: Sequence[Path]) -> list[Path]:
+    """`a.png` for `a.jpg`; the full name (`a.jpg.png`) where two images would share one."""
+    full = [path.with_name(f"{path.name}.png") for path in paths]
+    chosen = [path.with_suffix(".png") for path in paths]
+    while len(set(chosen)) < len(chosen):  # full names are all different, so this ends
+        count = Counter(chosen)
+        chosen = [long if count[short] > 1 else short for short, long in zip(chosen, full, strict=True)]
+    return chosen

@@ -45,7 +45,7 @@ def normalize_by_max(
 
 
 def _scaled(size: Size, scale: float) -> Size:
-    return round(size[0] * scale), round(size[1] * scale)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
 def _resize(

@@ -100,13 +100,15 @@ class Trainer:
         with paddle.amp.auto_cast(**self.amp):
             loss, parts = deep_supervision(self.model(batch["img"]), batch["label"], self.losses)
         rate = self.optimizer.get_lr()
-        if self.scaler:
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        else:
-            loss.backward()
-            self.optimizer.step()
+        # fresh names, so that the optimizer's state is called alike in every process that resumes it
+        with paddle.utils.unique_name.guard():
+            if self.scaler:
+                self.scaler.scale(loss).backward()
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+            else:
+                loss.backward()
+                self.optimizer.step()
         self.optimizer.clear_grad()
         schedule = self.optimizer._learning_rate
         if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):

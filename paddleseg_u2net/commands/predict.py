@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from paddleseg_u2net.commands import MODEL_FLAGS, add_flags, add_view_flags, parser, run, views_from
+from paddleseg_u2net.commands.flags import MODEL_FLAGS, add_flags, add_view_flags, parser, views_from
 from paddleseg_u2net.dataset import read_list
 from paddleseg_u2net.files import require_writable
 from paddleseg_u2net.images import SUFFIXES, list_images, read_image
@@ -52,24 +52,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return flags.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Predict; returns the exit code, 1 where any image failed."""
-    args = parse(argv)
-    return run(lambda: _predict(args))
-
-
 def find_images(path: Path, save_dir: Path) -> tuple[list[Path], Path]:
     """The images that `--image_path` means, and the folder that the outputs mirror.
 
-    Earlier results below `save_dir` are left out of a folder that contains it.
+    Earlier results in `save_dir` are left out of a folder that contains them.
 
     Raises:
         FileNotFoundError: no such path.
         ValueError: no images there.
     """
     if path.is_dir():
-        inside = save_dir.resolve()
-        images = [image for image in list_images(path) if inside not in image.resolve().parents]
+        results = [(save_dir / output.folder).resolve() for output in OUTPUTS.values()]
+        results = [folder for folder in results if path.resolve() in folder.parents]
+        images = [image for image in list_images(path) if not set(results) & set(image.resolve().parents)]
         if not images:
             raise ValueError(f"--image_path {path}: holds no images ({', '.join(sorted(SUFFIXES))})")
         return images, path
@@ -85,7 +80,9 @@ def find_images(path: Path, save_dir: Path) -> tuple[list[Path], Path]:
     return images, Path(os.path.commonpath([image.parent for image in images]))
 
 
-def _predict(args: argparse.Namespace) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Predict; returns the exit code, 1 where any image failed."""
+    args = parse(argv)
     images, root = find_images(args.image_path, args.save_dir)
     plans = plan_outputs(images, root, args.save_dir, args.outputs.split(","))
     config = config_of(args.model_path, args.config, args.opts)

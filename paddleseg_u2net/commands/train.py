@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.commands import DEVICE_FLAGS, add_flags, count, parser, positive, run, views_from
+from paddleseg_u2net.commands.flags import DEVICE_FLAGS, add_flags, count, parser, positive, views_from
 from paddleseg_u2net.config import ConfigError, class_count, dump_config, load_config
 from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
 
@@ -66,10 +66,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; returns the exit code."""
     args = parse(argv)
-    return run(lambda: _train(args))
-
-
-def _train(args: argparse.Namespace) -> int:
     config = load_config(
         args.config,
         learning_rate=args.learning_rate,
@@ -90,6 +86,8 @@ def _train(args: argparse.Namespace) -> int:
     require_writable(args.save_dir)
     ranks = start_ranks()
 
+    import paddle
+
     from paddleseg_u2net import registry, training
     from paddleseg_u2net.dataset import inspect_all
 
@@ -99,8 +97,9 @@ def _train(args: argparse.Namespace) -> int:
     val_data = registry.build_dataset(config, "val_dataset") if args.do_eval else None
     inspect_all([data, *([val_data] if val_data else [])])
     section = {k: v for k, v in config["model"].items() if not (args.resume_model and k == "pretrained")}
-    network = registry.build_network(section)
     settings = Settings(**_settings(args, config) | {"metric": metric, "seed": _seed(args, ranks)})
+    paddle.seed(settings.seed)  # what starts at random, alike in every process
+    network = registry.build_network(section)
     trainer = training.Trainer(
         network, registry.build_optimizer(config, network), losses, data, val_data, config, settings, views
     )

@@ -7,14 +7,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from paddleseg_u2net.commands import (
+from paddleseg_u2net.commands.flags import (
     MODEL_FLAGS,
     add_flags,
     add_view_flags,
     count,
     parser,
     positive,
-    run,
     views_from,
 )
 
@@ -47,10 +46,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; returns the exit code."""
     args = parse(argv)
-    return run(lambda: _val(args))
-
-
-def _val(args: argparse.Namespace) -> int:
     from paddleseg_u2net.dataset import inspect_all
     from paddleseg_u2net.evaluation import evaluate
     from paddleseg_u2net.prediction import Predictor

@@ -1,0 +1,65 @@
+"""`python -m paddleseg_u2net train|val|predict …`, which train.py, val.py and predict.py are short for.
+
+Light, so that even a missing package ends in one clear line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from paddleseg_u2net.dependencies import missing, quiet
+
+COMMANDS = ("train", "val", "predict")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; faults of the user's input become one message on stderr.
+
+    Args:
+        argv: the command's name and its flags; None takes those of this process.
+
+    Returns:
+        The exit code: 0, 1 for a fault, 2 for wrong flags, 130 where it was interrupted.
+    """
+    name, *flags = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name not in COMMANDS:
+        print(f"usage: u2net {'|'.join(COMMANDS)} …   (--help after one of them tells more)")
+        return 0 if name in ("-h", "--help") else 2
+    quiet()
+    _configure_log()
+    try:
+        return importlib.import_module(f"paddleseg_u2net.commands.{name}").main(flags)
+    except ModuleNotFoundError as error:
+        line = missing(error)
+        if line is None:
+            raise
+        return _fail(line)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(error: BaseException) -> int:
+    if os.environ.get("U2NET_DEBUG"):
+        raise error
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+def _configure_log() -> None:
+    """PaddleSeg's line format, on stdout, from the first of several processes only."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s]\t%(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger = logging.getLogger("paddleseg_u2net")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO if os.environ.get("PADDLE_TRAINER_ID", "0") == "0" else logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

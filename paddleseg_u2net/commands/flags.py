@@ -1,0 +1,103 @@
+"""What the flags of several commands share: rows of tables, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from paddleseg_u2net.config import TEST_KEYS, ConfigError
+from paddleseg_u2net.prediction import Views
+from paddleseg_u2net.weights import KNOWN
+
+
+def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose --help ends with examples."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number of at least 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+DEVICE_FLAGS: dict[str, dict[str, Any]] = {
+    "device": {"help": "cpu, gpu, xpu, npu or mlu; without it a GPU where there is one"},
+    "opts": {
+        "nargs": "+",
+        "metavar": "KEY=VALUE",
+        "help": "change the config: batch_size=2 model.num_classes=3",
+    },
+}
+MODEL_FLAGS: dict[str, dict[str, Any]] = {
+    "config": {"help": "YAML file; may be left out where the model carries its own"},
+    "model_path": {"required": True, "help": f"known name ({', '.join(KNOWN)}), weight file or run folder"},
+    **DEVICE_FLAGS,
+}
+AUGMENTED = {
+    "scales": {"nargs": "+", "type": float, "help": "factors on the input, averaged"},
+    "flip_horizontal": {"action": "store_true", "help": "look at the mirror image too"},
+    "flip_vertical": {"action": "store_true", "help": "look at it upside down too"},
+}
+WINDOW = {
+    "crop_size": {"nargs": 2, "type": positive, "metavar": ("W", "H"), "help": "window, with --is_slide"},
+    "stride": {"nargs": 2, "type": positive, "metavar": ("W", "H"), "help": "step, with --is_slide"},
+}
+VIEW_FLAGS: dict[str, dict[str, Any]] = {
+    **AUGMENTED,
+    "is_slide": {"action": "store_true", "help": "slide a window over the input and average"},
+    **WINDOW,
+    "minmax": {"action": "store_true", "help": "stretch each saliency map to 0 .. 1, as the paper does"},
+}
+
+
+def add_flags(flags: argparse.ArgumentParser, table: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add a flag per row of a table."""
+    for name, options in table.items():
+        flags.add_argument(f"--{name}", **options)
+
+
+def add_view_flags(flags: argparse.ArgumentParser, augment: str) -> None:
+    """Test-time augmentation, switched on by `augment` (aug_eval or aug_pred), and the sliding window."""
+    about = "use --scales and --flip_*, and average what they show"
+    flags.add_argument(f"--{augment}", dest="aug_eval", action="store_true", help=about)
+    add_flags(flags, VIEW_FLAGS)
+
+
+def views_from(test_config: Mapping[str, Any], args: argparse.Namespace | None = None) -> Views:
+    """Views of a config's `test_config`, changed by flags.
+
+    Raises:
+        ConfigError: an option without the one that switches it on.
+    """
+    given = {key: value for key, value in (vars(args) if args else {}).items() if value and key in TEST_KEYS}
+    options = {**test_config, **given}
+    looks = {key: options[key] for key in AUGMENTED if options.get(key)}
+    window = {key: options[key] for key in WINDOW if options.get(key)}
+    if looks.get("scales") in (1, [1]):
+        del looks["scales"]
+    if looks and not options.get("aug_eval"):
+        raise ConfigError(
+            f"{', '.join(looks)}: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)"
+        )
+    if len(window) != 2 * bool(options.get("is_slide")):
+        raise ConfigError("a sliding window needs --is_slide, --crop_size W H and --stride W H, all three")
+    if "scales" in looks and not isinstance(looks["scales"], list):
+        looks["scales"] = [looks["scales"]]
+    return Views(**looks, **window)

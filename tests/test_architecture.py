@@ -1,0 +1,120 @@
+"""The house: which module may know which, what stays light, nothing written twice."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, environment
+
+PACKAGE = ROOT / "paddleseg_u2net"
+RANKS = (
+    {"architecture", "dependencies", "files", "losses", "metrics", "preprocessing", "sampling", "settings"},
+    {"config", "download", "formats", "images", "masks", "transforms"},
+    {"dataset", "weights"},
+    {"checkpoint", "model"},
+    {"registry"},
+    {"runtime"},
+    {"prediction"},
+    {"evaluation", "outputs"},
+    {"training"},
+    {"commands"},
+    {"__main__"},
+)
+RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules of the package that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "paddleseg_u2net":
+            found |= {f"paddleseg_u2net.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+    return {name.split(".")[1] for name in found if name and name.startswith("paddleseg_u2net.")}
+
+
+def test_every_module_has_a_rank_and_every_rank_a_module():
+    assert {name_of(path) for path in MODULES} == set(RANK)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_modules_import_lower_ranks_only(path):
+    own = name_of(path)
+    upwards = [name for name in imports_of(path) if name != own and RANK[name] >= RANK[own]]
+    assert not upwards, f"{own} (rank {RANK[own]}) imports {upwards}"
+
+
+def test_no_room_is_called_utils():
+    forbidden = {"utils", "util", "misc", "common", "helpers", "helper"}
+    assert not forbidden & {path.stem for path in ROOT.rglob("*.py") if ".venv" not in str(path)}
+
+
+LIGHT = ("config", "dataset", "images", "masks", "metrics.saliency", "metrics.segmentation", "outputs")
+LIGHT += (
+    "prediction",
+    "preprocessing",
+    "runtime",
+    "weights",
+    "commands.predict",
+    "commands.val",
+    "commands.train",
+)
+
+
+def test_light_rooms_load_neither_paddle_nor_paddleseg():
+    code = "import sys\n" + "".join(f"import paddleseg_u2net.{name}\n" for name in LIGHT)
+    code += "print({'paddle', 'paddleseg', 'torch', 'onnx', 'sklearn', 'visualdl'} & set(sys.modules))"
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert outcome.stdout.strip() == "set()"
+
+
+def lines_of(path: Path) -> list[tuple[int, str]]:
+    """What counts as code: no blank lines, comments, lone brackets, imports, docstring-like rows."""
+    kept = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = " ".join(line.split())
+        if len(text) > 3 and not text.startswith(("#", "import ", "from ", '"""')):
+            kept.append((number, text))
+    return kept
+
+
+def test_no_six_lines_stand_twice():
+    places = defaultdict(list)
+    folders = (PACKAGE, ROOT / "tools", ROOT / "tests", ROOT / "Benckmark_data_prepare")
+    for path in sorted(p for folder in folders for p in folder.rglob("*.py")):
+        lines = lines_of(path)
+        for start in range(len(lines) - 5):
+            block = tuple(text for _, text in lines[start : start + 6])
+            places[block].append(f"{path.relative_to(ROOT)}:{lines[start][0]}")
+    repeated = [where for where in places.values() if len(where) > 1]
+    assert not repeated
+
+
+def test_the_model_file_stays_short():
+    assert len((PACKAGE / "model.py").read_text().splitlines()) < 200
+
+
+def test_nothing_else_stands_at_the_top():
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    top = {line.split("/")[0] for line in tracked.splitlines()}
+    expected = (
+        "README.md configs paddleseg_u2net Benckmark_data_prepare train.py val.py predict.py tools tests "
+    )
+    expected += "pyproject.toml Makefile LICENSE NOTICE docs"
+    assert {name for name in top if not name.startswith(".")} <= set(expected.split())

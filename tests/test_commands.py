@@ -1,0 +1,601 @@
+"""train, val and predict as people type them; every flag changes what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, draw_pair, environment, make_config, write_mask
+from PIL import Image
+
+from paddleseg_u2net.__main__ import COMMANDS, main
+from paddleseg_u2net.formats import read_state
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process: (exit code, stdout, stderr)."""
+
+    def call(name: str, *words) -> tuple[int, str, str]:
+        try:
+            code = main([name, *(str(word) for word in words)])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def trained(run, config, tmp_path) -> Path:
+    """A run folder of the small network."""
+    code, _, error = run(
+        "train", "--config", config, "--save_dir", "run", "--iters", 2, "--do_eval", "--seed", 0
+    )
+    assert (code, error) == (0, "")
+    return tmp_path / "run"
+
+
+def scores(text: str) -> dict[str, float]:
+    """The numbers of the [EVAL] lines."""
+    return {name: float(value) for name, value in re.findall(r"(\w+): (-?\d+\.\d{4}|nan)", text)}
+
+
+# -- all three ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches(run, name):
+    code, text, _ = run(name, "--help")
+    assert code == 0
+    assert "examples:" in text
+    assert f"python {name}.py" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_scripts_at_the_top_are_the_commands(name):
+    outcome = subprocess.run(
+        [sys.executable, ROOT / f"{name}.py", "--help"], capture_output=True, text=True, env=environment()
+    )
+    assert outcome.returncode == 0
+    assert outcome.stdout.startswith(f"usage: {name}.py")
+    assert outcome.stderr == ""
+
+
+@pytest.mark.parametrize("device", ["gpu", "xpu", "npu", "mlu", "tpu"])
+def test_devices_that_are_not_there_are_refused(run, config, trained, device):
+    for words in (
+        ("train", "--config", config, "--save_dir", "new"),
+        ("val", "--model_path", trained),
+        ("predict", "--model_path", trained, "--image_path", trained.parent / "my data" / "images"),
+    ):
+        code, _, error = run(*words, "--device", device)
+        assert code == 1
+        assert f"--device {device}: " in error
+        assert "unknown" in error or "has none to use. Fix: leave --device out" in error
+    assert run("val", "--model_path", trained, "--device", "cpu")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["val", "predict"])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--scales", 2], "scales: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)"),
+        (["--flip_horizontal"], "flip_horizontal: of no effect alone"),
+        (["--is_slide"], "a sliding window needs --is_slide, --crop_size W H and --stride W H"),
+        (["--crop_size", 8, 8, "--stride", 4, 4], "a sliding window needs --is_slide"),
+        (["--is_slide", "--crop_size", 8, 8, "--stride", 9, 9], "exceeds crop_size"),
+        (["--opts", "itters=1"], "--opts itters=1: no such key. Did you mean 'iters'?"),
+    ],
+)
+def test_flags_without_effect_are_refused(run, trained, name, flags, message):
+    words = ["--image_path", "my data/images"] if name == "predict" else []
+    code, _, error = run(name, "--model_path", trained, *words, *flags)
+    assert code == 1
+    assert message in error
+
+
+@pytest.mark.parametrize("package", ["paddle", "paddleseg", "cv2"])
+def test_a_missing_package_is_one_line_with_the_command(tmp_path, package, config):
+    """A child process in which the package cannot be found."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, importlib.abc\n"
+        "class Absent(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {package!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+    )
+    env = environment()
+    env["PYTHONPATH"] = f"{tmp_path}:{env['PYTHONPATH']}"
+    outcome = subprocess.run(
+        [sys.executable, ROOT / "train.py", "--config", config], capture_output=True, text=True, env=env
+    )
+    assert outcome.returncode == 1
+    (line,) = outcome.stderr.strip().splitlines()
+    assert line.startswith(f"error: {package} is not installed. Fix: pip install ")
+
+
+# -- train ----------------------------------------------------------------------------------------------
+
+
+def train_line(text: str, iteration: int) -> str:
+    return next(line for line in text.splitlines() if f"iter: {iteration}/" in line)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--iters", 3], "iter: 3/3"),
+        (["--learning_rate", 0.5], "lr: 0.500000"),
+        (["--seed", 123], "seed 123"),
+        (["--device", "cpu"], "Training on cpu"),
+        (["--opts", "lr_scheduler.learning_rate=0.25"], "lr: 0.250000"),
+    ],
+)
+def test_flags_of_training_show_in_its_log(run, config, flags, expected):
+    code, text, _ = run("train", "--config", config, "--iters", 1, "--log_iters", 1, *flags)
+    assert code == 0
+    assert expected in text
+    assert Path("output/iter_3" if "--iters" in flags else "output/iter_1").is_dir()
+
+
+def test_log_iters_batch_size_and_save_interval(run, config):
+    flags = ["--iters", 6, "--log_iters", 3, "--batch_size", 4, "--save_interval", 2, "--save_dir", "there"]
+    code, text, _ = run("train", "--config", config, *flags)
+    assert code == 0
+    assert re.findall(r"epoch: (\d), iter: (\d)", text) == [("3", "3"), ("6", "6")]  # four images an epoch
+    assert sorted(p.name for p in Path("there").glob("iter_*")) == ["iter_2", "iter_4", "iter_6"]
+
+
+def test_keep_checkpoint_max(run, config):
+    flags = ["--iters", 4, "--save_interval", 1, "--keep_checkpoint_max", 2]
+    assert run("train", "--config", config, *flags)[0] == 0
+    assert sorted(p.name for p in Path("output").glob("iter_*")) == ["iter_3", "iter_4"]
+
+
+def test_do_eval_keeps_a_best_model_and_names_its_metric(run, config):
+    assert run("train", "--config", config, "--iters", 1)[0] == 0
+    assert not Path("output/best_model").exists()
+    for opts, name in (([], "maxF"), (["--opts", "metric=MAE"], "MAE")):
+        code, text, _ = run("train", "--config", config, "--iters", 1, "--do_eval", *opts)
+        assert code == 0
+        assert f"The model with the best validation {name} (" in text
+        assert Path("output/best_model/model.pdparams").is_file()
+
+
+def test_classes_are_judged_by_miou(run, data, tmp_path):
+    config = make_config(tmp_path / "two.yaml", data, num_classes=2)
+    code, text, _ = run("train", "--config", config, "--iters", 1, "--do_eval")
+    assert code == 0
+    assert "The model with the best validation mIoU (" in text
+    code, _, error = run("train", "--config", config, "--do_eval", "--opts", "metric=maxF")
+    assert code == 1
+    assert "metric: maxF measures saliency (num_classes: 1). Fix: mIoU" in error
+
+
+def test_early_stop_intervals(run, config):
+    flags = [
+        "--iters",
+        50,
+        "--save_interval",
+        1,
+        "--do_eval",
+        "--early_stop_intervals",
+        1,
+        "--learning_rate",
+        1e-12,
+    ]
+    code, text, _ = run("train", "--config", config, *flags)
+    assert code == 0
+    assert "Stopped early at iter" in text
+    assert not Path("output/iter_50").exists()
+
+
+def test_use_ema_and_use_vdl(run, config):
+    assert run("train", "--config", config, "--iters", 2, "--use_ema", "--use_vdl", "--log_iters", 1)[0] == 0
+    assert Path("output/iter_2/ema_model.pdparams").is_file()
+    (record,) = Path("output").glob("vdlrecords.*.log")
+    from visualdl import LogReader
+
+    assert len(LogReader(file_path=str(record)).get_data("scalar", "Train/loss")) == 2
+
+
+def test_num_workers_change_no_weight(run, config):
+    for folder, workers in (("a", 0), ("b", 2)):
+        flags = ["--iters", 2, "--seed", 3, "--num_workers", workers, "--save_dir", folder]
+        assert run("train", "--config", config, *flags)[0] == 0
+    first, second = (read_state(f"{folder}/iter_2/model.pdparams") for folder in "ab")
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, second[key])
+
+
+def test_resume_model_goes_on(run, config):
+    flags = ["--iters", 4, "--save_interval", 2, "--seed", 1, "--log_iters", 1]
+    assert run("train", "--config", config, *flags)[0] == 0
+    code, text, _ = run(
+        "train", "--config", config, *flags[:4], "--log_iters", 1, "--resume_model", "output/iter_2"
+    )
+    assert code == 0
+    assert "Resumed output/iter_2 at iter 2" in text
+    assert "iter: 3/4" in text
+    assert "iter: 2/4" not in text
+
+
+def test_a_second_run_overwrites_nothing(run, config):
+    assert run("train", "--config", config, "--iters", 1)[0] == 0
+    before = Path("output/iter_1/model.pdparams").read_bytes()
+    code, text, _ = run("train", "--config", config, "--iters", 1)
+    assert code == 0
+    assert "The run that was in output is kept in output/earlier_1" in text
+    assert Path("output/earlier_1/iter_1/model.pdparams").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--precision", "fp16"], 1, "--precision fp16: Paddle computes in fp32 on a CPU"),
+        (["--precision", "bf16"], 1, "--precision bf16: Paddle computes in fp32 on a CPU"),
+        (["--amp_level", "O2"], 2, "--amp_level needs --precision fp16 or bf16"),
+        (["--early_stop_intervals", 2], 2, "--early_stop_intervals needs --do_eval"),
+        (["--iters", 0], 2, "0 is not above 0"),
+        (["--num_workers", -1], 2, "-1 is below 0"),
+        (["--opts", "itters=5"], 1, "tiny.yaml: --opts itters=5: no such key. Did you mean 'iters'?"),
+        (["--config", "absent.yaml"], 1, "--config absent.yaml: no such file"),
+        (["--resume_model", "absent"], 1, "--resume_model absent: holds no model.pdparams"),
+        (["--opts", "loss.coef=[1,1]"], 1, "2 coef given, but the model has 1 outputs"),
+        (["--opts", "scales=3"], 1, "--opts scales=3: no such key"),
+    ],
+)
+def test_training_that_cannot_be_is_refused(run, config, flags, code, message):
+    found, _, error = run("train", "--config", config, *flags)
+    assert found == code
+    assert message in error
+    assert "Traceback" not in error
+    assert not list(Path("output").glob("iter_*"))
+
+
+@pytest.mark.parametrize("words", [("train",), ("train", "--do_eval")])
+def test_data_faults_come_together_before_training(run, config, data, words):
+    (data / "images" / "p0.png").unlink()
+    write_mask(data / "masks" / "p1.png", np.full((9, 9), 255, np.uint8))
+    (data / "masks" / "p4.png").write_bytes(b"")
+    code, _, error = run(words[0], "--config", config, *words[1:])
+    assert code == 1
+    assert "train_list.txt:1: " in error
+    assert "train_list.txt:2: " in error
+    assert ("val_list.txt:1: " in error) == ("--do_eval" in words)
+    assert not list(Path("output").glob("iter_*"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(run, config):
+    Path("file").touch()
+    code, _, error = run("train", "--config", config, "--save_dir", "file/sub")
+    assert code == 1
+    assert "file/sub: cannot be written to" in error
+    assert "Fix: choose another --save_dir" in error
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_what_was_whole(config, tmp_path):
+    """A real limit on file sizes, in a child process, that the second checkpoint breaks."""
+    path = tmp_path / "one_step.py"
+    path.write_text(
+        "import resource, signal, sys\n"
+        f"sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]\n"
+        "import conftest\n"
+        "from paddleseg_u2net import checkpoint\n"
+        "from paddleseg_u2net.__main__ import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "save = checkpoint.save_checkpoint\n"
+        "def limited(folder, *args):\n"
+        "    if folder.name == 'iter_2': resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
+        "    save(folder, *args)\n"
+        "checkpoint.save_checkpoint = limited\n"
+        f"sys.exit(main(['train', '--config', {str(config)!r}, '--iters', '2', '--save_interval', '1']))\n"
+    )
+    assert resource.RLIMIT_FSIZE
+    outcome = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, cwd=tmp_path, env=environment()
+    )
+    assert outcome.returncode == 1
+    assert outcome.stderr.strip().splitlines()[-1].startswith("error: [Errno 27] File too large")
+    assert "Traceback" not in outcome.stderr
+    assert [p.name for p in (tmp_path / "output").glob("*iter_*")] == ["iter_1"]
+
+
+# -- val ------------------------------------------------------------------------------------------------
+
+
+def test_val_equals_the_evaluation_of_training(run, trained, config):
+    text = run("train", "--config", config, "--iters", 2, "--do_eval", "--seed", 0, "--save_dir", "again")[1]
+    for model in (trained, trained / "best_model", trained / "iter_2" / "model.pdparams"):
+        code, found, _ = run("val", "--model_path", model)
+        assert code == 0
+        assert scores(found).items() <= scores(text).items() | scores(found).items()
+        assert {k: scores(text)[k] for k in scores(found)} == scores(found)
+    assert run("val", "--config", config, "--model_path", trained)[0] == 0
+
+
+def test_a_model_without_config_asks_for_one(run, trained, config, tmp_path):
+    bare = tmp_path / "bare.pdparams"
+    bare.write_bytes((trained / "best_model" / "model.pdparams").read_bytes())
+    code, _, error = run("val", "--model_path", bare)
+    assert code == 1
+    assert "bare.pdparams carries no config (config.yaml beside it). Fix: add --config" in error
+    assert run("val", "--model_path", bare, "--config", config)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--aug_eval", "--scales", 0.5],
+        ["--aug_eval", "--flip_horizontal"],
+        ["--aug_eval", "--flip_vertical"],
+        ["--is_slide", "--crop_size", 9, 9, "--stride", 5, 5],
+        ["--minmax"],
+        ["--opts", "val_dataset.transforms.0.std=[0.05, 0.05, 0.05]"],
+        ["--opts", "test_config={minmax: true}"],
+    ],
+)
+def test_flags_of_val_change_its_scores(run, trained, flags):
+    plain, changed = run("val", "--model_path", trained), run("val", "--model_path", trained, *flags)
+    assert (plain[0], changed[0]) == (0, 0)
+    assert scores(plain[1])["MAE"] != scores(changed[1])["MAE"]
+    assert ("min-max stretched" in changed[1]) == ("minmax" in str(flags))
+
+
+def test_strides_and_crops_matter(run, trained):
+    found = [
+        scores(run("val", "--model_path", trained, "--is_slide", "--crop_size", c, c, "--stride", s, s)[1])[
+            "MAE"
+        ]
+        for c, s in ((9, 5), (9, 9), (16, 5))
+    ]
+    assert len(set(found)) == 3
+
+
+def test_auc_roc_is_printed_where_asked(run, trained):
+    assert "Auc_roc" not in run("val", "--model_path", trained)[1]
+    assert 0 <= scores(run("val", "--model_path", trained, "--auc_roc")[1])["Auc_roc"] <= 1
+
+
+@pytest.mark.parametrize("flags", [["--num_workers", 2], ["--batch_size", 2]])
+def test_threads_and_batches_of_val_change_nothing(run, trained, flags):
+    assert scores(run("val", "--model_path", trained, *flags)[1]) == scores(
+        run("val", "--model_path", trained)[1]
+    )
+
+
+def test_weights_of_another_network_are_refused(run, trained, config):
+    code, _, error = run("val", "--model_path", trained, "--config", config, "--opts", "model.type=U2Netp")
+    assert code == 1
+    assert "does not fit U2Netp" in error
+
+
+def test_no_such_model_is_refused(run):
+    code, _, error = run("predict", "--model_path", "absent", "--image_path", "x", "--config", "y")
+    assert code == 1
+    Path("empty").mkdir()
+    code, _, error = run("val", "--model_path", "empty")
+    assert (code, "empty: holds no model.pdparams or ema_model.pdparams" in error) == (1, True)
+
+
+# -- predict --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos_dir(tmp_path) -> Path:
+    """Images in sub-folders, with names that clash."""
+    root = tmp_path / "some photos"
+    draw_pair(root, "a")
+    draw_pair(root, "sub/ü b", size=(20, 45))
+    for name in ("a.png", "sub/ü b.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / "images" / name).rename(root / name)
+    picture = cv2.imread(str(root / "a.png"))
+    cv2.imwrite(str(root / "a.jpg"), picture)
+    for folder in ("images", "masks"):
+        for path in sorted((root / folder).rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        (root / folder).rmdir()
+    return root
+
+
+def pixels(path, mode: str | None = None) -> np.ndarray:
+    """A picture as stored, or converted to `mode`."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert(mode) if mode else picture)
+
+
+def tree(folder) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+
+
+def test_a_folder_is_mirrored_into_all_outputs(run, trained, photos_dir):
+    code, text, error = run(
+        "predict", "--model_path", trained, "--image_path", photos_dir, "--save_dir", "out"
+    )
+    assert (code, error) == (0, "")
+    assert "Predicted 3 of 3 images into out" in text
+    pngs = ["a.jpg.png", "a.png.png", "sub/ü b.png"]
+    assert tree("out/saliency") == tree("out/cutout") == tree("out/pseudo_color_prediction") == pngs
+    assert tree("out/added_prediction") == ["a.jpg", "a.png", "sub/ü b.png"]
+    assert pixels("out/saliency/sub/ü b.png").shape == (20, 45)
+    assert pixels("out/cutout/a.png.png").shape == (32, 32, 4)
+
+
+def test_a_single_image_a_list_and_the_default_folder(run, trained, photos_dir):
+    assert run("predict", "--model_path", trained, "--image_path", photos_dir / "a.png")[0] == 0
+    assert tree("output/result/saliency") == ["a.png"]
+    (photos_dir / "list.txt").write_text("a.png\tmask.png\nsub/ü b.png\tx\n# a.jpg\n")
+    words = ["--image_path", photos_dir / "list.txt", "--save_dir", "out"]
+    assert run("predict", "--model_path", trained, *words)[0] == 0
+    assert tree("out/saliency") == ["a.png", "sub/ü b.png"]
+
+
+def test_val_measures_what_predict_writes(run, trained, data):
+    (data / "val_images.txt").write_text("images/p4.png\nimages/p5.png\n")
+    words = ["--image_path", data / "val_images.txt", "--save_dir", "out", "--outputs", "saliency"]
+    assert run("predict", "--model_path", trained, *words)[0] == 0
+    errors = []
+    for name in ("p4", "p5"):
+        saliency = pixels(f"out/saliency/{name}.png") / 255
+        errors.append(np.abs(saliency - pixels(data / "masks" / f"{name}.png") / 255).mean())
+    assert scores(run("val", "--model_path", trained)[1])["MAE"] == pytest.approx(
+        np.mean(errors), abs=0.5 / 255
+    )
+
+
+def test_outputs_are_chosen(run, trained, photos_dir):
+    words = ["--image_path", photos_dir / "a.png", "--save_dir", "out", "--outputs", "saliency,cutout"]
+    assert run("predict", "--model_path", trained, *words)[0] == 0
+    assert sorted(p.name for p in Path("out").iterdir()) == ["cutout", "saliency"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--aug_pred", "--scales", 0.5],
+        ["--aug_pred", "--flip_horizontal"],
+        ["--aug_pred", "--flip_vertical"],
+        ["--is_slide", "--crop_size", 9, 9, "--stride", 5, 5],
+        ["--minmax"],
+        ["--opts", "val_dataset.transforms.0.std=[0.05, 0.05, 0.05]"],
+    ],
+)
+def test_flags_of_predict_change_the_map(run, trained, photos_dir, flags):
+    for folder, more in (("plain", []), ("changed", flags)):
+        words = ["--image_path", photos_dir / "a.png", "--outputs", "saliency", "--save_dir", folder]
+        assert run("predict", "--model_path", trained, *words, *more)[0] == 0
+    plain, changed = (pixels(f"{folder}/saliency/a.png") for folder in ("plain", "changed"))
+    assert not np.array_equal(plain, changed)
+    if flags == ["--minmax"]:
+        assert (changed.min(), changed.max()) == (0, 255)
+
+
+def test_custom_color_colours(run, trained, photos_dir):
+    words = ["--image_path", photos_dir / "a.png", "--outputs", "pseudo_color", "--save_dir", "out"]
+    assert run("predict", "--model_path", trained, *words, "--custom_color", 1, 2, 3, 4, 5, 6)[0] == 0
+    colors = pixels("out/pseudo_color_prediction/a.png", "RGB").reshape(-1, 3)
+    assert {tuple(color) for color in colors.tolist()} <= {(1, 2, 3), (4, 5, 6)}
+    code, _, error = run("predict", "--model_path", trained, *words, "--custom_color", 1, 2)
+    assert (code, "--custom_color 1 2: expected R G B" in error) == (1, True)
+
+
+def test_broken_files_are_reported_at_the_end_and_all_others_are_done(run, trained, photos_dir):
+    (photos_dir / "0 empty.jpg").touch()
+    (photos_dir / "truncated.png").write_bytes((photos_dir / "a.png").read_bytes()[:-40])
+    (photos_dir / "text.jpg").write_text("no image")
+    code, text, error = run(
+        "predict", "--model_path", trained, "--image_path", photos_dir, "--save_dir", "out"
+    )
+    assert code == 1
+    assert "Predicted 3 of 6 images" in text
+    assert len(error.splitlines()) == 3
+    assert "0 empty.jpg: the file is empty" in error
+    assert "truncated.png: truncated, or not an image" in error
+    assert len(tree("out/saliency")) == 3
+
+
+def test_an_image_that_a_list_names_and_nobody_has_is_reported(run, trained, photos_dir):
+    (photos_dir / "list.txt").write_text("a.png\nabsent.png\n")
+    words = ["--image_path", photos_dir / "list.txt", "--save_dir", "out"]
+    code, _, error = run("predict", "--model_path", trained, *words)
+    assert code == 1
+    assert "absent.png: no such image file" in error
+    assert tree("out/saliency") == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--image_path", "nothing"], "--image_path nothing: no such file or folder"),
+        (["--image_path", "hollow"], "--image_path hollow: holds no images"),
+        (["--image_path", "empty.txt"], "--image_path empty.txt: lists no images"),
+        (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: expected some of added"),
+        (["--image_path", "p.png", "--save_dir", "p.png/x"], "p.png/x: cannot be written to"),
+    ],
+)
+def test_predictions_that_cannot_be_are_refused(run, trained, words, message):
+    Path("hollow").mkdir()
+    Path("empty.txt").touch()
+    write_mask(Path("p.png"), np.zeros((4, 4), np.uint8))
+    code, _, error = run("predict", "--model_path", trained, *words)
+    assert code == 1
+    assert message in error
+
+
+def test_output_over_input_is_refused_and_nothing_is_lost(run, trained, photos_dir):
+    folder = photos_dir / "added_prediction"
+    folder.mkdir()
+    (photos_dir / "a.png").rename(folder / "a.png")
+    before = (folder / "a.png").read_bytes()
+    code, _, error = run("predict", "--model_path", trained, "--image_path", folder, "--save_dir", photos_dir)
+    assert code == 1
+    assert "would be overwritten. Fix: another --save_dir" in error
+    assert (folder / "a.png").read_bytes() == before
+
+
+def test_earlier_results_are_not_predicted_again(run, trained, photos_dir):
+    words = ["--model_path", trained, "--image_path", photos_dir, "--save_dir", photos_dir / "out"]
+    assert run("predict", *words)[0] == 0
+    code, text, _ = run("predict", *words)
+    assert code == 0
+    assert "Predicted 3 of 3 images" in text
+
+
+# -- whole programs -------------------------------------------------------------------------------------
+
+
+def test_two_processes_share_the_data_and_one_writes(config, tmp_path):
+    """`paddle.distributed.launch` with two CPU processes; the official U²-Net† learns in both."""
+    make_config(config, tmp_path / "my data", model="U2Netp")
+    launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "log"]
+    flags = ["--config", config, "--iters", "2", "--save_interval", "1", "--do_eval", "--log_iters", "1"]
+    outcome = subprocess.run(
+        [*launch, ROOT / "train.py", *flags, "--seed", "1"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        timeout=200,
+    )
+    logs = {path.name: path.read_text() for path in (tmp_path / "log").glob("workerlog.*")}
+    assert outcome.returncode == 0, logs
+    assert "epoch: 1, iter: 1/2" in logs["workerlog.0"]
+    assert "epoch: 2, iter: 2/2" in logs["workerlog.0"]  # 2 processes x 2 images of 4
+    assert "#Images: 2" in logs["workerlog.0"]
+    assert "[TRAIN]" not in logs["workerlog.1"]
+    assert "[EVAL]" not in logs["workerlog.1"]
+    assert json.loads((tmp_path / "output/iter_2/state.json").read_text())["samples"] == 8
+    assert sorted(p.name for p in (tmp_path / "output").glob("*")) == [
+        *("best_model", "config.yaml", "iter_1", "iter_2", "settings.json")
+    ]
+
+
+def test_u2netp_trains_validates_and_predicts_from_one_yaml(run, data, tmp_path):
+    config = make_config(tmp_path / "u2netp.yaml", data, model="U2Netp")
+    code, text, error = run("train", "--config", config, "--iters", 2, "--do_eval", "--save_interval", 1)
+    assert (code, error) == (0, "")
+    assert "The model with the best validation maxF" in text
+    assert run("val", "--config", config, "--model_path", "output/best_model/model.pdparams")[0] == 0
+    words = ["--model_path", "output/best_model/model.pdparams", "--image_path", data / "images"]
+    assert run("predict", "--config", config, *words)[0] == 0
+    assert len(tree("output/result")) == 6 * 4
+
+
+def test_known_weights_need_no_config_and_fine_tune(run, official_weights, data, tmp_path):
+    words = ["--image_path", data / "images" / "p0.png", "--outputs", "saliency"]
+    assert run("predict", "--model_path", "u2netp", *words)[0] == 0
+    config = make_config(tmp_path / "a.yaml", data, 2, "U2Netp")
+    code, text, _ = run("train", "--config", config, "--iters", 1, "--opts", "model.pretrained=u2netp")
+    assert code == 0
+    assert "the 7 heads start anew: 1 class(es) there, 2 here" in text
+    assert "BatchNorm of 112 layers, folded in the weights, restored from 4 images" in text

@@ -1,0 +1,160 @@
+"""YAML against paddleseg's Config, and every refusal."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from conftest import ROOT, make_config
+from paddleseg.cvlibs import Config
+
+from paddleseg_u2net.config import (
+    ConfigError,
+    check_arguments,
+    class_count,
+    dump_config,
+    find_config,
+    load_config,
+    preprocessing_of,
+    section,
+)
+
+SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", [p for p in SHIPPED if "_base_" not in p.parts], ids=lambda p: p.name)
+def test_shipped_configs_read_as_paddleseg_reads_them(path):
+    stock = Config._parse_from_yaml(str(path))
+    assert load_config(path) == stock
+    Config(str(path))  # its own checks pass
+    preprocessing_of(stock)
+
+
+@pytest.mark.parametrize("path", [p for p in SHIPPED if "_base_" not in p.parts], ids=lambda p: p.name)
+def test_shipped_configs_are_short_and_tell_command_hardware_and_score(path):
+    text = path.read_text()
+    assert len([line for line in text.splitlines() if line and not line.startswith("#")]) <= 30
+    for word in ("command:", "hardware:", "time:", "score:", str(path.relative_to(ROOT))):
+        assert word in text, word
+
+
+def test_earlier_bases_win_lists_replace_and_inheritance_can_be_cut(tmp_path):
+    (tmp_path / "a.yaml").write_text("iters: 1\nmodel: {type: A, layers: [1, 2], deep: {x: 1, y: 2}}\n")
+    (tmp_path / "b.yaml").write_text("iters: 2\nbatch_size: 3\nmodel: {type: B, only_b: 1}\n")
+    top = tmp_path / "top.yaml"
+    top.write_text(
+        "_base_: [a.yaml, b.yaml]\nmodel: {layers: [9], deep: {_inherited_: false, y: 3}}\nmetric: Acc\n"
+    )
+    expected = Config._parse_from_yaml(str(top))
+    assert load_config(top) == expected
+    assert expected["iters"] == 1
+    assert expected["model"]["deep"] == {"y": 3}
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(config):
+    config.write_text(config.read_text().replace("learning_rate: 0.01", "learning_rate: 1e-4"))
+    assert load_config(config)["lr_scheduler"]["learning_rate"] == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "value"),
+    [
+        ("iters=7", ["iters"], 7),
+        ("lr_scheduler.learning_rate=1e-3", ["lr_scheduler", "learning_rate"], 1e-3),
+        ("train_dataset.transforms.0.prob=0.25", ["train_dataset", "transforms", 0, "prob"], 0.25),
+        ("test_config.minmax=true", ["test_config", "minmax"], True),
+        ("model.pretrained=null", ["model", "pretrained"], None),
+        ("loss.coef.0=2", ["loss", "coef", 0], 2),
+        ("metric=MAE", ["metric"], "MAE"),
+        ("val_dataset.dataset_root=a=b", ["val_dataset", "dataset_root"], "a=b"),
+    ],
+)
+def test_options_change_the_config(config, option, path, value):
+    text = config.read_text() + "test_config: {minmax: false}\n"
+    config.write_text(text)
+    found = load_config(config, opts=[option])
+    for key in path:
+        found = found[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_flags_change_the_config(config):
+    found = load_config(config, learning_rate=0.5, batch_size=9, iters=8)
+    assert (found["lr_scheduler"]["learning_rate"], found["batch_size"], found["iters"]) == (0.5, 9, 8)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("itters=5", "tiny.yaml: --opts itters=5: no such key. Did you mean 'iters'?"),
+        ("modle.num_classes=3", "--opts modle.num_classes=3: no such key. Did you mean 'model'?"),
+        ("iters", "--opts iters: expected key=value"),
+        ("iters=true", "iters: expected a whole number above 0, got True"),
+        ("batch_size=0", "batch_size: expected a whole number above 0, got 0"),
+        ("iters=[1", "--opts iters=[1: '[1' is not a YAML value"),
+        ("metric=IoU", "metric: expected one of mIoU, Acc, Kappa, Dice, maxF, MAE, got 'IoU'"),
+        ("model=3", "model: expected a mapping with 'type', got 3"),
+        ("train_dataset.transforms.9.prob=1", "--opts train_dataset.transforms.9.prob=1: no such key"),
+        ("loss=[1]", "loss: expected a mapping of 'types' and 'coef'"),
+    ],
+)
+def test_wrong_options_are_refused_with_a_suggestion(config, option, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(config, opts=[option])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("itters: 5", "tiny.yaml:1: itters: no such key. Did you mean 'iters'?"),
+        ("zzz: 5", "tiny.yaml:1: zzz: no such key. Known: batch_size"),
+        ("iters: 5\niters: 6", "tiny.yaml:2: iters stands twice. Fix: keep one"),
+        ("iters: [", "not a YAML file"),
+        ("_base_: absent.yaml", "_base_: absent.yaml: no such file"),
+        ("- 1", "expected keys and values, got a list"),
+        ("test_config: {aug_evall: true}", "test_config: aug_evall: no such key. Did you mean 'aug_eval'?"),
+        ("test_config: {scales: [0]}", "scales: expected a number above 0 or a list of them, got [0]"),
+        ("test_config: {crop_size: 3}", "crop_size: expected [W, H], got 3"),
+        ("test_config: {minmax: 1}", "minmax: expected true or false, got 1"),
+    ],
+)
+def test_wrong_files_are_refused_with_their_line(tmp_path, line, message):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(line + "\n")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(path)
+
+
+def test_shipped_configs_are_found_from_anywhere():
+    assert find_config("configs/RGB/U2Net/u2net.yaml").samefile(ROOT / "configs/RGB/U2Net/u2net.yaml")
+    assert find_config("RGB/U2Net/u2net.yaml").is_file()
+    with pytest.raises(ConfigError, match=r"u2nett.yaml: no such file. Did you mean 'RGB/U2Net/u2net.yaml'"):
+        find_config("configs/RGB/U2Net/u2nett.yaml")
+
+
+def test_arguments_are_checked_against_the_constructor():
+    def build(first, second=2):
+        return first, second
+
+    check_arguments("here", build, {"first": 1})
+    with pytest.raises(ConfigError, match=r"here: secnd: no such key. Did you mean 'second'\?"):
+        check_arguments("here", build, {"first": 1, "secnd": 2})
+    with pytest.raises(ConfigError, match="here: first is missing"):
+        check_arguments("here", build, {})
+
+
+def test_missing_parts_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="the config has no loss. Fix: add it"):
+        section({}, "loss")
+    with pytest.raises(ConfigError, match="num_classes is missing"):
+        class_count({"model": {"type": "U2Net"}})
+    assert class_count({"model": {}, "val_dataset": {"num_classes": 4}}) == 4
+
+
+def test_a_dumped_config_reads_back(tmp_path, data):
+    config = load_config(make_config(tmp_path / "a.yaml", data))
+    (tmp_path / "b.yaml").write_text(dump_config(config), encoding="utf-8")
+    assert load_config(tmp_path / "b.yaml") == config
+    assert yaml.safe_load(dump_config({"a": "ü"})) == {"a": "ü"}

@@ -1,0 +1,46 @@
+"""Whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from paddleseg_u2net.files import arriving, require_writable
+
+
+def test_a_file_arrives_when_the_block_ends_well(tmp_path):
+    with arriving(tmp_path / "new" / "a.txt") as partial:
+        partial.write_text("x")
+        assert not (tmp_path / "new" / "a.txt").exists()
+    assert (tmp_path / "new" / "a.txt").read_text() == "x"
+
+
+def test_a_folder_replaces_another_as_a_whole(tmp_path):
+    for content in ("old", "new"):
+        with arriving(tmp_path / "a") as partial:
+            partial.mkdir()
+            (partial / content).touch()
+    assert [p.name for p in tmp_path.rglob("*")] == ["a", "new"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_failure_leaves_what_was_there(tmp_path, kind):
+    target = tmp_path / "a"
+    target.write_text("before") if kind == "file" else target.mkdir()
+
+    def fail():
+        with arriving(target) as partial:
+            partial.write_text("half") if kind == "file" else partial.mkdir()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert target.is_dir() or target.read_text() == "before"
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"file/sub: cannot be written to .*Fix: choose another --save_dir"):
+        require_writable(tmp_path / "file" / "sub")
+    require_writable(tmp_path / "fresh" / "deep")
+    assert not list((tmp_path / "fresh" / "deep").iterdir())

@@ -1,0 +1,183 @@
+"""Masks as tools write them, and the one encoding of a data set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paddleseg_u2net.masks import IGNORE, MaskEncoding, Survey, decide_encoding, levels, read_raw
+
+IDS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+BINARY = (IDS > 0).astype(np.uint8)
+
+
+def store(path, values: np.ndarray, mode: str):
+    """Write a mask in one of the ways that users' tools do."""
+    if mode == "palette":
+        picture = Image.frombytes("P", values.shape[::-1], values.tobytes())
+        picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    elif mode == "1-bit":
+        picture = Image.fromarray(values.astype(bool))
+    elif mode == "16-bit":
+        picture = Image.fromarray(values.astype(np.uint16))
+    elif mode == "RGB":
+        picture = Image.fromarray(np.dstack([values] * 3))
+    elif mode == "RGBA":
+        picture = Image.fromarray(np.dstack([values] * 3 + [np.full_like(values, 255)]))
+    elif mode == "grey + alpha":
+        picture = Image.fromarray(np.dstack([values, np.full_like(values, 255)]), "LA")
+    else:
+        picture = Image.fromarray(values)
+    picture.save(path)
+    return path
+
+
+def survey(path) -> Survey:
+    raw = read_raw(path)
+    return Survey(str(path.name), raw.kind, levels(raw))
+
+
+def decode(path, num_classes: int, ignore_index=None, requested=None) -> np.ndarray:
+    encoding, faults = decide_encoding([survey(path)], num_classes, ignore_index, requested)
+    assert not faults
+    return encoding.decode(read_raw(path))
+
+
+@pytest.mark.parametrize("mode", ["grey", "palette", "16-bit", "RGB", "RGBA"])
+def test_class_ids_are_exact_however_they_are_stored(tmp_path, mode):
+    decoded = decode(store(tmp_path / "m.png", IDS, mode), num_classes=3)
+    np.testing.assert_array_equal(decoded, IDS)
+    assert decoded.dtype == np.uint8
+
+
+@pytest.mark.parametrize("num_classes", [1, 2])
+@pytest.mark.parametrize(
+    ("mode", "white"),
+    [
+        ("grey", 1),
+        ("grey", 255),
+        ("palette", 1),
+        ("1-bit", 1),
+        ("16-bit", 65535),
+        ("16-bit", 255),
+        ("RGB", 255),
+    ],
+)
+def test_black_and_white_masks_mean_the_same_however_they_are_stored(tmp_path, mode, white, num_classes):
+    dtype = np.uint16 if white > 255 else np.uint8
+    path = store(tmp_path / "m.png", BINARY.astype(dtype) * white, mode)
+    decoded = decode(path, num_classes)
+    np.testing.assert_array_equal(decoded, BINARY)
+    assert decoded.dtype == (np.float32 if num_classes == 1 else np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["grey", "16-bit", "RGB"])
+def test_soft_values_are_kept_for_saliency(tmp_path, mode):
+    soft = np.array([[0, 64, 255], [128, 200, 1]], np.uint8)
+    values = soft.astype(np.uint16) * 257 if mode == "16-bit" else soft
+    np.testing.assert_allclose(decode(store(tmp_path / "m.png", values, mode), 1), soft / 255, atol=1e-6)
+
+
+def test_soft_values_are_split_for_two_classes_where_asked(tmp_path):
+    path = store(tmp_path / "m.png", np.array([[0, 100, 127, 128, 255]], np.uint8), "grey")
+    np.testing.assert_array_equal(decode(path, 2, requested="grey"), [[0, 0, 0, 1, 1]])
+
+
+def test_masks_are_turned_by_their_exif_tag(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to be upright
+    Image.fromarray(BINARY * 255).save(tmp_path / "m.png", exif=exif)
+    assert read_raw(tmp_path / "m.png").values.shape == (3, 2)
+
+
+def test_ignored_values_are_marked_in_both_kinds_of_mask(tmp_path):
+    path = store(tmp_path / "m.png", np.array([[0, 1, 250]], np.uint8), "grey")
+    np.testing.assert_array_equal(decode(path, 2, ignore_index=250), [[0, 1, IGNORE]])
+    np.testing.assert_array_equal(decode(path, 1, ignore_index=250), [[0, 1, IGNORE]])
+
+
+def test_coloured_masks_are_refused(tmp_path):
+    Image.fromarray(np.dstack([IDS, IDS * 2, IDS])).save(tmp_path / "m.png")
+    with pytest.raises(ValueError, match="m.png: a coloured mask .* Fix: store the class id"):
+        read_raw(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n broken", b"text"])
+def test_broken_masks_are_named(tmp_path, content):
+    (tmp_path / "m.png").write_bytes(content)
+    with pytest.raises(ValueError, match="m.png: cannot be read as a mask"):
+        read_raw(tmp_path / "m.png")
+
+
+def test_truncated_and_missing_masks_are_named(tmp_path):
+    path = store(tmp_path / "m.png", np.random.default_rng(0).integers(0, 256, (99, 99), np.uint8), "grey")
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(ValueError, match="m.png: cannot be read as a mask: .*truncated"):
+        read_raw(path)
+    with pytest.raises(FileNotFoundError, match="absent.png: no such mask file"):
+        read_raw(tmp_path / "absent.png")
+
+
+def made(*masks: tuple[str, list[int]]) -> list[Survey]:
+    """Surveys named a, b, … of (kind, levels)."""
+    return [Survey(chr(97 + i), kind, np.array(values)) for i, (kind, values) in enumerate(masks)]
+
+
+@pytest.mark.parametrize(
+    ("masks", "num_classes", "name"),
+    [
+        ([("8-bit", [0, 255]), ("1-bit", [0, 1]), ("8-bit", [0])], 1, "grey"),
+        ([("8-bit", [0, 1]), ("1-bit", [0, 1]), ("8-bit", [0])], 1, "index"),
+        ([("8-bit", [0, 3, 255]), ("8-bit", [0, 255])], 1, "grey"),
+        ([("palette", [0, 1]), ("8-bit", [0, 1])], 2, "index"),
+        ([("8-bit", [0, 255]), ("8-bit", [255])], 2, "grey"),
+        ([("8-bit", [0]), ("8-bit", [0])], 2, "index"),
+        ([("8-bit", [0, 1, 255])], 1, "grey"),
+    ],
+)
+def test_the_encoding_is_that_of_all_masks(masks, num_classes, name):
+    encoding, faults = decide_encoding(made(*masks), num_classes, None, None)
+    assert (encoding.name, faults) == (name, [])
+
+
+@pytest.mark.parametrize(
+    ("masks", "num_classes", "wrong", "message"),
+    [
+        ([("8-bit", [0, 255]), ("8-bit", [0, 1])], 1, ["b"], "masks are grey, as a"),
+        ([("8-bit", [0, 255]), ("palette", [0, 1])], 2, ["b"], "masks are grey, as a"),
+        ([("8-bit", [0, 1]), ("8-bit", [0, 255]), ("8-bit", [0, 1])], 2, ["a", "c"], "are grey, as b"),
+        ([("8-bit", [0, 1, 4]), ("8-bit", [0, 3])], 3, ["a", "b"], r"expected class ids 0 .. 2"),
+        ([("8-bit", [0, 1, 255])], 2, ["a"], r"holds 0, 1, 255, expected class ids 0 .. 1"),
+        ([("palette", [0, 255])], 2, ["a"], r"expected class ids 0 .. 1"),
+        ([("8-bit", [0, 2, 3])], 1, ["a"], "no mask reaches half of white"),
+        ([("16-bit", [0, 300, 40000]), ("8-bit", [0, 1])], 1, ["b"], "masks are grey"),
+    ],
+)
+def test_contradictory_masks_are_listed(masks, num_classes, wrong, message):
+    import re
+
+    _, faults = decide_encoding(made(*masks), num_classes, None, None)
+    assert [fault[0] for fault in faults] == wrong
+    assert all(re.search(message, fault) and "Fix: " in fault for fault in faults)
+
+
+def test_the_user_may_force_an_encoding():
+    dark = made(("8-bit", [0, 2, 3]), ("8-bit", [0, 1]))
+    encoding, faults = decide_encoding(dark, 1, None, "grey")
+    assert (encoding.name, faults) == ("grey", [])
+    _, faults = decide_encoding(made(("palette", [0, 1])), 1, None, "grey")
+    assert "a palette is not brightness" in faults[0]
+    _, faults = decide_encoding(made(("8-bit", [0, 255])), 2, None, "index")
+    assert "holds 0, 255, expected class ids 0 .. 1" in faults[0]
+
+
+def test_255_as_ignored_value_leaves_a_mask_without_objects():
+    """0/255 masks under ignore_index 255 are the silent failure of stock PaddleSeg; here they are empty."""
+    encoding, faults = decide_encoding(made(("8-bit", [0, 255])), 2, 255, None)
+    assert (encoding.name, faults) == ("index", [])
+
+
+def test_encodings_are_printed_in_words():
+    assert str(MaskEncoding("grey", 1)) == "mask_encoding: grey (0 .. white -> 0 .. 1)"
+    assert str(MaskEncoding("index", 3, 250)) == "mask_encoding: index (pixel = class id, 250 ignored)"

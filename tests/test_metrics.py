@@ -1,0 +1,178 @@
+"""Measures against paddleseg's formulas, scikit-learn, PySODMetrics and plain numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from py_sod_metrics import MAE
+from sklearn.metrics import cohen_kappa_score, jaccard_score, precision_score, recall_score, roc_auc_score
+
+from paddleseg_u2net.metrics.saliency import SaliencyMeasures, precision_recall, stretch
+from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
+
+RNG = np.random.default_rng(0)
+
+
+def measured(pairs, num_classes, ignore_index=None) -> dict:
+    measures = SegmentationMeasures(num_classes, ignore_index)
+    for prediction, mask in pairs:
+        measures.update(prediction, mask)
+    return measures.compute()
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_segmentation_equals_scikit_learn(num_classes):
+    pairs = [RNG.integers(0, num_classes, (2, h, w)) for h, w in ((7, 5), (1, 1), (20, 31))]
+    pairs = [(np.where(RNG.random(p.shape) < 0.6, m, p), m) for p, m in pairs]
+    scores = measured(pairs, num_classes)
+    p, m = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
+    labels = list(range(num_classes))
+    np.testing.assert_allclose(scores["class_IoU"], jaccard_score(m, p, labels=labels, average=None))
+    np.testing.assert_allclose(scores["class_Precision"], precision_score(m, p, labels=labels, average=None))
+    np.testing.assert_allclose(scores["class_Recall"], recall_score(m, p, labels=labels, average=None))
+    assert scores["mIoU"] == pytest.approx(scores["class_IoU"].mean())
+    assert scores["Kappa"] == pytest.approx(cohen_kappa_score(m, p))
+    assert scores["Acc"] == pytest.approx((p == m).mean())
+    dice = 2 * scores["class_IoU"] / (1 + scores["class_IoU"])
+    assert scores["Dice"] == pytest.approx(dice.mean())
+
+
+def test_segmentation_equals_paddleseg_where_it_still_runs():
+    import paddle
+    from paddleseg.utils import metrics as stock
+
+    prediction, mask = RNG.integers(0, 3, (2, 40, 30))
+    measures = SegmentationMeasures(3)
+    measures.update(prediction, mask)
+    scores = measures.compute()
+    areas = [paddle.to_tensor(area) for area in measures.areas]
+    assert scores["mIoU"] == pytest.approx(stock.mean_iou(*areas)[1])
+    assert scores["Dice"] == pytest.approx(stock.dice(*areas)[1])
+    assert scores["Kappa"] == pytest.approx(stock.kappa(*areas))
+    assert scores["Acc"] == pytest.approx(stock.class_measurement(*areas)[0])
+
+
+def test_ignored_pixels_count_nowhere():
+    prediction, mask = RNG.integers(0, 2, (2, 10, 10))
+    padded = np.vstack([mask, np.full((5, 10), 255)]), np.vstack([prediction, np.ones((5, 10), int)])
+    expected, found = measured([(prediction, mask)], 2), measured([(padded[1], padded[0])], 2, 255)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("fill", [0, 1])
+def test_a_constant_truth_predicted_rightly_has_no_nan(fill):
+    constant = np.full((4, 4), fill)
+    scores = measured([(constant, constant)], 2)
+    assert scores["Acc"] == 1
+    assert scores["Kappa"] == 0
+    assert scores["class_IoU"].tolist() == [1 - fill, fill]
+
+
+def test_no_image_at_all_gives_zeros():
+    assert measured([], 2)["mIoU"] == 0
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 4])
+def test_roc_equals_scikit_learn(num_classes):
+    channels = RNG.random((num_classes, 30, 40)).astype(np.float32)
+    probabilities = channels / (channels.sum(0) if num_classes > 1 else 1)
+    mask = RNG.integers(0, max(num_classes, 2), (30, 40))
+    measure = RocMeasure(num_classes)
+    measure.update(probabilities, mask)
+    flat = probabilities.reshape(num_classes, -1)
+    if num_classes <= 2:
+        expected = roc_auc_score(mask.ravel(), flat[-1])
+    else:
+        expected = np.mean([roc_auc_score(mask.ravel() == c, flat[c]) for c in range(num_classes)])
+    assert measure.compute()["Auc_roc"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_roc_of_one_class_alone_is_undefined():
+    measure = RocMeasure(1)
+    measure.update(np.ones((1, 2, 2)), np.zeros((2, 2), int))
+    assert np.isnan(measure.compute()["Auc_roc"])
+
+
+def official_curve(saliency, mask):
+    """The author's evaluator in plain lines (FACTS of measures.py@2a010f5)."""
+    mask = mask / (mask.max() + 1e-8) * 255
+    saliency = saliency / (saliency.max() + 1e-8) * 255
+    bins = np.arange(256)
+    foreground = np.histogram(saliency[mask > 128], bins)[0][::-1].cumsum()
+    background = np.histogram(saliency[mask <= 128], bins)[0][::-1].cumsum()
+    return foreground / (foreground + background + 1e-8), foreground / ((mask > 128).sum() + 1e-8)
+
+
+def maps(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    saliency, mask = RNG.random((13, 17)), (RNG.random((13, 17)) > 0.6).astype(float)
+    return {
+        "random": (saliency, mask),
+        "soft mask": (saliency, RNG.random((13, 17))),
+        "empty mask": (saliency, np.zeros_like(mask)),
+        "full mask": (saliency, np.ones_like(mask)),
+        "empty map": (np.zeros_like(saliency), mask),
+        "full map": (np.ones_like(saliency), mask),
+        "one pixel": (np.array([[0.3]]), np.array([[1.0]])),
+        "8-bit": (RNG.integers(0, 256, (9, 9)) / 255, (RNG.random((9, 9)) > 0.5).astype(np.float32)),
+    }[kind]
+
+
+KINDS = ("random", "soft mask", "empty mask", "full mask", "empty map", "full map", "one pixel", "8-bit")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_precision_and_recall_equal_the_authors(kind):
+    saliency, mask = maps(kind)
+    np.testing.assert_allclose(precision_recall(saliency, mask), official_curve(saliency, mask), atol=1e-12)
+
+
+def test_max_f_is_of_the_mean_curves():
+    pairs = [maps(kind) for kind in KINDS[:4]]
+    measures = SaliencyMeasures()
+    for saliency, mask in pairs:
+        measures.update(saliency, mask)
+    precision, recall = np.mean([official_curve(*pair) for pair in pairs], axis=0)
+    expected = (1.3 * precision * recall / (0.3 * precision + recall + 1e-8)).max()
+    assert measures.compute()["maxF"] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in KINDS if k not in ("soft mask", "empty map", "full map", "one pixel")]
+)
+def test_mae_after_min_max_equals_pysodmetrics(kind):
+    saliency, mask = maps(kind)
+    eight_bit = (saliency * 255).astype(np.uint8)
+    oracle = MAE()
+    oracle.step(eight_bit, (mask * 255).astype(np.uint8))
+    measures = SaliencyMeasures(minmax=True)
+    measures.update(eight_bit / 255, mask)
+    assert measures.compute()["MAE"] == pytest.approx(oracle.get_results()["mae"], abs=1e-12)
+
+
+def test_mae_takes_maps_as_they_are_unless_told():
+    saliency, mask = np.full((4, 4), 0.2), np.zeros((4, 4))
+    measures = SaliencyMeasures()
+    measures.update(saliency, mask)
+    assert measures.compute()["MAE"] == pytest.approx(0.2)
+
+
+def test_stretch_leaves_no_nan_on_a_constant_map():
+    assert stretch(np.full((3, 3), 0.7)).tolist() == np.zeros((3, 3)).tolist()
+    assert stretch(np.array([0.2, 0.4, 0.6])).tolist() == pytest.approx([0, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: SegmentationMeasures(2), lambda: SaliencyMeasures(), lambda: RocMeasure(1)]
+)
+def test_merging_equals_one_accumulator(make):
+    whole, halves = make(), [make(), make()]
+    for index in range(4):
+        saliency, mask = RNG.random((6, 6)), RNG.integers(0, 2, (6, 6))
+        first = {SegmentationMeasures: saliency.round().astype(int), SaliencyMeasures: saliency}
+        prediction = first.get(type(whole), saliency[None])
+        for accumulator in (whole, halves[index % 2]):
+            accumulator.update(prediction, mask)
+    halves[0].merge(halves[1])
+    for name, score in whole.compute().items():
+        np.testing.assert_allclose(halves[0].compute()[name], score, rtol=1e-14)

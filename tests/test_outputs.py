@@ -1,0 +1,102 @@
+"""Files made of predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from paddleseg.utils.visualize import get_color_map_list
+from PIL import Image
+
+from paddleseg_u2net.images import read_image
+from paddleseg_u2net.outputs import OUTPUTS, make_palette, paddleseg_palette, plan_outputs, to_8bit
+from paddleseg_u2net.prediction import Prediction
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+SALIENCY = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
+
+
+def written(tmp_path, name: str, prediction: Prediction, palette) -> Path:
+    path = tmp_path / f"{name}.png"
+    OUTPUTS[name].write(path, IMAGE, prediction, palette)
+    return path
+
+
+def test_palette_is_that_of_paddleseg():
+    assert paddleseg_palette(256) == get_color_map_list(256)
+
+
+def test_custom_colours_come_first():
+    palette = make_palette(2, [1, 2, 3, 4, 5, 6])
+    assert palette[:2].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert palette[2].tolist() == get_color_map_list(256)[6:9]
+    assert make_palette(1)[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("custom", [[1, 2], [0, 0, 256], [-1, 0, 0]])
+def test_colours_that_are_none_are_refused(custom):
+    with pytest.raises(ValueError, match=r"--custom_color .*: expected R G B of each class, each 0 .. 255"):
+        make_palette(2, custom)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_four_outputs(tmp_path, channels):
+    maps = SALIENCY[None] if channels == 1 else np.stack([1 - SALIENCY, SALIENCY / 3, SALIENCY * 2 / 3])
+    prediction, palette = Prediction(maps), make_palette(channels)
+    saliency = np.asarray(Image.open(written(tmp_path, "saliency", prediction, palette)))
+    np.testing.assert_array_equal(saliency, np.floor(SALIENCY * 255 + 0.5))
+    assert saliency.dtype == np.uint8
+    cutout = np.asarray(Image.open(written(tmp_path, "cutout", prediction, palette)))
+    np.testing.assert_array_equal(cutout, np.dstack([IMAGE, saliency]))
+    colored = Image.open(written(tmp_path, "pseudo_color", prediction, palette))
+    assert colored.mode == "P"
+    np.testing.assert_array_equal(np.asarray(colored), prediction.classes)
+    np.testing.assert_array_equal(np.asarray(colored.convert("RGB")), palette[prediction.classes])
+    added = read_image(written(tmp_path, "added", prediction, palette)).astype(float)
+    np.testing.assert_allclose(added, 0.6 * IMAGE + 0.4 * palette[prediction.classes], atol=0.51)
+
+
+def test_rounding_to_8_bits_is_to_the_nearest():
+    assert to_8bit(np.array([0, 0.4999 / 255, 0.5001 / 255, 1])).tolist() == [0, 0, 1, 255]
+
+
+def plan(*names: str, save_dir="out", outputs=("added", "cutout")) -> list[dict[str, str]]:
+    root = Path("photos")
+    plans = plan_outputs([root / name for name in names], root, Path(save_dir), outputs)
+    return [{key: str(path) for key, path in plan.items()} for plan in plans]
+
+
+def test_sub_folders_are_mirrored_and_names_kept():
+    assert plan("a.jpg", "sub/dir/b.c.png") == [
+        {"added": "out/added_prediction/a.jpg", "cutout": "out/cutout/a.png"},
+        {"added": "out/added_prediction/sub/dir/b.c.png", "cutout": "out/cutout/sub/dir/b.c.png"},
+    ]
+
+
+def test_clashing_stems_keep_their_full_name():
+    found = [p["cutout"] for p in plan("a.jpg", "a.png", "sub/a.jpg")]
+    assert found == ["out/cutout/a.jpg.png", "out/cutout/a.png.png", "out/cutout/sub/a.png"]
+
+
+def test_a_full_name_that_is_taken_moves_on():
+    found = [p["cutout"] for p in plan("a.jpg", "a.png", "a.jpg.png")]
+    assert found == ["out/cutout/a.jpg.png", "out/cutout/a.png.png", "out/cutout/a.jpg.png.png"]
+
+
+def test_formats_that_are_not_written_become_png():
+    assert plan("a.gif")[0]["added"] == "out/added_prediction/a.gif.png"
+
+
+def test_unknown_outputs_are_refused():
+    with pytest.raises(
+        ValueError, match="--outputs mask: expected some of added,pseudo_color,saliency,cutout"
+    ):
+        plan("a.jpg", outputs=["mask"])
+
+
+def test_overwriting_an_input_is_refused(tmp_path):
+    image = tmp_path / "cutout" / "a.png"
+    with pytest.raises(ValueError, match="is an image to predict and would be overwritten"):
+        plan_outputs([image], tmp_path / "cutout", tmp_path, ["cutout"])

@@ -1,0 +1,175 @@
+"""Sizes, batches, test-time augmentation, sliding window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from paddleseg_u2net.prediction import Prediction, Predictor, Views
+
+RNG = np.random.default_rng(0)
+
+
+def config(*transforms, num_classes=1) -> dict:
+    return {"model": {"num_classes": num_classes}, "val_dataset": {"transforms": list(transforms)}}
+
+
+def red(batch: np.ndarray) -> np.ndarray:
+    """A runtime whose saliency is the red channel."""
+    return batch[:, :1] / 255
+
+
+def left_biased(batch: np.ndarray) -> np.ndarray:
+    """A runtime that favours the left and the top of what it sees."""
+    height, width = batch.shape[2:]
+    ramp = np.add.outer(np.linspace(1, 0.5, height), np.linspace(1, 0, width)) / 2
+    return np.broadcast_to(ramp.astype(np.float32), (len(batch), 1, height, width)).copy()
+
+
+def image(*size: int) -> np.ndarray:
+    return RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 20), (320, 8)])
+def test_saliency_has_the_size_of_the_image(size):
+    picture = np.full((*size, 3), 51, np.uint8)
+    saliency = Predictor(red, config({"type": "Resize", "target_size": [16, 24]}))(picture)
+    assert saliency.shape == size
+    assert saliency.dtype == np.float32
+    np.testing.assert_allclose(saliency, 0.2, atol=1e-6)
+
+
+def test_without_resizing_nothing_is_interpolated():
+    picture = image(13, 7)
+    np.testing.assert_allclose(Predictor(red, config())(picture), picture[..., 0] / 255, atol=1e-6)
+
+
+def test_classes_are_the_most_probable():
+    def three(batch):
+        maps = np.zeros((len(batch), 3, *batch.shape[2:]), np.float32)
+        maps[:, 2, :, :2] = 1
+        maps[:, 0, :, 2:] = 1
+        return maps
+
+    predictor = Predictor(three, config(num_classes=3))
+    classes = predictor(image(2, 4))
+    assert classes.tolist() == [[2, 2, 0, 0]] * 2
+    assert classes.dtype == np.uint8
+    assert predictor.predict([image(2, 4)])[0].saliency.tolist() == [[1, 1, 0, 0]] * 2
+
+
+def test_saliency_is_split_at_one_half():
+    prediction = Prediction(np.array([[[0.49, 0.5, 0.51]]], np.float32))
+    assert prediction.classes.tolist() == [[0, 1, 1]]
+
+
+def test_images_of_any_sizes_are_predicted_together_in_order():
+    calls = []
+
+    def counted(batch):
+        calls.append(len(batch))
+        return red(batch)
+
+    pictures = [image(5, 6), image(8, 3), image(5, 6), image(5, 6)]
+    predictor = Predictor(counted, config())
+    together = predictor.predict(pictures)
+    assert calls == [3, 1]
+    for picture, prediction in zip(pictures, together, strict=True):
+        np.testing.assert_allclose(prediction.saliency, picture[..., 0] / 255, atol=1e-6)
+
+
+def test_flips_are_undone_and_averaged():
+    picture = image(6, 9)
+    for flips in (
+        {"flip_horizontal": True},
+        {"flip_vertical": True},
+        {"flip_horizontal": True, "flip_vertical": True},
+    ):
+        views = Views(**flips)
+        # a runtime that sees pixels alone gives the same map whichever way they lie
+        np.testing.assert_allclose(
+            Predictor(red, config(), views=views)(picture), picture[..., 0] / 255, atol=1e-6
+        )
+        # one that favours a side is made symmetric
+        averaged = Predictor(left_biased, config(), views=views)(picture)
+        axis = tuple(axis for axis, name in ((0, "flip_vertical"), (1, "flip_horizontal")) if name in flips)
+        np.testing.assert_allclose(averaged, np.flip(averaged, axis), atol=1e-6)
+        assert not np.allclose(averaged, Predictor(left_biased, config())(picture))
+        looks = 2 ** len(flips)
+        assert len(views.flips()) == looks
+
+
+def test_scales_are_looked_at_and_averaged():
+    sizes = []
+
+    def constant(batch):
+        sizes.append(batch.shape[2:])
+        return np.full((len(batch), 1, *batch.shape[2:]), batch.shape[2] / 100, np.float32)
+
+    saliency = Predictor(constant, config(), views=Views(scales=(0.5, 1.0, 2.0)))(image(10, 20))
+    assert sizes == [(5, 10), (10, 20), (20, 40)]
+    np.testing.assert_allclose(saliency, (0.05 + 0.1 + 0.2) / 3, atol=1e-6)
+
+
+def test_a_tiny_scale_leaves_one_pixel():
+    assert Predictor(red, config(), views=Views(scales=(0.01,)))(image(10, 20)).shape == (10, 20)
+
+
+def test_windows_cover_every_pixel_and_overlap_as_asked():
+    seen = np.zeros((23, 31), int)
+    for rows, columns in Views(crop_size=(10, 8), stride=(7, 5)).windows(23, 31):
+        window = seen[rows, columns]
+        assert window.shape == (8, 10)
+        window += 1
+    assert seen.min() == 1
+    assert seen.max() > 1
+
+
+def test_sliding_averages_windows_and_keeps_pixels():
+    picture = image(23, 31)
+    views = Views(crop_size=(10, 8), stride=(7, 5))
+    np.testing.assert_allclose(
+        Predictor(red, config(), views=views)(picture), picture[..., 0] / 255, atol=1e-6
+    )
+    slid = Predictor(left_biased, config(), views=views)(picture)
+    assert not np.allclose(slid, Predictor(left_biased, config())(picture))
+
+
+def test_an_image_smaller_than_the_window_is_seen_whole():
+    views = Views(crop_size=(100, 100), stride=(50, 50))
+    picture = image(5, 4)
+    np.testing.assert_array_equal(
+        Predictor(left_biased, config(), views=views)(picture), Predictor(left_biased, config())(picture)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop_size": (8, 8)}, "needs both crop_size and stride"),
+        ({"crop_size": (8, 8), "stride": (8, 9)}, "exceeds crop_size .* Fix: a smaller stride"),
+    ],
+)
+def test_windows_that_leave_gaps_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Views(**options)
+
+
+def test_a_bare_runtime_needs_its_config():
+    with pytest.raises(ValueError, match="a runtime needs its config"):
+        Predictor(red)
+
+
+def test_interpolation_stays_in_range():
+    spiky = config({"type": "Resize", "target_size": [4, 4], "interp": "NEAREST"})
+    saliency = Predictor(lambda b: (b[:, :1] > 127).astype(np.float32), spiky)(image(33, 35))
+    assert saliency.min() >= 0
+    assert saliency.max() <= 1
+
+
+def test_known_weights_cut_real_photographs(official_weights, photos):
+    saliency = Predictor("u2netp")(photos["coffee.png"])
+    assert saliency.shape == photos["coffee.png"].shape[:2]
+    assert saliency[200, 300] > 0.95  # the cup
+    assert saliency[5, 5] < 0.05  # the table
+    assert 0.2 < (saliency > 0.5).mean() < 0.6

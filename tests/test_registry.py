@@ -1,0 +1,181 @@
+"""Our components among paddleseg's, and sections that are refused."""
+
+from __future__ import annotations
+
+import re
+
+import paddle
+import pytest
+from conftest import TinyNet, make_config
+from paddleseg.cvlibs import manager
+
+from paddleseg_u2net import losses, model
+from paddleseg_u2net.config import ConfigError, load_config
+from paddleseg_u2net.registry import build_dataset, build_losses, build_network, build_optimizer, register
+
+
+def test_only_what_we_mean_to_replace_is_replaced():
+    register()
+    ours = {
+        f"{kind}.{name}"
+        for kind in ("MODELS", "BACKBONES", "DATASETS", "TRANSFORMS", "LOSSES", "OPTIMIZERS")
+        for name, component in getattr(manager, kind).components_dict.items()
+        if component.__module__.startswith("paddleseg_u2net")
+    }
+    replaced = {"MODELS.U2Net", "MODELS.U2Netp", "LOSSES.CrossEntropyLoss"}
+    added = {"LOSSES.SaliencyLoss", "TRANSFORMS.ResizeSoftMask", "TRANSFORMS.RandomCrop"}
+    assert ours == replaced | added | {"TRANSFORMS.NormalizeByMax"}
+
+
+def test_stock_cross_entropy_still_fails_which_is_why_it_is_replaced():
+    from paddleseg.models.losses.cross_entropy_loss import CrossEntropyLoss
+
+    logits, label = paddle.randn([1, 2, 4, 4]), paddle.zeros([1, 4, 4], "int64")
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        CrossEntropyLoss()(logits, label)
+    assert losses.CrossEntropyLoss()(logits, label).item() > 0
+
+
+def test_paddlesegs_own_builder_makes_our_network(tmp_path, data):
+    from paddleseg.cvlibs import Config, SegBuilder
+
+    path = make_config(tmp_path / "a.yaml", data, num_classes=2, model="U2Netp")
+    assert type(SegBuilder(Config(str(path))).model) is model.U2Netp
+
+
+def test_networks_of_paddleseg_are_built_too():
+    assert type(build_network({"type": "TinyNet", "num_classes": 2})) is TinyNet
+    assert type(build_network({"type": "ENet", "num_classes": 2})).__module__.startswith("paddleseg.")
+
+
+def test_parameter_names_do_not_depend_on_what_was_built_before():
+    first = build_network({"type": "TinyNet", "num_classes": 1})
+    paddle.nn.Conv2D(1, 1, 1)
+    second = build_network({"type": "TinyNet", "num_classes": 1})
+    assert [p.name for p in first.parameters()] == [p.name for p in second.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["model.type=U2Nett"], "model: type: U2Nett: no such component. Did you mean 'U2Net'"),
+        (["model.depth=3"], "model: TinyNet: depth: no such key"),
+        (["model={type: U2Netp, num_clases: 1}"], "num_clases: no such key. Did you mean 'num_classes'?"),
+        (
+            ["loss={types: [{type: BCELos}], coef: [1]}"],
+            "loss.types[0]: type: BCELos: no such component. Did you mean",
+        ),
+        (["loss={types: [{kind: BCE}], coef: [1]}"], "loss.types[0]: type is missing"),
+        (["loss.types.0.bcee=1"], "loss.types[0]: SaliencyLoss: bcee: no such key. Did you mean 'bce'?"),
+        (
+            ["loss={types: [{type: SaliencyLoss}, {type: SaliencyLoss}], coef: [1, 1, 1]}"],
+            "2 types and 3 coef",
+        ),
+        (["loss.types.0.ignore_index=250"], "samples mark ignored pixels by 255"),
+        (["optimizer.type=Adan"], "optimizer: type: Adan: no such component. Did you mean 'Adam'?"),
+        (["optimizer.momentum=0.9"], "optimizer: Adam: momentum: no such key"),
+        (["lr_scheduler.type=PolyDecay"], "lr_scheduler: type: PolyDecay: no such one. Did you mean"),
+        (["lr_scheduler.powr=1"], "lr_scheduler: PolynomialDecay: powr: no such key. Did you mean 'power'?"),
+        (
+            ["train_dataset.type=Citiscapes"],
+            "type: Citiscapes: no such component. Did you mean 'Cityscapes'?",
+        ),
+        (
+            ["train_dataset={type: ADE20K, dataset_root: x}"],
+            "ADE20K changes labels while it reads them. Fix: use type: Dataset",
+        ),
+        (["train_dataset.train_pth=x"], "train_dataset: train_pth: no such key. Did you mean 'train_path'?"),
+        (["train_dataset.num_classes=3"], "train_dataset: num_classes: 3, but the model has 1"),
+        (
+            ["train_dataset.transforms.0.type=Flip"],
+            "train_dataset.transforms[0]: type: Flip: no such component",
+        ),
+        (
+            ["train_dataset.transforms.0.probb=1"],
+            "RandomHorizontalFlip: probb: no such key. Did you mean 'prob'?",
+        ),
+        (["train_dataset.transforms.0.type=RandomAffine"], "RandomAffine would cut soft masks to 0 and 1"),
+        (
+            ["train_dataset.transforms.0={type: Resize, target_size: 3}"],
+            "transforms[0]: Resize: Type of `target_size`",
+        ),
+    ],
+)
+def test_wrong_sections_are_refused_with_a_suggestion(config, opts, message):
+
+    def build_all():
+        found = load_config(config, opts=opts)
+        build_losses(found)
+        build_dataset(found, "train_dataset")
+        build_optimizer(found, build_network(found["model"]))
+
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        build_all()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        (
+            {"type": "PolynomialDecay", "learning_rate": 1.0, "end_lr": 0.0, "power": 1.0},
+            [1, 0.75, 0.5, 0.25],
+        ),
+        ({"type": "StepDecay", "learning_rate": 1.0, "step_size": 4}, [1, 1, 1, 1]),
+        ({"type": "CosineAnnealingDecay", "learning_rate": 1.0}, [1, 0.85355, 0.5, 0.14645]),
+        (
+            {"type": "PolynomialDecay", "learning_rate": 1.0, "power": 1.0, "end_lr": 0.0}
+            | {"warmup_iters": 2, "warmup_start_lr": 0.0},
+            [0, 0.5, 1, 0.5],
+        ),
+    ],
+)
+def test_schedules_run_over_the_iterations(config, schedule, rates):
+    found = load_config(config) | {"lr_scheduler": schedule}
+    optimizer = build_optimizer(found, build_network(found["model"]))
+    seen = []
+    for _ in rates:
+        seen.append(optimizer.get_lr())
+        optimizer._learning_rate.step()
+    assert seen == pytest.approx(rates, abs=1e-4)
+
+
+def test_one_cycle_takes_its_length_and_the_learning_rate_flag(config):
+    schedule = {"type": "OneCycleLR", "max_learning_rate": 0.1}
+    text = config.read_text()
+    config.write_text(text.split("lr_scheduler:")[0] + "lr_scheduler: " + str(schedule) + "\n" + _after(text))
+    found = load_config(config, learning_rate=0.4)
+    optimizer = build_optimizer(found, build_network(found["model"]))
+    assert optimizer.get_lr() == pytest.approx(0.4 / 25)
+
+
+def _after(text: str) -> str:
+    """What follows the lr_scheduler section."""
+    return "model:" + text.split("\nmodel:")[1]
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ({"type": "sgd", "momentum": 0.9, "weight_decay": 4e-5}, "Momentum"),
+        ({"type": "SGD"}, "SGD"),
+        ({"type": "AdamW", "weight_decay": 0.1}, "AdamW"),
+        ({"type": "Adam", "grad_clip_cfg": {"name": "ClipGradByNorm", "clip_norm": 1.0}}, "Adam"),
+    ],
+)
+def test_optimizers_of_paddleseg_are_built_by_their_old_spellings_too(config, section, kind):
+    found = load_config(config) | {"optimizer": section}
+    assert type(build_optimizer(found, build_network(found["model"]))).__name__ == kind
+
+
+def test_a_dataset_class_of_paddleseg_tells_its_pairs(data, config):
+    (data / "train_list.txt").write_text((data / "train_list.txt").read_text().replace("\t", " "))
+    found = load_config(config, opts=["model.num_classes=2", "train_dataset.num_classes=2"])
+    found["train_dataset"] = {
+        "type": "OpticDiscSeg",
+        "dataset_root": str(data),
+        "mode": "train",
+        "transforms": [],
+    }
+    own = build_dataset(found, "train_dataset")
+    assert [pair.image.name for pair in own.pairs] == [f"p{i}.png" for i in range(4)]
+    assert (own.ignore_index, own.requested_encoding) == (255, "index")

