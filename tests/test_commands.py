@@ -18,6 +18,16 @@ from PIL import Image
 from paddleseg_u2net.__main__ import COMMANDS, main
 from paddleseg_u2net.formats import read_state
 
+# ways to look at an image; --aug is --aug_eval or --aug_pred
+LOOKS = [
+    ["--aug", "--scales", 0.5],
+    ["--aug", "--flip_horizontal"],
+    ["--aug", "--flip_vertical"],
+    ["--is_slide", "--crop_size", 9, 9, "--stride", 5, 5],
+    ["--minmax"],
+    ["--opts", "val_dataset.transforms.0.std=[0.05, 0.05, 0.05]"],
+]
+
 
 @pytest.fixture
 def run(capsys):
@@ -332,19 +342,9 @@ def test_a_model_without_config_asks_for_one(run, trained, config, tmp_path):
     assert run("val", "--model_path", bare, "--config", config)[0] == 0
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--aug_eval", "--scales", 0.5],
-        ["--aug_eval", "--flip_horizontal"],
-        ["--aug_eval", "--flip_vertical"],
-        ["--is_slide", "--crop_size", 9, 9, "--stride", 5, 5],
-        ["--minmax"],
-        ["--opts", "val_dataset.transforms.0.std=[0.05, 0.05, 0.05]"],
-        ["--opts", "test_config={minmax: true}"],
-    ],
-)
+@pytest.mark.parametrize("flags", [*LOOKS, ["--opts", "test_config={minmax: true}"]])
 def test_flags_of_val_change_its_scores(run, trained, flags):
+    flags = ["--aug_eval" if flag == "--aug" else flag for flag in flags]
     plain, changed = run("val", "--model_path", trained), run("val", "--model_path", trained, *flags)
     assert (plain[0], changed[0]) == (0, 0)
     assert scores(plain[1])["MAE"] != scores(changed[1])["MAE"]
@@ -459,18 +459,9 @@ def test_outputs_are_chosen(run, trained, photos_dir):
     assert sorted(p.name for p in Path("out").iterdir()) == ["cutout", "saliency"]
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--aug_pred", "--scales", 0.5],
-        ["--aug_pred", "--flip_horizontal"],
-        ["--aug_pred", "--flip_vertical"],
-        ["--is_slide", "--crop_size", 9, 9, "--stride", 5, 5],
-        ["--minmax"],
-        ["--opts", "val_dataset.transforms.0.std=[0.05, 0.05, 0.05]"],
-    ],
-)
+@pytest.mark.parametrize("flags", LOOKS)
 def test_flags_of_predict_change_the_map(run, trained, photos_dir, flags):
+    flags = ["--aug_pred" if flag == "--aug" else flag for flag in flags]
     for folder, more in (("plain", []), ("changed", flags)):
         words = ["--image_path", photos_dir / "a.png", "--outputs", "saliency", "--save_dir", folder]
         assert run("predict", "--model_path", trained, *words, *more)[0] == 0

@@ -38,6 +38,22 @@ def trainer(config, save_dir, opts=(), **changes) -> Trainer:
     return Trainer(network, optimizer, registry.build_losses(found), *sets, found, settings)
 
 
+class Scripted:
+    """Evaluations whose scores are told in advance."""
+
+    def __init__(self, metric: str, values: list[float]):
+        self.metric, self.values = metric, iter(values)
+
+    def __call__(self, network) -> Scripted:
+        return self
+
+    def compute(self) -> dict[str, float]:
+        return {self.metric: next(self.values)}
+
+    def report(self) -> list[str]:
+        return []
+
+
 def saved_state(folder) -> dict[str, np.ndarray]:
     return read_state(folder / "model.pdparams")
 
@@ -110,16 +126,7 @@ def test_zero_keeps_all_checkpoints(config, tmp_path):
 
 def test_the_best_model_is_that_of_its_iteration(config, tmp_path, monkeypatch):
     run = trainer(config, tmp_path, iters=4, save_interval=1, do_eval=True, metric="MAE")
-    values = iter([0.5, 0.2, 0.3, 0.4])
-
-    class Fixed:
-        def compute(self):
-            return {"MAE": next(values)}
-
-        def report(self):
-            return []
-
-    monkeypatch.setattr(run, "evaluate", lambda network: Fixed())
+    monkeypatch.setattr(run, "evaluate", Scripted("MAE", [0.5, 0.2, 0.3, 0.4]))
     progress = run.run()
     assert progress.best == {"model": (0.2, 2)}
     assert progress.stale == 2
@@ -129,16 +136,7 @@ def test_the_best_model_is_that_of_its_iteration(config, tmp_path, monkeypatch):
 def test_early_stop_waits_for_its_patience(config, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     run = trainer(config, tmp_path, iters=9, save_interval=1, do_eval=True, early_stop_intervals=2)
-    values = iter([0.5, 0.6, 0.6, 0.1, 0.9])
-
-    class Fixed:
-        def compute(self):
-            return {"maxF": next(values)}
-
-        def report(self):
-            return []
-
-    monkeypatch.setattr(run, "evaluate", lambda network: Fixed())
+    monkeypatch.setattr(run, "evaluate", Scripted("maxF", [0.5, 0.6, 0.6, 0.1, 0.9]))
     assert run.run().iter == 4
     assert "Stopped early at iter 4: no better maxF in 2 evaluations" in caplog.text
     assert (tmp_path / "iter_4" / "model.pdopt").is_file()

@@ -6,6 +6,7 @@ Everything lies in output/demo; a second run reuses what is there.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import shutil
 import subprocess
@@ -63,6 +64,7 @@ def baseline(data: Path, size: int) -> float:
     config = load_config(ROOT / CONFIG, opts=options(data, size))
     dataset = registry.build_dataset(config, "val_dataset")
     dataset.inspect()
+    need("paddle").seed(0)  # the fresh heads that train.py --seed 0 starts from
     network = registry.build_network(config["model"])
     return evaluate(Predictor(PaddleRuntime(network), config), dataset).compute()["mIoU"]
 
@@ -150,10 +152,13 @@ def main() -> int:
     if (run / "best_model").is_dir():
         print(f"{run} is there already")
     else:
-        print(f"validation mIoU before training: {baseline(data, args.size):.4f}", flush=True)
+        before = baseline(data, args.size)
+        print(f"validation mIoU before training: {before:.4f}", flush=True)
         flags = ["--iters", args.iters, "--save_interval", args.iters, "--batch_size", 4, "--seed", 0]
         flags += ["--learning_rate", 0.002, "--do_eval", "--save_dir", run]
         command("train.py", "--config", CONFIG, *map(str, flags), *opts)
+        state = json.loads((run / f"iter_{args.iters}" / "state.json").read_text())
+        print(f"validation mIoU: {before:.4f} before, {state['best']['model'][0]:.4f} after", flush=True)
 
     say("3/4  Validation of the best model")
     command("val.py", "--model_path", run)

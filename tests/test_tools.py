@@ -1,0 +1,92 @@
+"""The tools, and the demo as a whole at a small size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from conftest import GOLDEN, ROOT, environment
+
+from paddleseg_u2net.formats import read_state
+from paddleseg_u2net.images import read_image
+from paddleseg_u2net.model import U2Netp
+from tools.convert_weights import main as convert
+from tools.demo import contact_sheet, fit
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".safetensors", ".npz"])
+def test_converted_weights_are_the_same(tmp_path, capsys, suffix):
+    network = U2Netp(2)
+    paddle.save(network.state_dict(), str(tmp_path / "a.pdparams"))
+    target = tmp_path / f"b{suffix}"
+    assert convert([str(tmp_path / "a.pdparams"), str(target)]) == 0
+    said = f"{len(network.state_dict())} tensors of type: U2Netp, num_classes: 2, in_channels: 3"
+    assert said in capsys.readouterr().out
+    state = read_state(target)
+    for key, value in network.state_dict().items():
+        np.testing.assert_array_equal(state[key], value.numpy())
+
+
+def test_converted_pdparams_are_read_by_paddle_and_paddleseg(tmp_path):
+    from paddleseg.models import U2Netp as Stock
+    from paddleseg.utils.utils import load_entire_model
+
+    source, stock = U2Netp(1), Stock(1)
+    np.savez(tmp_path / "a.npz", **{key: value.numpy() for key, value in source.state_dict().items()})
+    assert convert([str(tmp_path / "a.npz"), str(tmp_path / "a.pdparams")]) == 0
+    load_entire_model(stock, str(tmp_path / "a.pdparams"))
+    np.testing.assert_array_equal(stock.outconv.weight.numpy(), source.outconv.weight.numpy())
+
+
+def test_conversions_that_cannot_be_are_refused(tmp_path, capsys):
+    source = str(GOLDEN / "torch_zip.pth")
+    (tmp_path / "there.npz").touch()
+    for words, message in (
+        ([source, str(tmp_path / "a.onnx")], "'.onnx' is not written, expected .pdparams"),
+        ([source, str(tmp_path / "there.npz")], "exists already. Fix: remove it"),
+        (["absent.pth", str(tmp_path / "b.npz")], "absent.pth: no such weight file"),
+    ):
+        assert convert(words) == 1
+        assert message in capsys.readouterr().err
+    assert convert([source, str(tmp_path / "c.npz")]) == 0
+    assert "a network of another family" in capsys.readouterr().out
+
+
+def test_pictures_of_any_shape_fit_their_cell():
+    shapes = {
+        fit(np.zeros((*size, channels), np.uint8)).shape
+        for size in ((9, 900), (900, 9), (1, 1))
+        for channels in (3, 4)
+    }
+    assert len(shapes) == 1
+
+
+def test_the_demo_runs_and_a_second_run_reuses_all(official_weights, tmp_path):
+    flags = ["--out", str(tmp_path / "demo"), "--iters", "2", "--size", "32", "--images", "10"]
+    command = [sys.executable, "-m", "tools.demo", *flags]
+    env = environment(U2NET_HOME=str(official_weights.parent))
+    first = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+    assert first.returncode == 0, first.stderr
+    assert "validation mIoU" in first.stdout
+    sheet = read_image(tmp_path / "demo" / "contact_sheet.png")
+    assert sheet.shape[0] > 1000
+    assert sheet.std() > 30
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("is there already") == 2
+    assert "[TRAIN]" not in again.stdout
+
+
+def test_a_contact_sheet_has_a_row_an_image(tmp_path):
+    from paddleseg_u2net.images import write_image
+    from paddleseg_u2net.outputs import OUTPUTS
+
+    write_image(tmp_path / "a.png", np.zeros((10, 10, 3), np.uint8))
+    for output in OUTPUTS.values():
+        write_image(tmp_path / "out" / output.folder / "a.png", np.zeros((10, 10, 3), np.uint8))
+    contact_sheet(tmp_path / "sheet.png", [(tmp_path / "a.png", tmp_path / "out")] * 2)
+    one_row = 158
+    assert read_image(tmp_path / "sheet.png").shape == (30 + 2 * one_row, 5 * 208, 3)
