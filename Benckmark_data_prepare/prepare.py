@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from paddleseg_u2net.__main__ import guarded
 from paddleseg_u2net.dataset import read_list
 from paddleseg_u2net.download import download
 from paddleseg_u2net.files import arriving
@@ -114,7 +115,7 @@ def check_lists(root: Path, row: DataSet) -> None:
         print(f"  {path.name}: {len(pairs)} pairs{note}")
 
 
-def prepare(name: str, data_root: Path, archive: Path | None = None) -> Path:
+def prepare(name: str, data_root: Path, archive: Path | None = None) -> None:
     """Make `data_root/name` of one data set; does nothing where it is.
 
     Args:
@@ -125,7 +126,7 @@ def prepare(name: str, data_root: Path, archive: Path | None = None) -> Path:
     row, root = DATA_SETS[name], data_root / name
     if root.is_dir():
         print(f"{root} is there already")
-        return root
+        return
     print(f"{name}: {row.about}; licence: {row.licence}")
     with tempfile.TemporaryDirectory() as folder:
         fetched = archive or Path(folder) / f"{name}.zip"
@@ -140,7 +141,6 @@ def prepare(name: str, data_root: Path, archive: Path | None = None) -> Path:
         shutil.rmtree(root)
         raise
     print(f"Ready in {root}")
-    return root
 
 
 def _sha256(path: Path) -> str:
@@ -160,12 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--archive", type=Path, help="use this file instead of downloading")
     parser.add_argument("--data_root", type=Path, default=Path("data"), help="%(default)s")
     args = parser.parse_args(argv)
-    try:
-        prepare(args.name, args.data_root, args.archive)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return guarded(lambda: prepare(args.name, args.data_root, args.archive))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from paddleseg_u2net.dependencies import missing, quiet
 
@@ -17,7 +17,7 @@ COMMANDS = ("train", "val", "predict")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; faults of the user's input become one message on stderr.
+    """Run a command.
 
     Args:
         argv: the command's name and its flags; None takes those of this process.
@@ -29,10 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"usage: u2net {'|'.join(COMMANDS)} …   (--help after one of them tells more)")
         return 0 if name in ("-h", "--help") else 2
-    quiet()
     _configure_log()
+    return guarded(lambda: importlib.import_module(f"paddleseg_u2net.commands.{name}").main(flags))
+
+
+def guarded(command: Callable[[], int | None]) -> int:
+    """Run a command; faults of the user's input become one message on stderr.
+
+    Returns:
+        Its exit code; 1 for a fault, 130 where it was interrupted. `U2NET_DEBUG=1` shows the traceback.
+    """
+    quiet()
     try:
-        return importlib.import_module(f"paddleseg_u2net.commands.{name}").main(flags)
+        return command() or 0
     except ModuleNotFoundError as error:
         line = missing(error)
         if line is None:

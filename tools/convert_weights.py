@@ -11,9 +11,11 @@ import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.__main__ import guarded
 from paddleseg_u2net.architecture import identify
 from paddleseg_u2net.files import arriving
 from paddleseg_u2net.formats import State, read_state
@@ -32,7 +34,8 @@ def _write_safetensors(path: Path, state: State) -> None:
 
 def _write_npz(path: Path, state: State) -> None:
     with path.open("wb") as file:
-        np.savez(file, **state)
+        arrays: dict[str, Any] = dict(state)
+        np.savez(file, **arrays)
 
 
 WRITERS: dict[str, Callable[[Path, State], None]] = {
@@ -77,12 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("target", type=Path, help=f"file to write: {', '.join(WRITERS)}")
     args = parser.parse_args(argv)
-    try:
-        print(convert(args.source, args.target))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return guarded(lambda: print(convert(args.source, args.target)))
 
 
 if __name__ == "__main__":
