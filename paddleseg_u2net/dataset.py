@@ -211,14 +211,14 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def inspect(self, workers: int = 2) -> list[str]:
+    def inspect(self) -> list[str]:
         """Read every file once, decide the mask encoding, and log it.
 
         Returns:
             All faults: missing, broken or differing files, contradictory masks, ids out of range, and
             for data to train on a complete lack of foreground.
         """
-        with ThreadPoolExecutor(max(workers, 1)) as pool:
+        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter
             results = pool.map(_inspect_pair, self.pairs)
             bar = tqdm(results, self.name, len(self), disable=None, delay=1, leave=False, unit=" pairs")
             outcomes = list(bar)
@@ -287,8 +287,8 @@ def _inspect_pair(pair: Pair) -> list[str | Survey]:
     return found
 
 
-def inspect_all(datasets: Sequence[Dataset], workers: int = 2) -> None:
+def inspect_all(datasets: Sequence[Dataset]) -> None:
     """Inspect several data sets; raise one DataError with the faults of all."""
-    faults = [fault for dataset in datasets for fault in dataset.inspect(workers)]
+    faults = [fault for dataset in datasets for fault in dataset.inspect()]
     if faults:
         raise DataError(faults)

@@ -255,8 +255,9 @@ class Trainer:
 
     def _save_and_evaluate(self, write: Callable[[str, float], None]) -> bool:
         """Save a checkpoint, measure it, keep the best; returns whether to stop early."""
-        if self.ranks > 1:
-            _average_statistics(self.network, self.ranks)
+        for network in (self.network, self.ema):
+            if network is not None and self.ranks > 1:
+                _average_statistics(network, self.ranks)
         step = self.progress.iter
         if self.settings.do_eval and not self.interrupted:
             self.progress.stale += 1
