@@ -7,7 +7,6 @@ python -m Benckmark_data_prepare.prepare optic_disc_seg --archive Downloads/opti
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import stat
 import sys
@@ -19,9 +18,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.dataset import read_list
 from paddleseg_u2net.download import download
-from paddleseg_u2net.files import arriving
+from paddleseg_u2net.files import arriving, digest
+from paddleseg_u2net.pairs import read_list
 
 MAX_RATIO = 200  # of an archive member's size to its packed size; images do not pack that well
 
@@ -107,7 +106,9 @@ def check_lists(root: Path, row: DataSet) -> None:
         path = root / f"{name}_list.txt"
         if not path.is_file():
             raise ValueError(f"{root}: holds no {path.name}")
-        pairs = read_list(path, root)
+        pairs, faults = read_list(path, root)
+        if faults:
+            raise ValueError("\n".join(faults))
         absent = [file for pair in pairs for file in (pair.image, pair.mask) if file and not file.is_file()]
         if absent:
             raise ValueError(f"{path}: names {len(absent)} files that are absent, first: {absent[0]}")
@@ -133,7 +134,7 @@ def prepare(name: str, data_root: Path, archive: Path | None = None) -> None:
         if archive is None:
             download(row.url, fetched, checksum=row.checksum, max_bytes=row.max_bytes)
         if row.checksum is None:
-            print(f"  no checksum is published; this file's is sha256:{_sha256(fetched)}")
+            print(f"  no checksum is published; this file's is sha256:{digest(fetched, 'sha256')}")
         unpack(fetched, root, row.max_bytes)
     try:
         check_lists(root, row)
@@ -141,14 +142,6 @@ def prepare(name: str, data_root: Path, archive: Path | None = None) -> None:
         shutil.rmtree(root)
         raise
     print(f"Ready in {root}")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def main(argv: list[str] | None = None) -> int:

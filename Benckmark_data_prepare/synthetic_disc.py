@@ -13,6 +13,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
+
+from paddleseg_u2net.files import arriving
 
 SPLIT = {"train": 0.7, "val": 0.2, "test": 0.1}
 
@@ -111,10 +114,16 @@ def draw_dataset(root: Path, images: int, size: int, seed: int) -> Path:
         raise ValueError(f"--images {images}: expected at least 10, so that each list has one")
     if root.exists():
         raise FileExistsError(f"{root}: exists already. Fix: remove it, or choose another folder")
-    (root / "JPEGImages").mkdir(parents=True)
-    (root / "Annotations").mkdir()
+    with arriving(root) as partial:
+        _draw_into(partial, images, size, seed)
+    return root
+
+
+def _draw_into(root: Path, images: int, size: int, seed: int) -> None:
+    for name in ("JPEGImages", "Annotations"):
+        (root / name).mkdir(parents=True)
     lines = []
-    for index in range(images):
+    for index in tqdm(range(images), "draw", disable=None, delay=1, leave=False):
         image, mask = draw_fundus(np.random.default_rng([seed, index]), size)
         name = f"S{index:04d}"
         cv2.imwrite(str(root / "JPEGImages" / f"{name}.jpg"), image[..., ::-1])
@@ -123,7 +132,6 @@ def draw_dataset(root: Path, images: int, size: int, seed: int) -> Path:
     ends = np.cumsum([round(share * images) for share in SPLIT.values()])[:-1].tolist()
     for name, first, last in zip(SPLIT, [0, *ends], [*ends, images], strict=True):
         (root / f"{name}_list.txt").write_text("".join(lines[first:last]))
-    return root
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,8 +18,10 @@ from paddleseg_u2net.weights import load_strict
 if TYPE_CHECKING:
     from paddle import nn
 
+log = logging.getLogger(__name__)
+
 MODEL, OPTIMIZER, EMA = "model.pdparams", "model.pdopt", "ema_model.pdparams"
-STATE, CONFIG = "state.json", "config.yaml"
+STATE, CONFIG, SETTINGS = "state.json", "config.yaml", "settings.json"
 
 
 @dataclass
@@ -31,6 +34,9 @@ class Progress:
         seed: of data order and augmentation.
         best: per network (`model`, `ema_model`), the best score and its iteration.
         stale: evaluations since the best score last rose.
+        pending: whether the evaluation of this checkpoint is still to come.
+        metric: what `best` is measured by.
+        optimizer: type of the optimizer.
     """
 
     iter: int = 0
@@ -38,16 +44,35 @@ class Progress:
     seed: int = 0
     best: dict[str, tuple[float, int]] = field(default_factory=dict)
     stale: int = 0
+    pending: bool = False
+    metric: str = ""
+    optimizer: str = ""
 
 
 def save_weights(path: Path, network: nn.Layer, config: Mapping[str, Any]) -> None:
-    """Write one network's weights and its config into a folder of their own."""
+    """Write one network's weights, and its config beside them; each file replaces its forerunner at once."""
     import paddle
 
-    with arriving(path.parent) as folder:
-        folder.mkdir()
-        paddle.save(network.state_dict(), str(folder / path.name))
-        (folder / CONFIG).write_text(dump_config(config), encoding="utf-8")
+    with arriving(path) as partial:
+        paddle.save(network.state_dict(), str(partial))
+    _write_text(path.with_name(CONFIG), dump_config(config))
+
+
+def save_progress(folder: Path, progress: Progress) -> None:
+    """Replace the record of a checkpoint."""
+    _write_text(folder / STATE, json.dumps(asdict(progress), indent=1))
+
+
+def _write_text(path: Path, text: str) -> None:
+    with arriving(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _to_numpy(state: Any) -> Any:
+    """Tensors as arrays, also those of nested master weights, which Paddle would write as objects."""
+    if isinstance(state, Mapping):
+        return {key: _to_numpy(value) for key, value in state.items()}
+    return state.numpy() if hasattr(state, "numpy") else state
 
 
 def save_checkpoint(
@@ -65,20 +90,23 @@ def save_checkpoint(
     with arriving(folder) as partial:
         partial.mkdir()
         paddle.save(network.state_dict(), str(partial / MODEL))
-        state = optim.state_dict()
+        state = dict(optim.state_dict())
         if scaler is not None:
             state["GradScaler"] = scaler.state_dict()
-        paddle.save(state, str(partial / OPTIMIZER))
+        paddle.save(_to_numpy(state), str(partial / OPTIMIZER))
         if ema is not None:
             paddle.save(ema.state_dict(), str(partial / EMA))
+        progress.optimizer = type(optim).__name__
         (partial / STATE).write_text(json.dumps(asdict(progress), indent=1), encoding="utf-8")
         (partial / CONFIG).write_text(dump_config(config), encoding="utf-8")
 
 
 def load_checkpoint(
-    folder: Path, network: nn.Layer, optim: Any, ema: nn.Layer | None, scaler: Any | None
+    folder: Path, network: nn.Layer, optim: Any, ema: nn.Layer | None, scaler: Any | None, metric: str
 ) -> Progress:
     """Put a run back to where a checkpoint left it.
+
+    Where the metric is another one now, the best score starts anew, and a log line says so.
 
     Raises:
         FileNotFoundError: the folder is not a complete checkpoint.
@@ -91,27 +119,44 @@ def load_checkpoint(
             f"--resume_model {folder}: holds no {', '.join(absent)}. Fix: give an iter_N folder of a run"
             + (" that used --use_ema" if absent == [EMA] else "")
         )
+    progress = Progress(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+    if progress.optimizer != type(optim).__name__:
+        raise ValueError(
+            f"--resume_model {folder}: was trained by {progress.optimizer}, the config says "
+            f"{type(optim).__name__}. Fix: the same optimizer, or start anew with model.pretrained"
+        )
     load_strict(network, folder / MODEL)
     if ema is not None:
         load_strict(ema, folder / EMA)
-    state = read_pickle(folder / OPTIMIZER)
-    scaling = state.pop("GradScaler", None)
-    if scaler is not None and scaling is not None:
-        scaler.load_state_dict(scaling)
-    _check_optimizer(folder, state, network)
-    optim.set_state_dict(state)
-    progress = Progress(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+    _load_optimizer(folder / OPTIMIZER, optim, network, scaler)
     progress.best = {name: (score, at) for name, (score, at) in progress.best.items()}
+    if progress.metric != metric:
+        log.warning("The best score so far was of %s; by %s it starts anew", progress.metric, metric)
+        progress.best, progress.stale, progress.metric = {}, 0, metric
     return progress
 
 
-def _check_optimizer(folder: Path, state: Mapping[str, Any], network: nn.Layer) -> None:
+def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | None) -> None:
+    import paddle
+
+    state = read_pickle(path)
+    scaling = state.pop("GradScaler", None)
+    if scaler is not None and scaling is not None:
+        scaler.load_state_dict(scaling)
     names = tuple(parameter.name for parameter in network.parameters())
-    foreign = [
-        key for key in state if not key.startswith((*names, "LR_Scheduler", "StructuredTo", "master_w"))
-    ]
-    if foreign:
-        raise ValueError(f"{folder / OPTIMIZER}: holds {foreign[0]}, which is no parameter of this network")
+    known = (*names, "LR_Scheduler", "StructuredTo", "master_w")
+    if foreign := [key for key in state if not key.startswith(known)]:
+        raise ValueError(f"{path}: holds {foreign[0]}, which is no parameter of this network")
+    if "master_weights" in state:
+        masters = state["master_weights"].items()
+        state["master_weights"] = {key: paddle.to_tensor(value) for key, value in masters}
+    optim.set_state_dict(state)
+
+
+def numbered(run: Path) -> list[Path]:
+    """The iter_N folders of a run, oldest first."""
+    found = [path for path in run.glob("iter_*") if path.name.removeprefix("iter_").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("iter_")))
 
 
 def prune(run: Path, folders: list[Path], keep: int) -> None:
@@ -120,3 +165,33 @@ def prune(run: Path, folders: list[Path], keep: int) -> None:
         oldest = folders.pop(0)
         if oldest.parent == run:
             shutil.rmtree(oldest, ignore_errors=True)
+
+
+RUN_FILES = ("best_model", "ema_best_model", CONFIG, SETTINGS)
+
+
+def keep_earlier_run(save_dir: Path) -> Path | None:
+    """Move an earlier run out of the way, so that a new one overwrites nothing.
+
+    Returns:
+        The folder inside `save_dir` that holds it now, or None where there was none.
+    """
+    found = [save_dir / name for name in RUN_FILES if (save_dir / name).exists()]
+    found += [*numbered(save_dir), *save_dir.glob("vdlrecords.*.log")]
+    if not found:
+        return None
+    number = 1
+    while (save_dir / f"earlier_{number}").exists():
+        number += 1
+    target = save_dir / f"earlier_{number}"
+    target.mkdir()
+    for path in found:
+        path.rename(target / path.name)
+    return target
+
+
+def write_run_record(save_dir: Path, config: Mapping[str, Any], settings: Any) -> None:
+    """Put the merged config and the flags of a run into its folder."""
+    _write_text(save_dir / CONFIG, dump_config(config))
+    flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
+    _write_text(save_dir / SETTINGS, json.dumps(flags, indent=1))

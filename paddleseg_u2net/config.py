@@ -105,6 +105,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "test_config": (lambda v: isinstance(v, dict), "a mapping"),
     "metric": (lambda v: v in METRICS, "one of mIoU, Acc, Kappa, Dice, maxF, MAE"),
 }
+SECTIONS = ("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "test_config")
 METRICS = ("mIoU", "Acc", "Kappa", "Dice", "maxF", "MAE")
 TEST_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "aug_eval": BOOLEAN,
@@ -185,6 +186,8 @@ def _set(config: Any, option: str, where: str) -> None:
     except yaml.YAMLError:
         raise ConfigError(f"{where}: --opts {option}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")
+    if parents and parents[0] in SECTIONS:
+        config.setdefault(parents[0], {})
     target = config
     try:
         for name in parents:
@@ -233,6 +236,9 @@ def load_config(
         if value is not None:
             config[key] = value
     _check(config, KEYS, str(path))
+    for key in ("train_dataset", "val_dataset"):  # as paddleseg does where the model leaves it to the data
+        if "model" in config and "num_classes" in config.get(key, {}):
+            config["model"].setdefault("num_classes", config[key]["num_classes"])
     _check(config.get("test_config", {}), TEST_KEYS, f"{path}: test_config")
     return config
 
@@ -260,7 +266,7 @@ def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def class_count(config: Mapping[str, Any]) -> int:
-    """`num_classes` of the model, or of the data where the model leaves it to them."""
+    """`num_classes` of the model, else of the data."""
     for key in ("model", "train_dataset", "val_dataset"):
         if "num_classes" in config.get(key, {}):
             return config[key]["num_classes"]

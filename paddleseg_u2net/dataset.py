@@ -7,15 +7,23 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.images import list_images, read_image
-from paddleseg_u2net.masks import ENCODINGS, IGNORE, MaskEncoding, Survey, decide_encoding, levels, read_raw
+from paddleseg_u2net.images import read_image
+from paddleseg_u2net.masks import (
+    ENCODINGS,
+    IGNORE,
+    MaskEncoding,
+    RawMask,
+    Survey,
+    decide_encoding,
+    levels,
+    read_raw,
+)
+from paddleseg_u2net.pairs import Pair
 
 log = logging.getLogger(__name__)
 
@@ -30,132 +38,6 @@ class DataError(ValueError):
         more = [f"… and {hidden} more"] if hidden > 0 else []
         super().__init__("\n".join([*faults[:MAX_SHOWN], *more]))
         self.faults = list(faults)
-
-
-class Pair(NamedTuple):
-    """An image, its mask, and where they were named (`train.txt:17`, or a folder)."""
-
-    image: Path
-    mask: Path | None
-    where: str
-
-
-def read_list(path: Path, root: Path, separator: str | None = None, masks: bool = True) -> list[Pair]:
-    """Read a list file: `image mask` a line, separated by a tab where there is one, else by spaces.
-
-    Args:
-        path: the list; empty lines and lines that start with # are left out.
-        root: folder the paths are relative to.
-        separator: what stands between the two, where it is something else.
-        masks: two columns are needed; otherwise the first is taken.
-
-    Raises:
-        DataError: lines with another number of columns, all of them.
-    """
-    pairs, faults = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        columns = line.split(separator or ("\t" if "\t" in line else None))
-        where = f"{path}:{number}"
-        if masks and len(columns) != 2:
-            faults.append(
-                f"{where}: expected 'image mask', got {len(columns)} column(s): '{line}'. "
-                "Fix: separate the two paths by a space (or a tab, where paths hold spaces)"
-            )
-            continue
-        image, mask = (root / column.strip() for column in (columns * 2)[:2])
-        pairs.append(Pair(image, mask if masks else None, where))
-    if faults:
-        raise DataError(faults)
-    return pairs
-
-
-def pair_folders(image_dir: Path, mask_dir: Path) -> list[Pair]:
-    """Pair the images of two folders by their path below them without suffix.
-
-    Raises:
-        DataError: images without a mask, or two files of one name, all of them.
-    """
-    images, masks = (_by_stem(folder) for folder in (image_dir, mask_dir))
-    faults = [
-        f"{paths[1]}: a second file named '{stem}'. Fix: rename it"
-        for found in (images, masks)
-        for stem, paths in found.items()
-        if len(paths) > 1
-    ]
-    faults += [
-        f"{paths[0]}: no mask named '{stem}' in {mask_dir}"
-        for stem, paths in images.items()
-        if stem not in masks
-    ]
-    if faults:
-        raise DataError(faults)
-    unused = sorted(set(masks) - set(images))
-    if unused:
-        log.warning("%s: %d masks have no image, first: %s", mask_dir, len(unused), masks[unused[0]][0])
-    return [Pair(paths[0], masks[stem][0], str(image_dir)) for stem, paths in images.items()]
-
-
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    found: dict[str, list[Path]] = {}
-    for path in list_images(folder):
-        found.setdefault(str(path.relative_to(folder).with_suffix("")), []).append(path)
-    return found
-
-
-def list_pairs(
-    mode: str = "train",
-    dataset_root: str = ".",
-    train_path: str | None = None,
-    val_path: str | None = None,
-    test_path: str | None = None,
-    image_dir: str | None = None,
-    mask_dir: str | None = None,
-    separator: str | None = None,
-) -> list[Pair]:
-    """The pairs of a `train_dataset` or `val_dataset` section.
-
-    Args:
-        mode: `train`, `val` or `test`; chooses among the three list files.
-        dataset_root: folder that the paths in a list are relative to.
-        train_path: list file, relative to the working folder or to dataset_root.
-        val_path: as train_path.
-        test_path: as train_path.
-        image_dir: instead of a list, the folder of images below dataset_root …
-        mask_dir: … and that of masks of the same names.
-        separator: see `read_list`.
-
-    Raises:
-        FileNotFoundError: the list or a folder is absent.
-        ValueError: neither or both ways are given, or there is no pair.
-    """
-    root = Path(dataset_root)
-    lists = {"train": train_path, "val": val_path, "test": test_path}
-    if mode not in lists:
-        raise ValueError(f"mode: '{mode}', expected train, val or test")
-    list_path = lists[mode]
-    if (list_path is None) == (image_dir is None) or (image_dir is None) != (mask_dir is None):
-        raise ValueError(f"{mode} data: give either {mode}_path, or image_dir and mask_dir")
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"dataset_root: {root}: no such folder. Fix: prepare the data, or set dataset_root"
-        )
-    if image_dir and mask_dir:
-        pairs, source = pair_folders(root / image_dir, root / mask_dir), root / image_dir
-    else:
-        source = next(
-            (path for path in (Path(str(list_path)), root / str(list_path)) if path.is_file()), None
-        )
-        if source is None:
-            raise FileNotFoundError(f"{mode}_path: {list_path}: no such list, here or in {root}")
-        pairs = read_list(source, root, separator)
-    if not pairs:
-        raise ValueError(f"{source}: {mode} images: 0. Fix: list at least one pair of image and mask")
-    return pairs
 
 
 @contextlib.contextmanager
@@ -183,6 +65,7 @@ class Dataset:
         img_channels: 3, or 1 to turn images grey.
         mode: `train` data need foreground.
         name: what messages call it.
+        faults: what `list_pairs` found wrong; told together with what `inspect` finds.
     """
 
     def __init__(
@@ -195,15 +78,24 @@ class Dataset:
         img_channels: int = 3,
         mode: str = "train",
         name: str = "dataset",
+        faults: Sequence[str] = (),
     ):
         if mask_encoding not in (None, *ENCODINGS):
             raise ValueError(f"{name}: mask_encoding: '{mask_encoding}', expected {' or '.join(ENCODINGS)}")
         if not 1 <= num_classes <= IGNORE:
             raise ValueError(f"{name}: num_classes: {num_classes}, expected 1 .. {IGNORE}")
+        if mask_encoding == "grey" and num_classes > 2:
+            raise ValueError(
+                f"{name}: mask_encoding: grey means at most two classes, got {num_classes}. Fix: index"
+            )
+        if ignore_index is not None and (type(ignore_index) is not int or not 0 <= ignore_index <= 65535):
+            raise ValueError(
+                f"{name}: ignore_index: {ignore_index!r}, expected a value of the mask files, or null"
+            )
         if img_channels not in (1, 3):
             raise ValueError(f"{name}: img_channels: {img_channels}, expected 1 or 3")
         self.pairs, self.transforms = list(pairs), list(transforms)
-        self.mode, self.name = mode, name
+        self.mode, self.name, self.list_faults = mode, name, list(faults)
         self.num_classes, self.ignore_index, self.channels = num_classes, ignore_index, img_channels
         self.requested_encoding = mask_encoding
         self.encoding: MaskEncoding | None = None
@@ -223,20 +115,28 @@ class Dataset:
             bar = tqdm(results, self.name, len(self), disable=None, delay=1, leave=False, unit=" pairs")
             outcomes = list(bar)
         faults = [fault for outcome in outcomes for fault in outcome if isinstance(fault, str)]
+        faults = self.list_faults + faults
         surveys = [found for outcome in outcomes for found in outcome if isinstance(found, Survey)]
         self.encoding, contradictions = decide_encoding(
             surveys, self.num_classes, self.ignore_index, self.requested_encoding
         )
-        empty = [s for s in surveys if not s.levels[s.levels != self.ignore_index].any()]
+        empty = [s for s in surveys if not self._has_foreground(s)]
         if self.mode == "train" and surveys and len(empty) == len(surveys):
             contradictions.append(
-                f"{self.name}: none of the {len(surveys)} masks has any foreground. Fix: check the masks"
+                f"{self.name}: none of the {len(surveys)} masks has any foreground, as they are read "
+                f"({self.encoding}). Fix: check the masks, mask_encoding and ignore_index"
             )
         elif empty:
             log.warning("%s: %d of %d masks are empty", self.name, len(empty), len(surveys))
         if not faults + contradictions:
             log.info("%s: %d images, %s", self.name, len(self), self.encoding)
         return faults + contradictions
+
+    def _has_foreground(self, survey: Survey) -> bool:
+        """Whether any value of a mask decodes to an object."""
+        assert self.encoding is not None
+        decoded = self.encoding.decode(RawMask(survey.levels, survey.kind))
+        return bool((decoded[decoded != IGNORE] > 0).any())
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) uint8 RGB, and mask (H, W): float32 in [0, 1] or class ids as uint8."""
@@ -247,6 +147,14 @@ class Dataset:
             raise ValueError(f"{pair.where}: has no mask")
         return read_image(pair.image), self.encoding.decode(read_raw(pair.mask))
 
+    def _apply(self, transform: Callable[[dict], dict], sample: dict, pair: Pair) -> dict:
+        """One transform; its failure names the transform and the image."""
+        try:
+            return transform(sample)
+        except Exception as error:  # those of paddleseg raise whatever OpenCV does
+            name = type(transform).__name__
+            raise ValueError(f"{pair.where}: {pair.image}: {self.name}: {name}: {error}") from error
+
     def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
         """The sample of (index, seed): `img` (C, h, w) float32, `label` (1, h, w) float32 or int64."""
         index, seed = key
@@ -256,13 +164,50 @@ class Dataset:
         sample = {"img": image.astype(np.float32), "label": mask, "gt_fields": ["label"], "trans_info": []}
         with _seeded(seed):
             for transform in self.transforms:
-                sample = transform(sample)
+                sample = self._apply(transform, sample, self.pairs[index])
         image, mask = sample["img"], sample["label"]
         image = image[..., None] if image.ndim == 2 else image
         return {
             "img": np.ascontiguousarray(image.transpose(2, 0, 1), np.float32),
             "label": np.ascontiguousarray(mask[None], np.float32 if self.num_classes == 1 else np.int64),
         }
+
+
+Sample = dict[str, np.ndarray]
+
+
+def collate(samples: Sequence[Sample | Exception]) -> Sample:
+    """Stack samples to a batch, or say why not: `fault`, a message as bytes, in place of a batch.
+
+    Paddle's loaders end in a deadlock or in pages of traceback where a sample raises, so none does.
+    """
+    whole = [sample for sample in samples if not isinstance(sample, Exception)]
+    faults = [str(sample) for sample in samples if isinstance(sample, Exception)]
+    shapes = sorted({sample["img"].shape[1:] for sample in whole})
+    if len(shapes) > 1:
+        faults.append(
+            f"train_dataset: a batch holds images of different sizes (H, W): {', '.join(map(str, shapes))}. "
+            "Fix: add a Resize or a crop to its transforms, or batch_size: 1"
+        )
+    if faults:
+        return {"fault": np.frombuffer("\n".join(faults).encode(), np.uint8)}
+    return {key: np.stack([sample[key] for sample in whole]) for key in whole[0]}
+
+
+class Unraising:
+    """A data set whose samples may be exceptions; for `collate`."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample | Exception:
+        try:
+            return self.dataset[key]
+        except Exception as error:
+            return error
 
 
 def _inspect_pair(pair: Pair) -> list[str | Survey]:

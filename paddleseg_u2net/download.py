@@ -6,19 +6,18 @@ below it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from paddleseg_u2net.files import arriving
+from paddleseg_u2net.files import CHUNK, arriving, digest
 
 MIRROR = "U2NET_MIRROR"
-CHUNK = 1 << 20
 TIMEOUT_S = 20
 
 
@@ -55,12 +54,9 @@ def verify(path: Path, checksum: str) -> None:
         checksum: `sha256:HEX` or `md5:HEX`.
     """
     name, _, expected = checksum.partition(":")
-    digest = hashlib.new(name)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != expected:
-        raise DownloadError(f"{path}: {name} is {digest.hexdigest()}, expected {expected}")
+    found = digest(path, name)
+    if found != expected:
+        raise DownloadError(f"{path}: {name} is {found}, expected {expected}")
 
 
 def download(url: str, destination: Path, *, checksum: str | None, max_bytes: int) -> None:
@@ -86,7 +82,7 @@ def download(url: str, destination: Path, *, checksum: str | None, max_bytes: in
                 verify(partial, checksum)
     except DownloadError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise DownloadError(f"{url}: {getattr(error, 'reason', error)}") from error
 
 

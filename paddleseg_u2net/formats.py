@@ -7,12 +7,14 @@ stored ones for any other network.
 from __future__ import annotations
 
 import io
+import math
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -39,47 +41,84 @@ class _Storage:
         self.data = np.frombuffer(data, self.dtype)
 
 
-class _Tensor(NamedTuple):
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+class _Tensor:
+    """A PyTorch tensor: a window into a storage."""
+
+    def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any):
+        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
 
     def array(self) -> np.ndarray:
-        """The tensor's values; strides that leave the storage are refused."""
-        data = self.storage.data
+        """The tensor's values; a window that leaves its storage, or repeats it, is refused."""
+        data = self.storage.data if isinstance(self.storage, _Storage) else None
+        numbers = [self.offset, *self.shape, *self.strides]
+        if not isinstance(data, np.ndarray) or not all(type(n) is int and n >= 0 for n in numbers):
+            raise ValueError("corrupt: a tensor that is none")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if data is None or min(self.offset, *self.strides, *self.shape, 0) < 0 or last >= len(data):
+        if last >= len(data) or math.prod(self.shape) > len(data):
             raise ValueError(f"corrupt: a tensor of shape {tuple(self.shape)} exceeds its storage")
         strides = [s * data.itemsize for s in self.strides]
         return np.lib.stride_tricks.as_strided(data[self.offset :], self.shape, strides).copy()
 
 
-def _numpy_globals() -> dict[tuple[str, str], Any]:
-    """What numpy arrays need to be unpickled, under the names of numpy 1 and numpy 2."""
-    reconstruct = np.empty(0).__reduce__()[0]
-    scalar = np.float32(0).__reduce__()[0]  # type: ignore[index]
-    core = {("multiarray", "_reconstruct"): reconstruct, ("multiarray", "scalar"): scalar}
-    names = {
-        (f"numpy.{package}.{module}", name): value
-        for (module, name), value in core.items()
-        for package in ("core", "_core")
-    }
-    return names | {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+class _Dtype:
+    """A numpy dtype, of plain numbers only."""
+
+    def __init__(self, code: Any, *_: Any):
+        if not (isinstance(code, str) and re.fullmatch("[<>|=]?(f[248]|[iu][1248]|b1)", code)):
+            raise ValueError(f"holds an array of {code!r}, which are no numbers")
+        self.value = np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] in ("<", ">"):
+            self.value = self.value.newbyteorder(state[1])
 
 
+class _Array:
+    """A numpy array, made from its bytes alone."""
+
+    def __init__(self, *_: Any):
+        self.value: np.ndarray | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, data = state
+        if not isinstance(data, bytes) or not isinstance(dtype, _Dtype):
+            raise ValueError("corrupt: an array without bytes")
+        self.value = np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C").copy()
+
+    def array(self) -> np.ndarray:
+        """The values."""
+        if self.value is None:
+            raise ValueError("corrupt: an array without bytes")
+        return self.value
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
+    return np.frombuffer(data, dtype.value)[0]
+
+
+NUMPY_NAMES = {"_reconstruct": _Array, "scalar": _scalar}
 SAFE_GLOBALS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
-    ("torch._utils", "_rebuild_tensor_v2"): lambda *args: _Tensor(*args[:4]),
+    ("builtins", "tuple"): tuple,
+    ("_codecs", "encode"): lambda text, encoding: str(text).encode(encoding),
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
     ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
     **{("torch", f"{name}Storage"): dtype for name, dtype in TORCH_DTYPES.items()},
-    **_numpy_globals(),
+    ("numpy", "ndarray"): None,  # an argument of `_reconstruct`, never called
+    ("numpy", "dtype"): _Dtype,
+    **{
+        (f"numpy.{package}.multiarray", name): value
+        for package in ("core", "_core")  # numpy 1 and 2
+        for name, value in NUMPY_NAMES.items()
+    },
 }
 
 
 class _SafeUnpickler(pickle.Unpickler):
-    """Unpickle tensors and containers; any other object is refused, so no code of the file can run."""
+    """Unpickle numbers and containers into classes of this module; any other object is refused.
+
+    So no code that the file names can run, and no memory is read but what the file holds.
+    """
 
     def __init__(self, file: BinaryIO):
         super().__init__(file)
@@ -95,6 +134,17 @@ class _SafeUnpickler(pickle.Unpickler):
         return self.storages.setdefault(key, _Storage(dtype, size))
 
 
+def _plain(obj: Any) -> Any:
+    """Arrays in place of what stands for them, through all containers."""
+    if isinstance(obj, (_Tensor, _Array)):
+        return obj.array()
+    if isinstance(obj, Mapping):
+        return {key: _plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return type(obj)(_plain(value) for value in obj)
+    return obj
+
+
 def _state(obj: Any) -> State:
     """The state dict inside what a training script saved."""
     for wrapper in ("state_dict", "model"):
@@ -102,14 +152,9 @@ def _state(obj: Any) -> State:
             obj = obj[wrapper]
     if not isinstance(obj, Mapping):
         raise ValueError(f"holds a {type(obj).__name__}, expected a state dict")
-    state = {}
-    for key, value in obj.items():
-        value = value[1] if isinstance(value, tuple) and not isinstance(value, _Tensor) else value
-        if isinstance(value, _Tensor):
-            state[key] = value.array()
-        elif isinstance(value, np.ndarray):
-            state[key] = value
-    return state
+    # Paddle writes a tensor outside of a state dict as (name, array)
+    values = {key: value[1] if isinstance(value, tuple) else value for key, value in _plain(obj).items()}
+    return {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
 
 
 def _from_torch(state: State) -> State:
@@ -158,7 +203,7 @@ def _read_torch(path: Path) -> State:
 def read_pickle(path: Path) -> Any:
     """What `paddle.save` wrote, as numpy arrays and containers; other objects are refused."""
     with path.open("rb") as file:
-        return _SafeUnpickler(file).load()
+        return _plain(_SafeUnpickler(file).load())
 
 
 def _read_pdparams(path: Path) -> State:

@@ -74,6 +74,10 @@ class SaliencyLoss(nn.Layer):
     def __init__(self, bce: float = 1.0, ssim: float = 0.0, iou: float = 0.0, ignore_index: int = 255):
         super().__init__()
         self.weights = {"bce": bce, "ssim": ssim, "iou": iou}
+        if not all(type(w) in (int, float) and w >= 0 for w in self.weights.values()) or not any(
+            (bce, ssim, iou)
+        ):
+            raise ValueError(f"{self.weights}: expected weights of at least 0, one of them above")
         self.ignore_index = ignore_index
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 IGNORE = 255  # value of a decoded pixel that does not count, for class ids and soft masks alike
 ENCODINGS = ("index", "grey")
+IDS_BELOW = 32  # soft 8-bit masks that hold values between black and white hold some above this
 
 
 class RawMask(NamedTuple):
@@ -142,7 +143,8 @@ def decide_encoding(
         largest = max(num_classes, 2) - 1
         wrong = [s for s in surveys if s.levels[-1] > largest]
         why = f"expected class ids 0 .. {largest} (num_classes: {num_classes})"
-        fix = "set num_classes, or ignore_index where a value means 'do not count', or mask_encoding: grey"
+        fix = "set num_classes, or ignore_index where a value means 'do not count'"
+        fix += ", or mask_encoding: grey" * any(s.kind != "palette" for s in wrong)
     else:
         # where the user asked for grey, masks of any values are taken at their word
         wrong = [
@@ -152,7 +154,7 @@ def decide_encoding(
         fix = "make all masks alike, or set mask_encoding"
     faults = [f"{s.where}: holds {_show(s.levels)}, {why}. Fix: {fix}" for s in wrong]
     if name == "grey" and not requested and num_classes == 1:
-        faults += _too_dark(grey, top16)
+        faults += _like_class_ids(grey, top16)
     return encoding, faults
 
 
@@ -166,12 +168,18 @@ def _is_grey(survey: Survey, num_classes: int, top16: int) -> bool:
     return set(survey.levels.tolist()) <= {0, white}
 
 
-def _too_dark(grey: Sequence[Survey], top16: int) -> list[str]:
-    """A fault where no mask reaches half of white: those are class ids, not brightness."""
-    share = max(s.levels[-1] / (top16 if s.kind == "16-bit" else 255) for s in grey)
-    if share > 0.5:
+def _like_class_ids(grey: Sequence[Survey], top16: int) -> list[str]:
+    """A fault where values look like class ids, with or without a white border, and not like brightness."""
+    white = {"16-bit": top16}
+    shares = [survey.levels / white.get(survey.kind, 255) for survey in grey]
+    brightest = max(share[-1] for share in shares)
+    between = max(share[share < 1].max(initial=0) for share in shares)
+    if brightest > 0.5 and (between == 0 or between > IDS_BELOW / 255):
         return []
+    dark = [s for s, share in zip(grey, shares, strict=True) if 0 < share[share > 0][0] <= IDS_BELOW / 255]
+    first = (dark or grey)[0]
     return [
-        f"{grey[0].where}: holds {_show(grey[0].levels)}; no mask reaches half of white, so these look like "
-        "class ids. Fix: set num_classes, or mask_encoding: grey"
+        f"{first.where}: holds {_show(first.levels)}, which look like class ids and not like brightness: "
+        f"no mask has values between {IDS_BELOW} and white. Fix: set num_classes, or ignore_index: 255 "
+        "where white means 'do not count', or mask_encoding: grey"
     ]

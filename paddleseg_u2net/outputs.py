@@ -144,12 +144,15 @@ def plan_outputs(
         files = {name: same if OUTPUTS[name].keeps_name else named[path] for name in names}
         plans.append({name: save_dir / OUTPUTS[name].folder / file for name, file in files.items()})
     originals = {path.resolve() for path in images}
-    for plan in plans:
-        for path in plan.values():
-            if path.resolve() in originals:
-                raise ValueError(
-                    f"{path}: is an image to predict and would be overwritten. Fix: another --save_dir"
-                )
+    seen: set[Path] = set()
+    for path in (path for plan in plans for path in plan.values()):
+        if path.resolve() in originals:
+            raise ValueError(
+                f"{path}: is an image to predict and would be overwritten. Fix: another --save_dir"
+            )
+        if path in seen or ".." in path.relative_to(save_dir).parts:
+            raise ValueError(f"{path}: two results would be one file, or lie outside {save_dir}")
+        seen.add(path)
     return plans
 
 

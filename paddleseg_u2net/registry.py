@@ -13,9 +13,10 @@ import paddle
 
 from paddleseg_u2net import losses, model, transforms
 from paddleseg_u2net.config import ConfigError, check_arguments, class_count, section, suggest
-from paddleseg_u2net.dataset import Dataset, Pair, list_pairs
+from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.masks import IGNORE
+from paddleseg_u2net.pairs import Pair, list_pairs
 
 # Replaced on purpose: our networks are bit-equal to paddleseg's, and its CrossEntropyLoss fails on Paddle 3.
 COMPONENTS = {
@@ -30,6 +31,7 @@ SCHEDULE_LENGTH = {
 }
 WARMUP = ("warmup_iters", "warmup_start_lr")
 HARD_MASKS_ONLY = ("RandomAffine",)  # casts masks to uint8
+SOFT_MASKS_ONLY = ("ResizeSoftMask",)  # mixes neighbouring values
 
 
 @functools.cache
@@ -62,6 +64,11 @@ def check_component(kind: str, where: str, cfg: Mapping[str, Any]) -> None:
         raise ConfigError(f"{where}: type: {cfg['type']}: no such component.{suggest(cfg['type'], known)}")
     arguments = {key: value for key, value in cfg.items() if key != "type"}
     check_arguments(f"{where}: {cfg['type']}", known[cfg["type"]], arguments)
+    for key, value in arguments.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict) and "type" in item:
+                inside = "BACKBONES" if kind == "MODELS" else kind
+                check_component(inside, f"{where}: {cfg['type']}: {key}", item)
 
 
 def _build(kind: str, where: str, cfg: Mapping[str, Any]) -> Any:
@@ -101,23 +108,27 @@ def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
     """
     cfg = dict(section(config, key))
     num_classes = class_count(config)
+    transforms = _list_of_components(f"{key}.transforms", cfg.pop("transforms", []))
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}, but the model has {num_classes}")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
-    operators = [
-        _build("TRANSFORMS", f"{key}.transforms[{i}]", item)
-        for i, item in enumerate(cfg.pop("transforms", []))
-    ]
-    for operator in operators if num_classes == 1 else ():
-        if type(operator).__name__ in HARD_MASKS_ONLY:
-            raise ConfigError(
-                f"{key}: {type(operator).__name__} would cut soft masks to 0 and 1. Fix: leave it out"
-            )
+    operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(transforms)]
+    for name in [item["type"] for item in transforms]:
+        if num_classes == 1 and name in HARD_MASKS_ONLY:
+            raise ConfigError(f"{key}: {name} would cut soft masks to 0 and 1. Fix: leave it out")
+        if num_classes > 1 and name in SOFT_MASKS_ONLY and key == "train_dataset":
+            raise ConfigError(f"{key}: {name} would mix class ids. Fix: use Resize")
     kind = cfg.pop("type")
     cfg.pop("num_classes", None)
     if kind != "Dataset":
         pairs, ignore_index = _stock_pairs(key, kind, cfg)
         return Dataset(pairs, num_classes, operators, ignore_index, "index", mode=mode, name=key)
+    channels = cfg.get("img_channels", 3)
+    if "backbone" not in config["model"] and config["model"].get("in_channels", 3) != channels:
+        raise ConfigError(
+            f"{key}: images of {channels} channels, but model: in_channels: "
+            f"{config['model'].get('in_channels', 3)}. Fix: set img_channels and in_channels alike"
+        )
     own = set(inspect.signature(list_pairs).parameters)
     options = {
         name: cfg.pop(name) for name in ("ignore_index", "mask_encoding", "img_channels") if name in cfg
@@ -126,7 +137,11 @@ def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
         if name not in own:
             known = [*own, "ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms"]
             raise ConfigError(f"{key}: {name}: no such key.{suggest(name, known)}")
-    return Dataset(list_pairs(**cfg), num_classes, operators, mode=mode, name=key, **options)
+    for name, value in cfg.items():
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{key}: {name}: expected text, got {value!r}")
+    pairs, faults = list_pairs(**cfg)
+    return Dataset(pairs, num_classes, operators, mode=mode, name=key, faults=faults, **options)
 
 
 def _stock_pairs(key: str, kind: str, cfg: Mapping[str, Any]) -> tuple[list[Pair], int | None]:
@@ -151,11 +166,14 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
         ConfigError: unknown types or keys, or lengths that do not match.
     """
     cfg = section(config, "loss")
-    types, coef = cfg["types"], cfg["coef"]
+    types, coef = _list_of_components("loss.types", cfg["types"]), cfg["coef"]
+    numbers = isinstance(coef, list) and all(type(value) in (int, float) for value in coef)
+    if not numbers or not coef:
+        raise ConfigError(f"loss: coef: expected a list of numbers, one per output, got {coef!r}")
     types = types * len(coef) if len(types) == 1 else types
     if len(types) != len(coef):
         raise ConfigError(f"loss: {len(types)} types and {len(coef)} coef. Fix: one type, or one per coef")
-    for item in types:
+    for item in [*types, *(inner for outer in types for inner in outer.get("losses", []))]:
         if item.get("ignore_index", IGNORE) != IGNORE:
             raise ConfigError(
                 f"loss: ignore_index: {item['ignore_index']}: samples mark ignored pixels by {IGNORE}, "
@@ -198,5 +216,11 @@ def build_optimizer(config: Mapping[str, Any], network: paddle.nn.Layer) -> padd
     builder.__dict__["model"] = network  # ours, in place of one it would build anew
     try:
         return builder.optimizer
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"optimizer or lr_scheduler: {error}") from error
+
+
+def _list_of_components(where: str, value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) and "type" in item for item in value):
+        raise ConfigError(f"{where}: expected a list of mappings with 'type', got {value!r}")
+    return value

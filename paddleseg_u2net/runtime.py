@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from paddleseg_u2net.checkpoint import CONFIG, EMA, MODEL
+from paddleseg_u2net.checkpoint import CONFIG, EMA, MODEL, numbered
 from paddleseg_u2net.config import CONFIGS, load_config, section
 from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.weights import KNOWN, load_strict, resolve
@@ -29,10 +29,15 @@ class Runtime(Protocol):
 
 
 class PaddleRuntime:
-    """A Paddle network, its first output through sigmoid for one class, softmax for more."""
+    """A Paddle network, its first output through sigmoid for one class, softmax for more.
 
-    def __init__(self, layer: Any):
-        self.layer = layer
+    Args:
+        layer: the network.
+        amp: arguments of `paddle.amp.auto_cast`, where it computes in half precision.
+    """
+
+    def __init__(self, layer: Any, amp: Mapping[str, Any] | None = None):
+        self.layer, self.amp = layer, dict(amp or {"enable": False})
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """See `Runtime`; the layer is in the mode it was in afterwards."""
@@ -41,8 +46,10 @@ class PaddleRuntime:
 
         training = self.layer.training
         self.layer.eval()
-        with paddle.no_grad():
+        with paddle.no_grad(), paddle.amp.auto_cast(**self.amp):
             logits = self.layer(paddle.to_tensor(batch))[0]
+        with paddle.no_grad():
+            logits = logits.astype("float32")
             maps = F.sigmoid(logits) if logits.shape[1] == 1 else F.softmax(logits, axis=1)
         if training:
             self.layer.train()
@@ -89,16 +96,11 @@ def find_weights(model_path: str | Path) -> str | Path:
     path = Path(model_path)
     if str(model_path) in KNOWN or not path.is_dir():
         return model_path
-    for folder in (path, path / "best_model", path / "ema_best_model", *_checkpoints(path)):
+    for folder in (path, path / "best_model", path / "ema_best_model", *reversed(numbered(path))):
         for name in WEIGHT_FILES:
             if (folder / name).is_file():
                 return folder / name
     raise FileNotFoundError(f"{path}: holds no {' or '.join(WEIGHT_FILES)}, nor a run that does")
-
-
-def _checkpoints(run: Path) -> Sequence[Path]:
-    numbered = [p for p in run.glob("iter_*") if p.name.removeprefix("iter_").isdigit()]
-    return sorted(numbered, key=lambda p: int(p.name.removeprefix("iter_")), reverse=True)
 
 
 def config_of(
@@ -135,8 +137,7 @@ def load_runtime(model_path: str | Path, config: Mapping[str, Any], device: str 
     """
     weights = find_weights(model_path)
     resolve(weights)  # fetch or fail before the slow imports
-    set_device(device)
-    need("paddle")
+    log.info("Predicting with Paddle on %s", set_device(device))
     from paddleseg_u2net.registry import build_network
 
     layer = build_network({k: v for k, v in section(dict(config), "model").items() if k != "pretrained"})

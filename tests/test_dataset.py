@@ -13,12 +13,9 @@ from PIL import Image
 from paddleseg_u2net.dataset import (
     DataError,
     Dataset,
-    Pair,
     inspect_all,
-    list_pairs,
-    pair_folders,
-    read_list,
 )
+from paddleseg_u2net.pairs import Pair, list_pairs, pair_folders, read_list
 from paddleseg_u2net.registry import register
 
 
@@ -29,27 +26,29 @@ def faults_of(call) -> str:
 
 
 def dataset(root, mode="train", num_classes=1, **options) -> Dataset:
-    return Dataset(
-        list_pairs(mode, str(root), "train_list.txt", "val_list.txt"), num_classes, mode=mode, **options
-    )
+    pairs, faults = list_pairs(mode, str(root), "train_list.txt", "val_list.txt")
+    return Dataset(pairs, num_classes, mode=mode, faults=faults, **options)
 
 
 def test_lists_take_spaces_tabs_comments_and_windows_line_ends(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes("\ufeffa.png b.png\r\n\r\n# old\r\nmy cat.png\tits mask.png\r\n".encode())
-    pairs = read_list(path, tmp_path)
+    pairs, faults = read_list(path, tmp_path)
+    assert not faults
     assert [(p.image.name, p.mask.name, p.where) for p in pairs] == [
         ("a.png", "b.png", f"{path}:1"),
         ("my cat.png", "its mask.png", f"{path}:4"),
     ]
     path.write_text("a.png, b.png\n")
-    assert read_list(path, tmp_path, separator=",")[0].mask == tmp_path / "b.png"
+    assert read_list(path, tmp_path, separator=",")[0][0].mask == tmp_path / "b.png"
 
 
 def test_all_wrong_lines_are_named_with_the_way_out(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a.png b.png\nonly.png\nmy cat.png mask.png\n")
-    message = faults_of(lambda: read_list(path, tmp_path))
+    pairs, faults = read_list(path, tmp_path)
+    assert len(pairs) == 1
+    message = "\n".join(faults)
     assert f"{path}:2: expected 'image mask', got 1 column(s): 'only.png'" in message
     assert f"{path}:3: expected 'image mask', got 3 column(s)" in message
     assert "Fix: separate the two paths by a space (or a tab, where paths hold spaces)" in message
@@ -60,7 +59,8 @@ def test_folders_are_paired_by_stem_through_sub_folders(tmp_path, caplog):
         draw_pair(tmp_path, name)
     (tmp_path / "images" / "a.png").rename(tmp_path / "images" / "a.JPG")
     write_mask(tmp_path / "masks" / "unused.png", np.zeros((4, 4), np.uint8))
-    pairs = pair_folders(tmp_path / "images", tmp_path / "masks")
+    pairs, faults = pair_folders(tmp_path / "images", tmp_path / "masks")
+    assert not faults
     assert [(p.image.name, p.mask.name) for p in pairs] == [("a.JPG", "a.png"), ("b.png", "b.png")]
     assert "1 masks have no image" in caplog.text
 
@@ -71,7 +71,9 @@ def test_folders_that_do_not_pair_are_named_all_together(tmp_path):
     (tmp_path / "masks" / "a.png").unlink()
     (tmp_path / "masks" / "b.png").unlink()
     (tmp_path / "images" / "c.jpg").write_bytes(b"")
-    message = faults_of(lambda: pair_folders(tmp_path / "images", tmp_path / "masks"))
+    pairs, faults = pair_folders(tmp_path / "images", tmp_path / "masks")
+    assert [pair.image.name for pair in pairs] == ["c.jpg"]
+    message = "\n".join(faults)
     assert message.count("no mask named") == 2
     assert "a second file named 'c'" in message
 
@@ -239,7 +241,7 @@ def test_masks_read_by_opencv_and_by_us_agree_on_real_data(shared):
 
 def test_the_1_bit_masks_of_sod_are_read(shared):
     root = shared / "data" / "sod300"
-    pairs = list_pairs("val", str(root), val_path="val_list.txt")[:40]
+    pairs = list_pairs("val", str(root), val_path="val_list.txt")[0][:40]
     sod = Dataset(pairs, 1, mode="val")
     assert sod.inspect() == []
     assert set(np.unique(sod.load(0)[1])) == {0, 1}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paddleseg_u2net.dataset import Dataset, list_pairs
+from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.evaluation import Scores, better, evaluate
 from paddleseg_u2net.masks import IGNORE
+from paddleseg_u2net.pairs import list_pairs
 from paddleseg_u2net.prediction import Prediction, Predictor
 
 CONFIG = {"model": {"num_classes": 1}, "val_dataset": {"transforms": []}}
@@ -20,7 +21,7 @@ def brightness(batch: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def inspected(data) -> Dataset:
-    own = Dataset(list_pairs("train", str(data), "train_list.txt"), 1, mode="val")
+    own = Dataset(list_pairs("train", str(data), "train_list.txt")[0], 1, mode="val")
     assert own.inspect() == []
     return own
 

@@ -129,11 +129,10 @@ def made(*masks: tuple[str, list[int]]) -> list[Survey]:
     [
         ([("8-bit", [0, 255]), ("1-bit", [0, 1]), ("8-bit", [0])], 1, "grey"),
         ([("8-bit", [0, 1]), ("1-bit", [0, 1]), ("8-bit", [0])], 1, "index"),
-        ([("8-bit", [0, 3, 255]), ("8-bit", [0, 255])], 1, "grey"),
+        ([("8-bit", [0, 3, 90, 255]), ("8-bit", [0, 255])], 1, "grey"),
         ([("palette", [0, 1]), ("8-bit", [0, 1])], 2, "index"),
         ([("8-bit", [0, 255]), ("8-bit", [255])], 2, "grey"),
         ([("8-bit", [0]), ("8-bit", [0])], 2, "index"),
-        ([("8-bit", [0, 1, 255])], 1, "grey"),
     ],
 )
 def test_the_encoding_is_that_of_all_masks(masks, num_classes, name):
@@ -150,7 +149,9 @@ def test_the_encoding_is_that_of_all_masks(masks, num_classes, name):
         ([("8-bit", [0, 1, 4]), ("8-bit", [0, 3])], 3, ["a", "b"], r"expected class ids 0 .. 2"),
         ([("8-bit", [0, 1, 255])], 2, ["a"], r"holds 0, 1, 255, expected class ids 0 .. 1"),
         ([("palette", [0, 255])], 2, ["a"], r"expected class ids 0 .. 1"),
-        ([("8-bit", [0, 2, 3])], 1, ["a"], "no mask reaches half of white"),
+        ([("8-bit", [0, 2, 3])], 1, ["a"], "look like class ids and not like brightness"),
+        ([("8-bit", [0, 255]), ("8-bit", [0, 1, 255])], 1, ["b"], "ignore_index: 255 where white means"),
+        ([("8-bit", [0, 1, 2, 20, 255])], 1, ["a"], "no mask has values between 32 and white"),
         ([("16-bit", [0, 300, 40000]), ("8-bit", [0, 1])], 1, ["b"], "masks are grey"),
     ],
 )

@@ -65,7 +65,7 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
             ["loss={types: [{type: BCELos}], coef: [1]}"],
             "loss.types[0]: type: BCELos: no such component. Did you mean",
         ),
-        (["loss={types: [{kind: BCE}], coef: [1]}"], "loss.types[0]: type is missing"),
+        (["loss={types: [{kind: BCE}], coef: [1]}"], "loss.types: expected a list of mappings with 'type'"),
         (["loss.types.0.bcee=1"], "loss.types[0]: SaliencyLoss: bcee: no such key. Did you mean 'bce'?"),
         (
             ["loss={types: [{type: SaliencyLoss}, {type: SaliencyLoss}], coef: [1, 1, 1]}"],

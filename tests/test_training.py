@@ -10,12 +10,12 @@ import paddle
 import pytest
 
 from paddleseg_u2net import registry
-from paddleseg_u2net.checkpoint import load_checkpoint
-from paddleseg_u2net.config import dump_config, load_config
+from paddleseg_u2net.checkpoint import keep_earlier_run, load_checkpoint, write_run_record
+from paddleseg_u2net.config import load_config
 from paddleseg_u2net.dataset import inspect_all
 from paddleseg_u2net.formats import read_pickle, read_state
 from paddleseg_u2net.settings import Settings, amp_options
-from paddleseg_u2net.training import Trainer, keep_earlier_run, write_run_record
+from paddleseg_u2net.training import Trainer
 
 
 def trainer(config, save_dir, opts=(), **changes) -> Trainer:
@@ -193,7 +193,7 @@ def test_a_full_disk_loses_nothing(config, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         run.run()
     assert sorted(p.name for p in folder.iterdir()) == ["iter_2"]
-    load_checkpoint(folder / "iter_2", run.network, run.optimizer, None, None)
+    load_checkpoint(folder / "iter_2", run.network, run.optimizer, None, None, "maxF")
 
 
 def test_resuming_from_what_is_no_checkpoint_is_refused(config, tmp_path):
@@ -238,7 +238,7 @@ def test_an_earlier_run_is_kept(tmp_path):
 
 def test_the_run_record_holds_config_and_flags(config, tmp_path):
     settings = Settings(tmp_path, 3, 2, "MAE", resume_model=tmp_path / "x")
-    write_run_record(tmp_path, dump_config(load_config(config)), settings)
+    write_run_record(tmp_path, load_config(config), settings)
     assert load_config(tmp_path / "config.yaml") == load_config(config)
     assert json.loads((tmp_path / "settings.json").read_text())["resume_model"] == str(tmp_path / "x")
 

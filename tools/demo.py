@@ -57,13 +57,14 @@ def baseline(data: Path, size: int) -> float:
     """MIoU on the validation images before training: official weights with fresh heads."""
     registry = need("paddleseg_u2net.registry")
     from paddleseg_u2net.config import load_config
+    from paddleseg_u2net.dataset import inspect_all
     from paddleseg_u2net.evaluation import evaluate
     from paddleseg_u2net.prediction import Predictor
     from paddleseg_u2net.runtime import PaddleRuntime
 
     config = load_config(ROOT / CONFIG, opts=options(data, size))
     dataset = registry.build_dataset(config, "val_dataset")
-    dataset.inspect()
+    inspect_all([dataset])
     need("paddle").seed(0)  # the fresh heads that train.py --seed 0 starts from
     network = registry.build_network(config["model"])
     return evaluate(Predictor(PaddleRuntime(network), config), dataset).compute()["mIoU"]

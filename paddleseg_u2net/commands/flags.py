@@ -67,6 +67,11 @@ VIEW_FLAGS: dict[str, dict[str, Any]] = {
 }
 
 
+ONE_CLASS_ONLY = (
+    "--minmax stretches saliency maps (num_classes: 1), and this model has classes. Fix: leave it out"
+)
+
+
 def add_flags(flags: argparse.ArgumentParser, table: Mapping[str, Mapping[str, Any]]) -> None:
     """Add a flag per row of a table."""
     for name, options in table.items():
@@ -92,6 +97,10 @@ def views_from(test_config: Mapping[str, Any], args: argparse.Namespace | None =
     window = {key: options[key] for key in WINDOW if options.get(key)}
     if looks.get("scales") in (1, [1]):
         del looks["scales"]
+    if getattr(args, "aug_eval", False) and not looks:
+        raise ConfigError(
+            "--aug_eval (val) and --aug_pred (predict) need --scales or --flip_*: what to average"
+        )
     if looks and not options.get("aug_eval"):
         raise ConfigError(
             f"{', '.join(looks)}: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)"

@@ -13,12 +13,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from paddleseg_u2net.commands.flags import MODEL_FLAGS, add_flags, add_view_flags, parser, views_from
-from paddleseg_u2net.dataset import read_list
+from paddleseg_u2net.commands.flags import (
+    MODEL_FLAGS,
+    ONE_CLASS_ONLY,
+    add_flags,
+    add_view_flags,
+    parser,
+    views_from,
+)
 from paddleseg_u2net.files import require_writable
 from paddleseg_u2net.images import SUFFIXES, list_images, read_image
 from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.outputs import OUTPUTS, make_palette, plan_outputs
+from paddleseg_u2net.pairs import list_lines
 from paddleseg_u2net.prediction import Predictor
 from paddleseg_u2net.runtime import config_of
 
@@ -70,14 +77,26 @@ def find_images(path: Path, save_dir: Path) -> tuple[list[Path], Path]:
         return images, path
     if not path.is_file():
         raise FileNotFoundError(f"--image_path {path}: no such file or folder")
-    if path.suffix.lower() != ".txt":
+    if path.suffix.lower() in SUFFIXES or not _is_text(path):
         return [path], path.parent
-    images = list(
-        dict.fromkeys(Path(pair.image).absolute() for pair in read_list(path, path.parent, masks=False))
-    )
+    images = list(dict.fromkeys(_named(line, path) for _, line in list_lines(path)))
     if not images:
         raise ValueError(f"--image_path {path}: lists no images")
     return images, Path(os.path.commonpath([image.parent for image in images]))
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file without an image's suffix is a list; PaddleSeg takes any such file for one."""
+    with path.open("rb") as file:
+        return b"\0" not in file.read(1 << 16)
+
+
+def _named(line: str, path: Path) -> Path:
+    """The image that a line of a list names: all of it where such a file exists, else its first column."""
+    image = path.parent / line
+    if not image.is_file():
+        image = path.parent / line.split("\t" if "\t" in line else None)[0].strip()
+    return Path(os.path.abspath(image))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     views = views_from(config.get("test_config", {}), args)
     require_writable(args.save_dir)
     predictor = Predictor(args.model_path, config, args.device, views)
+    if args.minmax and predictor.num_classes > 1:
+        raise ValueError(ONE_CLASS_ONLY)
     palette = make_palette(predictor.num_classes, args.custom_color)
     failures = []
     for path, plan in zip(
@@ -97,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             image = read_image(path)
             prediction = predictor.predict([image])[0]
-            if args.minmax and predictor.num_classes == 1:
+            if args.minmax:
                 prediction = replace(prediction, probabilities=stretch(prediction.probabilities))
             for name, target in plan.items():
                 OUTPUTS[name].write(target, image, prediction, palette)

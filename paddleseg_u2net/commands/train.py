@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.commands.flags import DEVICE_FLAGS, add_flags, count, parser, positive, views_from
-from paddleseg_u2net.config import ConfigError, class_count, dump_config, load_config
+from paddleseg_u2net.config import ConfigError, class_count, load_config
 from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = flags.parse_args(argv)
     if args.early_stop_intervals and not args.do_eval:
         flags.error("--early_stop_intervals needs --do_eval: there is nothing to compare without it")
+    if args.resume_model and args.seed is not None:
+        flags.error("--seed: a resumed run goes on with its own")
     if args.amp_level and args.precision == "fp32":
         flags.error("--amp_level needs --precision fp16 or bf16")
     return args
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     views = views_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
 
-    from paddleseg_u2net.files import require_writable
+    from paddleseg_u2net.files import require_writable, sweep
     from paddleseg_u2net.runtime import set_device
 
     device = set_device(args.device)
@@ -88,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import paddle
 
-    from paddleseg_u2net import registry, training
+    from paddleseg_u2net import checkpoint, registry, training
     from paddleseg_u2net.dataset import inspect_all
 
     amp_options(args.precision, args.amp_level or "O1", device)
@@ -103,12 +105,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     trainer = training.Trainer(
         network, registry.build_optimizer(config, network), losses, data, val_data, config, settings, views
     )
+    if ranks > 1:
+        paddle.distributed.barrier()  # every process has read what it starts from
     if trainer.rank == 0:
-        earlier = None if args.resume_model else training.keep_earlier_run(args.save_dir)
+        sweep(args.save_dir)
+        resumed_here = args.resume_model and args.resume_model.resolve().parent == args.save_dir.resolve()
+        earlier = None if resumed_here else checkpoint.keep_earlier_run(args.save_dir)
         if earlier:
             log.info("The run that was in %s is kept in %s", args.save_dir, earlier)
-        training.write_run_record(args.save_dir, dump_config(config), settings)
-    log.info("Training on %s, %d process(es), seed %d", device, ranks, settings.seed)
+        checkpoint.write_run_record(args.save_dir, config, settings)
+    log.info("Training on %s, %d process(es)", device, ranks)
+    if not args.resume_model:
+        log.info("Seed %d: --seed %d repeats this run", settings.seed, settings.seed)
     progress = trainer.run()
     if trainer.interrupted:
         log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")

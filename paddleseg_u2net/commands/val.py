@@ -9,6 +9,7 @@ from typing import Any
 
 from paddleseg_u2net.commands.flags import (
     MODEL_FLAGS,
+    ONE_CLASS_ONLY,
     add_flags,
     add_view_flags,
     count,
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from paddleseg_u2net.registry import build_dataset
 
+    if args.minmax and predictor.num_classes > 1:
+        raise ValueError(ONE_CLASS_ONLY)
     dataset = build_dataset(config, "val_dataset")
     inspect_all([dataset])
     scores = evaluate(
