@@ -49,12 +49,15 @@ def guarded(command: Callable[[], int | None]) -> int:
         return _fail(line)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         return _fail(error)
+    except MemoryError:
+        return _fail("not enough memory. Fix: a smaller batch, image or --scales")
     except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
         return 130
 
 
-def _fail(error: BaseException) -> int:
-    if os.environ.get("U2NET_DEBUG"):
+def _fail(error: BaseException | str) -> int:
+    if os.environ.get("U2NET_DEBUG") and isinstance(error, BaseException):
         raise error
     print(f"error: {error}", file=sys.stderr)
     return 1

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 MODEL, OPTIMIZER, EMA = "model.pdparams", "model.pdopt", "ema_model.pdparams"
 STATE, CONFIG, SETTINGS = "state.json", "config.yaml", "settings.json"
+BEST = {"model": "best_model", "ema_model": "ema_best_model"}
 
 
 @dataclass
@@ -58,6 +59,19 @@ def save_weights(path: Path, network: nn.Layer, config: Mapping[str, Any]) -> No
     _write_text(path.with_name(CONFIG), dump_config(config))
 
 
+def save_best(run: Path, name: str, network: nn.Layer, config: Mapping[str, Any], progress: Progress) -> None:
+    """Write the best network so far, with a record of its score."""
+    folder = run / BEST[name]
+    score, at = progress.best[name]
+    save_weights(folder / f"{name}.pdparams", network, config)
+    _write_text(folder / STATE, json.dumps({"metric": progress.metric, "score": score, "iter": at}, indent=1))
+
+
+def _best_iter(folder: Path) -> int | None:
+    """The iteration of the model in a `best_model` folder, or None where there is none."""
+    return _read_json(folder / STATE).get("iter") if (folder / STATE).is_file() else None
+
+
 def save_progress(folder: Path, progress: Progress) -> None:
     """Replace the record of a checkpoint."""
     _write_text(folder / STATE, json.dumps(asdict(progress), indent=1))
@@ -66,6 +80,16 @@ def save_progress(folder: Path, progress: Progress) -> None:
 def _write_text(path: Path, text: str) -> None:
     with arriving(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no mapping")
+        return found
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged: {error}. Fix: resume from another checkpoint") from None
 
 
 def _to_numpy(state: Any) -> Any:
@@ -106,12 +130,17 @@ def load_checkpoint(
 ) -> Progress:
     """Put a run back to where a checkpoint left it.
 
-    Where the metric is another one now, the best score starts anew, and a log line says so.
+    Where the metric is another one now, or the run has no such best model any more, the best score starts
+    anew, and a log line says so.
 
     Raises:
         FileNotFoundError: the folder is not a complete checkpoint.
         ValueError: it belongs to another network or optimizer.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"--resume_model {folder}: no such folder. Fix: give an iter_N folder of a run"
+        )
     needed = [MODEL, OPTIMIZER, STATE, *([EMA] if ema is not None else [])]
     absent = [name for name in needed if not (folder / name).is_file()]
     if absent:
@@ -119,7 +148,10 @@ def load_checkpoint(
             f"--resume_model {folder}: holds no {', '.join(absent)}. Fix: give an iter_N folder of a run"
             + (" that used --use_ema" if absent == [EMA] else "")
         )
-    progress = Progress(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+    try:
+        progress = Progress(**_read_json(folder / STATE))
+    except TypeError as error:
+        raise ValueError(f"{folder / STATE}: is no record of a run: {error}") from None
     if progress.optimizer != type(optim).__name__:
         raise ValueError(
             f"--resume_model {folder}: was trained by {progress.optimizer}, the config says "
@@ -133,6 +165,13 @@ def load_checkpoint(
     if progress.metric != metric:
         log.warning("The best score so far was of %s; by %s it starts anew", progress.metric, metric)
         progress.best, progress.stale, progress.metric = {}, 0, metric
+    for name, (score, at) in list(progress.best.items()):
+        if _best_iter(folder.parent / BEST[name]) != at:
+            del progress.best[name]
+            log.warning(
+                "%s no longer holds the best model of then (%s %.4f at iter %d); the best starts anew",
+                *(folder.parent, metric, score, at),
+            )
     return progress
 
 
@@ -153,10 +192,21 @@ def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | Non
     optim.set_state_dict(state)
 
 
+def bring_best(run: Path, save_dir: Path, progress: Progress) -> None:
+    """Copy the best models that a resumed run remembers from the folder it was in."""
+    for name in progress.best:
+        with arriving(save_dir / BEST[name]) as partial:
+            shutil.copytree(run / BEST[name], partial)
+
+
+def _iter(folder: Path) -> int:
+    return int(folder.name.removeprefix("iter_"))
+
+
 def numbered(run: Path) -> list[Path]:
     """The iter_N folders of a run, oldest first."""
     found = [path for path in run.glob("iter_*") if path.name.removeprefix("iter_").isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("iter_")))
+    return sorted(found, key=_iter)
 
 
 def prune(run: Path, folders: list[Path], keep: int) -> None:
@@ -167,17 +217,25 @@ def prune(run: Path, folders: list[Path], keep: int) -> None:
             shutil.rmtree(oldest, ignore_errors=True)
 
 
-RUN_FILES = ("best_model", "ema_best_model", CONFIG, SETTINGS)
-
-
-def keep_earlier_run(save_dir: Path) -> Path | None:
+def keep_earlier_run(save_dir: Path, resumed: Path | None = None) -> Path | None:
     """Move an earlier run out of the way, so that a new one overwrites nothing.
 
+    Args:
+        save_dir: folder of the run.
+        resumed: its checkpoint that the new run goes on from; only what is newer is moved then.
+
     Returns:
-        The folder inside `save_dir` that holds it now, or None where there was none.
+        The folder inside `save_dir` that holds it now, or None where there was nothing.
     """
-    found = [save_dir / name for name in RUN_FILES if (save_dir / name).exists()]
-    found += [*numbered(save_dir), *save_dir.glob("vdlrecords.*.log")]
+    best = [save_dir / name for name in BEST.values()]
+    if resumed:
+        at = _iter(resumed)
+        found = [path for path in numbered(save_dir) if _iter(path) > at]
+        found += [path for path in best if (_best_iter(path) or 0) > at]
+    else:
+        found = [*best, save_dir / CONFIG, save_dir / SETTINGS, *numbered(save_dir)]
+        found += save_dir.glob("vdlrecords.*.log")
+    found = [path for path in found if path.exists()]
     if not found:
         return None
     number = 1

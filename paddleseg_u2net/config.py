@@ -6,10 +6,11 @@ keys, wrong values and numbers that YAML 1.1 reads as text (`1e-4`) are refused 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +85,23 @@ def _scales(value: Any) -> bool:
     return all(isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0 for v in values)
 
 
+def _dataset(value: Any) -> bool:
+    transforms = value.get("transforms", []) if _component(value) else None
+    return isinstance(transforms, list) and all(map(_component, transforms))
+
+
 def _boolean(value: Any) -> bool:
     return isinstance(value, bool)
 
 
 COMPONENT = (_component, "a mapping with 'type'")
+DATASET = (_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
 BOOLEAN = (_boolean, "true or false")
 KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (_positive, "a whole number above 0"),
     "iters": (_positive, "a whole number above 0"),
-    "train_dataset": COMPONENT,
-    "val_dataset": COMPONENT,
+    "train_dataset": DATASET,
+    "val_dataset": DATASET,
     "model": COMPONENT,
     "optimizer": COMPONENT,
     "lr_scheduler": COMPONENT,
@@ -257,6 +264,27 @@ def section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     if key not in config:
         raise ConfigError(f"the config has no {key}. Fix: add it, or inherit it by _base_")
     return config[key]
+
+
+@contextlib.contextmanager
+def in_file(path: str | Path) -> Iterator[None]:
+    """Let a ConfigError that leaves the block name the file."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`section.key: old -> new` of every value that two configs do not share."""
+    found = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            found += [f"{key}.{line}" for line in differences(before, now)]
+        elif before != now:
+            found.append(f"{key}: {before} -> {now}")
+    return found
 
 
 def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:

@@ -144,7 +144,7 @@ class Dataset:
             raise RuntimeError("Dataset.inspect decides how masks are read; call it first")
         pair = self.pairs[index]
         if pair.mask is None:
-            raise ValueError(f"{pair.where}: has no mask")
+            raise ValueError(f"{pair.image}: has no mask")
         return read_image(pair.image), self.encoding.decode(read_raw(pair.mask))
 
     def _apply(self, transform: Callable[[dict], dict], sample: dict, pair: Pair) -> dict:
@@ -153,7 +153,7 @@ class Dataset:
             return transform(sample)
         except Exception as error:  # those of paddleseg raise whatever OpenCV does
             name = type(transform).__name__
-            raise ValueError(f"{pair.where}: {pair.image}: {self.name}: {name}: {error}") from error
+            raise ValueError(f"{pair.where}{pair.image}: {self.name}: {name}: {error}") from error
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, np.ndarray]:
         """The sample of (index, seed): `img` (C, h, w) float32, `label` (1, h, w) float32 or int64."""
@@ -217,16 +217,16 @@ def _inspect_pair(pair: Pair) -> list[str | Survey]:
     try:
         image = read_image(pair.image)
     except (OSError, ValueError) as error:
-        found.append(f"{pair.where}: {error}")
+        found.append(f"{pair.where}{error}")
     try:
         raw = read_raw(pair.mask) if pair.mask else None
     except (OSError, ValueError) as error:
-        found.append(f"{pair.where}: {error}")
+        found.append(f"{pair.where}{error}")
     if raw is not None:
-        found.append(Survey(f"{pair.where}: {pair.mask}", raw.kind, levels(raw)))
+        found.append(Survey(f"{pair.where}{pair.mask}", raw.kind, levels(raw)))
         if image is not None and image.shape[:2] != raw.values.shape:
             found.append(
-                f"{pair.where}: {pair.mask}: mask (H, W) {raw.values.shape} differs from its image's "
+                f"{pair.where}{pair.mask}: mask (H, W) {raw.values.shape} differs from its image's "
                 f"{image.shape[:2]} (both upright by their EXIF tags). Fix: make them the same size"
             )
     return found

@@ -201,13 +201,21 @@ def _read_torch(path: Path) -> State:
 
 
 def read_pickle(path: Path) -> Any:
-    """What `paddle.save` wrote, as numpy arrays and containers; other objects are refused."""
-    with path.open("rb") as file:
-        return _plain(_SafeUnpickler(file).load())
+    """What `paddle.save` wrote, as numpy arrays and containers.
+
+    Raises:
+        ValueError: truncated, or it holds other objects.
+    """
+    try:
+        with path.open("rb") as file:
+            return _plain(_SafeUnpickler(file).load())
+    except Exception as error:  # a pickle can fail in any way
+        raise ValueError(f"{path}: cannot be read as what paddle.save writes: {error}") from error
 
 
 def _read_pdparams(path: Path) -> State:
-    return _state(read_pickle(path))
+    with path.open("rb") as file:
+        return _state(_plain(_SafeUnpickler(file).load()))
 
 
 def _read_safetensors(path: Path) -> State:
@@ -279,7 +287,9 @@ def read_state(path: str | Path) -> State:
     try:
         state = READERS[path.suffix](path)
     except Exception as error:  # each library has its own kinds; all mean that this file cannot be read
-        raise ValueError(f"{path}: cannot be read as {path.suffix}: {error}") from error
+        raise ValueError(
+            f"{path}: cannot be read as {path.suffix}: {error}. Fix: fetch or save it anew"
+        ) from error
     if not state:
         raise ValueError(f"{path}: holds no tensors")
     return state

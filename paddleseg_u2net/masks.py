@@ -6,6 +6,7 @@ saliency) or `grey` (the pixel is brightness: 0/255, or soft values between).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
+
+log = logging.getLogger(__name__)
 
 IGNORE = 255  # value of a decoded pixel that does not count, for class ids and soft masks alike
 ENCODINGS = ("index", "grey")
@@ -68,8 +71,8 @@ def read_raw(path: Path) -> RawMask:
     if image.mode in ("RGB", "RGBA") and (values[..., :1] == values[..., 1:3]).all():
         return RawMask(values[..., 0], "8-bit")
     raise ValueError(
-        f"{path}: a coloured mask (mode {image.mode}); expected grey, palette or 1-bit. "
-        "Fix: store the class id of each pixel"
+        f"{path}: a mask of colours or fractions (Pillow's mode {image.mode}); expected grey of 8 or 16 "
+        "bits, a palette or 1-bit. Fix: store the class id or the brightness of each pixel"
     )
 
 
@@ -144,14 +147,19 @@ def decide_encoding(
         wrong = [s for s in surveys if s.levels[-1] > largest]
         why = f"expected class ids 0 .. {largest} (num_classes: {num_classes})"
         fix = "set num_classes, or ignore_index where a value means 'do not count'"
-        fix += ", or mask_encoding: grey" * any(s.kind != "palette" for s in wrong)
+        fix += ", or mask_encoding: grey" * (num_classes <= 2 and any(s.kind != "palette" for s in wrong))
     else:
         # where the user asked for grey, masks of any values are taken at their word
         wrong = [
             s for s in surveys if s.kind == "palette" or not (requested or _is_grey(s, num_classes, top16))
         ]
         why = f"but {len(grey)} masks are grey, as {grey[0].where}" if grey else "a palette is not brightness"
-        fix = "make all masks alike, or set mask_encoding"
+        fix = "make all masks alike: 0 and 1, or 0 and 255"
+        dark = [s for s in surveys if s.levels[-1] == 1]
+        if requested and dark:
+            log.warning(
+                "%d masks hold 1 and nothing above: almost black as grey, %s", len(dark), dark[0].where
+            )
     faults = [f"{s.where}: holds {_show(s.levels)}, {why}. Fix: {fix}" for s in wrong]
     if name == "grey" and not requested and num_classes == 1:
         faults += _like_class_ids(grey, top16)

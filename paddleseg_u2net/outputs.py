@@ -39,21 +39,24 @@ def make_palette(num_classes: int, custom: Sequence[int] | None = None) -> np.nd
 
     Args:
         num_classes: 1 for saliency, which has background and object.
-        custom: R, G, B of the first classes, flat, each in 0 .. 255.
+        custom: R, G, B of each class, flat, each in 0 .. 255.
 
     Returns:
         (256, 3) uint8, RGB.
 
     Raises:
-        ValueError: `custom` is not made of whole colours.
+        ValueError: `custom` is not made of one whole colour for each class.
     """
     palette = paddleseg_palette(256)
     if num_classes == 1:
         palette[: len(SALIENCY_PALETTE)] = SALIENCY_PALETTE
     if custom:
-        if len(custom) % 3 or not all(0 <= value <= 255 for value in custom):
+        needed = max(num_classes, 2)
+        whole = len(custom) % 3 == 0 and needed <= len(custom) // 3 <= 256
+        if not whole or not all(0 <= value <= 255 for value in custom):
             raise ValueError(
-                f"--custom_color {' '.join(map(str, custom))}: expected R G B of each class, each 0 .. 255"
+                f"--custom_color {' '.join(map(str, custom))}: expected R G B of each of the {needed} "
+                "classes, background first, each 0 .. 255"
             )
         palette[: len(custom)] = custom
     return np.array(palette, np.uint8).reshape(256, 3)

@@ -13,11 +13,11 @@ log = logging.getLogger(__name__)
 
 
 class Pair(NamedTuple):
-    """An image, its mask, and where they were named (`train.txt:17`, or a folder)."""
+    """An image, its mask, and the line of a list that names them (`train.txt:17: `), or nothing."""
 
     image: Path
     mask: Path | None
-    where: str
+    where: str = ""
 
 
 def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[list[Pair], list[str]]:
@@ -34,10 +34,10 @@ def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[lis
     pairs, faults = [], []
     for number, line in list_lines(path):
         columns = line.split(separator or ("\t" if "\t" in line else None))
-        where = f"{path}:{number}"
+        where = f"{path}:{number}: "
         if len(columns) != 2:
             faults.append(
-                f"{where}: expected 'image mask', got {len(columns)} column(s): '{line}'. "
+                f"{where}expected 'image mask', got {len(columns)} column(s): '{line}'. "
                 "Fix: separate the two paths by a space (or a tab, where paths hold spaces)"
             )
             continue
@@ -48,7 +48,11 @@ def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[lis
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of the lines of a list file that name something."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: a list is text in UTF-8, and this is not. Fix: save it as UTF-8") from None
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line.strip()
 
@@ -66,23 +70,22 @@ def pair_folders(image_dir: Path, mask_dir: Path) -> tuple[list[Pair], list[str]
         for stem, paths in found.items()
         if len(paths) > 1
     ]
-    faults += [
-        f"{paths[0]}: no mask named '{stem}' in {mask_dir}"
-        for stem, paths in images.items()
-        if stem not in masks
-    ]
+    alone = [stem for stem in images if stem not in masks]
+    faults += [f"{images[stem][0]}: no mask named '{stem}' in {mask_dir}" for stem in alone]
+    if alone and (near := [stem for stem in masks if stem.startswith(alone[0])]):
+        faults[-len(alone)] += f". Fix: names must be the same without suffix; there is '{near[0]}'"
     unused = sorted(set(masks) - set(images))
     if unused:
         log.warning("%s: %d masks have no image, first: %s", mask_dir, len(unused), masks[unused[0]][0])
-    paired = [
-        Pair(paths[0], masks[stem][0], str(image_dir)) for stem, paths in images.items() if stem in masks
-    ]
+    paired = [Pair(paths[0], masks[stem][0]) for stem, paths in images.items() if stem in masks]
     return paired, faults
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
+        raise FileNotFoundError(
+            f"{folder}: no such folder. Fix: image_dir and mask_dir are folders below dataset_root"
+        )
     found: dict[str, list[Path]] = {}
     for path in list_images(folder):
         found.setdefault(str(path.relative_to(folder).with_suffix("")), []).append(path)
@@ -124,10 +127,14 @@ def list_pairs(
         raise ValueError(f"mode: '{mode}', expected train, val or test")
     list_path = lists[mode]
     if (list_path is None) == (image_dir is None) or (image_dir is None) != (mask_dir is None):
-        raise ValueError(f"{mode} data: give either {mode}_path, or image_dir and mask_dir")
+        raise ValueError(
+            f"{mode} data: give either {mode}_path, or image_dir and mask_dir. Fix: an inherited key is "
+            f"taken back by null, as {mode}_path: null"
+        )
     if not root.is_dir():
         raise FileNotFoundError(
-            f"dataset_root: {root}: no such folder. Fix: prepare the data, or set dataset_root"
+            f"dataset_root: {root}: no such folder ({root.resolve()}; it is relative to where the command "
+            "runs). Fix: prepare the data, or --opts train_dataset.dataset_root=… val_dataset.dataset_root=…"
         )
     if image_dir and mask_dir:
         source = root / image_dir

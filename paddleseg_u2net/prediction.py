@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from paddleseg_u2net.config import class_count, load_config, preprocessing_of
-from paddleseg_u2net.images import read_image
+from paddleseg_u2net.images import MAX_PIXELS, read_image
 from paddleseg_u2net.preprocessing import Preprocessing, resize
 from paddleseg_u2net.runtime import Runtime, config_of, load_runtime
 
@@ -38,6 +38,8 @@ class Views:
     def __post_init__(self):
         if (self.crop_size is None) != (self.stride is None):
             raise ValueError("a sliding window needs both crop_size and stride")
+        if not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"scales {list(self.scales)}: expected numbers above 0")
         steps = zip(self.stride or (), self.crop_size or (), strict=True)
         if any(step > size for step, size in steps):
             raise ValueError(
@@ -131,12 +133,19 @@ class Predictor:
         Returns:
             (H, W) float32 saliency in [0, 1], or (H, W) uint8 class ids where num_classes is 2 or more.
         """
-        image = image if isinstance(image, np.ndarray) else read_image(image)
+        image = read_image(image) if isinstance(image, (str, Path)) else image
         prediction = self.predict([image])[0]
         return prediction.saliency if self.num_classes == 1 else prediction.classes
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        """Predict images (H, W, 3) uint8 RGB of any sizes; inputs of one size share a batch."""
+        """Predict images (H, W, 3) uint8 RGB of any sizes; inputs of one size share a batch.
+
+        Raises:
+            TypeError: an image of another type, shape or dtype.
+            ValueError: the network's output holds NaN.
+        """
+        for image in images:
+            _check_image(image)
         prepared = [self.preprocessing(image) for image in images]
         predictions: list[Prediction | None] = [None] * len(images)
         groups: dict[tuple, list[int]] = {}
@@ -144,6 +153,8 @@ class Predictor:
             groups.setdefault(tensor.shape, []).append(index)
         for members in groups.values():
             maps = self._average(np.stack([prepared[index][0] for index in members]))
+            if np.isnan(maps).any():
+                raise ValueError("the network's output holds NaN. Fix: weights of a run that did not diverge")
             for index, own in zip(members, maps, strict=True):
                 restored = self.preprocessing.restore(own, prepared[index][1])
                 # cubic and Lanczos interpolation overshoot
@@ -157,6 +168,10 @@ class Predictor:
         total: np.ndarray | None = None
         for scale, axes in looks:
             size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
+            if size[0] * size[1] > MAX_PIXELS:
+                raise ValueError(
+                    f"--scales {scale}: an input of {size} (h, w) is too large. Fix: smaller ones"
+                )
             maps = np.flip(self._slide(np.flip(_resize_batch(batch, size), axes)), axes)
             maps = _resize_batch(maps, (height, width))
             total = maps if total is None else total + maps
@@ -171,6 +186,14 @@ class Predictor:
             total[:, :, rows, columns] += self.runtime(np.ascontiguousarray(batch[:, :, rows, columns]))
             count[rows, columns] += 1
         return total / count
+
+
+def _check_image(image: Any) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(f"expected an image (H, W, 3) uint8, RGB, or its path, got {found}")
+    if not image.size:
+        raise TypeError(f"expected an image with pixels, got {image.shape}")
 
 
 def _resize_batch(batch: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import paddle
 
 from paddleseg_u2net import losses, model, transforms
+from paddleseg_u2net.architecture import HEADS
 from paddleseg_u2net.config import ConfigError, check_arguments, class_count, section, suggest
 from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.dependencies import need
@@ -29,9 +30,17 @@ SCHEDULE_LENGTH = {
     "OneCycleLR": "total_steps",
     "CosineAnnealingDecay": "T_max",
 }
+SCHEDULES = {
+    name: found
+    for name, found in vars(paddle.optimizer.lr).items()
+    if isinstance(found, type)
+    and issubclass(found, paddle.optimizer.lr.LRScheduler)
+    and name != "LRScheduler"
+}
 WARMUP = ("warmup_iters", "warmup_start_lr")
 HARD_MASKS_ONLY = ("RandomAffine",)  # casts masks to uint8
 SOFT_MASKS_ONLY = ("ResizeSoftMask",)  # mixes neighbouring values
+CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
 
 
 @functools.cache
@@ -80,6 +89,10 @@ def _build(kind: str, where: str, cfg: Mapping[str, Any]) -> Any:
         raise ConfigError(f"{where}: {cfg['type']}: {str(error).rsplit(chr(10), 1)[-1].strip()}") from error
 
 
+def _own_networks() -> dict[str, Any]:
+    return {network.__name__: network for network in COMPONENTS["MODELS"]}
+
+
 def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
     """The network of a `model` section; one of this family needs no paddleseg.
 
@@ -89,7 +102,7 @@ def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
     arguments = {key: value for key, value in cfg.items() if key != "type"}
     # fresh names, so that an optimizer state finds its parameters whatever was built before
     with paddle.utils.unique_name.guard():
-        own = {network.__name__: network for network in COMPONENTS["MODELS"]}.get(cfg["type"])
+        own = _own_networks().get(cfg["type"])
         if own:
             check_arguments(f"model: {cfg['type']}", own, arguments)
             return own(**arguments)
@@ -108,7 +121,7 @@ def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
     """
     cfg = dict(section(config, key))
     num_classes = class_count(config)
-    transforms = _list_of_components(f"{key}.transforms", cfg.pop("transforms", []))
+    transforms = cfg.pop("transforms", [])
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}, but the model has {num_classes}")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
@@ -156,7 +169,7 @@ def _stock_pairs(key: str, kind: str, cfg: Mapping[str, Any]) -> tuple[list[Pair
             f"{key}: {kind} changes labels while it reads them. Fix: use type: Dataset with a list"
         )
     built = _build("DATASETS", key, cfg)
-    return [Pair(Path(image), Path(mask), key) for image, mask in built.file_list], built.ignore_index
+    return [Pair(Path(image), Path(mask), f"{key}: ") for image, mask in built.file_list], built.ignore_index
 
 
 def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
@@ -173,7 +186,17 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
     types = types * len(coef) if len(types) == 1 else types
     if len(types) != len(coef):
         raise ConfigError(f"loss: {len(types)} types and {len(coef)} coef. Fix: one type, or one per coef")
+    if config["model"]["type"] in _own_networks() and len(coef) != len(HEADS):
+        raise ConfigError(
+            f"loss: coef: {len(coef)} of them, but U²-Net has {len(HEADS)} outputs. Fix: one each"
+        )
+    single = class_count(config) == 1
     for item in [*types, *(inner for outer in types for inner in outer.get("losses", []))]:
+        if item["type"] in (CLASS_LOSSES if single else ("SaliencyLoss",)):
+            fitting = "SaliencyLoss" if single else "CrossEntropyLoss"
+            raise ConfigError(
+                f"loss: {item['type']} does not suit num_classes: {class_count(config)}. Fix: type: {fitting}"
+            )
         if item.get("ignore_index", IGNORE) != IGNORE:
             raise ConfigError(
                 f"loss: ignore_index: {item['ignore_index']}: samples mark ignored pixels by {IGNORE}, "
@@ -193,11 +216,10 @@ def build_optimizer(config: Mapping[str, Any], network: paddle.nn.Layer) -> padd
     """
     config = copy.deepcopy(dict(config))
     schedule = section(config, "lr_scheduler")
-    known = getattr(paddle.optimizer.lr, schedule["type"], None)
+    known = SCHEDULES.get(schedule["type"])
     if known is None:
-        names = [name for name in dir(paddle.optimizer.lr) if name[0].isupper()]
         raise ConfigError(
-            f"lr_scheduler: type: {schedule['type']}: no such one.{suggest(schedule['type'], names)}"
+            f"lr_scheduler: type: {schedule['type']}: no such one.{suggest(schedule['type'], SCHEDULES)}"
         )
     if length := SCHEDULE_LENGTH.get(schedule["type"]):
         warmup = schedule.get("warmup_iters", 0)

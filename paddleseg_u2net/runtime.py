@@ -120,7 +120,7 @@ def config_of(
         return load_config(config, opts=opts)
     if known := KNOWN.get(str(model_path)):
         return load_config(CONFIGS / known.config, opts=opts)
-    weights = Path(find_weights(model_path))
+    weights = resolve(find_weights(model_path))
     for folder in (weights.parent, weights.parent.parent):
         if (folder / CONFIG).is_file():
             return load_config(folder / CONFIG, opts=opts)
@@ -137,7 +137,7 @@ def load_runtime(model_path: str | Path, config: Mapping[str, Any], device: str 
     """
     weights = find_weights(model_path)
     resolve(weights)  # fetch or fail before the slow imports
-    log.info("Predicting with Paddle on %s", set_device(device))
+    log.info("Weights %s; Paddle on %s", weights, set_device(device))
     from paddleseg_u2net.registry import build_network
 
     layer = build_network({k: v for k, v in section(dict(config), "model").items() if k != "pretrained"})

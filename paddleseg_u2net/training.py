@@ -20,7 +20,7 @@ from paddle import Tensor
 from paddleseg_u2net import checkpoint
 from paddleseg_u2net.averages import average_into, average_statistics
 from paddleseg_u2net.checkpoint import Progress
-from paddleseg_u2net.config import preprocessing_of
+from paddleseg_u2net.config import differences, load_config, preprocessing_of
 from paddleseg_u2net.dataset import Dataset, Unraising, collate
 from paddleseg_u2net.evaluation import Scores, better, evaluate
 from paddleseg_u2net.losses import deep_supervision
@@ -76,11 +76,16 @@ class Trainer:
             preprocessing_of(config)  # refuses val transforms that cannot be undone, before training
         self.saved: list[Path] = []
         self.interrupted = False
+        if settings.resume_model:
+            self._resume(settings.resume_model)
+
+    @property
+    def finished(self) -> bool:
+        """Whether a resumed run has nothing left to do."""
+        return self._done() and not self.progress.pending
 
     def run(self) -> Progress:
         """Train to the end, an early stop, or an interruption (which leaves a checkpoint); see `Settings`."""
-        if self.settings.resume_model:
-            self._resume(self.settings.resume_model)
         self._restore_batch_norm()
         self._distribute()
         meter = Meter(self.settings.batch_size * self.ranks)
@@ -90,7 +95,7 @@ class Trainer:
             for batch in meter.read(self._loader()):
                 loss, parts, rate = self.step(batch)
                 meter.add(loss, parts)
-                if self.progress.iter % self.settings.log_iters == 0:
+                if self.progress.iter % self.settings.log_iters == 0 or self._done():
                     self._log(meter, rate, write)
                 due = self._due()
                 if due or self.interrupted:
@@ -168,6 +173,10 @@ class Trainer:
             others = checkpoint.numbered(self.settings.save_dir)
             self.saved = [path for path in others if path.name != folder.name] + [folder]
         log.info("Resumed %s at iter %d, seed %d", folder, self.progress.iter, self.progress.seed)
+        if (folder / checkpoint.CONFIG).is_file():
+            changed = differences(load_config(folder / checkpoint.CONFIG), self.config)
+            if changed:
+                log.warning("The config is not that of the checkpoint: %s", "; ".join(changed))
 
     def _restore_batch_norm(self) -> None:
         if not folded_norms(self.network):
@@ -178,7 +187,10 @@ class Trainer:
         restored = restore_batch_norm(self.network, images)
         if self.ema is not None:
             self.ema.set_state_dict(self.network.state_dict())
-        log.info("BatchNorm of %d layers, folded in the weights, restored from %d images", restored, count)
+        log.info(
+            "The weights come without BatchNorm statistics: those of %d layers were measured on %d images",
+            *(restored, count),
+        )
 
     def _distribute(self) -> None:
         self.model = self.network
@@ -240,9 +252,10 @@ class Trainer:
     # -- now and then -----------------------------------------------------------------------------------
 
     def _due(self) -> bool:
-        return (
-            self.progress.iter % self.settings.save_interval == 0 or self.progress.iter == self.settings.iters
-        )
+        return self.progress.iter % self.settings.save_interval == 0 or self._done()
+
+    def _done(self) -> bool:
+        return self.progress.iter >= self.settings.iters
 
     def _log(self, meter: Meter, rate: float, write: Callable[[str, float], None]) -> None:
         step, settings = self.progress.iter, self.settings
@@ -326,10 +339,8 @@ class Trainer:
         won = math.isfinite(score) and better(metric, score, best[0] if best else None)
         if won:
             self.progress.best[name] = (score, step)
-            folder = "ema_best_model" if prefix else "best_model"
             if self.rank == 0:
-                path = self.settings.save_dir / folder / f"{name}.pdparams"
-                checkpoint.save_weights(path, network, self.config)
+                checkpoint.save_best(self.settings.save_dir, name, network, self.config, self.progress)
         called = "EMA model" if prefix else "model"
         if name in self.progress.best:
             log.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import subprocess
@@ -95,7 +96,9 @@ def resolve(source: str | Path) -> Path:
         return _fetch(known)
     path = Path(source)
     if not path.is_file():
-        raise FileNotFoundError(f"{source}: no such weight file, nor one of the known {', '.join(KNOWN)}")
+        near = difflib.get_close_matches(str(source), KNOWN, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Fix: a path, or one of {', '.join(KNOWN)}"
+        raise FileNotFoundError(f"{source}: no such weight file or run folder. {hint}")
     return path
 
 
@@ -114,7 +117,7 @@ def _fetch(known: KnownWeights) -> Path:
         except (OSError, ValueError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
             failures.append(f"  {error}")
             continue
-        log.info("Fetched %s into %s", known.name, path)
+        log.info("Fetched %s from %s into %s", known.name, source.address, path)
         return path
     raise DownloadError(
         "\n".join([f"{known.name}: none of its sources could be used:", *failures])
@@ -178,11 +181,20 @@ def load_strict(layer: nn.Layer, source: str | Path) -> None:
     Raises:
         ValueError: keys or shapes differ; the message shows them and names the network that would fit.
     """
-    state = read_state(resolve(source))
+    state = _read(source)
     shapes = _shapes(layer)
     if differences := _differences(state, shapes):
         raise ValueError(_misfit(source, layer, state, shapes, differences))
     _assign(layer, state)
+
+
+def _read(source: str | Path) -> State:
+    """Weights that are numbers; a run that diverged may have left others."""
+    state = read_state(resolve(source))
+    wrong = [key for key, value in state.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
+    if wrong:
+        raise ValueError(f"{source}: {wrong[0]} holds NaN or infinity. Fix: an earlier checkpoint")
+    return state
 
 
 def _misfit(source, layer, state: State, shapes: Mapping, differences: list[str]) -> str:
@@ -211,7 +223,7 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     Raises:
         ValueError: anything else differs.
     """
-    state = read_state(resolve(source))
+    state = _read(source)
     shapes = _shapes(layer)
     replaced = [
         key

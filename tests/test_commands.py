@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, draw_pair, environment, make_config, write_mask
 from PIL import Image
 
-from paddleseg_u2net.__main__ import COMMANDS, main
+from paddleseg_u2net.__main__ import COMMANDS, guarded, main
 from paddleseg_u2net.formats import read_state
 
 # ways to look at an image; --aug is --aug_eval or --aug_pred
@@ -99,6 +99,7 @@ def test_devices_that_are_not_there_are_refused(run, config, trained, device):
     [
         (["--scales", 2], "scales: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)"),
         (["--flip_horizontal"], "flip_horizontal: of no effect alone"),
+        (["--flip_vertical"], "--flip_vertical: of no effect alone"),
         (["--is_slide"], "a sliding window needs --is_slide, --crop_size W H and --stride W H"),
         (["--crop_size", 8, 8, "--stride", 4, 4], "a sliding window needs --is_slide"),
         (["--is_slide", "--crop_size", 8, 8, "--stride", 9, 9], "exceeds crop_size"),
@@ -145,7 +146,7 @@ def train_line(text: str, iteration: int) -> str:
     [
         (["--iters", 3], "iter: 3/3"),
         (["--learning_rate", 0.5], "lr: 0.500000"),
-        (["--seed", 123], "seed 123"),
+        (["--seed", 123], "Seed 123: --seed 123 repeats"),
         (["--device", "cpu"], "Training on cpu"),
         (["--opts", "lr_scheduler.learning_rate=0.25"], "lr: 0.250000"),
     ],
@@ -244,7 +245,7 @@ def test_a_second_run_overwrites_nothing(run, config):
     before = Path("output/iter_1/model.pdparams").read_bytes()
     code, text, _ = run("train", "--config", config, "--iters", 1)
     assert code == 0
-    assert "The run that was in output is kept in output/earlier_1" in text
+    assert "What was in output before is kept in output/earlier_1" in text
     assert Path("output/earlier_1/iter_1/model.pdparams").read_bytes() == before
 
 
@@ -259,8 +260,16 @@ def test_a_second_run_overwrites_nothing(run, config):
         (["--num_workers", -1], 2, "-1 is below 0"),
         (["--opts", "itters=5"], 1, "tiny.yaml: --opts itters=5: no such key. Did you mean 'iters'?"),
         (["--config", "absent.yaml"], 1, "--config absent.yaml: no such file"),
-        (["--resume_model", "absent"], 1, "--resume_model absent: holds no model.pdparams"),
+        (
+            ["--resume_model", "absent"],
+            1,
+            "--resume_model absent: no such folder. Fix: give an iter_N folder",
+        ),
         (["--opts", "loss.coef=[1,1]"], 1, "2 coef given, but the model has 1 outputs"),
+        (["--opts", "train_dataset.transforms=null"], 1, "tiny.yaml: train_dataset: expected a mapping with"),
+        (["--opts", "optimizer.type=Adan"], 1, "tiny.yaml: optimizer: type: Adan"),
+        (["--learning_rate", 0], 2, "0 is not above 0"),
+        (["--iter", 3, "--do_eva1"], 2, "--do_eva1. Did you mean --do_eval?"),
         (["--opts", "scales=3"], 1, "--opts scales=3: no such key"),
     ],
 )
@@ -375,6 +384,31 @@ def test_threads_and_batches_of_val_change_nothing(run, trained, flags):
     )
 
 
+def test_classes_cannot_be_stretched(run, data, tmp_path):
+    config = make_config(tmp_path / "two.yaml", data, num_classes=2)
+    assert run("train", "--config", config, "--iters", 1)[0] == 0
+    for words in (["val"], ["predict", "--image_path", data / "images"]):
+        code, _, error = run(*words, "--model_path", "output", "--minmax")
+        assert (code, "--minmax stretches saliency maps (num_classes: 1)" in error) == (1, True)
+
+
+def test_the_log_says_which_weights_are_measured(run, trained):
+    assert (
+        f"Weights {trained}/best_model/model.pdparams; Paddle on cpu"
+        in run("val", "--model_path", trained)[1]
+    )
+
+
+def test_weights_of_a_run_that_diverged_are_refused(run, trained):
+    path = trained / "best_model" / "model.pdparams"
+    import paddle
+
+    state = {key: value * np.nan for key, value in read_state(path).items()}
+    paddle.save({key: paddle.to_tensor(value) for key, value in state.items()}, str(path))
+    code, _, error = run("val", "--model_path", trained)
+    assert (code, "holds NaN or infinity. Fix: an earlier checkpoint" in error) == (1, True)
+
+
 def test_weights_of_another_network_are_refused(run, trained, config):
     code, _, error = run("val", "--model_path", trained, "--config", config, "--opts", "model.type=U2Netp")
     assert code == 1
@@ -382,8 +416,9 @@ def test_weights_of_another_network_are_refused(run, trained, config):
 
 
 def test_no_such_model_is_refused(run):
-    code, _, error = run("predict", "--model_path", "absent", "--image_path", "x", "--config", "y")
-    assert code == 1
+    for name, hint in (("u2nett", "Did you mean 'u2net'?"), ("a/b", "Fix: a path, or one of u2netp, u2net")):
+        code, _, error = run("val", "--model_path", name)
+        assert (code, f"{name}: no such weight file or run folder. {hint}" in error) == (1, True)
     Path("empty").mkdir()
     code, _, error = run("val", "--model_path", "empty")
     assert (code, "empty: holds no model.pdparams or ema_model.pdparams" in error) == (1, True)
@@ -455,6 +490,21 @@ def test_val_measures_what_predict_writes(run, trained, data):
     )
 
 
+def test_a_list_may_name_images_anywhere_and_with_spaces(run, trained, photos_dir):
+    (photos_dir / "sub" / "list").write_text("../a.png\nü b.png\n")
+    words = ["--image_path", photos_dir / "sub" / "list", "--save_dir", "out", "--outputs", "saliency"]
+    assert run("predict", "--model_path", trained, *words)[0] == 0
+    assert tree("out/saliency") == ["a.png", "sub/ü b.png"]
+
+
+def test_images_of_other_formats_are_mentioned(run, trained, photos_dir):
+    (photos_dir / "moving.gif").touch()
+    words = ["--image_path", photos_dir, "--save_dir", "out", "--outputs", "saliency"]
+    code, text, _ = run("predict", "--model_path", trained, *words)
+    assert code == 0
+    assert "1 file(s) of other formats are left out, first: " in text
+
+
 def test_outputs_are_chosen(run, trained, photos_dir):
     words = ["--image_path", photos_dir / "a.png", "--save_dir", "out", "--outputs", "saliency,cutout"]
     assert run("predict", "--model_path", trained, *words)[0] == 0
@@ -478,8 +528,10 @@ def test_custom_color_colours(run, trained, photos_dir):
     assert run("predict", "--model_path", trained, *words, "--custom_color", 1, 2, 3, 4, 5, 6)[0] == 0
     colors = pixels("out/pseudo_color_prediction/a.png", "RGB").reshape(-1, 3)
     assert {tuple(color) for color in colors.tolist()} <= {(1, 2, 3), (4, 5, 6)}
-    code, _, error = run("predict", "--model_path", trained, *words, "--custom_color", 1, 2)
-    assert (code, "--custom_color 1 2: expected R G B" in error) == (1, True)
+    for colors in ((1, 2), (1, 2, 3)):  # half a colour; no colour for the object
+        code, _, error = run("predict", "--model_path", trained, *words, "--custom_color", *colors)
+        assert code == 1
+        assert "expected R G B of each of the 2 classes, background first" in error
 
 
 def test_broken_files_are_reported_at_the_end_and_all_others_are_done(run, trained, photos_dir):
@@ -502,7 +554,7 @@ def test_an_image_that_a_list_names_and_nobody_has_is_reported(run, trained, pho
     words = ["--image_path", photos_dir / "list.txt", "--save_dir", "out"]
     code, _, error = run("predict", "--model_path", trained, *words)
     assert code == 1
-    assert "absent.png: no such image file" in error
+    assert re.search(r"list.txt:2: \S.*absent.png: no such image file", error)
     assert tree("out/saliency") == ["a.png"]
 
 
@@ -512,6 +564,7 @@ def test_an_image_that_a_list_names_and_nobody_has_is_reported(run, trained, pho
         (["--image_path", "nothing"], "--image_path nothing: no such file or folder"),
         (["--image_path", "hollow"], "--image_path hollow: holds no images"),
         (["--image_path", "empty.txt"], "--image_path empty.txt: lists no images"),
+        (["--image_path", "utf16.txt"], "utf16.txt: a list is text in UTF-8, and this is not. Fix: save it"),
         (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: expected some of added"),
         (["--image_path", "p.png", "--save_dir", "p.png/x"], "p.png/x: cannot be written to"),
     ],
@@ -519,6 +572,7 @@ def test_an_image_that_a_list_names_and_nobody_has_is_reported(run, trained, pho
 def test_predictions_that_cannot_be_are_refused(run, trained, words, message):
     Path("hollow").mkdir()
     Path("empty.txt").touch()
+    Path("utf16.txt").write_text("bö.png", encoding="latin-1")
     write_mask(Path("p.png"), np.zeros((4, 4), np.uint8))
     code, _, error = run("predict", "--model_path", trained, *words)
     assert code == 1
@@ -591,4 +645,25 @@ def test_known_weights_need_no_config_and_fine_tune(run, official_weights, data,
     code, text, _ = run("train", "--config", config, "--iters", 1, "--opts", "model.pretrained=u2netp")
     assert code == 0
     assert "the 7 heads start anew: 1 class(es) there, 2 here" in text
-    assert "BatchNorm of 112 layers, folded in the weights, restored from 4 images" in text
+    assert "those of 112 layers were measured on 4 images" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt, 130, "Interrupted"),
+        (MemoryError, 1, "error: not enough memory. Fix: a smaller batch"),
+    ],
+)
+def test_interruptions_and_exhaustion_end_in_one_line(capsys, error, code, message):
+    def command():
+        raise error
+
+    assert guarded(command) == code
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_an_empty_path_is_refused(run):
+    code, _, error = run("predict", "--model_path", "u2netp", "--image_path", "")
+    assert code == 2
+    assert "--image_path: is empty" in error

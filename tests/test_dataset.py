@@ -13,6 +13,8 @@ from PIL import Image
 from paddleseg_u2net.dataset import (
     DataError,
     Dataset,
+    Unraising,
+    collate,
     inspect_all,
 )
 from paddleseg_u2net.pairs import Pair, list_pairs, pair_folders, read_list
@@ -36,8 +38,8 @@ def test_lists_take_spaces_tabs_comments_and_windows_line_ends(tmp_path):
     pairs, faults = read_list(path, tmp_path)
     assert not faults
     assert [(p.image.name, p.mask.name, p.where) for p in pairs] == [
-        ("a.png", "b.png", f"{path}:1"),
-        ("my cat.png", "its mask.png", f"{path}:4"),
+        ("a.png", "b.png", f"{path}:1: "),
+        ("my cat.png", "its mask.png", f"{path}:4: "),
     ]
     path.write_text("a.png, b.png\n")
     assert read_list(path, tmp_path, separator=",")[0][0].mask == tmp_path / "b.png"
@@ -78,17 +80,29 @@ def test_folders_that_do_not_pair_are_named_all_together(tmp_path):
     assert "a second file named 'c'" in message
 
 
+def test_masks_with_longer_names_are_pointed_out(tmp_path):
+    for name in ("a", "b"):
+        draw_pair(tmp_path, name)
+        (tmp_path / "masks" / f"{name}.png").rename(tmp_path / "masks" / f"{name}_mask.png")
+    _, faults = pair_folders(tmp_path / "images", tmp_path / "masks")
+    assert faults[0].endswith("Fix: names must be the same without suffix; there is 'a_mask'")
+    assert "no mask named 'b'" in faults[1]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give either train_path, or image_dir and mask_dir"),
+        ({}, "give either train_path, or image_dir and mask_dir. Fix: an inherited key"),
         ({"image_dir": "images"}, "give either train_path, or image_dir and mask_dir"),
         ({"train_path": "no.txt"}, "train_path: no.txt: no such list, here or in"),
         ({"train_path": "empty.txt"}, "train images: 0. Fix:"),
         ({"mode": "trian", "train_path": "x"}, "mode: 'trian', expected train, val or test"),
         ({"image_dir": "no", "mask_dir": "masks"}, "no: no such folder"),
         ({"image_dir": "none", "mask_dir": "none"}, "train images: 0"),
-        ({"dataset_root": "absent", "train_path": "x"}, "dataset_root: absent: no such folder. Fix: prepare"),
+        (
+            {"dataset_root": "absent", "train_path": "x"},
+            r"dataset_root: absent: no such folder \(/.*absent; it is relative to where",
+        ),
     ],
 )
 def test_sections_that_name_no_data_are_refused(data, options, message):
@@ -103,6 +117,11 @@ def test_sections_that_name_no_data_are_refused(data, options, message):
     [
         ({"num_classes": 0}, "num_classes: 0, expected 1 .. 255"),
         ({"num_classes": 1, "mask_encoding": "rgb"}, "mask_encoding: 'rgb', expected index or grey"),
+        ({"num_classes": 3, "mask_encoding": "grey"}, "grey means at most two classes, got 3. Fix: index"),
+        (
+            {"num_classes": 2, "ignore_index": "255"},
+            "ignore_index: '255', expected a value of the mask files",
+        ),
         ({"num_classes": 1, "img_channels": 4}, "img_channels: 4, expected 1 or 3"),
     ],
 )
@@ -126,6 +145,41 @@ def test_all_faults_of_all_sets_come_together(data):
         f"val_list.txt:1: {image}: truncated, or not an image",
     ):
         assert part in message
+
+
+def test_faults_of_a_list_and_of_its_files_come_together(data):
+    with (data / "train_list.txt").open("a") as file:
+        file.write("lonely.png\n")
+    (data / "images" / "p1.png").unlink()
+    message = faults_of(lambda: inspect_all([dataset(data)]))
+    assert "train_list.txt:5: expected 'image mask'" in message
+    assert "train_list.txt:2: " in message
+
+
+def test_faults_of_folders_name_the_file_once(tmp_path):
+    for name in ("a", "b"):
+        draw_pair(tmp_path, name)
+    (tmp_path / "images" / "a.png").write_bytes(b"")
+    pairs, _ = pair_folders(tmp_path / "images", tmp_path / "masks")
+    message = faults_of(lambda: inspect_all([Dataset(pairs, 1)]))
+    assert message == f"{tmp_path}/images/a.png: the file is empty"
+
+
+def test_a_sample_that_fails_names_image_and_transform(data):
+    crop = register().manager.TRANSFORMS["RandomCrop"]([64, 64])
+    own = Unraising(dataset(data, transforms=[crop], name="train_dataset"))
+    own.dataset.inspect()
+    batch = collate([own[0, 0], own[1, 0]])
+    message = bytes(batch["fault"]).decode()
+    assert f"train_list.txt:1: {data}/images/p0.png: train_dataset: RandomCrop: " in message
+    assert "train_list.txt:2: " in message
+
+
+def test_a_batch_of_different_sizes_is_a_fault_with_the_way_out():
+    samples = [{"img": np.zeros((3, n, 8)), "label": np.zeros((1, n, 8))} for n in (4, 6, 4)]
+    message = bytes(collate(samples)["fault"]).decode()
+    assert "different sizes (H, W): (4, 8), (6, 8). Fix: add a Resize" in message
+    assert collate(samples[::2])["img"].shape == (2, 3, 4, 8)
 
 
 def test_faults_beyond_a_hundred_are_counted():

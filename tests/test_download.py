@@ -27,6 +27,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", target)
             self.end_headers()
             return
+        if name == "nonsense.bin":
+            self.wfile.write(b"this is no HTTP\r\n\r\n")
+            return
         body = b"<html>sorry</html>" if name == "html.bin" else CONTENT
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -60,6 +63,7 @@ def test_whole_files_arrive(server, tmp_path, name, checksum):
     [
         ("html.bin", "sha256 is .*, expected"),
         ("cut.bin", r"ended after 1000 of 512000 bytes|IncompleteRead"),
+        ("nonsense.bin", "nonsense.bin: "),
         ("absent.bin", "absent.bin: .*Not Found"),
         ("lured.bin", "redirection|refers|only https|not allowed"),
     ],

@@ -142,6 +142,31 @@ def test_tensors_that_leave_their_storage_are_refused(tmp_path):
         read_state(tmp_path / "a.pth")
 
 
+class Made:
+    """Pickles as a call of `target`, with a state where there is one."""
+
+    def __init__(self, target, *arguments, state=None):
+        self.parts = (target, arguments, state)
+
+    def __reduce__(self):
+        return self.parts
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([print], dtype=object),
+        np.array(["text"]),
+        np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f4")]),
+        Made(np.dtype, "O8", False, True),
+    ],
+)
+def test_arrays_of_anything_but_numbers_are_refused(tmp_path, value):
+    (tmp_path / "a.pdparams").write_bytes(pickle.dumps({"w": value}))
+    with pytest.raises(ValueError, match="a.pdparams: (cannot be read|holds no tensors)"):
+        read_state(tmp_path / "a.pdparams")
+
+
 def test_unknown_suffixes_and_missing_files_are_named(tmp_path):
     (tmp_path / "a.h5").touch()
     with pytest.raises(ValueError, match=r"unknown weight format '.h5', expected .pdparams, .pth"):

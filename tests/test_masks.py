@@ -99,7 +99,10 @@ def test_ignored_values_are_marked_in_both_kinds_of_mask(tmp_path):
 
 def test_coloured_masks_are_refused(tmp_path):
     Image.fromarray(np.dstack([IDS, IDS * 2, IDS])).save(tmp_path / "m.png")
-    with pytest.raises(ValueError, match="m.png: a coloured mask .* Fix: store the class id"):
+    Image.fromarray(np.float32(IDS)).save(tmp_path / "f.tiff")
+    with pytest.raises(ValueError, match="f.tiff: a mask of colours or fractions"):
+        read_raw(tmp_path / "f.tiff")
+    with pytest.raises(ValueError, match="m.png: a mask of colours .* Fix: store the class id"):
         read_raw(tmp_path / "m.png")
 
 
@@ -161,6 +164,17 @@ def test_contradictory_masks_are_listed(masks, num_classes, wrong, message):
     _, faults = decide_encoding(made(*masks), num_classes, None, None)
     assert [fault[0] for fault in faults] == wrong
     assert all(re.search(message, fault) and "Fix: " in fault for fault in faults)
+
+
+def test_grey_is_offered_only_where_it_can_help():
+    for kind, num_classes, offered in (("8-bit", 2, True), ("8-bit", 3, False), ("palette", 2, False)):
+        _, (fault,) = decide_encoding(made((kind, [0, 9])), num_classes, None, None)
+        assert ("mask_encoding: grey" in fault) == offered
+
+
+def test_masks_that_a_forced_encoding_makes_dark_are_mentioned(caplog):
+    decide_encoding(made(("8-bit", [0, 255]), ("8-bit", [0, 1])), 1, None, "grey")
+    assert "1 masks hold 1 and nothing above: almost black as grey, b" in caplog.text
 
 
 def test_the_user_may_force_an_encoding():

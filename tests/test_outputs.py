@@ -35,9 +35,12 @@ def test_custom_colours_come_first():
     assert make_palette(1)[0].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("custom", [[1, 2], [0, 0, 256], [-1, 0, 0]])
+@pytest.mark.parametrize("custom", [[1, 2], [1, 2, 3], [0, 0, 0, 0, 0, 256], [-1, 0, 0, 0, 0, 0], [0] * 7])
 def test_colours_that_are_none_are_refused(custom):
-    with pytest.raises(ValueError, match=r"--custom_color .*: expected R G B of each class, each 0 .. 255"):
+    with pytest.raises(
+        ValueError,
+        match=r"--custom_color .*: expected R G B of each of the 2 classes, background first, each 0",
+    ):
         make_palette(2, custom)
 
 

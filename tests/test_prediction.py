@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -147,12 +149,40 @@ def test_an_image_smaller_than_the_window_is_seen_whole():
     ("options", "message"),
     [
         ({"crop_size": (8, 8)}, "needs both crop_size and stride"),
+        ({"scales": (1, 0)}, "expected numbers above 0"),
         ({"crop_size": (8, 8), "stride": (8, 9)}, "exceeds crop_size .* Fix: a smaller stride"),
     ],
 )
 def test_windows_that_leave_gaps_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Views(**options)
+
+
+@pytest.mark.parametrize(
+    ("picture", "found"),
+    [
+        (None, "NoneType"),
+        (np.zeros((4, 4), np.uint8), "uint8 (4, 4)"),
+        (np.zeros((4, 4, 4), np.uint8), "uint8 (4, 4, 4)"),
+        (np.zeros((4, 4, 3)), "float64 (4, 4, 3)"),
+        (np.zeros((0, 4, 3), np.uint8), "(0, 4, 3)"),
+    ],
+)
+def test_what_is_no_image_is_refused(picture, found):
+    with pytest.raises(TypeError, match=re.escape(f", got {found}")):
+        Predictor(red, config())(picture)
+
+
+def test_an_input_beyond_all_bounds_is_refused():
+    with pytest.raises(ValueError, match="--scales 5000: an input of .* is too large. Fix: smaller ones"):
+        Predictor(red, config(), views=Views(scales=(5000,)))(image(5, 4))
+
+
+def test_an_output_that_is_no_number_is_refused():
+    with pytest.raises(
+        ValueError, match="the network's output holds NaN. Fix: weights of a run that did not"
+    ):
+        Predictor(lambda batch: red(batch) * np.nan, config())(image(5, 4))
 
 
 def test_a_bare_runtime_needs_its_config():

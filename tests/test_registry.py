@@ -60,7 +60,10 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
     [
         (["model.type=U2Nett"], "model: type: U2Nett: no such component. Did you mean 'U2Net'"),
         (["model.depth=3"], "model: TinyNet: depth: no such key"),
-        (["model={type: U2Netp, num_clases: 1}"], "num_clases: no such key. Did you mean 'num_classes'?"),
+        (
+            ["model={type: U2Netp, num_clases: 1}", "loss.coef=[1, 1, 1, 1, 1, 1, 1]"],
+            "num_clases: no such key. Did you mean 'num_classes'?",
+        ),
         (
             ["loss={types: [{type: BCELos}], coef: [1]}"],
             "loss.types[0]: type: BCELos: no such component. Did you mean",
@@ -71,6 +74,20 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
             ["loss={types: [{type: SaliencyLoss}, {type: SaliencyLoss}], coef: [1, 1, 1]}"],
             "2 types and 3 coef",
         ),
+        (
+            ["loss.types.0.type=CrossEntropyLoss"],
+            "CrossEntropyLoss does not suit num_classes: 1. Fix: type: Sal",
+        ),
+        (
+            ["loss.types.0={type: MixedLoss, losses: [{type: BCELoss, ignore_index: 7}], coef: [1]}"],
+            "ignore_index: 7: samples mark ignored pixels by 255",
+        ),
+        (
+            ["model={type: U2Netp, num_classes: 1}"],
+            "coef: 1 of them, but U²-Net has 7 outputs. Fix: one each",
+        ),
+        (["model.in_channels=1"], "images of 3 channels, but model: in_channels: 1. Fix: set img_channels"),
+        (["train_dataset.train_path=3"], "train_dataset: train_path: expected text, got 3"),
         (["loss.types.0.ignore_index=250"], "samples mark ignored pixels by 255"),
         (["optimizer.type=Adan"], "optimizer: type: Adan: no such component. Did you mean 'Adam'?"),
         (["optimizer.momentum=0.9"], "optimizer: Adam: momentum: no such key"),

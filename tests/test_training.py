@@ -10,7 +10,13 @@ import paddle
 import pytest
 
 from paddleseg_u2net import registry
-from paddleseg_u2net.checkpoint import keep_earlier_run, load_checkpoint, write_run_record
+from paddleseg_u2net.checkpoint import (
+    bring_best,
+    keep_earlier_run,
+    load_checkpoint,
+    save_checkpoint,
+    write_run_record,
+)
 from paddleseg_u2net.config import load_config
 from paddleseg_u2net.dataset import inspect_all
 from paddleseg_u2net.formats import read_pickle, read_state
@@ -208,21 +214,133 @@ def test_resuming_from_what_is_no_checkpoint_is_refused(config, tmp_path):
 
 def test_resuming_another_network_is_refused(config, tmp_path):
     trainer(config, tmp_path / "run", iters=2).run()
-    other = trainer(
-        config,
-        tmp_path / "new",
-        opts=["model.in_channels=3", "model.type=U2Netp", "loss.coef=[1,1,1,1,1,1,1]"],
-    )
-    other.settings.resume_model = tmp_path / "run" / "iter_2"
+    opts = ["model.type=U2Netp", "loss.coef=[1,1,1,1,1,1,1]"]
     with pytest.raises(ValueError, match="does not fit U2Netp"):
-        other.run()
+        trainer(config, tmp_path / "new", opts, resume_model=tmp_path / "run" / "iter_2")
+    opts = ["optimizer={type: SGD}"]
+    with pytest.raises(ValueError, match="was trained by Adam, the config says SGD. Fix: the same optimizer"):
+        trainer(config, tmp_path / "new", opts, resume_model=tmp_path / "run" / "iter_2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("state.json", b"{", "state.json: is damaged: "),
+        ("state.json", b'{"iteration": 2}', "state.json: is no record of a run"),
+        ("model.pdopt", b"\x80\x04", "model.pdopt: cannot be read as what paddle.save writes"),
+    ],
+)
+def test_damaged_checkpoints_are_named(config, tmp_path, name, content, message):
+    trainer(config, tmp_path / "run", iters=2).run()
+    (tmp_path / "run" / "iter_2" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        trainer(config, tmp_path / "new", resume_model=tmp_path / "run" / "iter_2")
+
+
+def test_changes_of_the_config_are_told_at_resuming(config, tmp_path, caplog):
+    trainer(config, tmp_path / "run", iters=2).run()
+    trainer(
+        config, tmp_path / "new", ["lr_scheduler.power=1"], iters=4, resume_model=tmp_path / "run" / "iter_2"
+    )
+    line = "The config is not that of the checkpoint: iters: 2 -> 4; lr_scheduler.power: 0.9 -> 1"
+    assert line in caplog.text
+
+
+def best_run(config, folder, monkeypatch, values, **changes):
+    """A run whose evaluations are scripted; one a step."""
+    run = trainer(config, folder, save_interval=1, do_eval=True, **changes)
+    monkeypatch.setattr(run, "evaluate", Scripted("maxF", values))
+    return run
+
+
+def test_an_evaluation_that_was_cut_off_is_done_after_resuming(config, tmp_path, monkeypatch):
+    run = best_run(config, tmp_path, monkeypatch, [], iters=2)  # dies in its first evaluation
+    with pytest.raises(StopIteration):
+        run.run()
+    assert json.loads((tmp_path / "iter_1" / "state.json").read_text())["pending"]
+    again = best_run(config, tmp_path, monkeypatch, [0.7, 0.6], iters=2, resume_model=tmp_path / "iter_1")
+    assert again.run().best == {"model": (0.7, 1)}
+    assert_equal_states(saved_state(tmp_path / "best_model"), saved_state(tmp_path / "iter_1"))
+
+
+def test_going_on_from_an_older_checkpoint_keeps_what_is_newer(config, tmp_path, monkeypatch, caplog):
+    best_run(config, tmp_path, monkeypatch, [0.5, 0.6, 0.9], iters=3).run()
+    resumed = tmp_path / "iter_2"
+    again = best_run(config, tmp_path, monkeypatch, [0.4], iters=3, resume_model=resumed)
+    assert (
+        "no longer holds the best model of then (maxF 0.6000 at iter 2); the best starts anew" in caplog.text
+    )
+    earlier = keep_earlier_run(tmp_path, resumed)
+    assert sorted(p.name for p in earlier.iterdir()) == ["best_model", "iter_3"]
+    assert again.run().best == {"model": (0.4, 3)}
+    assert json.loads((earlier / "best_model" / "state.json").read_text())["score"] == 0.9
+
+
+def test_the_best_model_comes_along_into_another_folder(config, tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    best_run(config, first, monkeypatch, [0.9, 0.1], iters=2).run()
+    again = best_run(config, second, monkeypatch, [0.2], iters=3, resume_model=first / "iter_2")
+    bring_best(first, second, again.progress)
+    assert again.run().best == {"model": (0.9, 1)}
+    assert_equal_states(saved_state(second / "best_model"), saved_state(first / "iter_1"))
+
+
+def test_another_metric_starts_the_best_anew(config, tmp_path, monkeypatch, caplog):
+    best_run(config, tmp_path, monkeypatch, [0.9], iters=1).run()
+    run = trainer(config, tmp_path, iters=2, metric="MAE", resume_model=tmp_path / "iter_1")
+    assert run.progress.best == {}
+    assert "The best score so far was of maxF; by MAE it starts anew" in caplog.text
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_sample_that_cannot_be_made_ends_the_run_with_its_name(config, tmp_path, num_workers):
+    opts = ["train_dataset.transforms.0={type: RandomCrop, crop_size: [64, 64]}"]
+    run = trainer(config, tmp_path, opts, num_workers=num_workers)
+    with pytest.raises(
+        ValueError, match=r"train_list.txt:\d: .*p\d.png: .*RandomCrop: .* exceeds the image's"
+    ):
+        run.run()
+
+
+def test_weights_that_are_no_numbers_are_never_saved(config, tmp_path):
+    run = trainer(config, tmp_path / "run", iters=2, save_interval=1, log_iters=9)
+    step = run.step
+
+    def diverging(batch):
+        outcome = step(batch)
+        run.network.last.bias.set_value(np.full(1, np.nan, np.float32))
+        return outcome
+
+    run.step = diverging
+    with pytest.raises(
+        FloatingPointError, match=r"iter 1: last.bias is not finite\. .*Fix: a lower --learning"
+    ):
+        run.run()
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_master_weights_of_half_precision_survive(config, tmp_path):
+    run = trainer(config, tmp_path / "run", iters=1)
+    run.run()
+    state = dict(run.optimizer.state_dict())
+    name = run.network.last.bias.name
+    state["master_weights"] = {name: paddle.full([1], 7.0)}
+    run.optimizer.state_dict = lambda: state
+    save_checkpoint(tmp_path / "x", run.network, run.optimizer, None, None, run.progress, run.config)
+    assert read_pickle(tmp_path / "x" / "model.pdopt")["master_weights"][name] == [7.0]
+    fresh = trainer(config, tmp_path / "new", iters=1)
+    given = {}
+    fresh.optimizer.set_state_dict = given.update
+    load_checkpoint(tmp_path / "x", fresh.network, fresh.optimizer, None, None, "maxF")
+    assert given["master_weights"][name].tolist() == [7.0]
 
 
 def test_a_finished_run_resumes_to_nothing(config, tmp_path):
     trainer(config, tmp_path / "run", iters=2).run()
-    assert (
-        trainer(config, tmp_path / "run", iters=2, resume_model=tmp_path / "run" / "iter_2").run().iter == 2
-    )
+    resumed = trainer(config, tmp_path / "run", iters=2, resume_model=tmp_path / "run" / "iter_2")
+    assert resumed.finished
+    assert resumed.run().iter == 2
+    assert not trainer(config, tmp_path / "run", iters=3, resume_model=tmp_path / "run" / "iter_2").finished
 
 
 def test_an_earlier_run_is_kept(tmp_path):

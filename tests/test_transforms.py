@@ -22,6 +22,17 @@ def test_soft_masks_stay_soft_and_aligned():
     assert len(np.unique(resized["label"])) > 100
 
 
+def test_ignored_pixels_stay_apart_and_overshoot_is_cut():
+    data = sample()
+    data["label"][:10] = 255
+    label = ResizeSoftMask([45, 60], interp="CUBIC")(data)["label"]
+    assert label.shape == (60, 45)
+    kept = label[label != 255]
+    assert (label[:15] == 255).all()
+    assert 0 <= kept.min() <= kept.max() <= 1
+    assert len(kept) > 0.7 * label.size
+
+
 def test_nearest_resizing_makes_no_new_values():
     data = sample()
     values = set(data["label"].ravel().tolist())

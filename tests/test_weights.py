@@ -114,7 +114,7 @@ def test_the_next_source_is_asked_where_one_fails(tmp_path, monkeypatch, officia
 
 def test_unknown_names_are_refused():
     with pytest.raises(
-        FileNotFoundError, match="u2netq: no such weight file, nor one of the known u2netp, u2net"
+        FileNotFoundError, match="u2netq: no such weight file or run folder. Did you mean 'u2net'"
     ):
         resolve("u2netq")
 

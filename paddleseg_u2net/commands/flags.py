@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import math
+import re
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from paddleseg_u2net.config import TEST_KEYS, ConfigError
 from paddleseg_u2net.prediction import Views
 from paddleseg_u2net.weights import KNOWN
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line, with the flag that may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        known = self._option_string_actions
+        if message.startswith("unrecognized arguments") and (wrong := re.search(r"--\S+", message)):
+            near = difflib.get_close_matches(wrong[0], known, n=1)
+            message += f". Did you mean {near[0]}?" if near else ""
+        self.exit(2, f"{self.prog}: error: {message}   (--help shows all flags)\n")
+
+
 def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
     """A parser whose --help ends with examples."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=prog,
         description=description,
         epilog=f"examples:\n{examples}",
@@ -37,6 +52,21 @@ def count(text: str) -> int:
     return value
 
 
+def number(text: str) -> float:
+    """A number above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def some_path(text: str) -> Path:
+    """A path that is not empty, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return Path(text)
+
+
 DEVICE_FLAGS: dict[str, dict[str, Any]] = {
     "device": {"help": "cpu, gpu, xpu, npu or mlu; without it a GPU where there is one"},
     "opts": {
@@ -51,7 +81,7 @@ MODEL_FLAGS: dict[str, dict[str, Any]] = {
     **DEVICE_FLAGS,
 }
 AUGMENTED = {
-    "scales": {"nargs": "+", "type": float, "help": "factors on the input, averaged"},
+    "scales": {"nargs": "+", "type": number, "help": "factors on the input, averaged"},
     "flip_horizontal": {"action": "store_true", "help": "look at the mirror image too"},
     "flip_vertical": {"action": "store_true", "help": "look at it upside down too"},
 }
@@ -102,9 +132,8 @@ def views_from(test_config: Mapping[str, Any], args: argparse.Namespace | None =
             "--aug_eval (val) and --aug_pred (predict) need --scales or --flip_*: what to average"
         )
     if looks and not options.get("aug_eval"):
-        raise ConfigError(
-            f"{', '.join(looks)}: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)"
-        )
+        idle = ", ".join(f"--{key}" for key in looks)
+        raise ConfigError(f"{idle}: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)")
     if len(window) != 2 * bool(options.get("is_slide")):
         raise ConfigError("a sliding window needs --is_slide, --crop_size W H and --stride W H, all three")
     if "scales" in looks and not isinstance(looks["scales"], list):

@@ -19,6 +19,7 @@ from paddleseg_u2net.commands.flags import (
     add_flags,
     add_view_flags,
     parser,
+    some_path,
     views_from,
 )
 from paddleseg_u2net.files import require_writable
@@ -39,15 +40,26 @@ EXAMPLES = """\
 """
 
 
+NOT_READ = {".gif", ".heic", ".heif", ".avif", ".jp2", ".svg", ".pdf"}
+
 FLAGS: dict[str, dict[str, Any]] = {
     **MODEL_FLAGS,
-    "image_path": {"type": Path, "required": True, "help": "image, list file, or folder with sub-folders"},
+    "image_path": {
+        "type": some_path,
+        "required": True,
+        "help": "image, list file, or folder with sub-folders",
+    },
     "save_dir": {"type": Path, "default": "./output/result", "help": "where folders are made (%(default)s)"},
     "outputs": {
         "default": ",".join(OUTPUTS),
         "help": "some of %(default)s, separated by commas; default all",
     },
-    "custom_color": {"nargs": "+", "type": int, "metavar": "RGB", "help": "R G B of each class, 0 .. 255"},
+    "custom_color": {
+        "nargs": "+",
+        "type": int,
+        "metavar": "RGB",
+        "help": "R G B of each class, background first, 0 .. 255",
+    },
 }
 
 
@@ -59,10 +71,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return flags.parse_args(argv)
 
 
-def find_images(path: Path, save_dir: Path) -> tuple[list[Path], Path]:
+def find_images(path: Path, save_dir: Path) -> tuple[dict[Path, str], Path]:
     """The images that `--image_path` means, and the folder that the outputs mirror.
 
     Earlier results in `save_dir` are left out of a folder that contains them.
+
+    Returns:
+        Image -> the line of the list that names it (`photos.txt:3: `), or nothing; and the folder.
 
     Raises:
         FileNotFoundError: no such path.
@@ -71,15 +86,20 @@ def find_images(path: Path, save_dir: Path) -> tuple[list[Path], Path]:
     if path.is_dir():
         results = [(save_dir / output.folder).resolve() for output in OUTPUTS.values()]
         results = [folder for folder in results if path.resolve() in folder.parents]
-        images = [image for image in list_images(path) if not set(results) & set(image.resolve().parents)]
-        if not images:
+        found = [image for image in list_images(path) if not set(results) & set(image.resolve().parents)]
+        if not found:
             raise ValueError(f"--image_path {path}: holds no images ({', '.join(sorted(SUFFIXES))})")
-        return images, path
+        strange = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in NOT_READ and p.is_file()]
+        if strange:
+            log.warning("%d file(s) of other formats are left out, first: %s", len(strange), strange[0])
+        return dict.fromkeys(found, ""), path
     if not path.is_file():
         raise FileNotFoundError(f"--image_path {path}: no such file or folder")
     if path.suffix.lower() in SUFFIXES or not _is_text(path):
-        return [path], path.parent
-    images = list(dict.fromkeys(_named(line, path) for _, line in list_lines(path)))
+        return {path: ""}, path.parent
+    images: dict[Path, str] = {}
+    for number, line in list_lines(path):
+        images.setdefault(_named(line, path), f"{path}:{number}: ")
     if not images:
         raise ValueError(f"--image_path {path}: lists no images")
     return images, Path(os.path.commonpath([image.parent for image in images]))
@@ -103,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict; returns the exit code, 1 where any image failed."""
     args = parse(argv)
     images, root = find_images(args.image_path, args.save_dir)
-    plans = plan_outputs(images, root, args.save_dir, args.outputs.split(","))
+    plans = plan_outputs(list(images), root, args.save_dir, args.outputs.split(","))
     config = config_of(args.model_path, args.config, args.opts)
     views = views_from(config.get("test_config", {}), args)
     require_writable(args.save_dir)
@@ -123,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, target in plan.items():
                 OUTPUTS[name].write(target, image, prediction, palette)
         except (OSError, ValueError) as error:
-            failures.append(str(error))
+            failures.append(f"{images[path]}{error}")
     log.info("Predicted %d of %d images into %s", len(images) - len(failures), len(images), args.save_dir)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)

@@ -11,8 +11,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.commands.flags import DEVICE_FLAGS, add_flags, count, parser, positive, views_from
-from paddleseg_u2net.config import ConfigError, class_count, load_config
+from paddleseg_u2net import checkpoint
+from paddleseg_u2net.commands.flags import (
+    DEVICE_FLAGS,
+    add_flags,
+    count,
+    number,
+    parser,
+    positive,
+    views_from,
+)
+from paddleseg_u2net.config import ConfigError, class_count, in_file, load_config
+from paddleseg_u2net.files import require_writable, sweep
 from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
 
 log = logging.getLogger(__name__)
@@ -31,7 +41,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "save_dir": {"type": Path, "default": "./output", "help": "checkpoints and records (%(default)s)"},
     "iters": {"type": positive, "help": "steps; replaces the config's"},
     "batch_size": {"type": positive, "help": "images a step and process; replaces the config's"},
-    "learning_rate": {"type": float, "help": "replaces that of lr_scheduler"},
+    "learning_rate": {"type": number, "help": "replaces that of lr_scheduler"},
     "save_interval": {"type": positive, "default": 1000, "help": "steps between checkpoints (%(default)s)"},
     "log_iters": {"type": positive, "default": 10, "help": "steps between log lines (%(default)s)"},
     "num_workers": {"type": count, "default": 0, "help": "processes that load data (%(default)s)"},
@@ -81,7 +91,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     views = views_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
 
-    from paddleseg_u2net.files import require_writable, sweep
     from paddleseg_u2net.runtime import set_device
 
     device = set_device(args.device)
@@ -90,30 +99,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import paddle
 
-    from paddleseg_u2net import checkpoint, registry, training
+    from paddleseg_u2net import registry, training
     from paddleseg_u2net.dataset import inspect_all
 
     amp_options(args.precision, args.amp_level or "O1", device)
-    losses = registry.build_losses(config)
-    data = registry.build_dataset(config, "train_dataset")
-    val_data = registry.build_dataset(config, "val_dataset") if args.do_eval else None
-    inspect_all([data, *([val_data] if val_data else [])])
     section = {k: v for k, v in config["model"].items() if not (args.resume_model and k == "pretrained")}
     settings = Settings(**_settings(args, config) | {"metric": metric, "seed": _seed(args, ranks)})
     paddle.seed(settings.seed)  # what starts at random, alike in every process
-    network = registry.build_network(section)
-    trainer = training.Trainer(
-        network, registry.build_optimizer(config, network), losses, data, val_data, config, settings, views
-    )
+    with in_file(args.config):
+        losses = registry.build_losses(config)
+        data = registry.build_dataset(config, "train_dataset")
+        val_data = registry.build_dataset(config, "val_dataset") if args.do_eval else None
+        network = registry.build_network(section)
+        optimizer = registry.build_optimizer(config, network)
+    trainer = training.Trainer(network, optimizer, losses, data, val_data, config, settings, views)
+    if trainer.finished:
+        log.info(
+            "Nothing to do: %s is at iter %d of %d", args.resume_model, trainer.progress.iter, settings.iters
+        )
+        return 0
+    inspect_all([data, *([val_data] if val_data else [])])
     if ranks > 1:
         paddle.distributed.barrier()  # every process has read what it starts from
     if trainer.rank == 0:
-        sweep(args.save_dir)
-        resumed_here = args.resume_model and args.resume_model.resolve().parent == args.save_dir.resolve()
-        earlier = None if resumed_here else checkpoint.keep_earlier_run(args.save_dir)
-        if earlier:
-            log.info("The run that was in %s is kept in %s", args.save_dir, earlier)
-        checkpoint.write_run_record(args.save_dir, config, settings)
+        _prepare_folder(args, config, settings, trainer.progress)
     log.info("Training on %s, %d process(es)", device, ranks)
     if not args.resume_model:
         log.info("Seed %d: --seed %d repeats this run", settings.seed, settings.seed)
@@ -121,7 +130,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if trainer.interrupted:
         log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")
         return 130
+    log.info("Done at iter %d of %d: %s", progress.iter, settings.iters, args.save_dir)
     return 0
+
+
+def _prepare_folder(
+    args: argparse.Namespace, config: dict[str, Any], settings: Settings, progress: checkpoint.Progress
+) -> None:
+    """Make room for a run: keep what is there, bring what it goes on from."""
+    sweep(args.save_dir)
+    source = args.resume_model.parent if args.resume_model else None
+    here = source is not None and source.resolve() == args.save_dir.resolve()
+    earlier = checkpoint.keep_earlier_run(args.save_dir, args.resume_model if here else None)
+    if earlier:
+        log.info("What was in %s before is kept in %s", args.save_dir, earlier)
+    if source and not here:
+        checkpoint.bring_best(source, args.save_dir, progress)
+    checkpoint.write_run_record(args.save_dir, config, settings)
 
 
 def _settings(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:

@@ -17,13 +17,15 @@ from paddleseg_u2net.commands.flags import (
     positive,
     views_from,
 )
+from paddleseg_u2net.config import in_file
 
 log = logging.getLogger(__name__)
 
 EXAMPLES = """\
   python val.py --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams
   python val.py --model_path output
-  python val.py --model_path u2netp --minmax --opts val_dataset.dataset_root=data/ECSSD
+  python val.py --model_path u2netp --opts val_dataset.dataset_root=data/ECSSD \
+      val_dataset.image_dir=images val_dataset.mask_dir=masks
   python val.py --model_path output --aug_eval --scales 0.75 1.0 1.25 --flip_horizontal
 """
 
@@ -60,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if args.minmax and predictor.num_classes > 1:
         raise ValueError(ONE_CLASS_ONLY)
-    dataset = build_dataset(config, "val_dataset")
+    with in_file(args.config or args.model_path):
+        dataset = build_dataset(config, "val_dataset")
     inspect_all([dataset])
     scores = evaluate(
         predictor,
