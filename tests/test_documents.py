@@ -163,3 +163,5 @@ def test_no_page_names_a_machine_or_leaves_a_gap():
     for path in [*PAGES, *sorted((ROOT / "configs").rglob("*.yaml"))]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"/root/|/work/|/home/|TODO|FIXME", text), path
+        for page in re.findall(r"docs/\w+\.md", text):
+            assert (ROOT / page).is_file(), f"{path} names {page}"
