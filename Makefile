@@ -28,7 +28,7 @@ $(VENV)/.ready: pyproject.toml tools/constraints.txt
 		{ echo "$(PYTHON) is not Python 3.10 to 3.13. Fix: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Setting up $(VENV) with Paddle $(PADDLE) (a minute or two, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) paddlepaddle==$(PADDLE) -e '.[headless,demo]'
+	$(PIP) paddlepaddle==$(PADDLE) -e '.[headless,demo,deploy]'
 	$(PIP) --no-deps paddleseg==2.8.0
 	@touch $@
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from paddleseg_u2net.__main__ import guarded
 from paddleseg_u2net.files import arriving
 
 SPLIT = {"train": 0.7, "val": 0.2, "test": 0.1}
@@ -112,6 +114,8 @@ def draw_dataset(root: Path, images: int, size: int, seed: int) -> Path:
     """
     if images < 10:
         raise ValueError(f"--images {images}: expected at least 10, so that each list has one")
+    if size < 16:
+        raise ValueError(f"--size {size}: expected at least 16 pixels")
     if root.exists():
         raise FileExistsError(f"{root}: exists already. Fix: remove it, or choose another folder")
     with arriving(root) as partial:
@@ -134,24 +138,34 @@ def _draw_into(root: Path, images: int, size: int, seed: int) -> None:
         (root / f"{name}_list.txt").write_text("".join(lines[first:last]))
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description="Draw a small optic-disc data set.")
-    parser.add_argument("--out", type=Path, default=Path("data/synthetic_disc"), help="folder (%(default)s)")
-    parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--size", type=int, default=256, help="height and width in pixels (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--zip", action="store_true", help="pack it as optic_disc_seg.zip is packed")
-    args = parser.parse_args()
-    root = draw_dataset(args.out, args.images, args.size, args.seed)
-    print(f"Drew {args.images} images into {root}")
-    if args.zip:
-        with zipfile.ZipFile(root.with_suffix(".zip"), "w") as archive:
+def draw(out: Path, images: int, size: int, seed: int, packed: bool) -> None:
+    """Draw a data set and say where it is; `packed` leaves a zip file instead of a folder."""
+    target = out.with_name(f"{out.name}.zip")
+    if packed and target.exists():
+        raise FileExistsError(f"{target}: exists already. Fix: remove it, or choose another name")
+    root = draw_dataset(out, images, size, seed)
+    print(f"Drew {images} images into {root}")
+    if packed:
+        with arriving(target) as partial, zipfile.ZipFile(partial, "w") as archive:
             for path in sorted(root.rglob("*")):
                 archive.write(path, path.relative_to(root.parent))
         shutil.rmtree(root)
-        print(f"Packed it as {root.with_suffix('.zip')}")
+        print(f"Packed it as {target}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Draw a small optic-disc data set.")
+    parser.add_argument("--out", type=Path, default=Path("data/synthetic_disc"), help="folder (%(default)s)")
+    parser.add_argument("--images", type=int, default=60, help="how many, at least 10 (%(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="height and width in pixels (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the same one draws the same images (%(default)s)"
+    )
+    parser.add_argument("--zip", action="store_true", help="pack it as optic_disc_seg.zip is packed")
+    args = parser.parse_args(argv)
+    return guarded(lambda: draw(args.out, args.images, args.size, args.seed, args.zip))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

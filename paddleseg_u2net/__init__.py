@@ -5,7 +5,12 @@ Example:
     >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
 """
 
+import os
 from typing import TYPE_CHECKING
+
+# OpenCV reads both when it is first imported, which any module here may be the one to do
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(64 << 20))  # bounds memory against crafted images
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its complaints come without the file's name
 
 if TYPE_CHECKING:
     from paddleseg_u2net.prediction import Predictor, Views

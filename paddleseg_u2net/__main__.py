@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for a fault, 2 for wrong flags, 130 where it was interrupted.
     """
-    name, *flags = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    name, *flags = list(sys.argv[1:] if argv is None else argv) or [""]
     if name not in COMMANDS:
         print(f"usage: u2net {'|'.join(COMMANDS)} …   (--help after one of them tells more)")
         return 0 if name in ("-h", "--help") else 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,72 @@ def convolution_names(stages: tuple[Stage, ...]) -> list[tuple[str, bool]]:
     """(state-dict prefix, has BatchNorm) of all 119 convolutions, in order of execution."""
     inner = [(f"{s.name}.{name}", True) for s in stages for name, *_ in s.convolutions()]
     return inner + [(name, False) for name in HEADS]
+
+
+class Node(NamedTuple):
+    """One operation of the network in eval mode; its result is called like it.
+
+    Args:
+        name: for a convolution its state-dict prefix.
+        operation: `conv` (same size), `conv_relu`, `pool` (2x2, rounding up), `resize` (bilinear, the first
+            input to the height and width of the second), `concat` or `add`.
+        inputs: names of nodes, or `IMAGE`.
+        dilation: of a convolution.
+    """
+
+    name: str
+    operation: str
+    inputs: tuple[str, ...]
+    dilation: int = 1
+
+
+IMAGE = "image"
+
+
+def dataflow(stages: tuple[Stage, ...]) -> list[Node]:
+    """The whole network as a list of operations in order of execution; the last one is the fused logits."""
+    nodes: list[Node] = []
+
+    def add(name: str, operation: str, *inputs: str, dilation: int = 1) -> str:
+        nodes.append(Node(name, operation, inputs, dilation))
+        return name
+
+    def join(name: str, deep: str, skip: str, resized: bool) -> str:
+        deep = add(f"{name}.resize", "resize", deep, skip) if resized else deep
+        return add(f"{name}.concat", "concat", deep, skip)
+
+    def block(stage: Stage, x: str) -> str:
+        dilations = {name: dilation for name, _, _, dilation in stage.convolutions()}
+
+        def conv(level: str, source: str) -> str:
+            name = f"{stage.name}.{level}"
+            return add(name, "conv_relu", source, dilation=dilations[level])
+
+        residual = conv("rebnconvin", x)
+        skips = [conv("rebnconv1", residual)]
+        for level in range(2, stage.height):
+            source = skips[-1]
+            if not stage.dilated:
+                source = add(f"{stage.name}.pool{level}", "pool", source)
+            skips.append(conv(f"rebnconv{level}", source))
+        x = conv(f"rebnconv{stage.height}", skips[-1])
+        for level in range(stage.height - 1, 0, -1):
+            # the bottom pair shares one size, as do all levels of a dilated block
+            resized = not stage.dilated and level < stage.height - 1
+            x = conv(f"rebnconv{level}d", join(f"{stage.name}.level{level}", x, skips[level - 1], resized))
+        return add(stage.name, "add", x, residual)
+
+    skips = [block(stages[0], IMAGE)]
+    for stage in stages[1:ENCODERS]:
+        skips.append(block(stage, add(f"{stage.name}.pool", "pool", skips[-1])))
+    maps = [skips.pop()]  # from coarse to fine
+    for stage in stages[ENCODERS:]:
+        maps.append(block(stage, join(stage.name + ".skip", maps[-1], skips.pop(), resized=True)))
+
+    sides = [add(name, "conv", x) for name, x in zip(SIDES, reversed(maps), strict=True)]
+    sides[1:] = [add(f"{side}.resize", "resize", side, sides[0]) for side in sides[1:]]
+    add("outconv", "conv", add("sides", "concat", *sides))
+    return nodes
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,10 @@ def save_best(run: Path, name: str, network: nn.Layer, config: Mapping[str, Any]
 
 def _best_iter(folder: Path) -> int | None:
     """The iteration of the model in a `best_model` folder, or None where there is none."""
-    return _read_json(folder / STATE).get("iter") if (folder / STATE).is_file() else None
+    try:
+        return _read_json(folder / STATE).get("iter") if (folder / STATE).is_file() else None
+    except ValueError:
+        return None
 
 
 def save_progress(folder: Path, progress: Progress) -> None:
@@ -141,6 +144,8 @@ def load_checkpoint(
         raise FileNotFoundError(
             f"--resume_model {folder}: no such folder. Fix: give an iter_N folder of a run"
         )
+    if not (folder / STATE).is_file() and (inside := numbered(folder)):
+        raise FileNotFoundError(f"--resume_model {folder}: is a whole run. Fix: --resume_model {inside[-1]}")
     needed = [MODEL, OPTIMIZER, STATE, *([EMA] if ema is not None else [])]
     absent = [name for name in needed if not (folder / name).is_file()]
     if absent:
@@ -166,8 +171,11 @@ def load_checkpoint(
         log.warning("The best score so far was of %s; by %s it starts anew", progress.metric, metric)
         progress.best, progress.stale, progress.metric = {}, 0, metric
     for name, (score, at) in list(progress.best.items()):
-        if _best_iter(folder.parent / BEST[name]) != at:
-            del progress.best[name]
+        there = _best_iter(folder.parent / BEST[name])
+        if there == at:
+            continue
+        del progress.best[name]
+        if not (progress.pending and there == progress.iter):  # else its evaluation is done once more
             log.warning(
                 "%s no longer holds the best model of then (%s %.4f at iter %d); the best starts anew",
                 *(folder.parent, metric, score, at),
@@ -209,32 +217,27 @@ def numbered(run: Path) -> list[Path]:
     return sorted(found, key=_iter)
 
 
-def prune(run: Path, folders: list[Path], keep: int) -> None:
-    """Remove the oldest of a run's own checkpoints; 0 keeps all."""
-    while 0 < keep < len(folders):
-        oldest = folders.pop(0)
-        if oldest.parent == run:
-            shutil.rmtree(oldest, ignore_errors=True)
+def prune(run: Path, keep: int) -> None:
+    """Remove the oldest checkpoints of a run; 0 keeps all."""
+    for oldest in numbered(run)[:-keep] if keep else ():
+        shutil.rmtree(oldest, ignore_errors=True)
 
 
-def keep_earlier_run(save_dir: Path, resumed: Path | None = None) -> Path | None:
+def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | None:
     """Move an earlier run out of the way, so that a new one overwrites nothing.
 
     Args:
         save_dir: folder of the run.
-        resumed: its checkpoint that the new run goes on from; only what is newer is moved then.
+        resumed: where the new run goes on with it; its checkpoints so far and the best models that count
+            still are left where they are.
 
     Returns:
         The folder inside `save_dir` that holds it now, or None where there was nothing.
     """
-    best = [save_dir / name for name in BEST.values()]
-    if resumed:
-        at = _iter(resumed)
-        found = [path for path in numbered(save_dir) if _iter(path) > at]
-        found += [path for path in best if (_best_iter(path) or 0) > at]
-    else:
-        found = [*best, save_dir / CONFIG, save_dir / SETTINGS, *numbered(save_dir)]
-        found += save_dir.glob("vdlrecords.*.log")
+    found = [save_dir / CONFIG, save_dir / SETTINGS]
+    found += [save_dir / folder for name, folder in BEST.items() if not (resumed and name in resumed.best)]
+    found += [path for path in numbered(save_dir) if not (resumed and _iter(path) <= resumed.iter)]
+    found += [] if resumed else save_dir.glob("vdlrecords.*.log")
     found = [path for path in found if path.exists()]
     if not found:
         return None
@@ -252,4 +255,4 @@ def write_run_record(save_dir: Path, config: Mapping[str, Any], settings: Any) -
     """Put the merged config and the flags of a run into its folder."""
     _write_text(save_dir / CONFIG, dump_config(config))
     flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
-    _write_text(save_dir / SETTINGS, json.dumps(flags, indent=1))
+    _write_text(save_dir / SETTINGS, json.dumps(flags, indent=1) + "\n")

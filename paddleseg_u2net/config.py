@@ -33,6 +33,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key.value, str):
+                line = key.start_mark.line + 1
+                raise ConfigError(
+                    f"{node.start_mark.name}:{line}: a key is a word. Fix: quote values with braces"
+                )
             if key.value in seen:
                 line = key.start_mark.line + 1
                 raise ConfigError(f"{node.start_mark.name}:{line}: {key.value} stands twice. Fix: keep one")
@@ -40,11 +45,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """Its counterpart: quotes text that `_Loader` would read as a number."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
@@ -110,6 +120,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a mapping of 'types' and 'coef'",
     ),
     "test_config": (lambda v: isinstance(v, dict), "a mapping"),
+    "Deploy": (lambda v: isinstance(v, dict), "a mapping"),
     "metric": (lambda v: v in METRICS, "one of mIoU, Acc, Kappa, Dice, maxF, MAE"),
 }
 SECTIONS = ("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "test_config")
@@ -156,19 +167,26 @@ def _read(path: Path) -> dict[str, Any]:
     lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node else {}
     for key in content:
         if key not in (*KEYS, BASE, INHERITED):
-            raise ConfigError(f"{path}:{lines[key]}: {key}: no such key.{suggest(key, KEYS)}")
+            raise ConfigError(
+                f"{path}:{lines.get(str(key), 1)}: {key}: no such key.{suggest(str(key), KEYS)}"
+            )
     return content
 
 
-def _read_with_bases(path: Path) -> dict[str, Any]:
+def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file over its bases; of several, earlier ones win over later ones, as in paddleseg."""
+    if path.resolve() in above:
+        raise ConfigError(f"{path}: _base_ leads back to it, from {above[-1]}. Fix: take one of the two out")
     content = _read(path)
     bases = content.pop(BASE, [])
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ConfigError(f"{path}: _base_: expected the path of a file or a list of them, got {bases!r}")
+    for base in bases:
         base_path = path.parent / base
         if not base_path.is_file():
             raise ConfigError(f"{path}: _base_: {base}: no such file ({base_path})")
-        content = _merge(content, _read_with_bases(base_path))
+        content = _merge(content, _read_with_bases(base_path, (*above, path.resolve())))
     return content
 
 
@@ -190,9 +208,10 @@ def _set(config: Any, option: str, where: str) -> None:
         raise ConfigError(f"{where}: --opts {option}: expected key=value")
     try:
         value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"{where}: --opts {option}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")
+    fault = f"{where}: --opts {option}: no such key.{suggest(key.split('.')[0], KEYS)}"
     if parents and parents[0] in SECTIONS:
         config.setdefault(parents[0], {})
     target = config
@@ -202,12 +221,12 @@ def _set(config: Any, option: str, where: str) -> None:
         if isinstance(target, list):
             target[int(last)] = value
             return
-    except (KeyError, ValueError, IndexError, TypeError):
-        target = None
-    if not isinstance(target, dict):
-        raise ConfigError(f"{where}: --opts {option}: no such key.{suggest(parents[0], KEYS)}")
-    if target is config and last not in KEYS:
-        raise ConfigError(f"{where}: --opts {option}: no such key.{suggest(last, KEYS)}")
+    except IndexError:
+        raise ConfigError(f"{where}: --opts {option}: the list has {len(target)} entries, from 0") from None
+    except (KeyError, ValueError, TypeError):
+        raise ConfigError(fault) from None
+    if not isinstance(target, dict) or (target is config and last not in KEYS):
+        raise ConfigError(fault)
     target[last] = value
 
 
@@ -235,17 +254,21 @@ def load_config(
     config = _read_with_bases(path)
     for option in opts or ():
         _set(config, option, str(path))
+    config = {key: value for key, value in config.items() if value is not None}
+    _check(config, KEYS, str(path))
     if learning_rate is not None:
-        schedule = config.get("lr_scheduler", {})
+        schedule = section(config, "lr_scheduler")
         rate = "max_learning_rate" if schedule.get("type") == "OneCycleLR" else "learning_rate"
         schedule[rate] = learning_rate
     for key, value in (("batch_size", batch_size), ("iters", iters)):
         if value is not None:
             config[key] = value
-    _check(config, KEYS, str(path))
     for key in ("train_dataset", "val_dataset"):  # as paddleseg does where the model leaves it to the data
         if "model" in config and "num_classes" in config.get(key, {}):
             config["model"].setdefault("num_classes", config[key]["num_classes"])
+    for key in ("num_classes", "in_channels"):
+        if not _positive(count := config.get("model", {}).get(key, 1)):
+            raise ConfigError(f"{path}: model.{key}: expected a whole number above 0, got {count!r}")
     _check(config.get("test_config", {}), TEST_KEYS, f"{path}: test_config")
     return config
 
@@ -303,4 +326,4 @@ def class_count(config: Mapping[str, Any]) -> int:
 
 def dump_config(config: Mapping[str, Any]) -> str:
     """As YAML text that `load_config` reads back."""
-    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

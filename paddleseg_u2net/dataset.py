@@ -182,8 +182,12 @@ def collate(samples: Sequence[Sample | Exception]) -> Sample:
     Paddle's loaders end in a deadlock or in pages of traceback where a sample raises, so none does.
     """
     whole = [sample for sample in samples if not isinstance(sample, Exception)]
-    faults = [str(sample) for sample in samples if isinstance(sample, Exception)]
-    shapes = sorted({sample["img"].shape[1:] for sample in whole})
+    faults = [
+        str(sample) if isinstance(sample, (OSError, ValueError)) else repr(sample)
+        for sample in samples
+        if isinstance(sample, Exception)
+    ]
+    shapes = sorted({array.shape[1:] for sample in whole for array in sample.values()})
     if len(shapes) > 1:
         faults.append(
             f"train_dataset: a batch holds images of different sizes (H, W): {', '.join(map(str, shapes))}. "

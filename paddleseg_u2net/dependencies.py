@@ -13,6 +13,8 @@ INSTALL = {
     "cv2": "pip install 'opencv-python-headless<5'   (or your own opencv-python)",
     "visualdl": "pip install visualdl",
     "onnx": "pip install onnx",
+    "onnxruntime": "pip install onnxruntime",
+    "openvino": "pip install openvino",
 }
 # what Paddle and paddleseg say at import, none of which a user can act on
 NOISE = ("No ccache found", "When training, we now always track", ".*exists already! It is now updated")

@@ -35,7 +35,10 @@ def _check_scheme(url: str) -> None:
     parts = urlsplit(url)
     local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
     if parts.scheme not in ("https", "file") and not local:
-        raise DownloadError(f"{url}: only https and file addresses are fetched, or http from this machine")
+        hint = f". Fix: {MIRROR}=file:///folder" if os.environ.get(MIRROR) else ""
+        raise DownloadError(
+            f"{url}: only https and file addresses are fetched, or http from this machine{hint}"
+        )
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -46,17 +49,18 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def verify(path: Path, checksum: str) -> None:
+def verify(path: Path, checksum: str, called: str | None = None) -> None:
     """Raise DownloadError unless the file has this checksum.
 
     Args:
         path: an existing file.
         checksum: `sha256:HEX` or `md5:HEX`.
+        called: what the message names instead of the path.
     """
     name, _, expected = checksum.partition(":")
     found = digest(path, name)
     if found != expected:
-        raise DownloadError(f"{path}: {name} is {found}, expected {expected}")
+        raise DownloadError(f"{called or path}: {name} is {found}, expected {expected}")
 
 
 def download(url: str, destination: Path, *, checksum: str | None, max_bytes: int) -> None:
@@ -79,7 +83,7 @@ def download(url: str, destination: Path, *, checksum: str | None, max_bytes: in
             with opener.open(url, timeout=TIMEOUT_S) as answer, partial.open("wb") as file:
                 _copy(answer, file, url, max_bytes)
             if checksum:
-                verify(partial, checksum)
+                verify(partial, checksum, url)
     except DownloadError:
         raise
     except (OSError, ValueError, HTTPException) as error:

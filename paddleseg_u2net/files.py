@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -21,19 +22,20 @@ DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACC
 def arriving(destination: Path) -> Iterator[Path]:
     """A path to write to; it becomes `destination` when the block ends well, and vanishes otherwise.
 
-    Works for a file and for a folder: the block creates which of the two it needs. Either replaces another
-    one of the same name.
+    Works for a file, which replaces another one of that name, and for a folder, whose name must be free: the
+    block creates which of the two it needs.
 
     Raises:
         OSError: it could not be written; the message names it and the way out.
     """
-    partial = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}{PARTIAL}")
+    # a name as long as the system allows has to leave room for ours
+    partial = destination.with_name(f".{destination.name[:200]}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         for path in partial.glob("*") if partial.is_dir() else [partial]:
             _flush(path)
-        _replace(partial, destination)
+        os.replace(partial, destination)
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
             raise
@@ -47,21 +49,6 @@ def arriving(destination: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _replace(partial: Path, destination: Path) -> None:
-    """Rename; a folder that is in the way is put back where the renaming fails."""
-    if not (partial.is_dir() and destination.is_dir()):
-        os.replace(partial, destination)
-        return
-    replaced = partial.with_suffix(".old")
-    os.replace(destination, replaced)
-    try:
-        os.replace(partial, destination)
-    except OSError:
-        os.replace(replaced, destination)
-        raise
-    shutil.rmtree(replaced)
-
-
 def _flush(path: Path) -> None:
     """Wait until a file is on the disk, so that a crash after the rename cannot leave it empty."""
     if path.is_dir():
@@ -71,13 +58,14 @@ def _flush(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder."""
-    for path in folder.glob(f".*{PARTIAL}"):
-        shutil.rmtree(path, ignore_errors=True)
-        path.unlink(missing_ok=True)
+    """Remove what a killed process left half-written in a folder and in those directly inside it."""
+    for path in [*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")]:
+        if re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PARTIAL}", path.name):
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
 
 
-def require_writable(folder: Path) -> None:
+def require_writable(folder: Path, choice: str = "choose another --save_dir") -> None:
     """Create `folder` and prove that files can be written there; raise OSError with the fix otherwise."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +73,7 @@ def require_writable(folder: Path) -> None:
             probe.write(b"0" * 4096)
             probe.flush()
     except OSError as error:
-        raise OSError(
-            f"{folder}: cannot be written to ({error.strerror}). Fix: choose another --save_dir"
-        ) from error
+        raise OSError(f"{folder}: cannot be written to ({error.strerror}). Fix: {choice}") from error
 
 
 def digest(path: Path, name: str) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-MAX_PIXELS = 64 << 20
-# read by OpenCV when it first decodes; bounds memory against images that are small on disk only
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its complaints come without the file's name
+import cv2
+import numpy as np
 
-import cv2  # noqa: E402 - after the two settings it reads
-import numpy as np  # noqa: E402
+from paddleseg_u2net.files import arriving
 
-from paddleseg_u2net.files import arriving  # noqa: E402
+MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -35,7 +32,9 @@ def read_image(path: str | Path) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such image file") from None
     if not len(data):
         raise ValueError(f"{path}: the file is empty")
-    too_large = f"{path}: more than {os.environ['OPENCV_IO_MAX_IMAGE_PIXELS']} pixels. Fix: make it smaller"
+    too_large = (
+        f"{path}: more than {MAX_PIXELS} pixels. Fix: make it smaller, or set OPENCV_IO_MAX_IMAGE_PIXELS"
+    )
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -43,7 +42,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ValueError(message) from None
     if image is None:
         raise ValueError(f"{path}: truncated, or not an image. Fix: save it anew as PNG or JPEG")
-    if image.shape[0] * image.shape[1] > int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"]):
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
         raise ValueError(too_large)  # OpenCV was imported before us, with its own limit of 2^30 pixels
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
@@ -57,7 +56,11 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-    encoded = cv2.imencode(path.suffix, image)[1]
+    done, encoded = cv2.imencode(path.suffix, image)
+    if not done:
+        raise ValueError(
+            f"{path}: an image of {image.shape} cannot be encoded so. Fix: another format or size"
+        )
     with arriving(path) as partial:
         partial.write_bytes(encoded.tobytes())
 

@@ -55,7 +55,7 @@ def read_raw(path: Path) -> RawMask:
             image = ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such mask file") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be read as a mask: {error}") from None
     values = np.asarray(image)
     if image.mode == "1":
@@ -147,7 +147,8 @@ def decide_encoding(
         wrong = [s for s in surveys if s.levels[-1] > largest]
         why = f"expected class ids 0 .. {largest} (num_classes: {num_classes})"
         fix = "set num_classes, or ignore_index where a value means 'do not count'"
-        fix += ", or mask_encoding: grey" * (num_classes <= 2 and any(s.kind != "palette" for s in wrong))
+        if num_classes <= 2 and any(s.kind != "palette" for s in wrong):
+            fix = f"mask_encoding: grey where values are brightness (0/255, JPEG); else {fix}"
     else:
         # where the user asked for grey, masks of any values are taken at their word
         wrong = [

@@ -25,11 +25,16 @@ class Meter:
         """Start anew, after a log line."""
         self.total: Tensor | None = None
         self.batches, self.reading, self.working = 0, 0.0, 0.0
+        self.since = time.perf_counter()
         self.restart()
 
     def restart(self) -> None:
         """Start the clock anew, so that an evaluation does not count as a slow step."""
         self.clock = time.perf_counter()
+
+    def silent(self) -> bool:
+        """Whether more than half a minute has passed since the last line."""
+        return time.perf_counter() - self.since > 30
 
     def read(self, loader) -> Iterator[dict[str, Tensor]]:
         """The batches of a loader, the wait for each on the clock."""

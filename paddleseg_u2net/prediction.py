@@ -13,8 +13,9 @@ import numpy as np
 
 from paddleseg_u2net.config import class_count, load_config, preprocessing_of
 from paddleseg_u2net.images import MAX_PIXELS, read_image
+from paddleseg_u2net.loading import config_of, load_runtime
 from paddleseg_u2net.preprocessing import Preprocessing, resize
-from paddleseg_u2net.runtime import Runtime, config_of, load_runtime
+from paddleseg_u2net.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Predictor:
         config: path or dict; may be left out where the model carries its own.
         device: cpu, gpu, …; None takes a GPU where there is one.
         views: test-time augmentation and sliding window.
+        backend: see `load_runtime`.
 
     Example:
         >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
@@ -111,12 +113,13 @@ class Predictor:
         config: str | Path | Mapping[str, Any] | None = None,
         device: str | None = None,
         views: Views | None = None,
+        backend: str = "auto",
     ):
         if isinstance(config, (str, Path)):
             config = load_config(config)
         if isinstance(model, (str, Path)):
             config = config_of(model) if config is None else config
-            model = load_runtime(model, config, device)
+            model = load_runtime(model, config, device, backend)
         if config is None:
             raise ValueError("Predictor: a runtime needs its config")
         self.runtime: Runtime = model

@@ -191,7 +191,8 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
             f"loss: coef: {len(coef)} of them, but U²-Net has {len(HEADS)} outputs. Fix: one each"
         )
     single = class_count(config) == 1
-    for item in [*types, *(inner for outer in types for inner in outer.get("losses", []))]:
+    inside = [_list_of_components("loss: losses", item["losses"]) for item in types if "losses" in item]
+    for item in [*types, *(item for items in inside for item in items)]:
         if item["type"] in (CLASS_LOSSES if single else ("SaliencyLoss",)):
             fitting = "SaliencyLoss" if single else "CrossEntropyLoss"
             raise ConfigError(
@@ -243,6 +244,9 @@ def build_optimizer(config: Mapping[str, Any], network: paddle.nn.Layer) -> padd
 
 
 def _list_of_components(where: str, value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) and "type" in item for item in value):
+    named = isinstance(value, list) and all(
+        isinstance(v, dict) and isinstance(v.get("type"), str) for v in value
+    )
+    if not named:
         raise ConfigError(f"{where}: expected a list of mappings with 'type', got {value!r}")
     return value

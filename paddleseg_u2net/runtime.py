@@ -1,23 +1,23 @@
-"""One call for every engine that can run a network: batch in, probabilities out."""
+"""One call for every engine that can run a network: batch in, probabilities out. Light: engines come late."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from paddleseg_u2net.checkpoint import CONFIG, EMA, MODEL, numbered
-from paddleseg_u2net.config import CONFIGS, load_config, section
 from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.weights import KNOWN, load_strict, resolve
+from paddleseg_u2net.weights import cache_folder
 
 log = logging.getLogger(__name__)
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
-WEIGHT_FILES = (MODEL, EMA)
 
 
 class Runtime(Protocol):
@@ -56,6 +56,191 @@ class PaddleRuntime:
         return maps.numpy()
 
 
+class OnnxRuntime:
+    """An ONNX file in ONNX Runtime.
+
+    Args:
+        path: the file.
+        device: cpu or gpu; it is not replaced by another.
+
+    Raises:
+        ValueError: the file is no ONNX model, or the device cannot be used.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu"):
+        onnxruntime = need("onnxruntime")
+        provider = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}.get(device)
+        if provider not in onnxruntime.get_available_providers():
+            raise ValueError(
+                f"--device {device}: this ONNX Runtime has none to use. Fix: another --backend or --device"
+            )
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = processors()
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        except Exception as error:  # onnxruntime has a class of its own for each kind
+            raise ValueError(f"{path}: not a model that ONNX Runtime can run: {_line(error)}") from error
+        self.input = self.session.get_inputs()[0].name
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """See `Runtime`."""
+        return self.session.run(None, {self.input: batch})[0]
+
+
+class OpenVinoRuntime:
+    """An ONNX or OpenVINO file in OpenVINO, on a CPU; compiled once for each input size.
+
+    Args:
+        path: `.onnx` or `.xml`.
+        device: cpu.
+        precision: of the file; `bf16` asks for computing in it, where the CPU has units for it.
+
+    Raises:
+        ValueError: the file is no model, another device, or the CPU lacks the precision.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32"):
+        if device != "cpu":
+            raise ValueError(f"--device {device}: OpenVINO is used on CPUs here. Fix: another --backend")
+        openvino = need("openvino")
+        self.core = openvino.Core()
+        if precision == "bf16" and "BF16" not in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ValueError(
+                "bf16: this CPU has no units for it, so it would be no faster. Fix: fp32 or int8"
+            )
+        self.options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": processors(),
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "CACHE_DIR": str(cache_folder() / "openvino"),  # what was compiled, for the next start
+        }
+        try:
+            self.model = self.core.read_model(str(path))
+        except RuntimeError as error:
+            raise ValueError(f"{path}: not a model that OpenVINO can run: {_line(error)}") from error
+        self.compiled: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """See `Runtime`."""
+        request = self.compiled.get(batch.shape)
+        if request is None:
+            if len(self.compiled) >= 8:  # sizes that differ from image to image would pile up
+                self.compiled.pop(next(iter(self.compiled)))
+            # a fixed size is twice as fast as a free one
+            self.model.reshape(list(batch.shape))
+            request = self.core.compile_model(self.model, "CPU", self.options).create_infer_request()
+            self.compiled[batch.shape] = request
+        return request.infer([batch], share_inputs=True)[0].copy()
+
+
+class PaddleInference:
+    """An exported Paddle model (`model.json` and `model.pdiparams`) in Paddle Inference.
+
+    Args:
+        path: the `.json` file.
+        device: cpu or gpu.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu"):
+        need("paddle")
+        from paddle import inference
+
+        config = inference.Config(str(path), str(path.with_suffix(".pdiparams")))
+        config.disable_glog_info()
+        if device == "gpu":
+            set_device("gpu")
+            config.enable_use_gpu(256, 0)
+        else:
+            config.set_cpu_math_library_num_threads(processors())
+            if not onednn_works():
+                config.disable_mkldnn()
+        self.predictor = inference.create_predictor(config)
+        self.input = self.predictor.get_input_handle(self.predictor.get_input_names()[0])
+        self.output = self.predictor.get_output_handle(self.predictor.get_output_names()[0])
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """See `Runtime`."""
+        self.input.copy_from_cpu(batch)
+        self.predictor.run()
+        return self.output.copy_to_cpu()
+
+
+def onednn_works() -> bool:
+    """Whether Paddle Inference runs with oneDNN: 3.3.0 and 3.3.1 crash (Paddle#77340)."""
+    return not need("paddle").__version__.startswith("3.3.")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of the table of engines.
+
+    Args:
+        package: what has to be installed.
+        formats: suffixes of the model files it runs.
+        open: (file, device, precision) -> runtime; None for the network as it is trained.
+    """
+
+    package: str
+    formats: tuple[str, ...]
+    open: Callable[[Path, str, str], Runtime] | None
+
+
+PADDLE = "paddle"
+# in the order in which `auto` takes them; docs/performance.md has the measurements
+BACKENDS = {
+    "onnxruntime": Backend("onnxruntime", (".onnx",), lambda path, device, _: OnnxRuntime(path, device)),
+    "openvino": Backend("openvino", (".onnx", ".xml"), OpenVinoRuntime),
+    "paddle_inference": Backend("paddle", (".json",), lambda path, device, _: PaddleInference(path, device)),
+    PADDLE: Backend("paddle", (), None),
+}
+
+
+def engines_for(suffix: str) -> list[str]:
+    """The backends that run a kind of model file."""
+    return [name for name, row in BACKENDS.items() if suffix in row.formats]
+
+
+def open_runtime(backend: str, path: Path, device: str, precision: str) -> Runtime:
+    """Load a model file into an engine; see the engine's class for what is refused."""
+    opened = BACKENDS[backend].open
+    assert opened is not None, "a network is no file"
+    return opened(path, device, precision)
+
+
+def choose(backend: str, allowed: Sequence[str], what: str) -> str:
+    """The backend asked for, or the first one that is installed.
+
+    Args:
+        backend: `auto` or key of BACKENDS.
+        allowed: those that can run it, fastest first.
+        what: is to be run; for messages.
+
+    Raises:
+        ValueError: it cannot run this.
+        ImportError: it is not installed; the message is the command.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise ValueError(f"--backend {backend}: unknown, expected auto, {', '.join(BACKENDS)}")
+    if backend != "auto" and backend not in allowed:
+        raise ValueError(f"--backend {backend}: does not run {what}. Fix: {', '.join(allowed)} or auto")
+    wanted = allowed if backend == "auto" else [backend]
+    there = [name for name in wanted if find_spec(BACKENDS[name].package)]
+    if not there:
+        need(BACKENDS[wanted[0]].package)
+    return there[0]
+
+
+def processors() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _line(error: Exception) -> str:
+    """The last line of an engine's message, without its stack."""
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+
+
 def set_device(name: str | None) -> str:
     """Choose where Paddle computes.
 
@@ -71,8 +256,7 @@ def set_device(name: str | None) -> str:
     paddle = need("paddle")
     if name is None:
         name = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() else "cpu"
-    elif name not in DEVICES:
-        raise ValueError(f"--device {name}: unknown, expected one of {', '.join(DEVICES)}")
+    check_device_name(name)
     usable = {
         "cpu": lambda: True,
         "gpu": lambda: paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0,
@@ -87,59 +271,7 @@ def set_device(name: str | None) -> str:
     return name
 
 
-def find_weights(model_path: str | Path) -> str | Path:
-    """The weights that `--model_path` means: a known name, a file, or the best one of a run folder.
-
-    Raises:
-        FileNotFoundError: none of the three.
-    """
-    path = Path(model_path)
-    if str(model_path) in KNOWN or not path.is_dir():
-        return model_path
-    for folder in (path, path / "best_model", path / "ema_best_model", *reversed(numbered(path))):
-        for name in WEIGHT_FILES:
-            if (folder / name).is_file():
-                return folder / name
-    raise FileNotFoundError(f"{path}: holds no {' or '.join(WEIGHT_FILES)}, nor a run that does")
-
-
-def config_of(
-    model_path: str | Path, config: str | Path | None = None, opts: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """The config to use with a model: the one given, else the one it carries.
-
-    Args:
-        model_path: known name, weight file or run folder.
-        config: YAML file; None takes that of the known name, or the one that the run left beside it.
-        opts: see `load_config`.
-
-    Raises:
-        ValueError: none is given, and it carries none.
-    """
-    if config is not None:
-        return load_config(config, opts=opts)
-    if known := KNOWN.get(str(model_path)):
-        return load_config(CONFIGS / known.config, opts=opts)
-    weights = resolve(find_weights(model_path))
-    for folder in (weights.parent, weights.parent.parent):
-        if (folder / CONFIG).is_file():
-            return load_config(folder / CONFIG, opts=opts)
-    raise ValueError(f"{model_path} carries no config ({CONFIG} beside it). Fix: add --config")
-
-
-def load_runtime(model_path: str | Path, config: Mapping[str, Any], device: str | None = None) -> Runtime:
-    """Build the network of a config, fill it with weights that fit exactly, and make it callable.
-
-    Args:
-        model_path: known name, weight file or run folder.
-        config: with a `model` section.
-        device: see `set_device`.
-    """
-    weights = find_weights(model_path)
-    resolve(weights)  # fetch or fail before the slow imports
-    log.info("Weights %s; Paddle on %s", weights, set_device(device))
-    from paddleseg_u2net.registry import build_network
-
-    layer = build_network({k: v for k, v in section(dict(config), "model").items() if k != "pretrained"})
-    load_strict(layer, weights)
-    return PaddleRuntime(layer)
+def check_device_name(name: str) -> None:
+    """Raise ValueError for a device that Paddle does not know."""
+    if name not in DEVICES:
+        raise ValueError(f"--device {name}: unknown, expected one of {', '.join(DEVICES)}")

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +75,6 @@ class Trainer:
         self.progress = Progress(seed=settings.seed, metric=settings.metric)
         if settings.do_eval:
             preprocessing_of(config)  # refuses val transforms that cannot be undone, before training
-        self.saved: list[Path] = []
         self.interrupted = False
         if settings.resume_model:
             self._resume(settings.resume_model)
@@ -82,25 +82,30 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether a resumed run has nothing left to do."""
-        return self._done() and not self.progress.pending
+        return self._done() and not (self.progress.pending and self.settings.do_eval)
 
     def run(self) -> Progress:
         """Train to the end, an early stop, or an interruption (which leaves a checkpoint); see `Settings`."""
-        self._restore_batch_norm()
-        self._distribute()
-        meter = Meter(self.settings.batch_size * self.ranks)
         with self._writer() as write, self._interruptible():
-            if self.progress.pending and self._evaluate(write):
-                return self.progress
+            self._restore_batch_norm()
+            self._distribute()
+            meter = Meter(self.settings.batch_size * self.ranks)
+            if self.progress.pending and self.settings.do_eval:
+                if not self._folder().is_dir():  # the checkpoint lies in another folder
+                    self._save(pending=True)
+                if self._evaluate(write) or self.interrupted:
+                    return self.progress
             for batch in meter.read(self._loader()):
                 loss, parts, rate = self.step(batch)
                 meter.add(loss, parts)
-                if self.progress.iter % self.settings.log_iters == 0 or self._done():
+                if self.progress.iter % self.settings.log_iters == 0 or self._done() or meter.silent():
                     self._log(meter, rate, write)
                 due = self._due()
                 if due or self.interrupted:
                     self._save(pending=due and self.settings.do_eval)
-                    if self.interrupted or (self.progress.pending and self._evaluate(write)):
+                    if self.progress.pending and not self.interrupted and self._evaluate(write):
+                        break
+                    if self.interrupted:
                         break
                     meter.restart()
         return self.progress
@@ -126,10 +131,11 @@ class Trainer:
                 self.optimizer.step()
         self.optimizer.clear_grad()
         schedule = self.optimizer._learning_rate
-        if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
-            schedule.step(self._mean_over_ranks(loss.detach()))
-        elif isinstance(schedule, paddle.optimizer.lr.LRScheduler):
+        if is_of_steps(schedule):
             schedule.step()
+        elif isinstance(schedule, paddle.optimizer.lr.LRScheduler):
+            metric: Any = self._mean_over_ranks(loss.detach())
+            schedule.step(metric)
         self.progress.iter += 1
         self.progress.samples += self.settings.batch_size * self.ranks
         if self.ema is not None:
@@ -169,28 +175,26 @@ class Trainer:
         self.progress = checkpoint.load_checkpoint(
             folder, self.network, self.optimizer, self.ema, self.scaler, self.settings.metric
         )
-        if folder.resolve().parent == self.settings.save_dir.resolve():
-            others = checkpoint.numbered(self.settings.save_dir)
-            self.saved = [path for path in others if path.name != folder.name] + [folder]
         log.info("Resumed %s at iter %d, seed %d", folder, self.progress.iter, self.progress.seed)
         if (folder / checkpoint.CONFIG).is_file():
             changed = differences(load_config(folder / checkpoint.CONFIG), self.config)
             if changed:
                 log.warning("The config is not that of the checkpoint: %s", "; ".join(changed))
+            schedule = self.optimizer._learning_rate
+            if any(line.startswith(("lr_scheduler", "iters")) for line in changed) and is_of_steps(schedule):
+                schedule.step(schedule.last_epoch)  # the checkpoint's rate is that of the old schedule
 
     def _restore_batch_norm(self) -> None:
         if not folded_norms(self.network):
             return
         count = min(CALIBRATION_IMAGES, len(self.data))
+        log.info("The weights come without BatchNorm statistics; measuring them on %d images", count)
         keys = next(iter(BatchStream(len(self.data), count, self.progress.seed)))  # alike on every rank
         images = (paddle.to_tensor(self.data[key]["img"][None]) for key in keys)
         restored = restore_batch_norm(self.network, images)
         if self.ema is not None:
             self.ema.set_state_dict(self.network.state_dict())
-        log.info(
-            "The weights come without BatchNorm statistics: those of %d layers were measured on %d images",
-            *(restored, count),
-        )
+        log.info("Measured BatchNorm statistics of %d layers", restored)
 
     def _distribute(self) -> None:
         self.model = self.network
@@ -226,10 +230,14 @@ class Trainer:
             yield
             return
 
-        def stop(*_: Any) -> None:
+        process = os.getpid()
+
+        def stop(number: int, _: Any) -> None:
+            if os.getpid() != process:  # a loader's worker, which ends with us
+                return
             self.interrupted = True
             log.warning("Interrupted: finishing this step and saving. Once more ends at once")
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(number, signal.default_int_handler)
 
         previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -291,8 +299,7 @@ class Trainer:
             checkpoint.save_checkpoint(
                 folder, self.network, self.optimizer, self.ema, self.scaler, self.progress, self.config
             )
-            self.saved = [path for path in self.saved if path.name != folder.name] + [folder]
-            checkpoint.prune(self.settings.save_dir, self.saved, self.settings.keep_checkpoint_max)
+            checkpoint.prune(self.settings.save_dir, self.settings.keep_checkpoint_max)
 
     def _evaluate(self, write: Callable[[str, float], None]) -> bool:
         """Measure the checkpoint just saved, keep the best; returns whether to stop early."""
@@ -348,6 +355,12 @@ class Trainer:
                 *(called, metric, *self.progress.best[name]),
             )
         return won
+
+
+def is_of_steps(schedule: Any) -> bool:
+    """Whether a learning rate depends on the step alone; ReduceOnPlateau looks at the loss."""
+    lr = paddle.optimizer.lr
+    return isinstance(schedule, lr.LRScheduler) and not isinstance(schedule, lr.ReduceOnPlateau)
 
 
 def _require_finite(network: paddle.nn.Layer, step: int) -> None:

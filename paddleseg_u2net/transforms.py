@@ -14,6 +14,17 @@ from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATION, normalize_by_max, resize
 
 
+def height_width(name: str, size: Sequence[int]) -> tuple[int, int]:
+    """(H, W) of a size that is written [W, H]; ValueError where it is none."""
+    if (
+        not isinstance(size, (list, tuple))
+        or len(size) != 2
+        or not all(type(n) is int and n > 0 for n in size)
+    ):
+        raise ValueError(f"{name}: expected [W, H] in pixels, got {size!r}")
+    return size[1], size[0]
+
+
 class ResizeSoftMask:
     """Resize image and soft mask (saliency); the mask by the same interpolation, so that it stays soft.
 
@@ -28,7 +39,7 @@ class ResizeSoftMask:
     def __init__(self, target_size: Sequence[int] = (320, 320), interp: str = "LINEAR"):
         if interp not in INTERPOLATION:
             raise ValueError(f"interp: '{interp}', expected {', '.join(INTERPOLATION)}")
-        self.size = (target_size[1], target_size[0])
+        self.size = height_width("target_size", target_size)
         self.interpolation = INTERPOLATION[interp]
 
     def __call__(self, data: dict) -> dict:
@@ -56,12 +67,12 @@ class RandomCrop:
     """
 
     def __init__(self, crop_size: Sequence[int] = (288, 288)):
-        self.size = (crop_size[1], crop_size[0])
+        self.size = height_width("crop_size", crop_size)
 
     def __call__(self, data: dict) -> dict:
         margin = [have - want for have, want in zip(data["img"].shape[:2], self.size, strict=True)]
         if min(margin) < 0:
-            raise ValueError(f"RandomCrop: (H, W) {self.size} exceeds the image's {data['img'].shape[:2]}")
+            raise ValueError(f"(H, W) {self.size} exceeds the image's {data['img'].shape[:2]}")
         top, left = (np.random.randint(0, max(room, 1)) for room in margin)
         for key in ("img", *data["gt_fields"]):
             data[key] = data[key][top : top + self.size[0], left : left + self.size[1]]

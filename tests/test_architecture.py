@@ -16,10 +16,10 @@ RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
     | {"preprocessing", "sampling", "settings"},
     {"config", "download", "formats", "images", "masks"},
-    {"pairs", "transforms", "weights"},
-    {"checkpoint", "dataset", "model"},
+    {"graph", "pairs", "transforms", "weights"},
+    {"checkpoint", "dataset", "deploy", "model", "runtime"},
     {"registry"},
-    {"runtime"},
+    {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},
     {"training"},

@@ -235,9 +235,44 @@ def test_resume_model_goes_on(run, config):
         "train", "--config", config, *flags[:4], "--log_iters", 1, "--resume_model", "output/iter_2"
     )
     assert code == 0
-    assert "Resumed output/iter_2 at iter 2" in text
+    assert "output/iter_2 at iter 2, seed 1" in text
     assert "iter: 3/4" in text
     assert "iter: 2/4" not in text
+    assert json.loads(Path("output/settings.json").read_text())["seed"] == 1
+    # a link to a checkpoint, into the same folder; what it replaces is kept
+    Path("latest").symlink_to("output/iter_2")
+    code, text, _ = run("train", "--config", config, "--iters", 3, "--resume_model", "latest")
+    assert code == 0
+    assert "What was in output before is kept in output/earlier_2" in text
+    assert sorted(p.name for p in Path("output/earlier_2").iterdir()) == [
+        "config.yaml",
+        "iter_4",
+        "settings.json",
+    ]
+    code, text, _ = run("train", "--config", config, "--iters", 3, "--resume_model", "output/iter_3")
+    assert (code, "Nothing to do: " in text) == (0, True)
+    code, _, error = run("train", "--config", config, "--resume_model", "output")
+    assert (code, "is a whole run. Fix: --resume_model " in error, "output/iter_3" in error) == (
+        1,
+        True,
+        True,
+    )
+
+
+def test_a_run_that_cannot_start_moves_nothing(run, config):
+    assert run("train", "--config", config, "--iters", 1)[0] == 0
+    crop = "train_dataset.transforms.0={type: RandomCrop, crop_size: [64, 64]}"
+    code, _, error = run("train", "--config", config, "--opts", crop)
+    assert (code, "RandomCrop: (H, W) (64, 64) exceeds the image's" in error) == (1, True)
+    assert not Path("output/earlier_1").exists()
+
+
+def test_a_changed_schedule_holds_from_the_first_step_after_resuming(run, config):
+    flags = ["--config", config, "--log_iters", 1]
+    assert run("train", *flags, "--iters", 2)[0] == 0
+    flags += ["--iters", 4, "--learning_rate", 1, "--resume_model", "output/iter_2"]
+    _, text, _ = run("train", *flags)
+    assert f"lr: {0.5**0.9:.6f}" in train_line(text, 3)
 
 
 def test_a_second_run_overwrites_nothing(run, config):
@@ -263,7 +298,7 @@ def test_a_second_run_overwrites_nothing(run, config):
         (
             ["--resume_model", "absent"],
             1,
-            "--resume_model absent: no such folder. Fix: give an iter_N folder",
+            "absent: no such folder. Fix: give an iter_N folder",
         ),
         (["--opts", "loss.coef=[1,1]"], 1, "2 coef given, but the model has 1 outputs"),
         (["--opts", "train_dataset.transforms=null"], 1, "tiny.yaml: train_dataset: expected a mapping with"),
@@ -394,7 +429,7 @@ def test_classes_cannot_be_stretched(run, data, tmp_path):
 
 def test_the_log_says_which_weights_are_measured(run, trained):
     assert (
-        f"Weights {trained}/best_model/model.pdparams; Paddle on cpu"
+        f"Model {trained}/best_model/model.pdparams, fp32; backend paddle on cpu"
         in run("val", "--model_path", trained)[1]
     )
 
@@ -645,7 +680,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, official_weights, data,
     code, text, _ = run("train", "--config", config, "--iters", 1, "--opts", "model.pretrained=u2netp")
     assert code == 0
     assert "the 7 heads start anew: 1 class(es) there, 2 here" in text
-    assert "those of 112 layers were measured on 4 images" in text
+    assert "Measured BatchNorm statistics of 112 layers" in text
 
 
 @pytest.mark.parametrize(

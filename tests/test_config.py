@@ -96,7 +96,10 @@ def test_flags_change_the_config(config):
         ("iters=[1", "--opts iters=[1: '[1' is not a YAML value"),
         ("metric=IoU", "metric: expected one of mIoU, Acc, Kappa, Dice, maxF, MAE, got 'IoU'"),
         ("model=3", "model: expected a mapping with 'type', got 3"),
-        ("train_dataset.transforms.9.prob=1", "--opts train_dataset.transforms.9.prob=1: no such key"),
+        (
+            "train_dataset.transforms.9.prob=1",
+            "--opts train_dataset.transforms.9.prob=1: the list has 2 entries",
+        ),
         ("loss=[1]", "loss: expected a mapping of 'types' and 'coef'"),
     ],
 )
@@ -125,6 +128,38 @@ def test_wrong_files_are_refused_with_their_line(tmp_path, line, message):
     path.write_text(line + "\n")
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("_base_: a.yaml", "a.yaml: _base_ leads back to it, from .*a.yaml. Fix: take one"),
+        ("_base_: 5", "_base_: expected the path of a file or a list of them, got 5"),
+        ("model: {{ROOT}}", "a.yaml:1: a key is a word. Fix: quote values with braces"),
+        ("5: x", "a.yaml:1: 5: no such key"),
+        ("model: {type: U2Net, num_classes: two}", "num_classes: expected a whole number above 0, got 'two'"),
+        (
+            "val_dataset: {type: Dataset, transforms: Resize}",
+            "val_dataset: expected a mapping with 'type', and",
+        ),
+    ],
+)
+def test_files_that_make_no_sense_are_refused_in_words(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_null_takes_a_section_back(tmp_path, config):
+    (tmp_path / "a.yaml").write_text(f"_base_: {config}\nval_dataset: null\n")
+    assert "val_dataset" not in load_config(tmp_path / "a.yaml")
+
+
+def test_text_that_looks_like_a_number_is_written_as_text(tmp_path):
+    from paddleseg_u2net.config import dump_config
+
+    (tmp_path / "a.yaml").write_text(dump_config({"model": {"type": "1e5", "num_classes": 1}}))
+    assert load_config(tmp_path / "a.yaml")["model"]["type"] == "1e5"
 
 
 def test_shipped_configs_are_found_from_anywhere():

@@ -8,6 +8,10 @@ from PIL import Image
 
 from paddleseg_u2net.masks import IGNORE, MaskEncoding, Survey, decide_encoding, levels, read_raw
 
+# a header that promises more than there is: Pillow says so by a ValueError without the file's name
+BROKEN_TIFF = bytes.fromhex(
+    "49492a0008000000030000010300010000000400000001010300010000000400000011010400010000003200000000000000"
+)
 IDS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
 BINARY = (IDS > 0).astype(np.uint8)
 
@@ -106,7 +110,7 @@ def test_coloured_masks_are_refused(tmp_path):
         read_raw(tmp_path / "m.png")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n broken", b"text"])
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n broken", b"text", BROKEN_TIFF])
 def test_broken_masks_are_named(tmp_path, content):
     (tmp_path / "m.png").write_bytes(content)
     with pytest.raises(ValueError, match="m.png: cannot be read as a mask"):

@@ -9,7 +9,7 @@ import pytest
 from paddleseg.utils.visualize import get_color_map_list
 from PIL import Image
 
-from paddleseg_u2net.images import read_image
+from paddleseg_u2net.images import read_image, write_image
 from paddleseg_u2net.outputs import OUTPUTS, make_palette, paddleseg_palette, plan_outputs, to_8bit
 from paddleseg_u2net.prediction import Prediction
 
@@ -103,3 +103,8 @@ def test_overwriting_an_input_is_refused(tmp_path):
     image = tmp_path / "cutout" / "a.png"
     with pytest.raises(ValueError, match="is an image to predict and would be overwritten"):
         plan_outputs([image], tmp_path / "cutout", tmp_path, ["cutout"])
+
+
+def test_a_picture_that_a_format_cannot_hold_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"a.webp: an image of .* cannot be encoded so. Fix: another format"):
+        write_image(tmp_path / "a.webp", np.zeros((4, 17000, 3), np.uint8))

@@ -263,6 +263,16 @@ def test_an_evaluation_that_was_cut_off_is_done_after_resuming(config, tmp_path,
     assert_equal_states(saved_state(tmp_path / "best_model"), saved_state(tmp_path / "iter_1"))
 
 
+def test_a_pending_checkpoint_goes_on_in_another_folder_and_without_evaluation(config, tmp_path, monkeypatch):
+    run = best_run(config, tmp_path / "a", monkeypatch, [], iters=2)
+    with pytest.raises(StopIteration):
+        run.run()
+    pending = tmp_path / "a" / "iter_1"
+    best_run(config, tmp_path / "b", monkeypatch, [0.7], iters=1, resume_model=pending).run()
+    assert (tmp_path / "b" / "iter_1" / "model.pdopt").is_file()
+    assert trainer(config, tmp_path / "c", iters=2, resume_model=pending).run().iter == 2
+
+
 def test_going_on_from_an_older_checkpoint_keeps_what_is_newer(config, tmp_path, monkeypatch, caplog):
     best_run(config, tmp_path, monkeypatch, [0.5, 0.6, 0.9], iters=3).run()
     resumed = tmp_path / "iter_2"
@@ -270,7 +280,7 @@ def test_going_on_from_an_older_checkpoint_keeps_what_is_newer(config, tmp_path,
     assert (
         "no longer holds the best model of then (maxF 0.6000 at iter 2); the best starts anew" in caplog.text
     )
-    earlier = keep_earlier_run(tmp_path, resumed)
+    earlier = keep_earlier_run(tmp_path, again.progress)
     assert sorted(p.name for p in earlier.iterdir()) == ["best_model", "iter_3"]
     assert again.run().best == {"model": (0.4, 3)}
     assert json.loads((earlier / "best_model" / "state.json").read_text())["score"] == 0.9
@@ -289,6 +299,7 @@ def test_another_metric_starts_the_best_anew(config, tmp_path, monkeypatch, capl
     best_run(config, tmp_path, monkeypatch, [0.9], iters=1).run()
     run = trainer(config, tmp_path, iters=2, metric="MAE", resume_model=tmp_path / "iter_1")
     assert run.progress.best == {}
+    assert (keep_earlier_run(tmp_path, run.progress) / "best_model" / "model.pdparams").is_file()
     assert "The best score so far was of maxF; by MAE it starts anew" in caplog.text
 
 

@@ -171,7 +171,7 @@ def test_strict_loading_of_ones_own_file_changes_every_weight(tmp_path):
 
 def test_weights_of_the_other_network_are_refused_with_what_would_fit(tmp_path):
     path = saved(U2Netp(1), tmp_path / "p.pdparams")
-    with pytest.raises(ValueError, match="does not fit U2Net: 571 of 686 weights differ") as caught:
+    with pytest.raises(ValueError, match="does not fit U2Net: 571 differences") as caught:
         load_strict(U2Net(1), path)
     message = str(caught.value)
     assert "! stage1.rebnconv1.conv_s1.weight (16, 64, 3, 3), model (32, 64, 3, 3)" in message
@@ -221,7 +221,7 @@ def test_pretrained_weights_of_the_same_class_count_are_taken_whole(tmp_path, ca
 def test_pretrained_weights_of_another_network_or_input_are_refused(tmp_path):
     path = saved(U2Netp(1), tmp_path / "p.pdparams")
     for make in (lambda: U2Net(1, pretrained=path), lambda: U2Netp(1, in_channels=4, pretrained=path)):
-        with pytest.raises(ValueError, match="does not fit .*weights differ"):
+        with pytest.raises(ValueError, match="does not fit .*differences"):
             make()
 
 

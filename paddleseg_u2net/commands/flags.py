@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from paddleseg_u2net.config import TEST_KEYS, ConfigError
 from paddleseg_u2net.prediction import Views
+from paddleseg_u2net.runtime import BACKENDS
 from paddleseg_u2net.weights import KNOWN
 
 
@@ -77,7 +78,11 @@ DEVICE_FLAGS: dict[str, dict[str, Any]] = {
 }
 MODEL_FLAGS: dict[str, dict[str, Any]] = {
     "config": {"help": "YAML file; may be left out where the model carries its own"},
-    "model_path": {"required": True, "help": f"known name ({', '.join(KNOWN)}), weight file or run folder"},
+    "model_path": {
+        "required": True,
+        "help": f"known name ({', '.join(KNOWN)}), weight file, folder of a run or an export",
+    },
+    "backend": {"default": "auto", "help": f"auto (fastest that is installed), {', '.join(BACKENDS)}"},
     **DEVICE_FLAGS,
 }
 AUGMENTED = {
@@ -128,12 +133,13 @@ def views_from(test_config: Mapping[str, Any], args: argparse.Namespace | None =
     if looks.get("scales") in (1, [1]):
         del looks["scales"]
     if getattr(args, "aug_eval", False) and not looks:
-        raise ConfigError(
-            "--aug_eval (val) and --aug_pred (predict) need --scales or --flip_*: what to average"
-        )
+        raise ConfigError("--aug_eval and --aug_pred need --scales or --flip_*: what to average")
     if looks and not options.get("aug_eval"):
-        idle = ", ".join(f"--{key}" for key in looks)
-        raise ConfigError(f"{idle}: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)")
+        idle = ", ".join(f"--{key}" if key in given else f"test_config: {key}" for key in looks)
+        raise ConfigError(
+            f"{idle}: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict), or "
+            "test_config: {aug_eval: true}"
+        )
     if len(window) != 2 * bool(options.get("is_slide")):
         raise ConfigError("a sliding window needs --is_slide, --crop_size W H and --stride W H, all three")
     if "scales" in looks and not isinstance(looks["scales"], list):

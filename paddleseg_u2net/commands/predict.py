@@ -24,11 +24,11 @@ from paddleseg_u2net.commands.flags import (
 )
 from paddleseg_u2net.files import require_writable
 from paddleseg_u2net.images import SUFFIXES, list_images, read_image
+from paddleseg_u2net.loading import config_of
 from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.outputs import OUTPUTS, make_palette, plan_outputs
 from paddleseg_u2net.pairs import list_lines
 from paddleseg_u2net.prediction import Predictor
-from paddleseg_u2net.runtime import config_of
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,10 @@ def find_images(path: Path, save_dir: Path) -> tuple[dict[Path, str], Path]:
     images: dict[Path, str] = {}
     for number, line in list_lines(path):
         images.setdefault(_named(line, path), f"{path}:{number}: ")
-    if not images:
-        raise ValueError(f"--image_path {path}: lists no images")
+    if not any(image.is_file() for image in images):
+        raise ValueError(
+            f"--image_path {path}: lists no images that exist. Fix: one path a line, from its folder"
+        )
     return images, Path(os.path.commonpath([image.parent for image in images]))
 
 
@@ -127,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = config_of(args.model_path, args.config, args.opts)
     views = views_from(config.get("test_config", {}), args)
     require_writable(args.save_dir)
-    predictor = Predictor(args.model_path, config, args.device, views)
+    predictor = Predictor(args.model_path, config, args.device, views, args.backend)
     if args.minmax and predictor.num_classes > 1:
         raise ValueError(ONE_CLASS_ONLY)
     palette = make_palette(predictor.num_classes, args.custom_color)

@@ -21,7 +21,7 @@ from paddleseg_u2net.commands.flags import (
     positive,
     views_from,
 )
-from paddleseg_u2net.config import ConfigError, class_count, in_file, load_config
+from paddleseg_u2net.config import ConfigError, class_count, in_file, load_config, section
 from paddleseg_u2net.files import require_writable, sweep
 from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
 
@@ -72,6 +72,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         flags.error("--seed: a resumed run goes on with its own")
     if args.amp_level and args.precision == "fp32":
         flags.error("--amp_level needs --precision fp16 or bf16")
+    args.resume_model = args.resume_model and args.resume_model.resolve()
     return args
 
 
@@ -103,14 +104,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paddleseg_u2net.dataset import inspect_all
 
     amp_options(args.precision, args.amp_level or "O1", device)
-    section = {k: v for k, v in config["model"].items() if not (args.resume_model and k == "pretrained")}
+    model = {
+        k: v for k, v in section(config, "model").items() if not (args.resume_model and k == "pretrained")
+    }
     settings = Settings(**_settings(args, config) | {"metric": metric, "seed": _seed(args, ranks)})
     paddle.seed(settings.seed)  # what starts at random, alike in every process
     with in_file(args.config):
         losses = registry.build_losses(config)
         data = registry.build_dataset(config, "train_dataset")
         val_data = registry.build_dataset(config, "val_dataset") if args.do_eval else None
-        network = registry.build_network(section)
+        network = registry.build_network(model)
         optimizer = registry.build_optimizer(config, network)
     trainer = training.Trainer(network, optimizer, losses, data, val_data, config, settings, views)
     if trainer.finished:
@@ -119,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 0
     inspect_all([data, *([val_data] if val_data else [])])
+    data[0, 0]  # transforms that cannot work fail before an earlier run is moved
     if ranks > 1:
         paddle.distributed.barrier()  # every process has read what it starts from
     if trainer.rank == 0:
@@ -127,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.resume_model:
         log.info("Seed %d: --seed %d repeats this run", settings.seed, settings.seed)
     progress = trainer.run()
-    if trainer.interrupted:
+    if trainer.interrupted and not trainer.finished:
         log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")
         return 130
     log.info("Done at iter %d of %d: %s", progress.iter, settings.iters, args.save_dir)
@@ -140,12 +144,13 @@ def _prepare_folder(
     """Make room for a run: keep what is there, bring what it goes on from."""
     sweep(args.save_dir)
     source = args.resume_model.parent if args.resume_model else None
-    here = source is not None and source.resolve() == args.save_dir.resolve()
-    earlier = checkpoint.keep_earlier_run(args.save_dir, args.resume_model if here else None)
+    here = source is not None and source == args.save_dir.resolve()
+    earlier = checkpoint.keep_earlier_run(args.save_dir, progress if here else None)
     if earlier:
         log.info("What was in %s before is kept in %s", args.save_dir, earlier)
     if source and not here:
         checkpoint.bring_best(source, args.save_dir, progress)
+    settings.seed = progress.seed
     checkpoint.write_run_record(args.save_dir, config, settings)
 
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 EXAMPLES = """\
   python val.py --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams
   python val.py --model_path output
-  python val.py --model_path u2netp --opts val_dataset.dataset_root=data/ECSSD \
+  python val.py --model_path u2netp --opts val_dataset.dataset_root=data/ECSSD \\
       val_dataset.image_dir=images val_dataset.mask_dir=masks
   python val.py --model_path output --aug_eval --scales 0.75 1.0 1.25 --flip_horizontal
 """
@@ -51,12 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     from paddleseg_u2net.dataset import inspect_all
     from paddleseg_u2net.evaluation import evaluate
+    from paddleseg_u2net.loading import config_of
     from paddleseg_u2net.prediction import Predictor
-    from paddleseg_u2net.runtime import config_of
 
     config = config_of(args.model_path, args.config, args.opts)
     test = config.get("test_config", {})
-    predictor = Predictor(args.model_path, config, args.device, views_from(test, args))
+    predictor = Predictor(args.model_path, config, args.device, views_from(test, args), args.backend)
 
     from paddleseg_u2net.registry import build_dataset
 

@@ -1,0 +1,86 @@
+"""Weights -> ONNX, against ONNX Runtime on the published file and against Paddle."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from paddleseg_u2net.architecture import NETWORKS, convolution_names, dataflow
+from paddleseg_u2net.formats import read_state
+from paddleseg_u2net.graph import build_onnx, fold
+from paddleseg_u2net.model import U2Net, U2Netp
+from paddleseg_u2net.runtime import PaddleRuntime
+
+RNG = np.random.default_rng(0)
+
+
+def session(model):
+    import onnxruntime
+
+    data = model if isinstance(model, str) else model.SerializeToString()
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+def state_of(network) -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in network.state_dict().items()}
+
+
+def lively(network):
+    """Statistics and scales as training leaves them, so that folding has something to fold."""
+    for name, value in network.state_dict().items():
+        if ".bn_s1." in name:
+            low = 0.5 if name.endswith(("weight", "_variance")) else -0.3
+            value.set_value(RNG.uniform(low, low + 0.8, value.shape).astype(np.float32))
+    return network
+
+
+def test_the_dataflow_holds_every_convolution_once_and_in_order():
+    for stages in NETWORKS.values():
+        nodes = [node for node in dataflow(stages) if node.operation.startswith("conv")]
+        heads = sorted(name for name, norm in convolution_names(stages) if not norm)
+        assert [node.name for node in nodes][:112] == [
+            name for name, norm in convolution_names(stages) if norm
+        ]
+        assert sorted(node.name for node in nodes[112:]) == heads
+
+
+@pytest.mark.parametrize("size", [(64, 64), (75, 53), (1, 1), (1, 40)])
+@pytest.mark.parametrize(("kind", "num_classes", "channels"), [(U2Netp, 1, 3), (U2Netp, 3, 1), (U2Net, 2, 3)])
+def test_the_graph_gives_what_paddle_gives(kind, num_classes, channels, size):
+    if kind is U2Net and size != (75, 53):
+        pytest.skip("one size of the large network is enough")
+    paddle.seed(0)
+    network = lively(kind(num_classes, channels))
+    batch = RNG.normal(size=(2, channels, *size)).astype(np.float32)
+    maps = session(build_onnx(state_of(network))).run(None, {"image": batch})[0]
+    assert maps.shape == (2, num_classes, *size)
+    np.testing.assert_allclose(maps, PaddleRuntime(network)(batch), atol=2e-4)
+
+
+def test_published_weights_give_the_published_graph_bit_for_bit(official_weights):
+    published, ours = session(str(official_weights)), session(build_onnx(read_state(official_weights)))
+    image = RNG.normal(size=(1, 3, 320, 320)).astype(np.float32)
+    expected = published.run(None, {published.get_inputs()[0].name: image})[0]
+    np.testing.assert_array_equal(ours.run(None, {"image": image})[0], expected)
+
+
+def test_a_fixed_shape_is_part_of_the_graph():
+    model = session(build_onnx(state_of(U2Netp(1)), (1, 3, 32, 48)))
+    assert model.get_inputs()[0].shape == [1, 3, 32, 48]
+    assert model.get_outputs()[0].shape == [1, 1, 32, 48]
+
+
+def test_folding_keeps_the_function_of_one_convolution():
+    network = lively(U2Netp(1))
+    block = network.stage1.rebnconvin
+    block.eval()
+    x = paddle.to_tensor(RNG.normal(size=(1, 3, 9, 9)).astype(np.float32))
+    weight, bias = fold(state_of(network))["stage1.rebnconvin"]
+    folded = paddle.nn.functional.conv2d(x, paddle.to_tensor(weight), paddle.to_tensor(bias), padding=1)
+    np.testing.assert_allclose(block(x).numpy(), np.maximum(folded.numpy(), 0), atol=1e-5)
+
+
+def test_other_weights_are_refused():
+    with pytest.raises(ValueError, match="these weights are not of the U²-Net family"):
+        build_onnx({"a.weight": np.zeros((1, 1, 1, 1), np.float32)})

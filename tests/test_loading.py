@@ -1,0 +1,193 @@
+"""What --model_path means, the engines behind it, and exported folders."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from conftest import environment
+
+from paddleseg_u2net import loading
+from paddleseg_u2net.deploy import RECORD, read_record
+from paddleseg_u2net.loading import cached_export, config_of, load_runtime
+from paddleseg_u2net.model import U2Netp
+from paddleseg_u2net.runtime import (
+    BACKENDS,
+    OpenVinoRuntime,
+    PaddleInference,
+    PaddleRuntime,
+    choose,
+    open_runtime,
+)
+
+MODEL = {"type": "U2Netp", "num_classes": 1}
+CONFIG = {"model": MODEL, "val_dataset": {"type": "Dataset", "transforms": []}}
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Random weights of the small network, and what Paddle makes of an image with them."""
+    paddle.seed(1)
+    network = U2Netp(1)
+    paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
+    image = RNG.normal(size=(1, 3, 48, 33)).astype(np.float32)
+    return tmp_path / "w.pdparams", image, PaddleRuntime(network)(image)
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime", "openvino", "paddle"])
+def test_every_backend_gives_the_same_maps(weights, backend):
+    path, image, expected = weights
+    runtime = load_runtime(path, CONFIG, backend=backend)
+    np.testing.assert_allclose(runtime(image), expected, atol=2e-5)
+    other = np.concatenate([image, image])[:, :, :20]  # another size and batch
+    assert runtime(other).shape == (2, 1, 20, 33)
+
+
+def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    path, image, expected = weights
+    load_runtime(path, CONFIG)
+    assert "comparing it with Paddle, once" in caplog.text
+    assert "No pixel of a test image differs by more than" in caplog.text
+    assert f"Model {path}, fp32; backend onnxruntime on cpu (auto: the fastest installed)" in caplog.text
+    monkeypatch.setattr(loading, "_network", None)  # not needed any more
+    np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)
+
+
+def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch, tmp_path):
+    path, _, _ = weights
+    monkeypatch.setattr(loading, "TOLERANCE", 0.0)
+    with pytest.raises(ValueError, match=r"the ONNX file differs from Paddle by .*; it is not used"):
+        load_runtime(path, CONFIG)
+    assert not list((tmp_path / "u2net_home").rglob("*.onnx"))
+
+
+def test_other_weights_make_another_export(weights, tmp_path):
+    path, _, _ = weights
+    paddle.save(U2Netp(1).state_dict(), str(tmp_path / "other.pdparams"))
+    assert cached_export(path, MODEL) != cached_export(tmp_path / "other.pdparams", MODEL)
+    assert cached_export(path, MODEL) == cached_export(path, MODEL)
+
+
+def test_weights_that_do_not_fit_are_refused_whatever_the_backend(weights):
+    path, _, _ = weights
+    for backend in ("auto", "paddle"):
+        with pytest.raises(ValueError, match="does not fit U2Netp"):
+            load_runtime(path, {"model": {**MODEL, "num_classes": 2}}, backend=backend)
+
+
+def test_an_exported_folder_is_a_model(weights):
+    path, image, expected = weights
+    record = cached_export(path, MODEL)
+    for given in (record.parent, record.parent / "model.onnx"):
+        np.testing.assert_allclose(load_runtime(given, CONFIG)(image), expected, atol=2e-5)
+    deployment = read_record(record)
+    assert deployment.labels == ["background", "object"]
+    assert config_of(record.parent)["model"] == MODEL
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "model.onnx").write_bytes(b"x"), "model.onnx: absent, or not the file that was exp"),
+        (lambda f: (f / "model.onnx").unlink(), "model.onnx: absent, or not the file that was exported. Fix"),
+        (lambda f: (f / RECORD).write_text("Deploy: {model: a}"), "Deploy: precision, .*is missing"),
+        (
+            lambda f: (f / RECORD).write_text("Deploy: {modell: a}"),
+            "modell: no such key. Did you mean 'model'",
+        ),
+    ],
+)
+def test_damaged_exports_are_refused(weights, tmp_path, damage, message):
+    folder = tmp_path / "export"
+    shutil.copytree(cached_export(weights[0], MODEL).parent, folder)
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
+        load_runtime(folder, CONFIG)
+
+
+def test_a_record_reaches_no_file_outside_its_folder(weights, tmp_path):
+    folder = tmp_path / "export"
+    shutil.copytree(cached_export(weights[0], MODEL).parent, folder)
+    content = yaml.safe_load((folder / RECORD).read_text())
+    content["Deploy"]["sha256"] = {"../w.pdparams": "0"}
+    (folder / RECORD).write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=r"\.\./w.pdparams lies outside of the folder"):
+        load_runtime(folder, CONFIG)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_files_that_are_no_model_are_named(tmp_path, backend):
+    (tmp_path / "a.onnx").write_bytes(b"no model")
+    with pytest.raises(ValueError, match="a.onnx: not a model that O.* can run: "):
+        open_runtime(backend, tmp_path / "a.onnx", "cpu", "fp32")
+
+
+def test_choices_that_cannot_be_are_refused(weights):
+    with pytest.raises(ValueError, match="--backend torch: unknown, expected auto, onnxruntime, openvino"):
+        load_runtime(weights[0], CONFIG, backend="torch")
+    with pytest.raises(
+        ValueError, match="--backend paddle_inference: does not run weights of U2Netp. Fix: onnx"
+    ):
+        load_runtime(weights[0], CONFIG, backend="paddle_inference")
+    for backend in ("onnxruntime", "openvino"):
+        with pytest.raises(ValueError, match="--device gpu: "):
+            load_runtime(weights[0], CONFIG, "gpu", backend)
+
+
+def test_auto_takes_the_first_that_is_installed(monkeypatch):
+    from paddleseg_u2net import runtime
+
+    there = {"openvino"}
+    monkeypatch.setattr(runtime, "find_spec", lambda name: name if name in there else None)
+    assert choose("auto", list(BACKENDS), "it") == "openvino"
+    there.add("onnxruntime")
+    assert choose("auto", list(BACKENDS), "it") == "onnxruntime"
+
+
+def test_half_precision_needs_a_cpu_that_has_it(weights):
+    path = cached_export(weights[0], MODEL).parent / "model.onnx"
+    import openvino
+
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert OpenVinoRuntime(path, precision="bf16")(weights[1]).shape == (1, 1, 48, 33)
+    else:
+        with pytest.raises(ValueError, match="bf16: this CPU has no units for it.* Fix: fp32 or int8"):
+            OpenVinoRuntime(path, precision="bf16")
+
+
+def test_predicting_needs_neither_paddle_nor_paddleseg(weights, data):
+    """A child process in which both cannot be imported, as on a machine that only deploys."""
+    folder = cached_export(weights[0], MODEL).parent
+    (folder / RECORD).write_text(
+        (folder / RECORD).read_text() + yaml.safe_dump({"val_dataset": CONFIG["val_dataset"]})
+    )
+    code = (
+        "import sys\n"
+        "sys.modules.update(paddle=None, paddleseg=None, onnx=None)\n"
+        "from paddleseg_u2net.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = ["predict", "--model_path", folder, "--image_path", data / "images", "--save_dir", "out"]
+    outcome = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment()
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert "Predicted 6 of 6 images" in outcome.stdout
+
+
+def test_paddle_inference_runs_what_paddle_saves(tmp_path):
+    """Any layer: the engine, not the export, is on trial."""
+    layer = paddle.nn.Sequential(paddle.nn.Conv2D(3, 2, 3, padding=1), paddle.nn.Sigmoid())
+    layer.eval()
+    spec = paddle.static.InputSpec([None, 3, None, None], "float32")
+    paddle.jit.save(paddle.jit.to_static(layer, [spec], full_graph=True), str(tmp_path / "model"))
+    batch = RNG.normal(size=(2, 3, 17, 9)).astype(np.float32)
+    runtime = PaddleInference(tmp_path / "model.json")
+    np.testing.assert_allclose(runtime(batch), layer(paddle.to_tensor(batch)).numpy(), atol=1e-5)
