@@ -8,8 +8,7 @@ Example:
 import os
 from typing import TYPE_CHECKING
 
-# OpenCV reads both when it is first imported, which any module here may be the one to do
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(64 << 20))  # bounds memory against crafted images
+# OpenCV reads it when it is first imported, which any module here may be the one to do
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its complaints come without the file's name
 
 if TYPE_CHECKING:

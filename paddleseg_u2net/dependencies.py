@@ -16,8 +16,13 @@ INSTALL = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
 }
-# what Paddle and paddleseg say at import, none of which a user can act on
-NOISE = ("No ccache found", "When training, we now always track", ".*exists already! It is now updated")
+# what Paddle and paddleseg say at import, and Pillow of files that we report; a user can act on none of it
+NOISE = (
+    "No ccache found",
+    "When training, we now always track",
+    ".*exists already! It is now updated",
+    "Corrupt EXIF data",
+)
 
 
 class MissingPackage(ImportError):

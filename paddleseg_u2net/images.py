@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from paddleseg_u2net.files import arriving
 
-MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
+MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns at first; `check_size` refuses
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    """Raise ValueError where an image, by its header, has too many pixels."""
+    if size[0] * size[1] > max_pixels:
+        raise ValueError(
+            f"{path}: {size[0]} x {size[1]} pixels, more than {max_pixels / 1e6:.0f} million. "
+            "Fix: make it smaller, or predict.py --max_pixels"
+        )
+
+
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an image file as people see it: upright by its EXIF tag, 8 bits, without alpha.
+
+    Args:
+        path: file of a format in SUFFIXES, whatever it is called; of animations the first frame.
+        max_pixels: larger images are refused before they are decoded.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -32,18 +48,21 @@ def read_image(path: str | Path) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such image file") from None
     if not len(data):
         raise ValueError(f"{path}: the file is empty")
-    too_large = (
-        f"{path}: more than {MAX_PIXELS} pixels. Fix: make it smaller, or set OPENCV_IO_MAX_IMAGE_PIXELS"
-    )
+    image = None
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        message = too_large if "MAX_IMAGE_PIXELS" in str(error) else f"{path}: {error.err}"
-        raise ValueError(message) from None
+        with Image.open(io.BytesIO(data.tobytes())) as header:
+            size = header.size
+    except (OSError, SyntaxError, ValueError):  # of a header that is none
+        size = None
+    if size:
+        check_size(path, size, max_pixels)
+        with contextlib.suppress(cv2.error):
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(f"{path}: truncated, or not an image. Fix: save it anew as PNG or JPEG")
-    if image.shape[0] * image.shape[1] > MAX_PIXELS:
-        raise ValueError(too_large)  # OpenCV was imported before us, with its own limit of 2^30 pixels
+        raise ValueError(
+            f"{path}: truncated, or not an image of {', '.join(sorted(SUFFIXES))} in whole numbers. "
+            "Fix: save it anew as PNG or JPEG"
+        )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

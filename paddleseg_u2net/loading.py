@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from paddleseg_u2net.deploy import RECORD, describe, find_record, read_record, w
 from paddleseg_u2net.files import arriving, digest
 from paddleseg_u2net.graph import build_onnx
 from paddleseg_u2net.preprocessing import resize
+from paddleseg_u2net.quantization import read_calibration
 from paddleseg_u2net.runtime import (
     PADDLE,
     PaddleRuntime,
@@ -24,16 +26,18 @@ from paddleseg_u2net.runtime import (
     check_device_name,
     choose,
     engines_for,
+    has_int8_units,
     open_runtime,
     set_device,
 )
-from paddleseg_u2net.weights import KNOWN, cache_folder, known_file, load_strict, resolve
+from paddleseg_u2net.weights import CALIBRATIONS, KNOWN, cache_folder, known_file, load_strict, resolve
 
 log = logging.getLogger(__name__)
 
 WEIGHT_FILES = (MODEL, EMA)
-GRAPH_VERSION = 1  # counts changes of what `build_onnx` writes, so that no older cache is taken
+GRAPH_VERSION = 2  # counts changes of what `build_onnx` writes, so that no older cache is taken
 TOLERANCE = 1 / 255  # of any pixel; what an 8-bit file can show
+INTEGER_TOLERANCE = 0.05  # of the mean
 
 
 def find_weights(model_path: str | Path) -> str | Path:
@@ -84,7 +88,12 @@ def config_of(
 
 
 def load_runtime(
-    model_path: str | Path, config: Mapping[str, Any], device: str | None = None, backend: str = "auto"
+    model_path: str | Path,
+    config: Mapping[str, Any],
+    device: str | None = None,
+    backend: str = "auto",
+    precision: str = "auto",
+    parallel: int = 1,
 ) -> Runtime:
     """The engine that runs a model.
 
@@ -96,33 +105,78 @@ def load_runtime(
         config: with a `model` section.
         device: see `set_device`.
         backend: `auto`, or one of BACKENDS.
+        precision: `auto` for the fastest that has proven its quality for these weights on this CPU, `fp32`,
+            `int8`, or `bf16`.
+        parallel: threads that will call it at once.
 
     Raises:
         ValueError: the weights do not fit the config, or the engine or device cannot be used.
     """
     device = _device(device)
     if record := find_record(model_path):
-        return _open(record, backend, device, str(record.parent))
+        deployed = read_record(record).precision
+        if precision not in ("auto", deployed):
+            raise ValueError(f"--precision {precision}: {record.parent} was exported as {deployed}")
+        return _open(record, backend, device, parallel, str(record.parent))
     weights = resolve(find_weights(model_path))
     model = {k: v for k, v in section(dict(config), "model").items() if k != "pretrained"}
     # on other devices Paddle needs no second engine
     written = model["type"] in NETWORKS and (device == "cpu" or backend != "auto")
     allowed = [*(engines_for(".onnx") if written else []), PADDLE]
-    if choose(backend, allowed, f"weights of {model['type']}") != PADDLE:
-        return _open(cached_export(weights, model), backend, device, str(weights))
+    chosen = choose(backend, allowed, f"weights of {model['type']}")
+    if chosen != PADDLE:
+        calibration = _calibration(weights, backend, device, precision)
+        record = cached_export(weights, model, calibration)
+        half = "bf16" if precision == "bf16" else None
+        return _open(record, backend, device, parallel, str(weights), half)
+    if precision not in ("auto", "fp32"):
+        raise ValueError(
+            f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: another --backend"
+        )
     log.info("Model %s, fp32; backend %s on %s", weights, PADDLE, set_device(device))
     return PaddleRuntime(_network(weights, model))
 
 
-def _open(record: Path, backend: str, device: str, name: str | None = None) -> Runtime:
+def _open(
+    record: Path,
+    backend: str,
+    device: str,
+    parallel: int = 1,
+    name: str | None = None,
+    precision: str | None = None,
+) -> Runtime:
     """The engine that runs an exported folder; said in the log where it has a name."""
     deployment = read_record(record)
-    path = record.parent / deployment.model
-    chosen = choose(backend, engines_for(path.suffix), str(path))
+    path, precision = record.parent / deployment.model, precision or deployment.precision
+    chosen = choose(backend, engines_for(path.suffix, precision), str(path))
     if name:
         why = " (auto: the fastest installed)" if backend == "auto" else ""
-        log.info("Model %s, %s; backend %s on %s%s", name, deployment.precision, chosen, device, why)
-    return open_runtime(chosen, path, device, deployment.precision)
+        log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
+    return open_runtime(chosen, path, device, precision, parallel)
+
+
+def _calibration(weights: Path, backend: str, device: str, precision: str) -> Path | None:
+    """The calibration to use for 8-bit integers, or None for float32."""
+    if precision not in ("auto", "int8", "fp32", "bf16"):
+        raise ValueError(f"--precision {precision}: unknown, expected auto, fp32, int8 or bf16")
+    if precision in ("fp32", "bf16"):
+        return None
+    row = known_file(weights)
+    reasons = {
+        "these weights have no calibration; tools/export.py --precision int8 makes one": not (
+            row and row.calibration
+        ),
+        "this CPU has no units for it": not has_int8_units() and precision == "auto",
+        f"device {device} computes in fp32": device != "cpu",
+        "OpenVINO runs it fastest (pip install openvino)": not find_spec("openvino"),
+        f"backend {backend} gains nothing from it": backend not in ("auto", "openvino"),
+    }
+    against = [reason for reason, holds in reasons.items() if holds]
+    if precision == "int8" and against:
+        raise ValueError(f"--precision int8: {against[0]}")
+    if against or row is None or row.calibration is None:
+        return None
+    return CALIBRATIONS / row.calibration
 
 
 def _device(name: str | None) -> str:
@@ -146,12 +200,13 @@ def _network(weights: Path, model: Mapping[str, Any]) -> Any:
     return layer
 
 
-def cached_export(weights: Path, model: Mapping[str, Any]) -> Path:
+def cached_export(weights: Path, model: Mapping[str, Any], calibration: Path | None = None) -> Path:
     """The exported folder of weights of this family; written, compared with Paddle and kept at first use.
 
     Args:
         weights: file of any known format.
         model: section of the config; the weights must fit it.
+        calibration: for 8-bit integers.
 
     Returns:
         Its `deploy.yaml`.
@@ -160,6 +215,7 @@ def cached_export(weights: Path, model: Mapping[str, Any]) -> Path:
         ValueError: the weights do not fit, or the file computes something else than Paddle.
     """
     described = [model["type"], model.get("in_channels", 3), model["num_classes"], GRAPH_VERSION]
+    described += [digest(calibration, "sha256")[:8]] if calibration else []
     name = "-".join([digest(weights, "sha256")[:32], *map(str, described)])
     folder = cache_folder() / "exports" / name
     if not (folder / RECORD).is_file():
@@ -167,27 +223,35 @@ def cached_export(weights: Path, model: Mapping[str, Any]) -> Path:
         network = _network(weights, model)
         with arriving(folder) as partial:
             partial.mkdir()
-            export_onnx(partial, network, {"model": dict(model)})
-            difference = _difference(partial / RECORD, network, model.get("in_channels", 3))
-        log.info("No pixel of a test image differs by more than %.1e", difference)
+            export_onnx(partial, network, {"model": dict(model)}, calibration)
+            _compare(partial / RECORD, network, model.get("in_channels", 3))
     return folder / RECORD
 
 
-def export_onnx(folder: Path, network: Any, config: Mapping[str, Any]) -> None:
+def export_onnx(
+    folder: Path, network: Any, config: Mapping[str, Any], calibration: Path | None = None
+) -> None:
     """Write `model.onnx` and its record into an empty folder."""
     state = {key: value.numpy() for key, value in network.state_dict().items()}
-    (folder / "model.onnx").write_bytes(build_onnx(state).SerializeToString())
-    shape = [-1, network.in_channels, -1, -1]
-    write_record(folder, describe("model.onnx", "fp32", shape, network.num_classes, folder), config)
+    quantization = read_calibration(calibration) if calibration else None
+    (folder / "model.onnx").write_bytes(build_onnx(state, quantization=quantization).SerializeToString())
+    shape, precision = [-1, network.in_channels, -1, -1], "int8" if calibration else "fp32"
+    write_record(folder, describe("model.onnx", precision, shape, network.num_classes, folder), config)
 
 
-def _difference(record: Path, network: Any, channels: int) -> float:
-    """Largest difference of an export from the Paddle network, on smooth noise of an odd size."""
+def _compare(record: Path, network: Any, channels: int) -> None:
+    """Compare an export with the Paddle network on smooth noise of an odd size; ValueError where it differs.
+
+    In float32 no pixel may differ visibly; integers may on noise, which no photograph looks like, but not in
+    the mean.
+    """
     coarse = np.random.default_rng(0).normal(0, 1.5, (13, 11, channels)).astype(np.float32)
     image = np.ascontiguousarray(resize(coarse, (157, 131)).transpose(2, 0, 1)[None])
     maps = _open(record, "auto", "cpu")(image)
     set_device("cpu")
-    difference = float(np.abs(maps - PaddleRuntime(network)(image)).max())
-    if not difference <= TOLERANCE:
-        raise ValueError(f"the ONNX file differs from Paddle by {difference:.2g}; it is not used")
-    return difference
+    differences = np.abs(maps - PaddleRuntime(network)(image))
+    exact = read_record(record).precision == "fp32"
+    found, bound = (differences.max(), TOLERANCE) if exact else (differences.mean(), INTEGER_TOLERANCE)
+    log.info("%s difference of a pixel: %.1e", "Largest" if exact else "Mean", found)
+    if not found <= bound:
+        raise ValueError(f"the ONNX file differs from Paddle by {found:.2g}; it is not used")

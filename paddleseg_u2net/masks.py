@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from paddleseg_u2net.images import MAX_PIXELS, check_size
+
 log = logging.getLogger(__name__)
 
 IGNORE = 255  # value of a decoded pixel that does not count, for class ids and soft masks alike
@@ -51,11 +53,12 @@ def read_raw(path: Path) -> RawMask:
     """
     try:
         with Image.open(path) as image:
+            check_size(path, image.size, MAX_PIXELS)
             image.load()
             image = ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such mask file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as a mask: {error}") from None
     values = np.asarray(image)
     if image.mode == "1":

@@ -102,6 +102,8 @@ class Predictor:
         device: cpu, gpu, …; None takes a GPU where there is one.
         views: test-time augmentation and sliding window.
         backend: see `load_runtime`.
+        precision: see `load_runtime`.
+        parallel: threads that will call it at once.
 
     Example:
         >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
@@ -114,12 +116,14 @@ class Predictor:
         device: str | None = None,
         views: Views | None = None,
         backend: str = "auto",
+        precision: str = "auto",
+        parallel: int = 1,
     ):
         if isinstance(config, (str, Path)):
             config = load_config(config)
         if isinstance(model, (str, Path)):
             config = config_of(model) if config is None else config
-            model = load_runtime(model, config, device, backend)
+            model = load_runtime(model, config, device, backend, precision, parallel)
         if config is None:
             raise ValueError("Predictor: a runtime needs its config")
         self.runtime: Runtime = model

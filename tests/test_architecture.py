@@ -15,10 +15,11 @@ PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
     | {"preprocessing", "sampling", "settings"},
-    {"config", "download", "formats", "images", "masks"},
-    {"graph", "pairs", "transforms", "weights"},
-    {"checkpoint", "dataset", "deploy", "model", "runtime"},
+    {"config", "download", "formats", "images"},
+    {"graph", "masks", "pairs", "weights"},
+    {"checkpoint", "dataset", "deploy", "model", "runtime", "transforms"},
     {"registry"},
+    {"quantization"},
     {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},

@@ -124,7 +124,7 @@ def test_converted_weights_give_the_saliency_of_onnx_runtime(official_weights, p
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(official_weights), providers=["CPUExecutionProvider"])
-    predictor = Predictor("u2netp")
+    predictor = Predictor("u2netp", backend="paddle")
     for image in photos.values():
         tensor, _ = predictor.preprocessing(image)
         expected = session.run(None, {session.get_inputs()[0].name: tensor[None]})[0]
@@ -134,7 +134,7 @@ def test_converted_weights_give_the_saliency_of_onnx_runtime(official_weights, p
 def mean_difference_from_the_official_picture(folder, name: str) -> float:
     """Of our map of one official test image from the authors' PNG, by the protocol of their script."""
     image = read_image(folder / "test_images" / name)
-    predictor = Predictor("u2netp")
+    predictor = Predictor("u2netp", precision="fp32")
     tensor, _ = predictor.preprocessing(image)
     stretched = (stretch(predictor.runtime(tensor[None])[0, 0]) * 255).astype(np.uint8)
     found = np.asarray(Image.fromarray(stretched).resize(image.shape[1::-1], Image.Resampling.BILINEAR))

@@ -83,6 +83,10 @@ MODEL_FLAGS: dict[str, dict[str, Any]] = {
         "help": f"known name ({', '.join(KNOWN)}), weight file, folder of a run or an export",
     },
     "backend": {"default": "auto", "help": f"auto (fastest that is installed), {', '.join(BACKENDS)}"},
+    "precision": {
+        "default": "auto",
+        "help": "auto (fastest of proven quality for these weights and this CPU), fp32, int8, bf16",
+    },
     **DEVICE_FLAGS,
 }
 AUGMENTED = {

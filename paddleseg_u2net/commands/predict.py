@@ -6,11 +6,13 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 from tqdm import tqdm
 
 from paddleseg_u2net.commands.flags import (
@@ -19,16 +21,18 @@ from paddleseg_u2net.commands.flags import (
     add_flags,
     add_view_flags,
     parser,
+    positive,
     some_path,
     views_from,
 )
 from paddleseg_u2net.files import require_writable
-from paddleseg_u2net.images import SUFFIXES, list_images, read_image
+from paddleseg_u2net.images import MAX_PIXELS, SUFFIXES, list_images, read_image
 from paddleseg_u2net.loading import config_of
 from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.outputs import OUTPUTS, make_palette, plan_outputs
 from paddleseg_u2net.pairs import list_lines
 from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.runtime import processors
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ EXAMPLES = """\
 """
 
 
+MAX_PARALLEL = 4  # each costs the memory of one more image and its activations
 NOT_READ = {".gif", ".heic", ".heif", ".avif", ".jp2", ".svg", ".pdf"}
 
 FLAGS: dict[str, dict[str, Any]] = {
@@ -54,6 +59,8 @@ FLAGS: dict[str, dict[str, Any]] = {
         "default": ",".join(OUTPUTS),
         "help": "some of %(default)s, separated by commas; default all",
     },
+    "resume": {"action": "store_true", "help": "leave out images whose results are there and whole"},
+    "max_pixels": {"type": positive, "default": MAX_PIXELS, "help": "refuse larger images (%(default)s)"},
     "custom_color": {
         "nargs": "+",
         "type": int,
@@ -121,6 +128,45 @@ def _named(line: str, path: Path) -> Path:
     return Path(os.path.abspath(image))
 
 
+def whole(image: Path, plan: dict[str, Path]) -> bool:
+    """Whether all results of an image are there, newer than it and readable."""
+    try:
+        return all(
+            path.stat().st_mtime >= image.stat().st_mtime and read_image(path, sys.maxsize) is not None
+            for path in plan.values()
+        )
+    except (OSError, ValueError):
+        return False
+
+
+def in_parallel(
+    work: Callable[[Path, dict[str, Path]], str | None], jobs: Sequence[tuple], parallel: int
+) -> list[str]:
+    """Do all jobs in threads, so that reading, inference and writing of several images overlap.
+
+    OpenCV, the engines and the files let the interpreter go while they work.
+
+    Args:
+        work: does one; says what went wrong.
+        jobs: its arguments.
+        parallel: threads.
+
+    Returns:
+        What went wrong, in the order of the jobs.
+    """
+    if parallel > 1:
+        cv2.setNumThreads(1)
+    with ThreadPoolExecutor(parallel) as pool:
+        try:
+            results = pool.map(lambda job: work(*job), jobs)
+            bar = tqdm(results, "predict", len(jobs), disable=None, leave=False, unit=" images")
+            return [failure for failure in bar if failure]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            log.warning("Interrupted: what is done is whole; --resume goes on")
+            raise
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict; returns the exit code, 1 where any image failed."""
     args = parse(argv)
@@ -129,24 +175,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = config_of(args.model_path, args.config, args.opts)
     views = views_from(config.get("test_config", {}), args)
     require_writable(args.save_dir)
-    predictor = Predictor(args.model_path, config, args.device, views, args.backend)
+    jobs = [
+        (path, plan)
+        for path, plan in zip(images, plans, strict=True)
+        if not (args.resume and whole(path, plan))
+    ]
+    if len(jobs) < len(images):
+        log.info("%d of %d images are done already", len(images) - len(jobs), len(images))
+    parallel = max(min(len(jobs) // 2, processors(), MAX_PARALLEL), 1)
+    predictor = Predictor(args.model_path, config, args.device, views, args.backend, args.precision, parallel)
     if args.minmax and predictor.num_classes > 1:
         raise ValueError(ONE_CLASS_ONLY)
     palette = make_palette(predictor.num_classes, args.custom_color)
-    failures = []
-    for path, plan in zip(
-        tqdm(images, "predict", disable=None, leave=False, unit=" images"), plans, strict=True
-    ):
+
+    def work(path: Path, plan: dict[str, Path]) -> str | None:
+        """From file to files; what went wrong, or None."""
         try:
-            image = read_image(path)
+            image = read_image(path, args.max_pixels)
             prediction = predictor.predict([image])[0]
             if args.minmax:
                 prediction = replace(prediction, probabilities=stretch(prediction.probabilities))
             for name, target in plan.items():
                 OUTPUTS[name].write(target, image, prediction, palette)
         except (OSError, ValueError) as error:
-            failures.append(f"{images[path]}{error}")
-    log.info("Predicted %d of %d images into %s", len(images) - len(failures), len(images), args.save_dir)
+            return f"{images[path]}{error}"
+
+    failures = in_parallel(work, jobs, parallel)
+    log.info("Predicted %d of %d images into %s", len(jobs) - len(failures), len(images), args.save_dir)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return 1 if failures else 0

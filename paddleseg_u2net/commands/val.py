@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     config = config_of(args.model_path, args.config, args.opts)
     test = config.get("test_config", {})
-    predictor = Predictor(args.model_path, config, args.device, views_from(test, args), args.backend)
+    predictor = Predictor(
+        args.model_path, config, args.device, views_from(test, args), args.backend, args.precision
+    )
 
     from paddleseg_u2net.registry import build_dataset
 

@@ -1,0 +1,146 @@
+"""8-bit integers: what is measured, what is kept, and that the maps stay."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT
+
+from paddleseg_u2net import loading
+from paddleseg_u2net.architecture import NETWORKS, dataflow
+from paddleseg_u2net.config import ConfigError
+from paddleseg_u2net.formats import read_state
+from paddleseg_u2net.graph import Quantization, build_onnx
+from paddleseg_u2net.model import U2Netp
+from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.quantization import always_kept, calibrate, measured, read_calibration, write_calibration
+from paddleseg_u2net.runtime import OnnxRuntime, OpenVinoRuntime, PaddleRuntime
+from paddleseg_u2net.weights import KNOWN
+
+RNG = np.random.default_rng(0)
+FLOW = dataflow(NETWORKS["U2Netp"])
+
+
+def state_of(network) -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in network.state_dict().items()}
+
+
+@pytest.fixture
+def network():
+    paddle.seed(3)
+    layer = U2Netp(2)
+    layer.eval()
+    return layer
+
+
+def test_ranges_are_the_largest_values_that_paddle_computes(network):
+    batches = [RNG.normal(size=(1, 3, 40, 33)).astype(np.float32) for _ in range(3)]
+    found = calibrate(state_of(network), batches).ranges
+    assert list(found) == measured(FLOW)
+    seen = []
+    block = network.stage2d
+    block.register_forward_post_hook(lambda layer, inputs, output: seen.append(float(output.numpy().max())))
+    for batch in batches:
+        network(paddle.to_tensor(batch))
+    assert found["stage2d"] == pytest.approx(max(seen), rel=1e-4)
+
+
+def test_a_convolution_whose_result_is_a_small_difference_of_large_terms_is_kept(network):
+    """The last level of a block, its input far above its result, as training left one in U²-Net†."""
+    images = [RNG.normal(size=(1, 3, 64, 64)).astype(np.float32)]
+    state = state_of(network)
+    assert calibrate(state, images).kept == always_kept(FLOW)
+    large, small = "stage3d.rebnconv2d", "stage3d.rebnconv1d"
+    state[f"{large}.bn_s1.bias"] += 1000.0
+    mid = state[f"{large}.bn_s1.bias"].size
+    # each filter sums to zero over the large channels, so that what they share cancels out
+    weight = state[f"{small}.conv_s1.weight"]
+    center = weight[:, :mid, 1, 1].copy()
+    weight[:, :mid] = 0
+    weight[:, :mid, 1, 1] = center - center.mean(axis=1, keepdims=True)
+    assert small in calibrate(state, images).kept
+
+
+@pytest.mark.parametrize("engine", [OnnxRuntime, OpenVinoRuntime])
+def test_integers_stay_near_floats_in_both_engines(network, engine, tmp_path):
+    batch = RNG.normal(size=(1, 3, 64, 64)).astype(np.float32)
+    state = state_of(network)
+    model = build_onnx(state, quantization=calibrate(state, [batch]))
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    differences = np.abs(engine(tmp_path / "a.onnx")(batch) - PaddleRuntime(network)(batch))
+    assert 0 < differences.mean() < 0.02
+
+
+def test_all_weights_but_the_kept_are_stored_in_8_bits(network):
+    state = state_of(network)
+    quantization = Quantization(dict.fromkeys(measured(FLOW), 1.0), frozenset({"outconv", "side1"}))
+    model = build_onnx(state, quantization=quantization)
+    floats = {t.name for t in model.graph.initializer if len(t.dims) == 4 and t.data_type == 1}
+    assert floats == {"outconv.weight", "side1.weight"}
+    assert len(model.SerializeToString()) < 0.35 * len(build_onnx(state).SerializeToString())
+
+
+def test_a_calibration_reads_back(tmp_path):
+    quantization = Quantization({"a": 1.2345, "b": 0.0}, frozenset({"outconv"}))
+    write_calibration(tmp_path / "c.yaml", quantization)
+    assert read_calibration(tmp_path / "c.yaml") == Quantization(
+        {"a": 1.23, "b": 0.0}, frozenset({"outconv"})
+    )
+    (tmp_path / "c.yaml").write_text("a: b")
+    with pytest.raises(ConfigError, match=r"c.yaml: is no calibration. Fix: make it by tools/export.py"):
+        read_calibration(tmp_path / "c.yaml")
+
+
+def test_the_shipped_calibration_fits_its_network_and_finds_the_known_layer():
+    shipped = read_calibration(ROOT / "paddleseg_u2net" / "calibrations" / str(KNOWN["u2netp"].calibration))
+    assert list(shipped.ranges) == measured(FLOW)
+    assert shipped.kept == always_kept(FLOW) | {"stage2d.rebnconv1d"}
+
+
+def test_integers_keep_the_saliency_of_real_photographs(official_weights, photos, monkeypatch):
+    monkeypatch.setattr(loading, "has_int8_units", lambda: True)
+    exact, rounded = (Predictor("u2netp", precision=name) for name in ("fp32", "int8"))
+    for name, image in photos.items():
+        image = cv2.resize(image, None, fx=0.5, fy=0.5)
+        difference = np.abs(exact(image) - rounded(image)).mean()
+        assert 0 < difference < 0.01, name
+
+
+def test_the_default_is_integers_only_where_they_are_proven_and_fast(official_weights, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    for units, expected in ((True, "int8; backend openvino"), (False, "fp32; backend onnxruntime")):
+        monkeypatch.setattr(loading, "has_int8_units", lambda units=units: units)
+        caplog.clear()
+        Predictor("u2netp")
+        assert expected in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int4"}, "--precision int4: unknown, expected auto, fp32, int8 or bf16"),
+        ({"precision": "int8", "backend": "onnxruntime"}, "int8: backend onnxruntime gains nothing from it"),
+        (
+            {"precision": "int8", "backend": "paddle"},
+            "backend paddle computes in fp32. Fix: another --backend",
+        ),
+    ],
+)
+def test_precisions_that_cannot_be_are_refused(official_weights, options, message):
+    with pytest.raises(ValueError, match=message):
+        Predictor("u2netp", **options)
+
+
+def test_ones_own_weights_stay_in_floats_until_they_are_calibrated(tmp_path, network):
+    paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
+    config = {"model": {"type": "U2Netp", "num_classes": 2}, "val_dataset": {"transforms": []}}
+    with pytest.raises(ValueError, match="int8: these weights have no calibration; tools/export.py"):
+        Predictor(tmp_path / "w.pdparams", config, precision="int8")
+
+
+def test_published_weights_are_those_of_the_calibration(official_weights):
+    assert read_state(official_weights)  # the row's checksum is verified when they are resolved
+    assert KNOWN["u2netp"].calibration == "u2netp.yaml"
+    assert KNOWN["u2net"].calibration is None
