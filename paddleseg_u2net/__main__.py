@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"usage: u2net {'|'.join(COMMANDS)} …   (--help after one of them tells more)")
         return 0 if name in ("-h", "--help") else 2
-    _configure_log()
+    configure_log()
     return guarded(lambda: importlib.import_module(f"paddleseg_u2net.commands.{name}").main(flags))
 
 
@@ -63,7 +63,7 @@ def _fail(error: BaseException | str) -> int:
     return 1
 
 
-def _configure_log() -> None:
+def configure_log() -> None:
     """PaddleSeg's line format, on stdout, from the first of several processes only."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s]\t%(message)s", "%Y-%m-%d %H:%M:%S"))

@@ -191,6 +191,20 @@ def _device(name: str | None) -> str:
     return set_device(None)
 
 
+def build(model_path: str | Path, model: Mapping[str, Any]) -> Any:
+    """The Paddle network that `--model_path` means, on a CPU, in eval mode.
+
+    Args:
+        model_path: known name, weight file or run folder.
+        model: section of its config.
+    """
+    weights = resolve(find_weights(model_path))
+    set_device("cpu")
+    network = _network(weights, {key: value for key, value in model.items() if key != "pretrained"})
+    network.eval()
+    return network
+
+
 def _network(weights: Path, model: Mapping[str, Any]) -> Any:
     """The network of a `model` section, filled with weights that fit exactly."""
     from paddleseg_u2net.registry import build_network

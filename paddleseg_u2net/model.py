@@ -61,10 +61,12 @@ class RSU(nn.Layer):
         for layer in middle:
             skips.append(layer(skips[-1] if self.dilated else _pool(skips[-1])))
         x = last(skips[-1])
-        for depth, (layer, skip) in enumerate(zip(self.up, reversed(skips), strict=True)):
-            # the bottom pair shares one size, as do all levels of a dilated block
-            x = x if self.dilated or depth == 0 else _resize_like(x, skip)
+        smaller = False  # the bottom pair shares one size, as do all levels of a dilated block
+        for layer in self.up:
+            skip = skips.pop()
+            x = _resize_like(x, skip) if smaller else x
             x = layer(paddle.concat([x, skip], axis=1))  # (N, 2·mid, h, w)
+            smaller = not self.dilated
         return x + residual
 
 
@@ -105,7 +107,7 @@ class U2Net(nn.Layer):
             skip = skips.pop()
             maps.append(decode(paddle.concat([_resize_like(maps[-1], skip), skip], axis=1)))
 
-        sides = [side(x) for side, x in zip(self.sides, reversed(maps), strict=True)]
+        sides = [side(maps[-1 - i]) for i, side in enumerate(self.sides)]
         sides[1:] = [_resize_like(side, sides[0]) for side in sides[1:]]
         return [self.outconv(paddle.concat(sides, axis=1)), *sides]
 

@@ -56,9 +56,11 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def official_weights(shared, monkeypatch) -> Path:
-    """The official U²-Net† weights, in the cache as if they had been fetched."""
-    monkeypatch.setenv("U2NET_HOME", str(shared / "weights"))
+def official_weights(shared) -> Path:
+    """The official U²-Net† weights, in the test's own cache as if they had been fetched."""
+    home = Path(os.environ["U2NET_HOME"])
+    home.mkdir(exist_ok=True)
+    (home / "u2netp.onnx").symlink_to(shared / "weights" / "u2netp.onnx")
     return shared / "weights" / "u2netp.onnx"
 
 

@@ -23,7 +23,7 @@ RANKS = (
     {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},
-    {"training"},
+    {"export", "training"},
     {"commands"},
     {"__main__"},
 )

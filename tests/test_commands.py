@@ -540,6 +540,40 @@ def test_images_of_other_formats_are_mentioned(run, trained, photos_dir):
     assert "1 file(s) of other formats are left out, first: " in text
 
 
+def test_resume_leaves_out_what_is_done_and_whole(run, trained, photos_dir):
+    words = ["--model_path", trained, "--image_path", photos_dir, "--save_dir", "out"]
+    assert run("predict", *words)[0] == 0
+    broken = Path("out/saliency/a.jpg.png")
+    broken.write_bytes(broken.read_bytes()[:60])
+    before = Path("out/saliency/a.png.png").stat().st_mtime_ns
+    code, text, _ = run("predict", *words, "--resume")
+    assert code == 0
+    assert "2 of 3 images are done already" in text
+    assert pixels(broken).shape == (32, 32)
+    assert Path("out/saliency/a.png.png").stat().st_mtime_ns == before
+
+
+def test_max_pixels_refuses_before_decoding(run, trained, photos_dir):
+    words = ["--model_path", trained, "--image_path", photos_dir, "--save_dir", "out", "--max_pixels", 1000]
+    code, _, error = run("predict", *words)
+    assert (code, "a.png: 32 x 32 pixels, more than 0 million" in error) == (1, True)
+    assert tree("out/saliency") == ["sub/ü b.png"]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "paddle"])
+def test_backends_of_predict_write_the_same_maps(run, data, tmp_path, backend):
+    config = make_config(tmp_path / "u2netp.yaml", data, model="U2Netp")
+    assert run("train", "--config", config, "--iters", 1, "--save_dir", "run", "--seed", 0)[0] == 0
+    words = ["--model_path", "run", "--image_path", data / "images", "--outputs", "saliency"]
+    for name in (backend, "auto"):
+        code, text, _ = run("predict", *words, "--save_dir", name, "--backend", name)
+        assert code == 0
+        assert ("backend onnxruntime on cpu (auto" in text) == (name == "auto")
+    for path in Path(backend).rglob("*.png"):
+        difference = pixels(path).astype(int) - pixels(Path("auto", *path.parts[1:]))
+        assert np.abs(difference).max() <= 1
+
+
 def test_outputs_are_chosen(run, trained, photos_dir):
     words = ["--image_path", photos_dir / "a.png", "--save_dir", "out", "--outputs", "saliency,cutout"]
     assert run("predict", "--model_path", trained, *words)[0] == 0

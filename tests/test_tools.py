@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from conftest import GOLDEN, ROOT, environment
 from paddleseg_u2net.formats import read_state
 from paddleseg_u2net.images import read_image
 from paddleseg_u2net.model import U2Netp
+from tools import benchmark
 from tools.convert_weights import main as convert
 from tools.demo import contact_sheet, fit
 
@@ -90,3 +92,19 @@ def test_a_contact_sheet_has_a_row_an_image(tmp_path):
     contact_sheet(tmp_path / "sheet.png", [(tmp_path / "a.png", tmp_path / "out")] * 2)
     one_row = 158
     assert read_image(tmp_path / "sheet.png").shape == (30 + 2 * one_row, 5 * 208, 3)
+
+
+def test_the_benchmark_measures_engines_and_whole_commands(
+    official_weights, data, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    shutil.copy(official_weights, tmp_path)
+    monkeypatch.setattr(benchmark, "ENGINES", (("onnxruntime", "fp32"),))
+    words = ["--image_path", data / "images", "--batches", "1", "--repeats", "1", "--plot", "plot.png"]
+    assert benchmark.main([str(word) for word in words]) == 0
+    text = capsys.readouterr().out
+    assert "| onnxruntime | fp32 | 1 |" in text
+    assert "| predict.py, auto | 6 |" in text
+    assert "| predict.py, fp32 | 1 |" in text
+    assert read_image("plot.png").shape[1] == 760
+    assert benchmark.main(["--image_path", "absent"]) == 1

@@ -1,0 +1,146 @@
+"""Exports and the proof they carry."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+from conftest import make_config
+
+from paddleseg_u2net import export as room
+from paddleseg_u2net.config import load_config
+from paddleseg_u2net.export import FORMATS, TOLERANCES, Tolerance, check, export, prepare
+from paddleseg_u2net.loading import load_runtime
+from paddleseg_u2net.model import U2Netp
+from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.quantization import calibrate
+from paddleseg_u2net.registry import build_network
+from paddleseg_u2net.runtime import PaddleRuntime
+from tools import export as command
+
+RNG = np.random.default_rng(0)
+SHAPE = (-1, 3, -1, -1)
+
+
+@pytest.fixture(scope="module")
+def network():
+    paddle.seed(2)
+    layer = U2Netp(1)
+    layer.eval()
+    return layer
+
+
+@pytest.fixture
+def found(tmp_path, data):
+    return load_config(make_config(tmp_path / "a.yaml", data, model="U2Netp"))
+
+
+@pytest.fixture
+def images(found):
+    """Two prepared images and their truths."""
+    pictures = [RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8) for _ in range(2)]
+    return [prepare(found, picture, picture[..., 0] > 127, SHAPE) for picture in pictures]
+
+
+def half(network, images):
+    state = {key: value.numpy() for key, value in network.state_dict().items()}
+    return calibrate(state, [tensor for tensor, _ in images])
+
+
+KINDS = [(name, kind) for name, kinds in FORMATS.items() for kind in kinds if kind != "bf16"]
+
+
+@pytest.mark.parametrize(("file_format", "precision"), KINDS)
+def test_every_format_predicts_like_the_network_and_says_how_well(
+    network, found, images, tmp_path, file_format, precision
+):
+    quantization = half(network, images) if precision != "fp32" else None
+    folder = tmp_path / "out"
+    report = export(network, found, folder, images, file_format, precision, SHAPE, quantization)
+    assert json.loads((folder / "export_report.json").read_text()) == report
+    assert report["images"] == 2
+    assert abs(report["exported"]["MAE"] - report["paddle"]["MAE"]) <= TOLERANCES[precision].mae
+    assert 0 < report["mean_difference"] <= report["max_difference"]
+    image = images[0][0][:, :, :33]  # of another size, and within the ranges that were measured
+    maps = load_runtime(folder, {})(image)
+    assert np.abs(maps - PaddleRuntime(network)(image)).mean() < 0.02
+
+
+def test_an_exported_folder_predicts_without_a_config(network, found, images, tmp_path):
+    export(network, found, tmp_path / "out", images)
+    picture = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
+    expected = Predictor(PaddleRuntime(network), found)(picture)
+    np.testing.assert_allclose(Predictor(tmp_path / "out")(picture), expected, atol=1e-4)
+
+
+def test_a_fixed_shape_is_exported_as_asked(network, found, tmp_path):
+    shape = (1, 3, 32, 64)
+    picture = RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    pair = prepare(found, picture, None, shape)
+    assert pair[0].shape == shape
+    report = export(network, found, tmp_path / "out", [pair], shape=shape)
+    assert "paddle" not in report  # no truth, no MAE
+
+
+def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, data):
+    found = load_config(make_config(tmp_path / "tiny.yaml", data, num_classes=3))
+    layer = build_network(found["model"])
+    layer.eval()
+    pair = prepare(found, RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8), None, SHAPE)
+    export(layer, found, tmp_path / "out", [pair], "paddle")
+    with pytest.raises(
+        ValueError, match="TinyNet: only U²-Net is written as ONNX or OpenVINO. Fix: --format p"
+    ):
+        export(layer, found, tmp_path / "other", [pair], "onnx")
+
+
+def test_what_is_beyond_its_tolerance_is_not_kept(network, found, images, tmp_path, monkeypatch):
+    real = room._graph
+
+    def shifted(*arguments):
+        model = real(*arguments)
+        bias = next(t for t in model.graph.initializer if t.name == "outconv.bias")
+        bias.raw_data = np.float32([5]).tobytes()
+        return model
+
+    monkeypatch.setattr(room, "_graph", shifted)
+    with pytest.raises(
+        ValueError, match="the export is not good enough: a pixel differs by .*It is not kept"
+    ):
+        export(network, found, tmp_path / "out", images)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.5])
+def test_nan_and_changed_scores_are_beyond_every_tolerance(value):
+    report = {"max_difference": value, "mean_difference": 0.0}
+    with pytest.raises(ValueError, match="a pixel differs by"):
+        check(report, TOLERANCES["fp32"])
+    report = {"max_difference": 0.0, "mean_difference": 0.0, "paddle": {"MAE": 0.1}, "exported": {"MAE": 0.2}}
+    with pytest.raises(ValueError, match="MAE changes by 0.1, at most 0.0001"):
+        check(report, TOLERANCES["fp32"])
+
+
+def test_nothing_is_overwritten_and_odd_wishes_are_refused(network, found, images, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileExistsError, match="out: exists already. Fix: another --save_dir"):
+        export(network, found, tmp_path / "out", images)
+    with pytest.raises(ValueError, match="--precision int8: not made as paddle, but fp32"):
+        export(network, found, tmp_path / "new", images, "paddle", "int8")
+
+
+def test_the_command_exports_with_the_data_of_the_config(network, found, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1, 1, 1))  # random weights are no easy ones
+    paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
+    words = ["--model_path", tmp_path / "w.pdparams", "--config", tmp_path / "a.yaml"]
+    assert command.main([*map(str, words), "--save_dir", "out", "--precision", "int8"]) == 0
+    text = capsys.readouterr().out
+    assert "Kept in float32: outconv, stage1.rebnconvin" in text
+    assert "Exported to out; the comparison is in out/export_report.json" in text
+    words += ["--opts", "val_dataset.dataset_root=absent"]
+    assert command.main([*map(str, words), "--save_dir", "new"]) == 1
+    assert "or --image_path with a folder of images" in capsys.readouterr().err
+    words += ["--image_path", data / "images", "--save_dir", "new"]
+    assert command.main([*map(str, words)]) == 0

@@ -1,0 +1,117 @@
+"""Export a model, compare the export with it on real images, and keep it only where it is as good.
+
+python tools/export.py --model_path output --save_dir exported --format onnx
+python tools/export.py --model_path u2netp --save_dir u2netp_onnx --image_path photos/
+python tools/export.py --model_path output --save_dir small --precision int8 --calibration photos/
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from paddleseg_u2net.__main__ import configure_log, guarded
+from paddleseg_u2net.config import section
+from paddleseg_u2net.export import FORMATS, REPORT, Pair, export, prepare
+from paddleseg_u2net.images import list_images, read_image
+from paddleseg_u2net.loading import build, config_of
+
+log = logging.getLogger("paddleseg_u2net.export")
+
+IMAGES, CALIBRATION_IMAGES = 20, 24
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="export.py"
+    )
+    parser.add_argument("--config", help="YAML file; may be left out where the model carries its own")
+    parser.add_argument("--model_path", required=True, help="known name, weight file or folder of a run")
+    parser.add_argument("--save_dir", type=Path, default=Path("output/inference_model"), help="(%(default)s)")
+    parser.add_argument("--format", choices=list(FORMATS), default="onnx", help="(%(default)s)")
+    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16 or int8 (%(default)s)")
+    parser.add_argument(
+        *("--input_shape",),
+        nargs=4,
+        type=int,
+        metavar=("N", "C", "H", "W"),
+        help="of the input, -1 where any is legal; default -1 C -1 -1",
+    )
+    parser.add_argument(
+        "--image_path",
+        type=Path,
+        help="folder of images to compare on; default the val_dataset, with its masks",
+    )
+    parser.add_argument(
+        *("--calibration",),
+        type=Path,
+        help=f"int8: folder of {CALIBRATION_IMAGES} images or more to measure; default the train_dataset",
+    )
+    parser.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="change the config")
+    return parser.parse_args(argv)
+
+
+def load_images(
+    config: dict[str, Any], key: str, folder: Path | None, shape: list[int], count: int
+) -> list[Pair]:
+    """Prepared images of a folder, or of a section of the config with their masks.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if folder is not None:
+        found = list_images(folder)[:count]
+        if not found:
+            raise ValueError(f"{folder}: holds no images")
+        return [prepare(config, read_image(path), None, shape) for path in found]
+    from paddleseg_u2net.dataset import inspect_all
+    from paddleseg_u2net.registry import build_dataset
+
+    try:
+        dataset = build_dataset(config, key)
+    except FileNotFoundError as error:
+        flag = "--image_path" if key == "val_dataset" else "--calibration"
+        raise ValueError(f"{key}: {error}, or {flag} with a folder of images") from None
+    dataset.pairs = dataset.pairs[:count]
+    inspect_all([dataset])
+    loaded = (dataset.load(index) for index in range(len(dataset)))
+    return [prepare(config, image, mask, shape) for image, mask in loaded]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    args = parse(argv)
+    configure_log()
+    return guarded(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export as the flags say."""
+    config = config_of(args.model_path, args.config, args.opts)
+    model = section(config, "model")
+    shape = args.input_shape or [-1, model.get("in_channels", 3), -1, -1]
+    images = load_images(config, "val_dataset", args.image_path, shape, IMAGES)
+    network = build(args.model_path, model)
+    quantization = None
+    if args.precision in ("int8", "fp16"):
+        from paddleseg_u2net.quantization import calibrate
+
+        if args.precision == "int8":
+            batches = load_images(config, "train_dataset", args.calibration, shape, CALIBRATION_IMAGES)
+        else:  # only which convolutions cancel large terms
+            batches = images[:4]
+        state = {key: value.numpy() for key, value in network.state_dict().items()}
+        quantization = calibrate(state, [tensor for tensor, _ in batches])
+        log.info("Kept in float32: %s", ", ".join(sorted(quantization.kept)))
+    report = export(network, config, args.save_dir, images, args.format, args.precision, shape, quantization)
+    log.info("%s", json.dumps(report))
+    log.info("Exported to %s; the comparison is in %s", args.save_dir, args.save_dir / REPORT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
