@@ -55,13 +55,11 @@ def mirror(tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_command_of_the_readme_runs(project, mirror, shared, tmp_path):
+def test_every_command_of_the_readme_runs(project, mirror, official_weights, tmp_path):
     """In order, in one folder, as a reader would; training is shortened, downloads come from a mirror."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    env = environment(
-        U2NET_MIRROR=f"file://{mirror}", U2NET_HOME=str(shared / "weights"), PYTHON=sys.executable
-    )
+    env = environment(U2NET_MIRROR=f"file://{mirror}", PYTHON=sys.executable)
     env |= {"PATH": f"{Path(sys.executable).parent}:{env['PATH']}", "PYTHONPATH": ""}
     ran = 0
     for line in commands():
