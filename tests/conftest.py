@@ -61,7 +61,7 @@ def official_weights(shared) -> Path:
     home = Path(os.environ["U2NET_HOME"])
     home.mkdir(exist_ok=True)
     (home / "u2netp.onnx").symlink_to(shared / "weights" / "u2netp.onnx")
-    return shared / "weights" / "u2netp.onnx"
+    return home / "u2netp.onnx"
 
 
 def write_mask(path: Path, mask: np.ndarray) -> Path:
