@@ -68,8 +68,13 @@ def describe(
 def find_record(model_path: str | Path) -> Path | None:
     """The `deploy.yaml` of an exported folder, or of a file in it; None where there is none."""
     path = Path(model_path)
-    record = (path if path.is_dir() else path.parent) / RECORD
-    return record if record.is_file() and (path.is_dir() or path.suffix != ".pdparams") else None
+    if path.is_dir():
+        return path / RECORD if (path / RECORD).is_file() else None
+    record = path.parent / RECORD
+    if not path.is_file() or not record.is_file():
+        return None
+    named = load_config(record).get("Deploy", {}).get("model")
+    return record if path.name in (RECORD, named) else None
 
 
 def read_record(record: Path) -> Deployment:
@@ -82,6 +87,8 @@ def read_record(record: Path) -> Deployment:
     found = load_config(record).get("Deploy", {})
     check_arguments(f"{record}: Deploy", Deployment, found)
     deployment = Deployment(**found)
+    if not isinstance(deployment.sha256, Mapping) or not isinstance(deployment.model, str):
+        raise ConfigError(f"{record}: Deploy: expected 'model' as a name and 'sha256' as a mapping")
     for name, expected in deployment.sha256.items():
         path = record.parent / name
         if Path(name).name != name:

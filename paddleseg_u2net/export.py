@@ -90,12 +90,7 @@ def export(
         FileExistsError: the folder is there; nothing is overwritten.
         ValueError: the combination is not made, or the export is beyond its tolerance; nothing is left.
     """
-    if precision not in FORMATS[file_format]:
-        raise ValueError(
-            f"--precision {precision}: not made as {file_format}, but {', '.join(FORMATS[file_format])}"
-        )
-    if folder.exists():
-        raise FileExistsError(f"{folder}: exists already. Fix: another --save_dir, or remove it")
+    check_wish(folder, file_format, precision)
     with arriving(folder) as partial:
         partial.mkdir()
         model = WRITERS[file_format](partial, network, precision, shape, quantization)
@@ -105,6 +100,16 @@ def export(
         (partial / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         check(report, TOLERANCES[precision])
     return report
+
+
+def check_wish(folder: Path, file_format: str, precision: str) -> None:
+    """Raise where an export cannot be made: see `export`."""
+    if precision not in FORMATS[file_format]:
+        raise ValueError(
+            f"--precision {precision}: not made as {file_format}, but {', '.join(FORMATS[file_format])}"
+        )
+    if folder.exists():
+        raise FileExistsError(f"{folder}: exists already. Fix: another --save_dir, or remove it")
 
 
 # -- writing --------------------------------------------------------------------------------------------

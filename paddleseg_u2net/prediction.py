@@ -190,7 +190,12 @@ class Predictor:
         count = np.zeros(batch.shape[2:], np.float32)
         total = np.zeros((len(batch), self.num_classes, *count.shape), np.float32)
         for rows, columns in self.views.windows(*count.shape):
-            total[:, :, rows, columns] += self.runtime(np.ascontiguousarray(batch[:, :, rows, columns]))
+            maps = self.runtime(np.ascontiguousarray(batch[:, :, rows, columns]))
+            if maps.shape[1] != self.num_classes:
+                raise ValueError(
+                    f"the model gives {maps.shape[1]} classes, its config says {self.num_classes}"
+                )
+            total[:, :, rows, columns] += maps
             count[rows, columns] += 1
         return total / count
 

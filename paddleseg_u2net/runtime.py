@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -88,13 +89,20 @@ class OnnxRuntime:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # onnxruntime has a class of its own for each kind
             raise ValueError(f"{path}: not a model that ONNX Runtime can run: {_line(error)}") from error
+        if self.session.get_providers()[0] != provider:  # it would go on without a word
+            raise ValueError(
+                f"--device {device}: {provider} cannot be loaded here. Fix: its libraries, or cpu"
+            )
         self.input = self.session.get_inputs()[0].name
         self.lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """See `Runtime`; one at a time, as two at once need twice the memory and are no faster."""
         with self.lock:
-            return self.session.run(None, {self.input: batch})[0]
+            try:
+                return self.session.run(None, {self.input: batch})[0]
+            except Exception as error:
+                raise ValueError(f"ONNX Runtime: an input of {batch.shape}: {_line(error)}") from error
 
 
 class OpenVinoRuntime:
@@ -123,12 +131,16 @@ class OpenVinoRuntime:
             "NUM_STREAMS": parallel,
             "INFERENCE_NUM_THREADS": processors(),
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "CACHE_DIR": str(cache_folder() / "openvino"),  # what was compiled, for the next start
         }
+        cache = cache_folder() / "openvino"  # what was compiled, for the next start
+        with contextlib.suppress(OSError):  # a read-only home is no reason not to predict
+            cache.mkdir(parents=True, exist_ok=True)
+            self.options["CACHE_DIR"] = str(cache)
         try:
             self.model = self.core.read_model(str(path))
         except RuntimeError as error:
             raise ValueError(f"{path}: not a model that OpenVINO can run: {_line(error)}") from error
+        self.exported = openvino.PartialShape(self.model.inputs[0].partial_shape)
         self.compiled: dict[tuple[int, ...], Any] = {}
         self.lock, self.threads = threading.Lock(), threading.local()
 
@@ -138,16 +150,23 @@ class OpenVinoRuntime:
             compiled = self._compile(batch.shape)
         if getattr(self.threads, "compiled", None) is not compiled:
             self.threads.compiled, self.threads.request = compiled, compiled.create_infer_request()
-        return self.threads.request.infer([batch], share_inputs=True)[0].copy()
+        try:
+            return self.threads.request.infer([batch], share_inputs=True)[0].copy()
+        except RuntimeError as error:
+            raise ValueError(f"OpenVINO: an input of {batch.shape}: {_line(error)}") from error
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         """The model for one input size, which is faster than one for any."""
-        if shape not in self.compiled:
-            if len(self.compiled) >= 4:  # sizes that differ from image to image would pile up
+        compiled = self.compiled.pop(shape, None)
+        if compiled is None:
+            if len(self.compiled) >= 8:  # sizes that differ from image to image would pile up
                 self.compiled.pop(next(iter(self.compiled)))
+            if not self.exported.compatible(type(self.exported)(list(shape))):
+                raise ValueError(f"an input of {shape}, but the model was exported for {self.exported}")
             self.model.reshape(list(shape))
-            self.compiled[shape] = self.core.compile_model(self.model, "CPU", self.options)
-        return self.compiled[shape]
+            compiled = self.core.compile_model(self.model, "CPU", self.options)
+        self.compiled[shape] = compiled  # the last used is the last to go
+        return compiled
 
 
 class PaddleInference:
@@ -159,6 +178,10 @@ class PaddleInference:
     """
 
     def __init__(self, path: Path, device: str = "cpu"):
+        if device not in ("cpu", "gpu"):
+            raise ValueError(
+                f"--device {device}: Paddle Inference is used on cpu and gpu here. Fix: one of them"
+            )
         need("paddle")
         from paddle import inference
 
@@ -217,8 +240,10 @@ BACKENDS = {
 def engines_for(suffix: str, precision: str = "fp32") -> list[str]:
     """The backends that run a kind of model file, fastest first."""
     rows = [name for name, row in BACKENDS.items() if suffix in row.formats]
+    if precision == "bf16":
+        return ["openvino"] if "openvino" in rows else []
     # on integers ONNX Runtime is slower than in float32
-    return rows if precision == "fp32" else sorted(rows, key=lambda name: name != "openvino")
+    return sorted(rows, key=lambda name: name != "openvino") if precision == "int8" else rows
 
 
 def has_int8_units() -> bool:

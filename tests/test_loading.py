@@ -14,8 +14,10 @@ from conftest import environment
 
 from paddleseg_u2net import loading
 from paddleseg_u2net.deploy import RECORD, read_record
+from paddleseg_u2net.graph import build_onnx
 from paddleseg_u2net.loading import cached_export, config_of, load_runtime
 from paddleseg_u2net.model import U2Netp
+from paddleseg_u2net.prediction import Predictor
 from paddleseg_u2net.runtime import (
     BACKENDS,
     OpenVinoRuntime,
@@ -63,8 +65,9 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
 def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch, tmp_path):
     path, _, _ = weights
     monkeypatch.setattr(loading, "TOLERANCE", 0.0)
-    with pytest.raises(ValueError, match=r"the ONNX file differs from Paddle by .*; it is not used"):
-        load_runtime(path, CONFIG)
+    with pytest.raises(ValueError, match=r"the ONNX file differs from Paddle by .*, so it is not used"):
+        load_runtime(path, CONFIG, backend="onnxruntime")
+    assert isinstance(load_runtime(path, CONFIG), PaddleRuntime)  # auto goes on with the network itself
     assert not list((tmp_path / "u2net_home").rglob("*.onnx"))
 
 
@@ -191,3 +194,53 @@ def test_paddle_inference_runs_what_paddle_saves(tmp_path):
     batch = RNG.normal(size=(2, 3, 17, 9)).astype(np.float32)
     runtime = PaddleInference(tmp_path / "model.json")
     np.testing.assert_allclose(runtime(batch), layer(paddle.to_tensor(batch)).numpy(), atol=1e-5)
+
+
+def test_a_damaged_cache_is_written_anew(weights, caplog):
+    path, image, expected = weights
+    record = cached_export(path, MODEL)
+    (record.parent / "model.onnx").write_bytes(b"x")
+    np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)
+    assert "it is written anew" in caplog.text
+
+
+def test_a_known_name_and_other_files_are_not_the_export_beside_them(weights, monkeypatch, official_weights):
+    folder = cached_export(weights[0], MODEL).parent
+    monkeypatch.chdir(folder)
+    assert config_of("u2netp")["val_dataset"]["transforms"]
+    with pytest.raises(FileNotFoundError, match="typo.onnx: no such weight file"):
+        load_runtime(folder / "typo.onnx", CONFIG)
+
+
+def test_half_precision_is_never_ignored(weights):
+    for backend in ("onnxruntime", "paddle"):
+        with pytest.raises(
+            ValueError, match=f"--backend {backend}: does not run weights of U2Netp. Fix: openvino"
+        ):
+            load_runtime(weights[0], CONFIG, backend=backend, precision="bf16")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_another_size_than_the_exported_one_is_refused(tmp_path, backend):
+    state = {key: value.numpy() for key, value in U2Netp(1).state_dict().items()}
+    model = build_onnx(state, (1, 3, 32, 32))
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    runtime = open_runtime(backend, tmp_path / "a.onnx")
+    assert runtime(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 1, 32, 32)
+    with pytest.raises(ValueError, match=r"an input of \(1, 3, 40, 40\)"):
+        runtime(np.zeros((1, 3, 40, 40), np.float32))
+
+
+def test_a_config_of_other_classes_is_noticed(weights):
+    record = cached_export(weights[0], MODEL)
+    two = {"model": {**MODEL, "num_classes": 2}, "val_dataset": CONFIG["val_dataset"]}
+    with pytest.raises(ValueError, match="the model gives 1 classes, its config says 2"):
+        Predictor(record.parent, two)(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_a_home_that_cannot_be_written_is_no_reason_not_to_predict(weights, monkeypatch):
+    record = cached_export(weights[0], MODEL)
+    monkeypatch.setenv("U2NET_HOME", "/proc/nope")
+    np.testing.assert_allclose(
+        load_runtime(record.parent, CONFIG, backend="openvino")(weights[1]), weights[2], atol=2e-5
+    )

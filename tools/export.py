@@ -16,7 +16,7 @@ from typing import Any
 
 from paddleseg_u2net.__main__ import configure_log, guarded
 from paddleseg_u2net.config import section
-from paddleseg_u2net.export import FORMATS, REPORT, Pair, export, prepare
+from paddleseg_u2net.export import FORMATS, REPORT, Pair, check_wish, export, prepare
 from paddleseg_u2net.images import list_images, read_image
 from paddleseg_u2net.loading import build, config_of
 
@@ -94,7 +94,11 @@ def run(args: argparse.Namespace) -> None:
     """Export as the flags say."""
     config = config_of(args.model_path, args.config, args.opts)
     model = section(config, "model")
-    shape = args.input_shape or [-1, model.get("in_channels", 3), -1, -1]
+    channels = model.get("in_channels", 3)
+    shape = args.input_shape or [-1, channels, -1, -1]
+    if any(size != -1 and size < 1 for size in shape) or shape[1] not in (-1, channels):
+        raise ValueError(f"--input_shape {shape}: expected N C H W above 0 or -1, and C {channels}")
+    check_wish(args.save_dir, args.format, args.precision)
     images = load_images(config, "val_dataset", args.image_path, shape, IMAGES)
     network = build(args.model_path, model)
     quantization = None

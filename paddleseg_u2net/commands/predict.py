@@ -182,6 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     if len(jobs) < len(images):
         log.info("%d of %d images are done already", len(images) - len(jobs), len(images))
+    if not jobs:
+        return 0
     parallel = max(min(len(jobs) // 2, processors(), MAX_PARALLEL), 1)
     predictor = Predictor(args.model_path, config, args.device, views, args.backend, args.precision, parallel)
     if args.minmax and predictor.num_classes > 1:
