@@ -33,6 +33,10 @@ REPORT = "export_report.json"
 Pair = tuple[np.ndarray, np.ndarray | None]  # network input (1, C, h, w); truth (H, W) in [0, 1] or None
 
 
+class DifferentError(ValueError):
+    """An export that computes something else than the network it was made from."""
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """How far an export may be from the Paddle model.
@@ -88,7 +92,8 @@ def export(
 
     Raises:
         FileExistsError: the folder is there; nothing is overwritten.
-        ValueError: the combination is not made, or the export is beyond its tolerance; nothing is left.
+        DifferentError: the export is beyond its tolerance; nothing is left.
+        ValueError: the combination is not made.
     """
     check_wish(folder, file_format, precision)
     with arriving(folder) as partial:
@@ -227,7 +232,7 @@ def compare(folder: Path, network: Any, images: Sequence[Pair]) -> dict[str, Any
 
 
 def check(report: Mapping[str, Any], tolerance: Tolerance) -> None:
-    """Raise ValueError where a report is beyond a tolerance; NaN is."""
+    """Raise DifferentError where a report is beyond a tolerance; NaN is."""
     found = [
         ("a pixel differs by", report["max_difference"], tolerance.max_difference),
         (
@@ -241,7 +246,7 @@ def check(report: Mapping[str, Any], tolerance: Tolerance) -> None:
         found.append(("MAE changes by", change, tolerance.mae))
     wrong = [f"{what} {value:.2g}, at most {bound:.2g}" for what, value, bound in found if not value <= bound]
     if wrong:
-        raise ValueError(f"the export is not good enough: {'; '.join(wrong)}. It is not kept")
+        raise DifferentError(f"the export is not good enough: {'; '.join(wrong)}. It is not kept")
 
 
 def prepare(

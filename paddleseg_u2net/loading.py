@@ -15,9 +15,9 @@ import numpy as np
 from paddleseg_u2net.architecture import NETWORKS
 from paddleseg_u2net.checkpoint import CONFIG, EMA, MODEL, numbered
 from paddleseg_u2net.config import CONFIGS, load_config, section
-from paddleseg_u2net.deploy import RECORD, describe, find_record, read_record, write_record
-from paddleseg_u2net.files import arriving, digest
-from paddleseg_u2net.graph import build_onnx
+from paddleseg_u2net.deploy import RECORD, find_record, read_record
+from paddleseg_u2net.export import DifferentError, export
+from paddleseg_u2net.files import digest
 from paddleseg_u2net.quantization import read_calibration
 from paddleseg_u2net.runtime import (
     PADDLE,
@@ -36,12 +36,6 @@ log = logging.getLogger(__name__)
 
 WEIGHT_FILES = (MODEL, EMA)
 GRAPH_VERSION = 2  # counts changes of what `build_onnx` writes, so that no older cache is taken
-TOLERANCE = 1 / 255  # of any pixel; what an 8-bit file can show
-INTEGER_TOLERANCE = 0.03  # of the mean
-
-
-class DifferentError(ValueError):
-    """An export that computes something else than the network it was made from."""
 
 
 def find_weights(model_path: str | Path) -> str | Path:
@@ -137,7 +131,7 @@ def load_runtime(
         except DifferentError as error:
             if backend != "auto" or precision != "auto":
                 raise
-            log.warning("%s; Paddle predicts instead. Weights of a longer training help", error)
+            log.warning("%s. Paddle predicts instead; weights of a longer training help", error)
     if precision not in ("auto", "fp32"):
         raise ValueError(
             f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: another --backend"
@@ -150,17 +144,16 @@ def _open(
     record: Path,
     backend: str,
     device: str,
-    parallel: int = 1,
-    name: str | None = None,
+    parallel: int,
+    name: str,
     precision: str | None = None,
 ) -> Runtime:
-    """The engine that runs an exported folder; said in the log where it has a name."""
+    """The engine that runs an exported folder, said in the log."""
     deployment = read_record(record)
     path, precision = record.parent / deployment.model, precision or deployment.precision
     chosen = choose(backend, engines_for(path.suffix, precision), str(path))
-    if name:
-        why = " (auto: the fastest installed)" if backend == "auto" else ""
-        log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
+    why = " (auto: the fastest installed)" if backend == "auto" else ""
+    log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
     return open_runtime(chosen, path, device, precision, parallel)
 
 
@@ -250,44 +243,24 @@ def cached_export(weights: Path, model: Mapping[str, Any], calibration: Path | N
     if not (folder / RECORD).is_file():
         log.info("Writing an ONNX file of these weights and comparing it with Paddle, once")
         network = _network(weights, model)
+        network.eval()
+        channels = model.get("in_channels", 3)
+        quantization = read_calibration(calibration) if calibration else None
+        options = ("onnx", "int8" if calibration else "fp32", (-1, channels, -1, -1), quantization)
         try:
-            with arriving(folder) as partial:
-                partial.mkdir()
-                export_onnx(partial, network, {"model": dict(model)}, calibration)
-                _compare(partial / RECORD, network, model.get("in_channels", 3))
+            report = export(
+                network, {"model": dict(model)}, folder, [(drawn_object(channels), None)], *options
+            )
+            log.info("Difference of a pixel: %(max_difference).1e, mean %(mean_difference).1e", report)
         except OSError:
             if not (folder / RECORD).is_file():  # else another process was faster
                 raise
     return folder / RECORD
 
 
-def export_onnx(
-    folder: Path, network: Any, config: Mapping[str, Any], calibration: Path | None = None
-) -> None:
-    """Write `model.onnx` and its record into an empty folder."""
-    state = {key: value.numpy() for key, value in network.state_dict().items()}
-    quantization = read_calibration(calibration) if calibration else None
-    (folder / "model.onnx").write_bytes(build_onnx(state, quantization=quantization).SerializeToString())
-    shape, precision = [-1, network.in_channels, -1, -1], "int8" if calibration else "fp32"
-    write_record(folder, describe("model.onnx", precision, shape, network.num_classes, folder), config)
-
-
-def _compare(record: Path, network: Any, channels: int) -> None:
-    """Compare an export with the Paddle network on a drawn object; DifferentError where it differs.
-
-    In float32 no pixel may differ visibly; of integers it is asked in the mean, and that the object is seen,
-    as they are made of weights that see it only.
-    """
+def drawn_object(channels: int) -> np.ndarray:
+    """A bright ellipse on a dark ground, (1, channels, 157, 131) float32, in the range of prepared images."""
     rows, columns = np.mgrid[-1:1:157j, -1:1:131j]
-    background = 0.3 * rows + 0.1 * np.random.default_rng(0).normal(size=rows.shape) - 1
-    drawn = np.where((rows / 0.6) ** 2 + (columns / 0.5) ** 2 < 1, 1.8 - 0.5 * columns, background)
-    image = np.repeat(drawn[None, None], channels, axis=1).astype(np.float32)
-    maps = _open(record, "auto", "cpu")(image)
-    set_device("cpu")
-    expected = PaddleRuntime(network)(image)
-    differences = np.abs(maps - expected)
-    exact = read_record(record).precision == "fp32"
-    found, bound = (differences.max(), TOLERANCE) if exact else (differences.mean(), INTEGER_TOLERANCE)
-    log.info("%s difference of a pixel: %.1e", "Largest" if exact else "Mean", found)
-    if not found <= bound or not (exact or np.ptp(expected) > 0.5):
-        raise DifferentError(f"the ONNX file differs from Paddle by {found:.2g}, so it is not used")
+    ground = 0.3 * rows + 0.1 * np.random.default_rng(0).normal(size=rows.shape) - 1
+    drawn = np.where((rows / 0.6) ** 2 + (columns / 0.5) ** 2 < 1, 1.8 - 0.5 * columns, ground)
+    return np.repeat(drawn[None, None], channels, axis=1).astype(np.float32)

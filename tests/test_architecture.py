@@ -20,10 +20,11 @@ RANKS = (
     {"checkpoint", "dataset", "deploy", "model", "runtime", "transforms"},
     {"registry"},
     {"quantization"},
+    {"export"},
     {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},
-    {"export", "training"},
+    {"training"},
     {"commands"},
     {"__main__"},
 )

@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:1000] if name == "cut.bin" else body)
 
     def log_message(self, *_):
-        pass
+        """Keep the server's log out of the tests' output."""
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from conftest import environment
 
 from paddleseg_u2net import loading
 from paddleseg_u2net.deploy import RECORD, read_record
+from paddleseg_u2net.export import TOLERANCES, DifferentError, Tolerance
 from paddleseg_u2net.graph import build_onnx
 from paddleseg_u2net.loading import cached_export, config_of, load_runtime
 from paddleseg_u2net.model import U2Netp
@@ -56,7 +57,7 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
     path, image, expected = weights
     load_runtime(path, CONFIG)
     assert "comparing it with Paddle, once" in caplog.text
-    assert "Largest difference of a pixel: " in caplog.text
+    assert "Difference of a pixel: " in caplog.text
     assert f"Model {path}, fp32; backend onnxruntime on cpu (auto: the fastest installed)" in caplog.text
     monkeypatch.setattr(loading, "_network", None)  # not needed any more
     np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)
@@ -64,11 +65,18 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
 
 def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch, tmp_path):
     path, _, _ = weights
-    monkeypatch.setattr(loading, "TOLERANCE", 0.0)
-    with pytest.raises(ValueError, match=r"the ONNX file differs from Paddle by .*, so it is not used"):
+    monkeypatch.setitem(TOLERANCES, "fp32", Tolerance(0.0, 0.0, 0.0))
+    with pytest.raises(DifferentError, match="the export is not good enough: .* It is not kept"):
         load_runtime(path, CONFIG, backend="onnxruntime")
     assert isinstance(load_runtime(path, CONFIG), PaddleRuntime)  # auto goes on with the network itself
     assert not list((tmp_path / "u2net_home").rglob("*.onnx"))
+
+
+def test_the_object_that_exports_are_compared_on_is_seen(official_weights):
+    """Else an export that sees nothing would pass."""
+    maps = load_runtime("u2netp", config_of("u2netp"), precision="fp32")(loading.drawn_object(3))[0, 0]
+    assert maps[78, 65] > 0.9
+    assert maps[2, 2] < 0.1
 
 
 def test_other_weights_make_another_export(weights, tmp_path):
