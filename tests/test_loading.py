@@ -48,8 +48,11 @@ def test_every_backend_gives_the_same_maps(weights, backend):
     path, image, expected = weights
     runtime = load_runtime(path, CONFIG, backend=backend)
     np.testing.assert_allclose(runtime(image), expected, atol=2e-5)
-    other = np.concatenate([image, image])[:, :, :20]  # another size and batch
-    assert runtime(other).shape == (2, 1, 20, 33)
+    for rows in (20, 31, 48):  # other sizes and batches
+        maps = runtime(np.concatenate([image, image])[:, :, :rows])
+        assert maps.shape == (2, 1, rows, 33)
+    np.testing.assert_allclose(maps[1:], expected, atol=2e-5)
+    np.testing.assert_allclose(runtime(image), expected, atol=2e-5)
 
 
 def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
