@@ -14,6 +14,7 @@ from paddleseg_u2net.config import ConfigError, check_arguments, dump_config, lo
 from paddleseg_u2net.files import digest
 
 RECORD = "deploy.yaml"
+PREPARED, PHOTOGRAPH = "prepared", "photograph"
 CARRIED = ("model", "val_dataset", "test_config", "metric")  # sections of the config that predicting needs
 
 
@@ -28,6 +29,8 @@ class Deployment:
         output_op: sigmoid or softmax, part of the model.
         labels: names of the classes, background first.
         sha256: checksum of each file.
+        image: `prepared` for (N, C, H, W) float32 that went through the val transforms, or `photograph` for
+            (N, H, W, 3) uint8 RGB, which the model prepares itself.
     """
 
     model: str
@@ -36,6 +39,7 @@ class Deployment:
     output_op: str
     labels: Sequence[str]
     sha256: Mapping[str, str]
+    image: str = PREPARED
 
 
 def write_record(folder: Path, deployment: Deployment, config: Mapping[str, Any]) -> None:
@@ -44,11 +48,18 @@ def write_record(folder: Path, deployment: Deployment, config: Mapping[str, Any]
     carried["model"] = {key: value for key, value in carried["model"].items() if key != "pretrained"}
     record = asdict(deployment)
     record |= {"input_shape": list(deployment.input_shape), "sha256": dict(deployment.sha256)}
+    if deployment.image == PHOTOGRAPH:  # nothing is left to do outside
+        carried["val_dataset"] = {**carried["val_dataset"], "transforms": []}
     (folder / RECORD).write_text(dump_config({"Deploy": record, **carried}), encoding="utf-8")
 
 
 def describe(
-    model: str, precision: str, input_shape: Sequence[int], num_classes: int, folder: Path
+    model: str,
+    precision: str,
+    input_shape: Sequence[int],
+    num_classes: int,
+    folder: Path,
+    image: str = PREPARED,
 ) -> Deployment:
     """The record of the files in a folder.
 
@@ -58,11 +69,12 @@ def describe(
         input_shape: N, C, H, W; -1 where any is legal.
         num_classes: 1 for saliency.
         folder: whose files are all meant.
+        image: see `Deployment`.
     """
     sums = {path.name: digest(path, "sha256") for path in sorted(folder.iterdir())}
     single = num_classes == 1
     labels = ["background", "object"] if single else [str(label) for label in range(num_classes)]
-    return Deployment(model, precision, input_shape, "sigmoid" if single else "softmax", labels, sums)
+    return Deployment(model, precision, input_shape, "sigmoid" if single else "softmax", labels, sums, image)
 
 
 def find_record(model_path: str | Path) -> Path | None:
@@ -87,6 +99,8 @@ def read_record(record: Path) -> Deployment:
     found = load_config(record).get("Deploy", {})
     check_arguments(f"{record}: Deploy", Deployment, found)
     deployment = Deployment(**found)
+    if deployment.image not in (PREPARED, PHOTOGRAPH):
+        raise ConfigError(f"{record}: Deploy: image {deployment.image}: expected {PREPARED} or {PHOTOGRAPH}")
     if not isinstance(deployment.sha256, Mapping) or not isinstance(deployment.model, str):
         raise ConfigError(f"{record}: Deploy: expected 'model' as a name and 'sha256' as a mapping")
     for name, expected in deployment.sha256.items():

@@ -19,18 +19,18 @@ from tqdm import tqdm
 from paddleseg_u2net.architecture import NETWORKS
 from paddleseg_u2net.config import preprocessing_of
 from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.deploy import RECORD, describe, read_record, write_record
+from paddleseg_u2net.deploy import PHOTOGRAPH, PREPARED, RECORD, describe, read_record, write_record
 from paddleseg_u2net.files import arriving
-from paddleseg_u2net.graph import build_onnx
 from paddleseg_u2net.metrics.saliency import SaliencyMeasures
-from paddleseg_u2net.preprocessing import resize
+from paddleseg_u2net.network_graph import build_onnx
+from paddleseg_u2net.preprocessing import Preprocessing, resize
 from paddleseg_u2net.quantization import Quantization
-from paddleseg_u2net.runtime import PaddleRuntime, choose, engines_for, open_runtime
+from paddleseg_u2net.runtime import PaddleRuntime, Runtime, choose, engines_for, open_runtime
 
 log = logging.getLogger(__name__)
 
 REPORT = "export_report.json"
-Pair = tuple[np.ndarray, np.ndarray | None]  # network input (1, C, h, w); truth (H, W) in [0, 1] or None
+Pair = tuple[np.ndarray, np.ndarray | None]  # what the model takes; truth (H, W) in [0, 1] or None
 
 
 class DifferentError(ValueError):
@@ -74,6 +74,7 @@ def export(
     precision: str = "fp32",
     shape: Sequence[int] = (-1, 3, -1, -1),
     quantization: Quantization | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> dict[str, Any]:
     """Write an exported folder and compare it with the network it came from.
 
@@ -86,6 +87,7 @@ def export(
         precision: one of its precisions.
         shape: N, C, H, W of the input, -1 where any is legal.
         quantization: for int8; its kept convolutions stay in float32 for fp16 too.
+        preprocessing: to be done by the model, which then takes photographs; see `build_onnx`.
 
     Returns:
         The report, also in `export_report.json`.
@@ -98,10 +100,11 @@ def export(
     check_wish(folder, file_format, precision)
     with arriving(folder) as partial:
         partial.mkdir()
-        model = WRITERS[file_format](partial, network, precision, shape, quantization)
+        model = WRITERS[file_format](partial, network, precision, shape, quantization, preprocessing)
         num_classes = config["model"]["num_classes"]
-        write_record(partial, describe(model, precision, shape, num_classes, partial), config)
-        report = compare(partial, network, images)
+        image = PHOTOGRAPH if preprocessing else PREPARED
+        write_record(partial, describe(model, precision, shape, num_classes, partial, image), config)
+        report = compare(partial, network, images, preprocessing)
         (partial / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         check(report, TOLERANCES[precision])
     return report
@@ -120,14 +123,20 @@ def check_wish(folder: Path, file_format: str, precision: str) -> None:
 # -- writing --------------------------------------------------------------------------------------------
 
 
-def _graph(network: Any, precision: str, shape: Sequence[int], quantization: Quantization | None) -> Any:
+def _graph(
+    network: Any,
+    precision: str,
+    shape: Sequence[int],
+    quantization: Quantization | None,
+    preprocessing: Preprocessing | None,
+) -> Any:
     """The ONNX model of a network of this family; ValueError for another."""
     if type(network).__name__ not in NETWORKS:
         raise ValueError(
             f"{type(network).__name__}: only U²-Net is written as ONNX or OpenVINO. Fix: --format paddle"
         )
     state = {key: value.numpy() for key, value in network.state_dict().items()}
-    model = build_onnx(state, shape, quantization if precision == "int8" else None)
+    model = build_onnx(state, shape, quantization if precision == "int8" else None, preprocessing)
     if precision == "fp16":
         _store_half(model, quantization.kept if quantization else frozenset())
     return model
@@ -145,22 +154,24 @@ def _store_half(model: Any, kept: Collection[str]) -> None:
             model.graph.node.insert(0, cast)
 
 
-def _write_onnx(folder: Path, network: Any, precision: str, shape, quantization) -> str:
-    model = _graph(network, precision, shape, quantization)
+def _write_onnx(folder: Path, network: Any, precision: str, *options: Any) -> str:
+    model = _graph(network, precision, *options)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     return "model.onnx"
 
 
-def _write_openvino(folder: Path, network: Any, precision: str, shape, quantization) -> str:
+def _write_openvino(folder: Path, network: Any, precision: str, *options: Any) -> str:
     openvino = need("openvino")
     stored = "fp32" if precision == "bf16" else precision  # bf16 is how it computes, not what is stored
-    graph = _graph(network, stored, shape, quantization)
+    graph = _graph(network, stored, *options)
     model = openvino.Core().read_model(graph.SerializeToString())
     openvino.save_model(model, str(folder / "model.xml"), compress_to_fp16=False)
     return "model.xml"
 
 
-def _write_paddle(folder: Path, network: Any, precision: str, shape, quantization) -> str:
+def _write_paddle(folder: Path, network: Any, precision: str, shape, quantization, preprocessing) -> str:
+    if preprocessing is not None:
+        raise ValueError("--with_preprocessing: not written as paddle. Fix: --format onnx or openvino")
     paddle = need("paddle")
 
     class Probabilities(paddle.nn.Layer):
@@ -193,7 +204,9 @@ WRITERS: dict[str, Callable[..., str]] = {
 # -- the proof ------------------------------------------------------------------------------------------
 
 
-def compare(folder: Path, network: Any, images: Sequence[Pair]) -> dict[str, Any]:
+def compare(
+    folder: Path, network: Any, images: Sequence[Pair], preprocessing: Preprocessing | None = None
+) -> dict[str, Any]:
     """Run an exported folder beside its network.
 
     Returns:
@@ -204,6 +217,8 @@ def compare(folder: Path, network: Any, images: Sequence[Pair]) -> dict[str, Any
     backend = choose("auto", engines_for(path.suffix, deployment.precision), str(path))
     exported = open_runtime(backend, path, "cpu", deployment.precision)
     original = PaddleRuntime(network)
+    if preprocessing is not None:
+        original = _with_preprocessing(original, preprocessing)
     scores = SaliencyMeasures(), SaliencyMeasures()
     differences, times = [], []
     exported(images[0][0])  # the first call sets things up
@@ -229,6 +244,16 @@ def compare(folder: Path, network: Any, images: Sequence[Pair]) -> dict[str, Any
         names = ("paddle", "exported")
         report |= {name: score.compute() for name, score in zip(names, scores, strict=True)}
     return report
+
+
+def _with_preprocessing(runtime: Runtime, preprocessing: Preprocessing) -> Runtime:
+    """What a network and its preprocessing make of one photograph (1, H, W, 3) uint8: (1, C, H, W)."""
+
+    def whole(batch: np.ndarray) -> np.ndarray:
+        tensor, changes = preprocessing(batch[0])
+        return preprocessing.restore(runtime(tensor[None])[0], changes)[None]
+
+    return whole
 
 
 def check(report: Mapping[str, Any], tolerance: Tolerance) -> None:

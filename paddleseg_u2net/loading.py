@@ -15,13 +15,14 @@ import numpy as np
 from paddleseg_u2net.architecture import NETWORKS
 from paddleseg_u2net.checkpoint import CONFIG, EMA, MODEL, numbered
 from paddleseg_u2net.config import CONFIGS, load_config, section
-from paddleseg_u2net.deploy import RECORD, find_record, read_record
+from paddleseg_u2net.deploy import PHOTOGRAPH, RECORD, find_record, read_record
 from paddleseg_u2net.export import DifferentError, export
 from paddleseg_u2net.files import digest
 from paddleseg_u2net.quantization import read_calibration
 from paddleseg_u2net.runtime import (
     PADDLE,
     PaddleRuntime,
+    PhotographRuntime,
     Runtime,
     check_device_name,
     choose,
@@ -154,7 +155,8 @@ def _open(
     chosen = choose(backend, engines_for(path.suffix, precision), str(path))
     why = " (auto: the fastest installed)" if backend == "auto" else ""
     log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
-    return open_runtime(chosen, path, device, precision, parallel)
+    runtime = open_runtime(chosen, path, device, precision, parallel)
+    return PhotographRuntime(runtime) if deployment.image == PHOTOGRAPH else runtime
 
 
 def _calibration(weights: Path, backend: str, device: str, precision: str) -> Path | None:

@@ -18,7 +18,8 @@ from paddleseg_u2net.architecture import IMAGE, NETWORKS, Node, dataflow
 from paddleseg_u2net.config import ConfigError
 from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.formats import State
-from paddleseg_u2net.graph import GraphWriter, NetworkWriter, Quantization, finish, fold, identity_of
+from paddleseg_u2net.graph import GraphWriter, finish
+from paddleseg_u2net.network_graph import NetworkWriter, Quantization, fold, identity_of
 
 LEAST_SNR_DB = 15.0  # of a convolution with rounded input and weights; those below stay in float32
 

@@ -122,6 +122,21 @@ class OnnxRuntime:
         return session
 
 
+class PhotographRuntime:
+    """A model that prepares photographs itself, for callers that would hand it prepared ones.
+
+    Args:
+        model: (N, H, W, 3) uint8 RGB -> (N, num_classes, H, W) float32.
+    """
+
+    def __init__(self, model: Runtime):
+        self.model = model
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """(N, 3, H, W) float32 in 0 .. 255 -> probabilities (N, num_classes, H, W) float32."""
+        return self.model(np.ascontiguousarray(np.rint(batch).astype(np.uint8).transpose(0, 2, 3, 1)))
+
+
 class OpenVinoRuntime:
     """An ONNX or OpenVINO file in OpenVINO, on a CPU; compiled once for each input size.
 
@@ -163,8 +178,10 @@ class OpenVinoRuntime:
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """See `Runtime`."""
+        # photographs of any size become inputs of one size inside of the model
+        shape = batch.shape if batch.dtype == np.float32 else (len(batch), -1, -1, batch.shape[-1])
         with self.lock:
-            compiled = self._compile(batch.shape)
+            compiled = self._compile(shape)
         if getattr(self.threads, "compiled", None) is not compiled:
             self.threads.compiled, self.threads.request = compiled, compiled.create_infer_request()
         try:

@@ -15,9 +15,9 @@ PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
     | {"preprocessing", "sampling", "settings"},
-    {"config", "download", "formats", "images"},
-    {"graph", "masks", "pairs", "weights"},
-    {"checkpoint", "dataset", "deploy", "model", "runtime", "transforms"},
+    {"config", "download", "formats", "graph", "images"},
+    {"masks", "pairs", "preprocessing_graph", "weights"},
+    {"checkpoint", "dataset", "deploy", "model", "network_graph", "runtime", "transforms"},
     {"registry"},
     {"quantization"},
     {"export"},

@@ -10,11 +10,13 @@ import pytest
 from conftest import make_config
 
 from paddleseg_u2net import export as room
-from paddleseg_u2net.config import load_config
+from paddleseg_u2net.config import dump_config, load_config, preprocessing_of
 from paddleseg_u2net.export import FORMATS, TOLERANCES, Tolerance, check, export, prepare
 from paddleseg_u2net.loading import load_runtime
 from paddleseg_u2net.model import U2Netp
 from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.preprocessing import Preprocessing
+from paddleseg_u2net.preprocessing_graph import check_writable
 from paddleseg_u2net.quantization import calibrate
 from paddleseg_u2net.registry import build_network
 from paddleseg_u2net.runtime import PaddleRuntime
@@ -73,6 +75,64 @@ def test_an_exported_folder_predicts_without_a_config(network, found, images, tm
     picture = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
     expected = Predictor(PaddleRuntime(network), found)(picture)
     np.testing.assert_allclose(Predictor(tmp_path / "out")(picture), expected, atol=1e-4)
+
+
+STEPS = (
+    [{"type": "ResizeSoftMask", "target_size": [40, 32]}, {"type": "NormalizeByMax"}],
+    [{"type": "Normalize", "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}, {"type": "Resize"}],
+)
+
+
+@pytest.mark.parametrize("steps", STEPS, ids=["resize first", "resize last"])
+@pytest.mark.parametrize("file_format", ["onnx", "openvino"])
+def test_a_model_that_prepares_photographs_predicts_the_same(network, found, tmp_path, steps, file_format):
+    found["val_dataset"]["transforms"] = steps
+    pictures = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((21, 34), (50, 33), (1, 1))]
+    pictures.append(np.zeros((9, 9, 3), np.uint8))
+    truth = (pictures[0][..., 0] > 99).astype(np.float32)
+    pairs = [(pictures[0][None], truth), (pictures[1][None], None)]
+    options = (file_format, "fp32", SHAPE, None, preprocessing_of(found))
+    report = export(network, found, tmp_path / "out", pairs, *options)
+    assert report["images"] == 2
+    assert report["exported"]["MAE"] == pytest.approx(report["paddle"]["MAE"], abs=1e-4)
+    predict = Predictor(tmp_path / "out")
+    expected = Predictor(PaddleRuntime(network), found)
+    for picture in pictures:
+        np.testing.assert_allclose(predict(picture), expected(picture), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"type": "LimitLong", "max_long": 64}, "LimitLong {'max_long': 64}: not written into a graph"),
+        ({"type": "Resize", "keep_ratio": True}, "Resize {'keep_ratio': True}: not written"),
+        ({"type": "Resize", "interp": "CUBIC"}, "Resize {'interp': 'CUBIC'}: not written"),
+        ({"type": "Padding", "target_size": [99, 99]}, r"Padding .*Fix: leave out --with_preprocessing"),
+    ],
+)
+def test_preprocessing_that_a_graph_would_do_otherwise_is_refused(step, message):
+    with pytest.raises(ValueError, match=message):
+        check_writable(Preprocessing.from_transforms([step]))
+    twice = Preprocessing.from_transforms([{"type": "Resize"}, {"type": "Resize"}], channels=1)
+    with pytest.raises(ValueError, match="2 changes of size; grey images: not written"):
+        check_writable(twice)
+    with pytest.raises(ValueError, match="0 changes of size: not written"):
+        check_writable(Preprocessing.from_transforms([{"type": "Normalize"}]))
+
+
+def test_photographs_are_prepared_by_onnx_and_openvino_only(network, found, images, tmp_path, capsys):
+    with pytest.raises(
+        ValueError, match="--with_preprocessing: not written as paddle. Fix: --format onnx or o"
+    ):
+        export(network, found, tmp_path / "out", images, "paddle", preprocessing=preprocessing_of(found))
+    paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
+    found["val_dataset"]["transforms"] = STEPS[0]
+    (tmp_path / "b.yaml").write_text(dump_config(found))
+    words = ["--model_path", tmp_path / "w.pdparams", "--config", tmp_path / "b.yaml", "--with_preprocessing"]
+    assert command.main([*map(str, words), "--input_shape", "1", "3", "32", "32", "--save_dir", "a"]) == 1
+    assert "photographs have any size. Fix: --input_shape N C -1 -1" in capsys.readouterr().err
+    assert command.main([*map(str, words), "--save_dir", "a"]) == 0
+    assert load_config("a/deploy.yaml")["val_dataset"]["transforms"] == []
 
 
 def test_a_fixed_shape_is_exported_as_asked(network, found, tmp_path):

@@ -15,9 +15,9 @@ from conftest import environment
 from paddleseg_u2net import loading
 from paddleseg_u2net.deploy import RECORD, read_record
 from paddleseg_u2net.export import TOLERANCES, DifferentError, Tolerance
-from paddleseg_u2net.graph import build_onnx
 from paddleseg_u2net.loading import cached_export, config_of, load_runtime
 from paddleseg_u2net.model import U2Netp
+from paddleseg_u2net.network_graph import build_onnx
 from paddleseg_u2net.prediction import Predictor
 from paddleseg_u2net.runtime import (
     BACKENDS,

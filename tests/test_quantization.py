@@ -12,8 +12,8 @@ from paddleseg_u2net import loading
 from paddleseg_u2net.architecture import NETWORKS, dataflow
 from paddleseg_u2net.config import ConfigError
 from paddleseg_u2net.formats import read_state
-from paddleseg_u2net.graph import Quantization, build_onnx
 from paddleseg_u2net.model import U2Netp
+from paddleseg_u2net.network_graph import Quantization, build_onnx
 from paddleseg_u2net.prediction import Predictor
 from paddleseg_u2net.quantization import always_kept, calibrate, measured, read_calibration, write_calibration
 from paddleseg_u2net.runtime import OnnxRuntime, OpenVinoRuntime, PaddleRuntime

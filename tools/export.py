@@ -14,11 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddleseg_u2net.__main__ import configure_log, guarded
-from paddleseg_u2net.config import section
-from paddleseg_u2net.export import FORMATS, REPORT, Pair, check_wish, export, prepare
+from paddleseg_u2net.config import preprocessing_of, section
+from paddleseg_u2net.export import FORMATS, REPORT, check_wish, export, prepare
 from paddleseg_u2net.images import list_images, read_image
 from paddleseg_u2net.loading import build, config_of
+from paddleseg_u2net.preprocessing_graph import check_writable
 
 log = logging.getLogger("paddleseg_u2net.export")
 
@@ -52,14 +55,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=Path,
         help=f"int8: folder of {CALIBRATION_IMAGES} images or more to measure; default the train_dataset",
     )
+    parser.add_argument(
+        "--with_preprocessing",
+        action="store_true",
+        help="the model takes photographs (N, H, W, 3) uint8 RGB of any size and gives maps of their size",
+    )
     parser.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="change the config")
     return parser.parse_args(argv)
 
 
 def load_images(
-    config: dict[str, Any], key: str, folder: Path | None, shape: list[int], count: int
-) -> list[Pair]:
-    """Prepared images of a folder, or of a section of the config with their masks.
+    config: dict[str, Any], key: str, folder: Path | None, count: int
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Images of a folder, or of a section of the config with their masks.
 
     Raises:
         ValueError: there are none.
@@ -68,7 +76,7 @@ def load_images(
         found = list_images(folder)[:count]
         if not found:
             raise ValueError(f"{folder}: holds no images")
-        return [prepare(config, read_image(path), None, shape) for path in found]
+        return [(read_image(path), None) for path in found]
     from paddleseg_u2net.dataset import inspect_all
     from paddleseg_u2net.registry import build_dataset
 
@@ -79,8 +87,7 @@ def load_images(
         raise ValueError(f"{key}: {error}, or {flag} with a folder of images") from None
     dataset.pairs = dataset.pairs[:count]
     inspect_all([dataset])
-    loaded = (dataset.load(index) for index in range(len(dataset)))
-    return [prepare(config, image, mask, shape) for image, mask in loaded]
+    return [dataset.load(index) for index in range(len(dataset))]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -99,20 +106,30 @@ def run(args: argparse.Namespace) -> None:
     if any(size != -1 and size < 1 for size in shape) or shape[1] not in (-1, channels):
         raise ValueError(f"--input_shape {shape}: expected N C H W above 0 or -1, and C {channels}")
     check_wish(args.save_dir, args.format, args.precision)
-    images = load_images(config, "val_dataset", args.image_path, shape, IMAGES)
+    preprocessing = preprocessing_of(config) if args.with_preprocessing else None
+    if preprocessing:
+        check_writable(preprocessing)
+        if shape[2:] != [-1, -1]:
+            raise ValueError("--with_preprocessing: photographs have any size. Fix: --input_shape N C -1 -1")
+    photographs = load_images(config, "val_dataset", args.image_path, IMAGES)
     network = build(args.model_path, model)
     quantization = None
     if args.precision in ("int8", "fp16"):
         from paddleseg_u2net.quantization import calibrate
 
         if args.precision == "int8":
-            batches = load_images(config, "train_dataset", args.calibration, shape, CALIBRATION_IMAGES)
+            measured = load_images(config, "train_dataset", args.calibration, CALIBRATION_IMAGES)
         else:  # only which convolutions cancel large terms
-            batches = images[:4]
+            measured = photographs[:4]
         state = {key: value.numpy() for key, value in network.state_dict().items()}
-        quantization = calibrate(state, [tensor for tensor, _ in batches])
+        quantization = calibrate(state, [prepare(config, *pair, shape)[0] for pair in measured])
         log.info("Kept in float32: %s", ", ".join(sorted(quantization.kept)))
-    report = export(network, config, args.save_dir, images, args.format, args.precision, shape, quantization)
+    if preprocessing:
+        images = [(image[None], mask) for image, mask in photographs]
+    else:
+        images = [prepare(config, *pair, shape) for pair in photographs]
+    kind = (args.format, args.precision, shape, quantization, preprocessing)
+    report = export(network, config, args.save_dir, images, *kind)
     log.info("%s", json.dumps(report))
     log.info("Exported to %s; the comparison is in %s", args.save_dir, args.save_dir / REPORT)
 

@@ -8,8 +8,8 @@ import pytest
 
 from paddleseg_u2net.architecture import NETWORKS, convolution_names, dataflow
 from paddleseg_u2net.formats import read_state
-from paddleseg_u2net.graph import build_onnx, fold
 from paddleseg_u2net.model import U2Net, U2Netp
+from paddleseg_u2net.network_graph import build_onnx, fold
 from paddleseg_u2net.runtime import PaddleRuntime
 
 RNG = np.random.default_rng(0)
