@@ -99,12 +99,17 @@ def test_the_benchmark_measures_engines_and_whole_commands(
 ):
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
     shutil.copy(official_weights, tmp_path)
-    monkeypatch.setattr(benchmark, "ENGINES", (("onnxruntime", "fp32"),))
-    words = ["--image_path", data / "images", "--batches", "1", "--repeats", "1", "--plot", "plot.png"]
+    kinds = (benchmark.Kind("onnx", "fp32", "onnxruntime"), benchmark.Kind("openvino", "bf16", "openvino"))
+    monkeypatch.setattr(benchmark, "KINDS", kinds)
+    monkeypatch.setattr(benchmark, "CALLS", 2)
+    words = ["--image_path", data / "images", "--mask_path", data / "masks", "--batches", "1"]
+    words += ["--repeats", "1", "--plot", "plot.png"]
     assert benchmark.main([str(word) for word in words]) == 0
     text = capsys.readouterr().out
-    assert "| onnxruntime | fp32 | 1 |" in text
+    assert "| onnx | fp32 | onnxruntime | 1 | 4.36 |" in text
+    assert "| MAE | maxF |" in text
+    assert ("openvino bf16: left out: " in text) != ("| openvino | bf16 |" in text)
     assert "| predict.py, auto | 6 |" in text
     assert "| predict.py, fp32 | 1 |" in text
-    assert read_image("plot.png").shape[1] == 760
+    assert read_image("plot.png").shape[1] == 780
     assert benchmark.main(["--image_path", "absent"]) == 1

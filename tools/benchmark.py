@@ -1,9 +1,11 @@
-"""Measure prediction on a CPU: engines inside one process, and whole commands beside rembg.
+"""Measure prediction on a CPU: every export in every engine, and whole commands beside rembg.
 
 python tools/benchmark.py --image_path photos/
-python tools/benchmark.py --image_path photos/ --against rembg-venv/bin/rembg --repeats 5 --plot speed.png
+python tools/benchmark.py --image_path photos/ --mask_path masks/ --calibration other_photos/ --plot speed.png
+python tools/benchmark.py --image_path photos/ --against rembg-venv/bin/rembg --repeats 5
 
-Rows that are compared are run in turn, so that what else the machine does meets all of them.
+Each row of the first table is a process of its own. Whole commands are run in turn, so that what else the
+machine does meets all of them.
 """
 
 from __future__ import annotations
@@ -16,22 +18,43 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from paddleseg_u2net.__main__ import guarded
 from paddleseg_u2net.images import list_images, read_image
+from paddleseg_u2net.pairs import pair_folders
+from paddleseg_u2net.weights import KNOWN
+
+if TYPE_CHECKING:
+    from paddleseg_u2net.prediction import Predictor
 
 ROOT = Path(__file__).resolve().parents[1]
-ENGINES = (
-    ("paddle", "fp32"),
-    ("onnxruntime", "fp32"),
-    ("openvino", "fp32"),
-    ("openvino", "int8"),
-)
 CALLS = 15
+Table = list[dict[str, str | float]]
+
+
+class Kind(NamedTuple):
+    """A row of the first table: a format of `tools/export.py`, or none for the network as it is trained."""
+
+    format: str
+    precision: str
+    backend: str
+
+
+KINDS = (
+    Kind("none", "fp32", "paddle"),
+    Kind("paddle", "fp32", "paddle_inference"),
+    Kind("onnx", "fp32", "onnxruntime"),
+    Kind("onnx", "fp32", "openvino"),
+    Kind("onnx", "fp16", "onnxruntime"),
+    Kind("onnx", "int8", "onnxruntime"),
+    Kind("onnx", "int8", "openvino"),
+    Kind("openvino", "bf16", "openvino"),
+)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -40,23 +63,28 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="benchmark.py"
     )
     parser.add_argument("--image_path", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--mask_path", type=Path, help="folder of their masks: measures MAE and maxF too")
     parser.add_argument("--model_path", default="u2netp", help="known name or weight file (%(default)s)")
     parser.add_argument("--config", help="YAML file; may be left out where the model carries its own")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        help="photographs to measure the ranges of int8 on; default image_path",
+    )
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="(%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each whole command (%(default)s)")
     parser.add_argument("--against", type=Path, help="the rembg command of an environment of its own")
-    parser.add_argument("--plot", type=Path, help="write a bar chart of images a second")
-    parser.add_argument(
-        "--engine", nargs=3, metavar=("BACKEND", "PRECISION", "BATCH"), help=argparse.SUPPRESS
-    )
+    parser.add_argument("--plot", type=Path, help="write bar charts of images a second")
+    parser.add_argument("--engine", nargs=2, metavar=("BACKEND", "BATCH"), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def measure_engine(args: argparse.Namespace) -> dict[str, float]:
-    """One engine in this process: seconds to load, milliseconds a call."""
+    """One engine in this process: seconds to load, milliseconds a call, memory, scores."""
     from paddleseg_u2net.prediction import Predictor
 
-    backend, precision, batch = args.engine
+    backend, batch = args.engine
+    precision = "fp32" if backend == "paddle" else "auto"  # a folder has one
     started = time.perf_counter()
     predictor = Predictor(args.model_path, args.config, "cpu", backend=backend, precision=precision)
     loaded = time.perf_counter()
@@ -68,13 +96,33 @@ def measure_engine(args: argparse.Namespace) -> dict[str, float]:
         predictor.runtime(tensor)
         times.append((time.perf_counter() - before) * 1e3)
     first, *rest = times
-    return {
+    found = {
         "load s": loaded - started,
         "first ms": first,
         "median ms": float(np.median(rest)),
         "p95 ms": float(np.percentile(rest, 95)),
         "images/s": int(batch) * 1e3 / float(np.median(rest)),
+        "peak MiB": peak_memory(),
     }
+    return found | (scores(args, predictor) if args.mask_path else {})
+
+
+def peak_memory() -> float:
+    """Of this process, in MiB; other than getrusage's it does not begin with that of the parent."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def scores(args: argparse.Namespace, predictor: Predictor) -> dict[str, float]:
+    """MAE and maxF of a predictor on the photographs."""
+    from paddleseg_u2net.dataset import Dataset, inspect_all
+    from paddleseg_u2net.evaluation import evaluate
+
+    pairs, faults = pair_folders(args.image_path, args.mask_path)
+    dataset = Dataset(pairs, num_classes=1, mode="val", faults=faults)
+    inspect_all([dataset])
+    measured = evaluate(predictor, dataset).compute()
+    return {name: measured[name] for name in ("MAE", "maxF")}
 
 
 def run(command: Sequence[str | Path], **environment: str) -> tuple[float, float, str]:
@@ -101,47 +149,67 @@ def run(command: Sequence[str | Path], **environment: str) -> tuple[float, float
     return seconds, usage.ru_maxrss / 1024, text
 
 
-def engines(args: argparse.Namespace) -> list[dict[str, str | float]]:
-    """A row per engine, precision and batch, each in a process of its own."""
-    rows: list[dict[str, str | float]] = []
-    for backend, precision in ENGINES:
+def export_all(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
+    """Export the model in all kinds; "format-precision" -> folder. What fails is said and left out."""
+    made = {}
+    for name in dict.fromkeys(f"{kind.format}-{kind.precision}" for kind in KINDS if kind.format != "none"):
+        file_format, precision = name.split("-")
+        words = ["--format", file_format, "--precision", precision, "--save_dir", folder / name]
+        words += ["--image_path", args.image_path, "--calibration", args.calibration or args.image_path]
+        try:
+            run([sys.executable, ROOT / "tools" / "export.py", *model_words(args), *words])
+        except OSError as error:
+            print(f"{file_format} {precision}: left out: {str(error).strip().splitlines()[-1]}", flush=True)
+        else:
+            made[name] = folder / name
+    return made
+
+
+def model_words(args: argparse.Namespace, model: Path | None = None) -> list[str | Path]:
+    """The words of a command that name the model."""
+    config = ["--config", args.config] if args.config and model is None else []
+    return ["--model_path", model or args.model_path, *config]
+
+
+def engines(args: argparse.Namespace, exports: Mapping[str, Path]) -> Table:
+    """A row per kind and batch, each in a process of its own."""
+    rows: Table = []
+    measure = [sys.executable, "-m", "tools.benchmark", "--image_path", args.image_path]
+    measure += ["--mask_path", args.mask_path] if args.mask_path else []
+    for kind in KINDS:
+        model = exports.get(f"{kind.format}-{kind.precision}")
+        if model is None and kind.format != "none":
+            continue
         for batch in args.batches:
-            own = ["--image_path", args.image_path, "--model_path", args.model_path]
-            own += ["--config", args.config] if args.config else []
-            command = [
-                sys.executable,
-                "-m",
-                "tools.benchmark",
-                *own,
-                "--engine",
-                backend,
-                precision,
-                str(batch),
-            ]
-            try:
-                _, memory, text = run(command, PYTHONPATH=str(ROOT))
-            except OSError as error:
-                print(f"{backend} {precision}: left out: {str(error).strip().splitlines()[-1]}")
-                break
+            command = [*measure, *model_words(args, model), "--engine", kind.backend, str(batch)]
+            _, _, text = run(command, PYTHONPATH=str(ROOT))
             found = json.loads(text.strip().splitlines()[-1])
-            row = {"backend": backend, "precision": precision, "batch": batch, **found, "peak MiB": memory}
-            rows.append(row)
+            size = {"MiB": model_size(model)} if model else {"MiB": "-"}
+            rows.append({**kind._asdict(), "batch": batch, **size, **found})
     return rows
 
 
-def commands(args: argparse.Namespace, folder: Path) -> list[dict[str, str | float]]:
+def model_size(folder: Path) -> float:
+    """MiB of the model files of an exported folder."""
+    return sum(path.stat().st_size for path in folder.glob("model.*")) / 2**20
+
+
+def commands(args: argparse.Namespace, exports: Mapping[str, Path], folder: Path) -> Table:
     """A row per whole command and number of photographs: median and best seconds, peak memory."""
     single = folder / "one"
     single.mkdir()
     shutil.copy(list_images(args.image_path)[0], single)
-    predict = [sys.executable, ROOT / "predict.py", "--model_path", args.model_path, "--outputs", "saliency"]
-    predict += ["--config", args.config] if args.config else []
+    predict = [sys.executable, ROOT / "predict.py", "--outputs", "saliency"]
+    models = {"fp32": [*model_words(args), "--precision", "fp32"], "auto": model_words(args)}
+    if args.model_path not in KNOWN and "onnx-int8" in exports:
+        models["auto"] = model_words(args, exports["onnx-int8"])
     entries = []
     for source in (args.image_path, single):
         count = len(list_images(source))
-        for precision in ("fp32", "auto"):
-            own = [*predict, "--precision", precision, "--image_path", source]
-            entries.append((f"predict.py, {precision}", count, own, "--save_dir"))
+        for name, words in models.items():
+            entries.append(
+                (f"predict.py, {name}", count, [*predict, *words, "--image_path", source], "--save_dir")
+            )
         if args.against:
             theirs = [args.against, "p", "-m", Path(args.model_path).stem, "-om", source]
             entries.append(("rembg p -om", count, theirs, None))
@@ -165,7 +233,7 @@ def commands(args: argparse.Namespace, folder: Path) -> list[dict[str, str | flo
     ]
 
 
-def table(rows: Sequence[dict[str, str | float]]) -> str:
+def table(rows: Table) -> str:
     """Rows as a Markdown table."""
     heads = list(rows[0])
     lines = [heads, ["---"] * len(heads)]
@@ -173,24 +241,27 @@ def table(rows: Sequence[dict[str, str | float]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def plot(path: Path, rows: Sequence[dict[str, str | float]]) -> None:
-    """A bar chart of the whole commands: photographs a second."""
+def plot(path: Path, charts: Mapping[str, Mapping[str, float]]) -> None:
+    """Bar charts, one below the other: title -> label -> images a second."""
     import cv2
 
-    rows = [row for row in rows if int(row["photos"]) > 1]
-    speeds = [int(row["photos"]) / float(row["median s"]) for row in rows]
-    canvas = np.full((60 + 44 * len(rows), 760, 3), 255, np.uint8)
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(
-        canvas, "photographs a second, whole command", (12, 30), font, 0.6, (40, 40, 40), 1, cv2.LINE_AA
-    )
-    for index, (row, speed) in enumerate(zip(rows, speeds, strict=True)):
-        top = 50 + 44 * index
-        color = (90, 90, 90) if "rembg" in str(row["command"]) else (90, 180, 0)
-        cv2.rectangle(canvas, (190, top), (190 + int(480 * speed / max(speeds)), top + 30), color, -1)
-        cv2.putText(canvas, str(row["command"]), (12, top + 21), font, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
-        end = (198 + int(480 * speed / max(speeds)), top + 21)
-        cv2.putText(canvas, f"{speed:.1f}", end, font, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+    def write(text: str, left: int, top: int, size: float) -> None:
+        cv2.putText(canvas, text, (left, top), cv2.FONT_HERSHEY_SIMPLEX, size, (40, 40, 40), 1, cv2.LINE_AA)
+
+    bar, label, longest = 36, 260, 440
+    canvas = np.full((sum(60 + bar * len(bars) for bars in charts.values()), 780, 3), 255, np.uint8)
+    top = 0
+    for title, bars in charts.items():
+        write(title, 12, top + 34, 0.6)
+        top += 50
+        for name, speed in bars.items():
+            width = int(longest * speed / max(bars.values()))
+            color = (120, 120, 120) if "rembg" in name else (90, 180, 0)
+            cv2.rectangle(canvas, (label, top), (label + width, top + bar - 8), color, -1)
+            write(name, 12, top + 19, 0.5)
+            write(f"{speed:.1f}", label + width + 8, top + 19, 0.5)
+            top += bar
+        top += 10
     cv2.imwrite(str(path), canvas)
 
 
@@ -204,14 +275,30 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(args: argparse.Namespace) -> None:
     """Measure and print both tables."""
-    if not list_images(args.image_path):
+    photographs = len(list_images(args.image_path))
+    if not photographs:
         raise ValueError(f"--image_path {args.image_path}: holds no images")
-    print(f"{table(engines(args))}\n", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = commands(args, Path(folder))
-    print(table(rows))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        exports = export_all(args, folder)
+        inside = engines(args, exports)
+        print(f"{table(inside)}\n", flush=True)
+        whole = commands(args, exports, folder)
+    print(table(whole))
     if args.plot:
-        plot(args.plot, rows)
+        charts = {
+            "inside one process, batch 1, images a second": {
+                f"{row['backend']} {row['precision']}": float(row["images/s"])
+                for row in inside
+                if row["batch"] == 1
+            },
+            f"whole command, {photographs} photographs, images a second": {
+                str(row["command"]): photographs / float(row["median s"])
+                for row in whole
+                if row["photos"] == photographs
+            },
+        }
+        plot(args.plot, {title: bars for title, bars in charts.items() if bars})
 
 
 if __name__ == "__main__":
