@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import re
@@ -77,7 +78,13 @@ def require_writable(folder: Path, choice: str = "choose another --save_dir") ->
 
 
 def digest(path: Path, name: str) -> str:
-    """Checksum of a file, in hexadecimal; `name` is one that hashlib knows."""
+    """Checksum of a file, in hexadecimal, by a method of hashlib; read once while the file stays as it is."""
+    found = path.stat()
+    return _digest(path, name, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, name: str, _identity: tuple[int, ...]) -> str:
     state = hashlib.new(name)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -19,6 +19,7 @@ from paddleseg_u2net.weights import cache_folder
 
 log = logging.getLogger(__name__)
 
+KEPT_BLOBS = 32  # compiled models in the cache, 2 to 6 MiB each for U²-Net†
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 
 
@@ -168,6 +169,8 @@ class OpenVinoRuntime:
         with contextlib.suppress(OSError):  # a read-only home is no reason not to predict
             cache.mkdir(parents=True, exist_ok=True)
             self.options["CACHE_DIR"] = str(cache)
+            for stale in sorted(cache.glob("*.blob"), key=lambda path: path.stat().st_mtime)[:-KEPT_BLOBS]:
+                stale.unlink(missing_ok=True)
         try:
             self.model = self.core.read_model(str(path))
         except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from conftest import environment
 
-from paddleseg_u2net import loading
+from paddleseg_u2net import loading, runtime
 from paddleseg_u2net.deploy import RECORD, read_record
 from paddleseg_u2net.export import TOLERANCES, DifferentError, Tolerance
 from paddleseg_u2net.loading import cached_export, config_of, load_runtime
@@ -163,6 +164,17 @@ def test_auto_takes_the_first_that_is_installed(monkeypatch):
     assert choose("auto", list(BACKENDS), "it") == "openvino"
     there.add("onnxruntime")
     assert choose("auto", list(BACKENDS), "it") == "onnxruntime"
+
+
+def test_the_cache_of_compiled_models_does_not_grow_for_ever(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "KEPT_BLOBS", 2)
+    cache = tmp_path / "u2net_home" / "openvino"
+    cache.mkdir(parents=True)
+    for age in range(4):
+        (cache / f"{age}.blob").touch()
+        os.utime(cache / f"{age}.blob", (0, 1000 - age))
+    load_runtime(weights[0], CONFIG, backend="openvino")
+    assert sorted(path.name for path in cache.glob("*.blob")) == ["0.blob", "1.blob"]
 
 
 def test_half_precision_needs_a_cpu_that_has_it(weights):
