@@ -16,6 +16,7 @@ from paddleseg_u2net.architecture import NETWORKS
 from paddleseg_u2net.checkpoint import CONFIG, EMA, MODEL, numbered
 from paddleseg_u2net.config import CONFIGS, load_config, section
 from paddleseg_u2net.deploy import PHOTOGRAPH, RECORD, find_record, read_record
+from paddleseg_u2net.devices import check_device_name, has_int8_units, set_device
 from paddleseg_u2net.export import DifferentError, export
 from paddleseg_u2net.files import digest
 from paddleseg_u2net.quantization import read_calibration
@@ -24,12 +25,9 @@ from paddleseg_u2net.runtime import (
     PaddleRuntime,
     PhotographRuntime,
     Runtime,
-    check_device_name,
     choose,
     engines_for,
-    has_int8_units,
     open_runtime,
-    set_device,
 )
 from paddleseg_u2net.weights import CALIBRATIONS, KNOWN, cache_folder, known_file, load_strict, resolve
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.weights import cache_folder
-
-log = logging.getLogger(__name__)
-
-KEPT_BLOBS = 32  # compiled models in the cache, 2 to 6 MiB each for U²-Net†
-DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
+from paddleseg_u2net.devices import last_line, processors, set_device
+from paddleseg_u2net.openvino_engine import OpenVinoRuntime
 
 
 class Runtime(Protocol):
@@ -99,7 +92,7 @@ class OnnxRuntime:
             try:
                 return self.sessions[shape].run(None, {self.input: batch})[0]
             except Exception as error:
-                raise ValueError(f"ONNX Runtime: an input of {batch.shape}: {_line(error)}") from error
+                raise ValueError(f"ONNX Runtime: an input of {batch.shape}: {last_line(error)}") from error
 
     def _session(self, shape: tuple[int, ...] = (), optimized: bool = True) -> Any:
         """The model for one input shape; an empty one stands for any."""
@@ -115,7 +108,9 @@ class OnnxRuntime:
         try:
             session = self.engine.InferenceSession(str(self.path), options, providers=[self.provider])
         except Exception as error:  # onnxruntime has a class of its own for each kind
-            raise ValueError(f"{self.path}: not a model that ONNX Runtime can run: {_line(error)}") from error
+            raise ValueError(
+                f"{self.path}: not a model that ONNX Runtime can run: {last_line(error)}"
+            ) from error
         if session.get_providers()[0] != self.provider:  # it would go on without a word
             raise ValueError(
                 f"--device {self.device}: {self.provider} cannot be loaded here. Fix: its libraries, or cpu"
@@ -136,74 +131,6 @@ class PhotographRuntime:
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """(N, 3, H, W) float32 in 0 .. 255 -> probabilities (N, num_classes, H, W) float32."""
         return self.model(np.ascontiguousarray(np.rint(batch).astype(np.uint8).transpose(0, 2, 3, 1)))
-
-
-class OpenVinoRuntime:
-    """An ONNX or OpenVINO file in OpenVINO, on a CPU; compiled once for each input size.
-
-    Args:
-        path: `.onnx` or `.xml`.
-        device: cpu.
-        precision: of the file; `bf16` asks for computing in it, where the CPU has units for it.
-        parallel: threads that will call it at once; they share the processors.
-
-    Raises:
-        ValueError: the file is no model, another device, or the CPU lacks the precision.
-    """
-
-    def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1):
-        if device != "cpu":
-            raise ValueError(f"--device {device}: OpenVINO is used on CPUs here. Fix: another --backend")
-        openvino = need("openvino")
-        self.core = openvino.Core()
-        if precision == "bf16" and "BF16" not in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise ValueError(
-                "bf16: this CPU has no units for it, so it would be no faster. Fix: fp32 or int8"
-            )
-        self.options = {
-            "NUM_STREAMS": parallel,
-            "INFERENCE_NUM_THREADS": processors(),
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        }
-        cache = cache_folder() / "openvino"  # what was compiled, for the next start
-        with contextlib.suppress(OSError):  # a read-only home is no reason not to predict
-            cache.mkdir(parents=True, exist_ok=True)
-            self.options["CACHE_DIR"] = str(cache)
-            for stale in sorted(cache.glob("*.blob"), key=lambda path: path.stat().st_mtime)[:-KEPT_BLOBS]:
-                stale.unlink(missing_ok=True)
-        try:
-            self.model = self.core.read_model(str(path))
-        except RuntimeError as error:
-            raise ValueError(f"{path}: not a model that OpenVINO can run: {_line(error)}") from error
-        self.exported = openvino.PartialShape(self.model.inputs[0].partial_shape)
-        self.compiled: dict[tuple[int, ...], Any] = {}
-        self.lock, self.threads = threading.Lock(), threading.local()
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """See `Runtime`."""
-        # photographs of any size become inputs of one size inside of the model
-        shape = batch.shape if batch.dtype == np.float32 else (len(batch), -1, -1, batch.shape[-1])
-        with self.lock:
-            compiled = self._compile(shape)
-        if getattr(self.threads, "compiled", None) is not compiled:
-            self.threads.compiled, self.threads.request = compiled, compiled.create_infer_request()
-        try:
-            return self.threads.request.infer([batch], share_inputs=True)[0].copy()
-        except RuntimeError as error:
-            raise ValueError(f"OpenVINO: an input of {batch.shape}: {_line(error)}") from error
-
-    def _compile(self, shape: tuple[int, ...]) -> Any:
-        """The model for one input size, which is faster than one for any."""
-        compiled = self.compiled.pop(shape, None)
-        if compiled is None:
-            if len(self.compiled) >= 8:  # sizes that differ from image to image would pile up
-                self.compiled.pop(next(iter(self.compiled)))
-            if not self.exported.compatible(type(self.exported)(list(shape))):
-                raise ValueError(f"an input of {shape}, but the model was exported for {self.exported}")
-            self.model.reshape(list(shape))
-            compiled = self.core.compile_model(self.model, "CPU", self.options)
-        self.compiled[shape] = compiled  # the last used is the last to go
-        return compiled
 
 
 class PaddleInference:
@@ -283,15 +210,6 @@ def engines_for(suffix: str, precision: str = "fp32") -> list[str]:
     return sorted(rows, key=lambda name: name != "openvino") if precision == "int8" else rows
 
 
-def has_int8_units() -> bool:
-    """Whether this CPU multiplies 8-bit integers faster than floats; False where that cannot be read."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"})
-
-
 def open_runtime(
     backend: str, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1
 ) -> Runtime:
@@ -322,49 +240,3 @@ def choose(backend: str, allowed: Sequence[str], what: str) -> str:
     if not there:
         need(BACKENDS[wanted[0]].package)
     return there[0]
-
-
-def processors() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _line(error: Exception) -> str:
-    """The last line of an engine's message, without its stack."""
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-
-
-def set_device(name: str | None) -> str:
-    """Choose where Paddle computes.
-
-    Args:
-        name: cpu, gpu, xpu, npu, mlu, or None for a GPU where there is one.
-
-    Returns:
-        The device in use.
-
-    Raises:
-        ValueError: unknown, or not usable here; nothing is replaced silently.
-    """
-    paddle = need("paddle")
-    if name is None:
-        name = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() else "cpu"
-    check_device_name(name)
-    usable = {
-        "cpu": lambda: True,
-        "gpu": lambda: paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0,
-        "xpu": paddle.is_compiled_with_xpu,
-    }.get(name, lambda: name in (paddle.device.get_all_custom_device_type() or ()))
-    if not usable():
-        raise ValueError(
-            f"--device {name}: this Paddle ({paddle.__version__}) has none to use. "
-            "Fix: leave --device out, or install the build for it (docs/install.md)"
-        )
-    paddle.set_device(name)
-    return name
-
-
-def check_device_name(name: str) -> None:
-    """Raise ValueError for a device that Paddle does not know."""
-    if name not in DEVICES:
-        raise ValueError(f"--device {name}: unknown, expected one of {', '.join(DEVICES)}")

@@ -15,9 +15,10 @@ PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
     | {"preprocessing", "sampling", "settings"},
-    {"config", "download", "formats", "graph", "images"},
+    {"config", "devices", "download", "formats", "graph", "images"},
     {"masks", "pairs", "preprocessing_graph", "weights"},
-    {"checkpoint", "dataset", "deploy", "model", "network_graph", "runtime", "transforms"},
+    {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},
+    {"runtime"},
     {"registry"},
     {"quantization"},
     {"export"},

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import environment
 
-from paddleseg_u2net import loading, runtime
+from paddleseg_u2net import loading, openvino_engine
 from paddleseg_u2net.deploy import RECORD, read_record
 from paddleseg_u2net.export import TOLERANCES, DifferentError, Tolerance
 from paddleseg_u2net.loading import cached_export, config_of, load_runtime
@@ -166,15 +166,28 @@ def test_auto_takes_the_first_that_is_installed(monkeypatch):
     assert choose("auto", list(BACKENDS), "it") == "onnxruntime"
 
 
-def test_the_cache_of_compiled_models_does_not_grow_for_ever(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "KEPT_BLOBS", 2)
+def test_what_was_compiled_is_taken_at_the_next_start(weights, monkeypatch, tmp_path):
+    path, image, expected = weights
+    monkeypatch.setattr(openvino_engine, "KEPT", 2)
     cache = tmp_path / "u2net_home" / "openvino"
     cache.mkdir(parents=True)
-    for age in range(4):
+    for age in range(3):
         (cache / f"{age}.blob").touch()
         os.utime(cache / f"{age}.blob", (0, 1000 - age))
-    load_runtime(weights[0], CONFIG, backend="openvino")
-    assert sorted(path.name for path in cache.glob("*.blob")) == ["0.blob", "1.blob"]
+    load_runtime(path, CONFIG, backend="openvino")(image)
+    first, *own = sorted(cache.glob("*.blob"))
+    assert (first.name, len(own)) == ("0.blob", 1)  # the oldest had to go
+    monkeypatch.setattr(OpenVinoRuntime, "_read", None)  # not needed any more
+    np.testing.assert_allclose(load_runtime(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
+
+
+def test_a_damaged_compiled_model_is_compiled_anew(weights, tmp_path):
+    path, image, expected = weights
+    load_runtime(path, CONFIG, backend="openvino")(image)
+    (blob,) = (tmp_path / "u2net_home" / "openvino").glob("*.blob")
+    for damage in (b"", b"\0" * 99, blob.read_bytes()[:-500]):
+        blob.write_bytes(damage)
+        np.testing.assert_allclose(load_runtime(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
 
 
 def test_half_precision_needs_a_cpu_that_has_it(weights):

@@ -25,6 +25,7 @@ from paddleseg_u2net.commands.flags import (
     some_path,
     views_from,
 )
+from paddleseg_u2net.devices import processors
 from paddleseg_u2net.files import require_writable
 from paddleseg_u2net.images import MAX_PIXELS, SUFFIXES, list_images, read_image
 from paddleseg_u2net.loading import config_of
@@ -32,7 +33,6 @@ from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.outputs import OUTPUTS, make_palette, plan_outputs
 from paddleseg_u2net.pairs import list_lines
 from paddleseg_u2net.prediction import Predictor
-from paddleseg_u2net.runtime import processors
 
 log = logging.getLogger(__name__)
 

@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     views = views_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
 
-    from paddleseg_u2net.runtime import set_device
+    from paddleseg_u2net.devices import set_device
 
     device = set_device(args.device)
     require_writable(args.save_dir)

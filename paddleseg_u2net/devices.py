@@ -1,0 +1,65 @@
+"""Where computing happens: devices, processors, and what they can do. Light: Paddle comes late."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from paddleseg_u2net.dependencies import need
+
+DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
+
+
+def set_device(name: str | None) -> str:
+    """Choose where Paddle computes.
+
+    Args:
+        name: cpu, gpu, xpu, npu, mlu, or None for a GPU where there is one.
+
+    Returns:
+        The device in use.
+
+    Raises:
+        ValueError: unknown, or not usable here; nothing is replaced silently.
+    """
+    paddle = need("paddle")
+    if name is None:
+        name = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() else "cpu"
+    check_device_name(name)
+    usable = {
+        "cpu": lambda: True,
+        "gpu": lambda: paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0,
+        "xpu": paddle.is_compiled_with_xpu,
+    }.get(name, lambda: name in (paddle.device.get_all_custom_device_type() or ()))
+    if not usable():
+        raise ValueError(
+            f"--device {name}: this Paddle ({paddle.__version__}) has none to use. "
+            "Fix: leave --device out, or install the build for it (docs/install.md)"
+        )
+    paddle.set_device(name)
+    return name
+
+
+def check_device_name(name: str) -> None:
+    """Raise ValueError for a device that Paddle does not know."""
+    if name not in DEVICES:
+        raise ValueError(f"--device {name}: unknown, expected one of {', '.join(DEVICES)}")
+
+
+def processors() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_int8_units() -> bool:
+    """Whether this CPU multiplies 8-bit integers faster than floats; False where that cannot be read."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"})
+
+
+def last_line(error: Exception) -> str:
+    """The last line of an engine's message, without its stack."""
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

@@ -1,0 +1,137 @@
+"""OpenVINO as an engine: compiled for each input size, and what was compiled is kept for the next start."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddleseg_u2net.dependencies import need
+from paddleseg_u2net.devices import last_line, processors
+from paddleseg_u2net.files import arriving, digest
+from paddleseg_u2net.weights import cache_folder
+
+KEPT = 32  # compiled models in the cache, 2 to 6 MiB each for U²-Net†
+SIZES = 8  # compiled models in memory
+
+
+class OpenVinoRuntime:
+    """An ONNX or OpenVINO file in OpenVINO, on a CPU; compiled once for each input size.
+
+    Args:
+        path: `.onnx` or `.xml`.
+        device: cpu.
+        precision: of the file; `bf16` asks for computing in it, where the CPU has units for it.
+        parallel: threads that will call it at once; they share the processors.
+
+    Raises:
+        ValueError: the file is no model, another device, or the CPU lacks the precision.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1):
+        if device != "cpu":
+            raise ValueError(f"--device {device}: OpenVINO is used on CPUs here. Fix: another --backend")
+        openvino = need("openvino")
+        self.core, self.path = openvino.Core(), path
+        if precision == "bf16" and "BF16" not in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ValueError(
+                "bf16: this CPU has no units for it, so it would be no faster. Fix: fp32 or int8"
+            )
+        self.options = {
+            "NUM_STREAMS": parallel,
+            "INFERENCE_NUM_THREADS": processors(),
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        }
+        self.cache = CompiledModels(self.core, path, self.options)
+        self.model = None if self.cache.knows_model() else self._read()
+        self.compiled: dict[tuple[int, ...], Any] = {}
+        self.lock, self.threads = threading.Lock(), threading.local()
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """See `Runtime`."""
+        # photographs of any size become inputs of one size inside of the model
+        shape = batch.shape if batch.dtype == np.float32 else (len(batch), -1, -1, batch.shape[-1])
+        with self.lock:
+            compiled = self._compiled(shape)
+        if getattr(self.threads, "compiled", None) is not compiled:
+            self.threads.compiled, self.threads.request = compiled, compiled.create_infer_request()
+        try:
+            return self.threads.request.infer([batch], share_inputs=True)[0].copy()
+        except RuntimeError as error:
+            raise ValueError(f"OpenVINO: an input of {batch.shape}: {last_line(error)}") from error
+
+    def _compiled(self, shape: tuple[int, ...]) -> Any:
+        """The model for one input size, which is faster than one for any."""
+        compiled = self.compiled.pop(shape, None)
+        if compiled is None:
+            if len(self.compiled) >= SIZES:  # sizes that differ from image to image would pile up
+                self.compiled.pop(next(iter(self.compiled)))
+            compiled = self.cache.load(shape)
+        if compiled is None:
+            compiled = self._compile(shape)
+            self.cache.store(shape, compiled)
+        self.compiled[shape] = compiled  # the last used is the last to go
+        return compiled
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        self.model = self._read() if self.model is None else self.model
+        wanted = need("openvino").PartialShape(list(shape))
+        if not self.exported.compatible(wanted):
+            raise ValueError(f"an input of {shape}, but the model was exported for {self.exported}")
+        self.model.reshape(wanted)
+        return self.core.compile_model(self.model, "CPU", self.options)
+
+    def _read(self) -> Any:
+        try:
+            model = self.core.read_model(str(self.path))
+        except RuntimeError as error:
+            raise ValueError(f"{self.path}: not a model that OpenVINO can run: {last_line(error)}") from error
+        self.exported = need("openvino").PartialShape(model.inputs[0].partial_shape)
+        return model
+
+
+class CompiledModels:
+    """What OpenVINO made of one model file, kept in `U2NET_HOME/openvino`; loading it takes half the time.
+
+    OpenVINO's own cache has to read the model first. A file here is named after the model's checksum and all
+    that it was compiled for: the version, the processor, the options and the input size.
+
+    Args:
+        core: of OpenVINO.
+        path: the model file.
+        options: of the compilation.
+    """
+
+    def __init__(self, core: Any, path: Path, options: dict[str, Any]):
+        self.core, self.options = core, options
+        self.folder = cache_folder() / "openvino"
+        data = path.with_suffix(".bin")  # of an `.xml`
+        self.model = "-".join(digest(part, "sha256")[:32] for part in (path, data) if part.is_file())
+        processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+        self.made_for = [need("openvino").__version__, processor, sorted(options.items())]
+
+    def knows_model(self) -> bool:
+        """Whether the model was compiled before, so that it is one."""
+        return any(self.folder.glob(f"{self.model}.*.blob"))
+
+    def _file(self, shape: tuple[int, ...]) -> Path:
+        key = hashlib.sha256(repr([*self.made_for, shape]).encode()).hexdigest()[:32]
+        return self.folder / f"{self.model}.{key}.blob"
+
+    def load(self, shape: tuple[int, ...]) -> Any:
+        """The model compiled for an input size; None where there is none that can be used."""
+        with contextlib.suppress(OSError, RuntimeError):
+            return self.core.import_model(self._file(shape).read_bytes(), "CPU", self.options)
+        return None
+
+    def store(self, shape: tuple[int, ...], compiled: Any) -> None:
+        """Keep a compiled model, and of all the newest `KEPT`; a home that is read-only stays as it is."""
+        with contextlib.suppress(OSError), arriving(self._file(shape)) as partial:
+            partial.write_bytes(compiled.export_model().getvalue())
+        with contextlib.suppress(OSError):
+            for stale in sorted(self.folder.glob("*.blob"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+                stale.unlink(missing_ok=True)
