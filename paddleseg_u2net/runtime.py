@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from paddleseg_u2net.dependencies import need
+from paddleseg_u2net.ranks import this_rank
 from paddleseg_u2net.weights import cache_folder
 
 log = logging.getLogger(__name__)
@@ -288,8 +289,9 @@ def choose(backend: str, allowed: Sequence[str], what: str) -> str:
 
 
 def processors() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may use; ranks on one machine share them."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(here // this_rank().local_count, 1)
 
 
 def _line(error: Exception) -> str:

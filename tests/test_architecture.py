@@ -14,7 +14,7 @@ from conftest import ROOT, environment
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
-    | {"preprocessing", "sampling", "settings"},
+    | {"preprocessing", "ranks", "sampling", "settings"},
     {"config", "download", "formats", "images"},
     {"graph", "masks", "pairs", "weights"},
     {"checkpoint", "dataset", "deploy", "model", "runtime", "transforms"},
