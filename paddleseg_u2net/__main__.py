@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from paddleseg_u2net.dependencies import missing, quiet
+from paddleseg_u2net.ranks import this_rank
 
 COMMANDS = ("train", "val", "predict")
 
@@ -29,8 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"usage: u2net {'|'.join(COMMANDS)} …   (--help after one of them tells more)")
         return 0 if name in ("-h", "--help") else 2
-    configure_log()
-    return guarded(lambda: importlib.import_module(f"paddleseg_u2net.commands.{name}").main(flags))
+
+    def command() -> int:
+        configure_log(every_rank=name == "predict")  # there each rank has images of its own
+        return importlib.import_module(f"paddleseg_u2net.commands.{name}").main(flags)
+
+    return guarded(command)
 
 
 def guarded(command: Callable[[], int | None]) -> int:
@@ -63,14 +68,14 @@ def _fail(error: BaseException | str) -> int:
     return 1
 
 
-def configure_log() -> None:
-    """PaddleSeg's line format, on stdout, from the first of several processes only."""
+def configure_log(every_rank: bool = False) -> None:
+    """PaddleSeg's line format, on stdout; of several processes the first alone speaks, or every one."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s]\t%(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("paddleseg_u2net")
     logger.handlers[:] = [handler]
     logger.propagate = False
-    logger.setLevel(logging.INFO if os.environ.get("PADDLE_TRAINER_ID", "0") == "0" else logging.ERROR)
+    logger.setLevel(logging.INFO if every_rank or this_rank().index == 0 else logging.ERROR)
 
 
 if __name__ == "__main__":

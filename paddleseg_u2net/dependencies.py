@@ -15,6 +15,7 @@ INSTALL = {
     "onnx": "pip install onnx",
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
+    "ray": "pip install 'ray[data]'",
 }
 # what Paddle and paddleseg say at import, and Pillow of files that we report; a user can act on none of it
 NOISE = (

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from paddleseg_u2net.dependencies import need
+from paddleseg_u2net.ranks import this_rank
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 
@@ -47,8 +48,9 @@ def check_device_name(name: str) -> None:
 
 
 def processors() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may use; ranks on one machine share them."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(here // this_rank().local_count, 1)
 
 
 def has_int8_units() -> bool:

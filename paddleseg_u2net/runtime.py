@@ -108,9 +108,8 @@ class OnnxRuntime:
         try:
             session = self.engine.InferenceSession(str(self.path), options, providers=[self.provider])
         except Exception as error:  # onnxruntime has a class of its own for each kind
-            raise ValueError(
-                f"{self.path}: not a model that ONNX Runtime can run: {last_line(error)}"
-            ) from error
+            why = last_line(error)
+            raise ValueError(f"{self.path}: not a model that ONNX Runtime can run: {why}") from error
         if session.get_providers()[0] != self.provider:  # it would go on without a word
             raise ValueError(
                 f"--device {self.device}: {self.provider} cannot be loaded here. Fix: its libraries, or cpu"

@@ -27,6 +27,7 @@ from paddleseg_u2net.evaluation import Scores, better, evaluate
 from paddleseg_u2net.losses import deep_supervision
 from paddleseg_u2net.meter import Meter
 from paddleseg_u2net.prediction import Predictor, Views
+from paddleseg_u2net.ranks import this_rank
 from paddleseg_u2net.runtime import PaddleRuntime
 from paddleseg_u2net.sampling import BatchStream
 from paddleseg_u2net.settings import Settings, amp_options
@@ -66,7 +67,8 @@ class Trainer:
         self.network, self.optimizer, self.losses = network, optimizer, losses
         self.data, self.val_data, self.config, self.settings = data, val_data, config, settings
         self.views = views or Views()
-        self.rank, self.ranks = dist.get_rank(), dist.get_world_size()
+        rank = this_rank()
+        self.rank, self.ranks = rank.index, rank.count
         self.amp = amp_options(
             settings.precision, settings.amp_level, paddle.device.get_device().split(":")[0]
         )

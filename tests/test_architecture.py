@@ -14,7 +14,7 @@ from conftest import ROOT, environment
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
-    | {"preprocessing", "sampling", "settings"},
+    | {"preprocessing", "ranks", "sampling", "settings"},
     {"config", "devices", "download", "formats", "graph", "images"},
     {"masks", "pairs", "preprocessing_graph", "weights"},
     {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
 import resource
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import cv2
 import numpy as np
+import paddle
 import pytest
 from conftest import ROOT, draw_pair, environment, make_config, write_mask
 from PIL import Image
 
 from paddleseg_u2net.__main__ import COMMANDS, guarded, main
 from paddleseg_u2net.formats import read_state
+from paddleseg_u2net.model import U2Netp
 
 # ways to look at an image; --aug is --aug_eval or --aug_pred
 LOOKS = [
@@ -553,6 +560,50 @@ def test_resume_leaves_out_what_is_done_and_whole(run, trained, photos_dir):
     assert Path("out/saliency/a.png.png").stat().st_mtime_ns == before
 
 
+def test_resume_does_not_shift_the_shares_of_ranks(run, trained, photos_dir, monkeypatch):
+    words = [
+        "--model_path",
+        trained,
+        "--image_path",
+        photos_dir,
+        "--save_dir",
+        "out",
+        "--outputs",
+        "saliency",
+    ]
+    shares = (["a.jpg.png", "sub/ü b.png"], ["a.jpg.png", "a.png.png", "sub/ü b.png"])
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    for rank, there in enumerate(shares):  # rank 1 finds what rank 0 has written
+        monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
+        code, text, _ = run("predict", *words, "--resume")
+        assert (code, tree("out/saliency")) == (0, there)
+        assert f"Rank {rank} of 2 has {2 - rank} of 3 images" in text
+        assert "done already" not in text
+    assert "1 of 1 images are done already" in run("predict", *words, "--resume")[1]
+
+
+def test_a_rank_without_images_ends_well_and_one_that_cannot_be_does_not(
+    run, trained, photos_dir, monkeypatch
+):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "4")
+    words = ["--model_path", trained, "--image_path", photos_dir, "--save_dir", "out"]
+    for rank, code in ((3, 0), (4, 1)):
+        monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
+        assert run("predict", *words)[0] == code
+    assert tree("out") == []
+
+
+def test_the_bar_names_images_a_second_however_slow(trained, photos_dir):
+    """On a terminal of 100 columns; elsewhere there is no bar."""
+    script = "import time; from paddleseg_u2net.commands.predict import report\n"
+    script += "report((time.sleep(1.2) or '' for _ in range(2)), 2, 'out')"
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    subprocess.run([sys.executable, "-c", script], stderr=child, env=environment(), check=True)
+    shown = os.read(parent, 1 << 16).decode()
+    assert re.search(r"1/2 \[00:01<00:01,  0\.8\d images/s\]", shown), shown
+
+
 def test_max_pixels_refuses_before_decoding(run, trained, photos_dir):
     words = ["--model_path", trained, "--image_path", photos_dir, "--save_dir", "out", "--max_pixels", 1000]
     code, _, error = run("predict", *words)
@@ -694,6 +745,31 @@ def test_two_processes_share_the_data_and_one_writes(config, tmp_path):
     assert sorted(p.name for p in (tmp_path / "output").glob("*")) == [
         *("best_model", "config.yaml", "iter_1", "iter_2", "settings.json")
     ]
+
+
+def test_launched_ranks_predict_each_image_once_from_a_cold_cache(run, data, photos_dir, tmp_path):
+    """Names and pixels are those of one process; a broken image fails the whole, and all others are done."""
+    paddle.save(U2Netp(1).state_dict(), "w.pdparams")
+    config = make_config(tmp_path / "a.yaml", data, model="U2Netp")
+    words = ["--config", config, "--model_path", "w.pdparams", "--image_path", photos_dir]
+    assert run("predict", *words, "--save_dir", "one")[0] == 0
+    (photos_dir / "a.m.png").write_text("no image")  # the second in order, of rank 1
+    launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "log"]
+    outcome = subprocess.run(
+        [*launch, ROOT / "predict.py", *words, "--save_dir", "two"],
+        capture_output=True,
+        timeout=200,
+        env=environment(U2NET_HOME="cold"),
+    )
+    logs = [(tmp_path / "log" / f"workerlog.{rank}").read_text() for rank in range(2)]
+    assert outcome.returncode != 0
+    assert "Rank 0 of 2 has 2 of 4 images" in logs[0]
+    assert "Predicted 2 of 2 images into two" in logs[0]
+    assert "Rank 1 of 2 has 2 of 4 images" in logs[1]
+    assert "a.m.png: truncated, or not an image" in logs[1]
+    assert tree("one") == tree("two")
+    for name in tree("one"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
 
 
 def test_u2netp_trains_validates_and_predicts_from_one_yaml(run, data, tmp_path):

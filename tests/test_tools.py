@@ -5,16 +5,22 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
-from conftest import GOLDEN, ROOT, environment
+from conftest import GOLDEN, ROOT, environment, make_config
 
+from paddleseg_u2net.__main__ import main as u2net
+from paddleseg_u2net.commands.predict import prediction_flags
+from paddleseg_u2net.config import load_config
+from paddleseg_u2net.devices import processors
 from paddleseg_u2net.formats import read_state
 from paddleseg_u2net.images import read_image
 from paddleseg_u2net.model import U2Netp
-from tools import benchmark
+from tools import benchmark, predict_ray
 from tools.convert_weights import main as convert
 from tools.demo import contact_sheet, fit
 
@@ -113,3 +119,57 @@ def test_the_benchmark_measures_engines_and_whole_commands(
     assert "| predict.py, fp32 | 1 |" in text
     assert read_image("plot.png").shape[1] == 780
     assert benchmark.main(["--image_path", "absent"]) == 1
+
+
+@pytest.fixture
+def words(data, tmp_path) -> list[str]:
+    """Flags that predict the six images of `data` with random weights."""
+    paddle.save(U2Netp(1).state_dict(), "w.pdparams")
+    config = make_config(tmp_path / "a.yaml", data, model="U2Netp")
+    flags = {"config": config, "model_path": "w.pdparams", "image_path": data / "images"}
+    return [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+
+
+@pytest.mark.skipif(not find_spec("ray"), reason="needs ray: pip install -e '.[cluster]'")
+def test_workers_of_ray_write_what_predict_writes_and_say_what_is_broken(words, data):
+    assert u2net(["predict", *words, "--save_dir", "one"]) == 0
+    (data / "images" / "p2a.png").write_text("no image")
+    command = [sys.executable, ROOT / "tools" / "predict_ray.py", *words, "--workers", "2"]
+    outcome = subprocess.run(
+        [*command, "--save_dir", "two"], capture_output=True, text=True, env=environment(), timeout=200
+    )
+    assert outcome.returncode == 1, outcome.stderr
+    assert "Predicted 6 of 7 images" in outcome.stdout
+    assert "p2a.png: truncated, or not an image" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    results = [path.relative_to("one") for path in Path("one").rglob("*.png")]
+    assert len(results) == len(list(Path("two").rglob("*.png"))) == 24
+    for path in results:
+        assert Path("one", path).read_bytes() == Path("two", path).read_bytes()
+
+
+def test_a_fault_of_a_worker_of_ray_is_told_once(words, monkeypatch):
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "1")  # the worker changes it
+    flags = prediction_flags("", "", "").parse_args([*words, "--backend", "paddle", "--precision", "bf16"])
+    worker = predict_ray.Actor(flags, load_config(flags.config), cpus=1)
+    assert processors() == 1  # of this machine's, as told
+    rows = worker({"item": [None, None]})
+    pairs = zip(rows["result"], rows["fault"], strict=True)
+    with pytest.raises(ValueError, match="--backend paddle: does not run"):
+        list(predict_ray.results({"result": result, "fault": fault} for result, fault in pairs))
+
+
+def test_workers_of_ray_share_the_cluster_out():
+    nodes = [{"CPU": 8.0}, {"CPU": 3.0, "GPU": 2.0}, {"memory": 1.0}]
+    for workers, device, expected in (
+        (None, None, (2, {"num_cpus": 3})),
+        (11, None, (11, {"num_cpus": 1})),
+        (None, "gpu", (2, {"num_cpus": 1, "num_gpus": 1})),
+    ):
+        assert predict_ray.share_out(nodes, workers, device) == expected
+    with pytest.raises(
+        ValueError, match="12 worker.s. need as many CPUs, and the cluster has 11. Fix: fewer"
+    ):
+        predict_ray.share_out(nodes, 12, "cpu")
+    with pytest.raises(ValueError, match="1 worker.s. need as many GPUs, and the cluster has 0"):
+        predict_ray.share_out(nodes[:1], None, "gpu")

@@ -6,9 +6,9 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.outputs import OUTPUTS, make_palette, plan_outputs
 from paddleseg_u2net.pairs import list_lines
 from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.ranks import Rank, this_rank, wait_for_neighbours
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,12 @@ EXAMPLES = """\
   python predict.py --model_path u2netp --image_path cat.jpg --outputs cutout --save_dir cut
   python predict.py --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams \\
       --image_path data/optic_disc_seg/JPEGImages
+  python -m paddle.distributed.launch --nproc_per_node 2 predict.py --model_path u2netp --image_path photos/
 """
 
 
+# tqdm's own, but images a second also where one takes seconds
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 MAX_PARALLEL = 4  # each costs the memory of one more image and its activations
 NOT_READ = {".gif", ".heic", ".heif", ".avif", ".jp2", ".svg", ".pdf"}
 
@@ -72,10 +76,16 @@ FLAGS: dict[str, dict[str, Any]] = {
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags; see `predict.py --help`."""
-    flags = parser("predict.py", "Predict an image, those of a list file, or those of a folder.", EXAMPLES)
+    about = "Predict an image, those of a list file, or those of a folder."
+    return prediction_flags("predict.py", about, EXAMPLES).parse_args(argv)
+
+
+def prediction_flags(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser of all that can be said of a prediction."""
+    flags = parser(prog, description, examples)
     add_flags(flags, FLAGS)
     add_view_flags(flags, "aug_pred")
-    return flags.parse_args(argv)
+    return flags
 
 
 def find_images(path: Path, save_dir: Path) -> tuple[dict[Path, str], Path]:
@@ -128,82 +138,117 @@ def _named(line: str, path: Path) -> Path:
     return Path(os.path.abspath(image))
 
 
-def whole(image: Path, plan: dict[str, Path]) -> bool:
+@dataclass(frozen=True)
+class Job:
+    """An image, its results (output name -> file), and the line of the list that names it."""
+
+    image: Path
+    results: dict[str, Path]
+    line: str
+
+
+def plan_jobs(args: argparse.Namespace, rank: Rank) -> list[Job]:
+    """What a rank has to do: its share of all images, less what `--resume` finds done.
+
+    All ranks plan the same names and share out before they look what is done, so no share shifts while
+    another rank writes.
+    """
+    images, root = find_images(args.image_path, args.save_dir)
+    plans = plan_outputs(list(images), root, args.save_dir, args.outputs.split(","))
+    jobs = [Job(path, plan, images[path]) for path, plan in zip(images, plans, strict=True)]
+    share = jobs[rank.index :: rank.count]
+    if rank.count > 1:
+        log.info("Rank %d of %d has %d of %d images", rank.index, rank.count, len(share), len(jobs))
+    left = [job for job in share if not (args.resume and whole(job))]
+    if len(left) < len(share):
+        log.info("%d of %d images are done already", len(share) - len(left), len(share))
+    return left
+
+
+def whole(job: Job) -> bool:
     """Whether all results of an image are there, newer than it and readable."""
     try:
         return all(
-            path.stat().st_mtime >= image.stat().st_mtime and read_image(path, sys.maxsize) is not None
-            for path in plan.values()
+            path.stat().st_mtime >= job.image.stat().st_mtime and read_image(path, sys.maxsize) is not None
+            for path in job.results.values()
         )
     except (OSError, ValueError):
         return False
 
 
-def in_parallel(
-    work: Callable[[Path, dict[str, Path]], str | None], jobs: Sequence[tuple], parallel: int
-) -> list[str]:
-    """Do all jobs in threads, so that reading, inference and writing of several images overlap.
-
-    OpenCV, the engines and the files let the interpreter go while they work.
+class Worker:
+    """One model that turns image files into result files.
 
     Args:
-        work: does one; says what went wrong.
-        jobs: its arguments.
-        parallel: threads.
-
-    Returns:
-        What went wrong, in the order of the jobs.
+        args: the flags.
+        config: of the model.
+        parallel: threads that will call it at once.
     """
-    if parallel > 1:
-        cv2.setNumThreads(1)
-    with ThreadPoolExecutor(parallel) as pool:
+
+    def __init__(self, args: argparse.Namespace, config: Mapping[str, Any], parallel: int):
+        views = views_from(config.get("test_config", {}), args)
+        self.predictor = Predictor(
+            *(args.model_path, config, args.device, views, args.backend, args.precision, parallel)
+        )
+        if args.minmax and self.predictor.num_classes > 1:
+            raise ValueError(ONE_CLASS_ONLY)
+        self.palette = make_palette(self.predictor.num_classes, args.custom_color)
+        self.minmax, self.max_pixels, self.parallel = args.minmax, args.max_pixels, parallel
+
+    def __call__(self, job: Job) -> str:
+        """Do one image; what went wrong, or nothing."""
         try:
-            results = pool.map(lambda job: work(*job), jobs)
-            bar = tqdm(results, "predict", len(jobs), disable=None, leave=False, unit=" images")
-            return [failure for failure in bar if failure]
-        except KeyboardInterrupt:
-            pool.shutdown(wait=True, cancel_futures=True)
-            log.warning("Interrupted: what is done is whole; --resume goes on")
-            raise
+            image = read_image(job.image, self.max_pixels)
+            prediction = self.predictor.predict([image])[0]
+            if self.minmax:
+                prediction = replace(prediction, probabilities=stretch(prediction.probabilities))
+            for name, target in job.results.items():
+                OUTPUTS[name].write(target, image, prediction, self.palette)
+        except (OSError, ValueError) as error:
+            return f"{job.line}{error}"
+        return ""
+
+    def do_all(self, jobs: Sequence[Job]) -> Iterator[str]:
+        """Do images in threads, so that reading, inference and writing of several overlap.
+
+        OpenCV, the engines and the files let the interpreter go while they work.
+
+        Yields:
+            What went wrong with each, or nothing, in their order.
+        """
+        if self.parallel > 1:
+            cv2.setNumThreads(1)
+        with ThreadPoolExecutor(self.parallel) as pool:
+            yield from pool.map(self, jobs)  # which cancels what is left where this ends early
+
+
+def threads_for(images: int) -> int:
+    """Threads that are worth their start."""
+    return max(min(images // 2, processors(), MAX_PARALLEL), 1)
+
+
+def report(results: Iterable[str], count: int, save_dir: Path) -> int:
+    """Follow the results of `count` images with a bar and print what went wrong; returns the exit code."""
+    bar = tqdm(results, "predict", count, disable=None, leave=False, unit=" images", bar_format=BAR)
+    try:
+        failures = [failure for failure in bar if failure]
+    except KeyboardInterrupt:
+        log.warning("Interrupted: what is done is whole; --resume goes on")
+        raise
+    log.info("Predicted %d of %d images into %s", count - len(failures), count, save_dir)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict; returns the exit code, 1 where any image failed."""
-    args = parse(argv)
-    images, root = find_images(args.image_path, args.save_dir)
-    plans = plan_outputs(list(images), root, args.save_dir, args.outputs.split(","))
+    args, rank, code = parse(argv), this_rank(), 0
+    jobs = plan_jobs(args, rank)
     config = config_of(args.model_path, args.config, args.opts)
-    views = views_from(config.get("test_config", {}), args)
     require_writable(args.save_dir)
-    jobs = [
-        (path, plan)
-        for path, plan in zip(images, plans, strict=True)
-        if not (args.resume and whole(path, plan))
-    ]
-    if len(jobs) < len(images):
-        log.info("%d of %d images are done already", len(images) - len(jobs), len(images))
-    if not jobs:
-        return 0
-    parallel = max(min(len(jobs) // 2, processors(), MAX_PARALLEL), 1)
-    predictor = Predictor(args.model_path, config, args.device, views, args.backend, args.precision, parallel)
-    if args.minmax and predictor.num_classes > 1:
-        raise ValueError(ONE_CLASS_ONLY)
-    palette = make_palette(predictor.num_classes, args.custom_color)
-
-    def work(path: Path, plan: dict[str, Path]) -> str | None:
-        """From file to files; what went wrong, or None."""
-        try:
-            image = read_image(path, args.max_pixels)
-            prediction = predictor.predict([image])[0]
-            if args.minmax:
-                prediction = replace(prediction, probabilities=stretch(prediction.probabilities))
-            for name, target in plan.items():
-                OUTPUTS[name].write(target, image, prediction, palette)
-        except (OSError, ValueError) as error:
-            return f"{images[path]}{error}"
-
-    failures = in_parallel(work, jobs, parallel)
-    log.info("Predicted %d of %d images into %s", len(jobs) - len(failures), len(images), args.save_dir)
-    for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    if jobs:
+        worker = Worker(args, config, threads_for(len(jobs)))
+        code = report(worker.do_all(jobs), len(jobs), args.save_dir)
+    wait_for_neighbours(rank)
+    return code

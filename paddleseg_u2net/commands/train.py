@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import fields
@@ -23,6 +22,7 @@ from paddleseg_u2net.commands.flags import (
 )
 from paddleseg_u2net.config import ConfigError, class_count, in_file, load_config, section
 from paddleseg_u2net.files import require_writable, sweep
+from paddleseg_u2net.ranks import this_rank
 from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
 
 log = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ def choose_metric(config: dict[str, Any], do_eval: bool) -> str:
 
 def start_ranks() -> int:
     """Join the other processes of `paddle.distributed.launch`, where there are any; returns their number."""
-    ranks = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    ranks = this_rank().count
     if ranks > 1:
         import paddle.distributed as dist
 

@@ -1,0 +1,64 @@
+"""Which process this is, what of the machine it may use, and that nobody ends before the others."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from paddleseg_u2net.devices import processors
+from paddleseg_u2net.ranks import ENDPOINTS, Rank, this_rank, wait_for_neighbours
+
+
+def test_without_a_launcher_there_is_one_rank():
+    assert this_rank() == Rank(index=0, count=1, local_index=0, local_count=1)
+
+
+@pytest.mark.parametrize(
+    ("index", "count", "message"),
+    [
+        (
+            "2",
+            "2",
+            "PADDLE_TRAINER_ID=2 with PADDLE_TRAINERS_NUM=2: the ranks of so many processes are 0 to 1",
+        ),
+        ("1", "", "PADDLE_TRAINER_ID=1 with PADDLE_TRAINERS_NUM=1: .* Fix: set both, or neither"),
+        ("one", "2", "PADDLE_TRAINER_ID=one: expected a whole number. Fix: correct it, or unset it"),
+    ],
+)
+def test_ranks_that_cannot_be_are_refused(monkeypatch, index, count, message):
+    monkeypatch.setenv("PADDLE_TRAINER_ID", index)
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", count)
+    with pytest.raises(ValueError, match=message):
+        this_rank()
+
+
+def test_ranks_on_one_machine_share_its_processors(monkeypatch):
+    alone = processors()
+    for ranks, expected in ((2, max(alone // 2, 1)), (alone + 1, 1)):
+        monkeypatch.setenv("PADDLE_LOCAL_SIZE", str(ranks))
+        assert processors() == expected
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_ranks_wait_for_the_last_one(monkeypatch, late):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv(ENDPOINTS, ",".join(["10.0.0.9:1", endpoint, "127.0.0.1:1", "127.0.0.1:2"]))
+    ranks = [Rank(index, 4, index - 1, 3) for index in (1, 2, 3)]  # rank 0 is on another machine
+    waiting = [threading.Thread(target=wait_for_neighbours, args=(rank,), daemon=True) for rank in ranks]
+    last = waiting.pop(late)
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join(0.2)
+        assert thread.is_alive()
+    last.start()
+    for thread in [*waiting, last]:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_ranks_started_by_hand_do_not_wait():
+    wait_for_neighbours(Rank(0, 2, 0, 2))
