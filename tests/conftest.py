@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from paddleseg_u2net.dependencies import quiet
@@ -15,7 +16,9 @@ import paddle  # noqa: E402
 import pytest  # noqa: E402
 import yaml  # noqa: E402
 from paddle import nn  # noqa: E402
+from PIL import Image  # noqa: E402
 
+from paddleseg_u2net.__main__ import main  # noqa: E402
 from paddleseg_u2net.registry import register  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,3 +141,73 @@ def photos() -> dict[str, np.ndarray]:
 def environment(**changes: str) -> dict[str, str]:
     """What a child process of a test gets."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **changes}
+
+
+# -- the commands ---------------------------------------------------------------------------------------
+
+# ways to look at an image; --aug is --aug_eval or --aug_pred
+LOOKS = [
+    ["--aug", "--scales", 0.5],
+    ["--aug", "--flip_horizontal"],
+    ["--aug", "--flip_vertical"],
+    ["--is_slide", "--crop_size", 9, 9, "--stride", 5, 5],
+    ["--minmax"],
+    ["--opts", "val_dataset.transforms.0.std=[0.05, 0.05, 0.05]"],
+]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process: (exit code, stdout, stderr)."""
+
+    def call(name: str, *words) -> tuple[int, str, str]:
+        try:
+            code = main([name, *(str(word) for word in words)])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def trained(run, config, tmp_path) -> Path:
+    """A run folder of the small network."""
+    code, _, error = run(
+        "train", "--config", config, "--save_dir", "run", "--iters", 2, "--do_eval", "--seed", 0
+    )
+    assert (code, error) == (0, "")
+    return tmp_path / "run"
+
+
+def scores(text: str) -> dict[str, float]:
+    """The numbers of the [EVAL] lines."""
+    return {name: float(value) for name, value in re.findall(r"(\w+): (-?\d+\.\d{4}|nan)", text)}
+
+
+@pytest.fixture
+def photos_dir(tmp_path) -> Path:
+    """Images in sub-folders, with names that clash."""
+    root = tmp_path / "some photos"
+    draw_pair(root, "a")
+    draw_pair(root, "sub/ü b", size=(20, 45))
+    for name in ("a.png", "sub/ü b.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / "images" / name).rename(root / name)
+    picture = cv2.imread(str(root / "a.png"))
+    cv2.imwrite(str(root / "a.jpg"), picture)
+    for folder in ("images", "masks"):
+        for path in sorted((root / folder).rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        (root / folder).rmdir()
+    return root
+
+
+def pixels(path, mode: str | None = None) -> np.ndarray:
+    """A picture as stored, or converted to `mode`."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert(mode) if mode else picture)
+
+
+def tree(folder) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())

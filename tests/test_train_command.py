@@ -1,0 +1,245 @@
+"""train as people type it; every flag changes what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, environment, make_config, write_mask
+
+from paddleseg_u2net.formats import read_state
+
+
+def train_line(text: str, iteration: int) -> str:
+    return next(line for line in text.splitlines() if f"iter: {iteration}/" in line)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--iters", 3], "iter: 3/3"),
+        (["--learning_rate", 0.5], "lr: 0.500000"),
+        (["--seed", 123], "Seed 123: --seed 123 repeats"),
+        (["--device", "cpu"], "Training on cpu"),
+        (["--opts", "lr_scheduler.learning_rate=0.25"], "lr: 0.250000"),
+    ],
+)
+def test_flags_of_training_show_in_its_log(run, config, flags, expected):
+    code, text, _ = run("train", "--config", config, "--iters", 1, "--log_iters", 1, *flags)
+    assert code == 0
+    assert expected in text
+    assert Path("output/iter_3" if "--iters" in flags else "output/iter_1").is_dir()
+
+
+def test_log_iters_batch_size_and_save_interval(run, config):
+    flags = ["--iters", 6, "--log_iters", 3, "--batch_size", 4, "--save_interval", 2, "--save_dir", "there"]
+    code, text, _ = run("train", "--config", config, *flags)
+    assert code == 0
+    assert re.findall(r"epoch: (\d), iter: (\d)", text) == [("3", "3"), ("6", "6")]  # four images an epoch
+    assert sorted(p.name for p in Path("there").glob("iter_*")) == ["iter_2", "iter_4", "iter_6"]
+
+
+def test_keep_checkpoint_max(run, config):
+    flags = ["--iters", 4, "--save_interval", 1, "--keep_checkpoint_max", 2]
+    assert run("train", "--config", config, *flags)[0] == 0
+    assert sorted(p.name for p in Path("output").glob("iter_*")) == ["iter_3", "iter_4"]
+
+
+def test_do_eval_keeps_a_best_model_and_names_its_metric(run, config):
+    assert run("train", "--config", config, "--iters", 1)[0] == 0
+    assert not Path("output/best_model").exists()
+    for opts, name in (([], "maxF"), (["--opts", "metric=MAE"], "MAE")):
+        code, text, _ = run("train", "--config", config, "--iters", 1, "--do_eval", *opts)
+        assert code == 0
+        assert f"The model with the best validation {name} (" in text
+        assert Path("output/best_model/model.pdparams").is_file()
+
+
+def test_classes_are_judged_by_miou(run, data, tmp_path):
+    config = make_config(tmp_path / "two.yaml", data, num_classes=2)
+    code, text, _ = run("train", "--config", config, "--iters", 1, "--do_eval")
+    assert code == 0
+    assert "The model with the best validation mIoU (" in text
+    code, _, error = run("train", "--config", config, "--do_eval", "--opts", "metric=maxF")
+    assert code == 1
+    assert "metric: maxF measures saliency (num_classes: 1). Fix: mIoU" in error
+
+
+def test_early_stop_intervals(run, config):
+    flags = [
+        "--iters",
+        50,
+        "--save_interval",
+        1,
+        "--do_eval",
+        "--early_stop_intervals",
+        1,
+        "--learning_rate",
+        1e-12,
+    ]
+    code, text, _ = run("train", "--config", config, *flags)
+    assert code == 0
+    assert "Stopped early at iter" in text
+    assert not Path("output/iter_50").exists()
+
+
+def test_use_ema_and_use_vdl(run, config):
+    assert run("train", "--config", config, "--iters", 2, "--use_ema", "--use_vdl", "--log_iters", 1)[0] == 0
+    assert Path("output/iter_2/ema_model.pdparams").is_file()
+    (record,) = Path("output").glob("vdlrecords.*.log")
+    from visualdl import LogReader
+
+    assert len(LogReader(file_path=str(record)).get_data("scalar", "Train/loss")) == 2
+
+
+def test_num_workers_change_no_weight(run, config):
+    for folder, workers in (("a", 0), ("b", 2)):
+        flags = ["--iters", 2, "--seed", 3, "--num_workers", workers, "--save_dir", folder]
+        assert run("train", "--config", config, *flags)[0] == 0
+    first, second = (read_state(f"{folder}/iter_2/model.pdparams") for folder in "ab")
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, second[key])
+
+
+def test_resume_model_goes_on(run, config):
+    flags = ["--iters", 4, "--save_interval", 2, "--seed", 1, "--log_iters", 1]
+    assert run("train", "--config", config, *flags)[0] == 0
+    code, text, _ = run(
+        "train", "--config", config, *flags[:4], "--log_iters", 1, "--resume_model", "output/iter_2"
+    )
+    assert code == 0
+    assert "output/iter_2 at iter 2, seed 1" in text
+    assert "iter: 3/4" in text
+    assert "iter: 2/4" not in text
+    assert json.loads(Path("output/settings.json").read_text())["seed"] == 1
+    # a link to a checkpoint, into the same folder; what it replaces is kept
+    Path("latest").symlink_to("output/iter_2")
+    code, text, _ = run("train", "--config", config, "--iters", 3, "--resume_model", "latest")
+    assert code == 0
+    assert "What was in output before is kept in output/earlier_2" in text
+    assert sorted(p.name for p in Path("output/earlier_2").iterdir()) == [
+        "config.yaml",
+        "iter_4",
+        "settings.json",
+    ]
+    code, text, _ = run("train", "--config", config, "--iters", 3, "--resume_model", "output/iter_3")
+    assert (code, "Nothing to do: " in text) == (0, True)
+    code, _, error = run("train", "--config", config, "--resume_model", "output")
+    assert (code, "is a whole run. Fix: --resume_model " in error, "output/iter_3" in error) == (
+        1,
+        True,
+        True,
+    )
+
+
+def test_a_run_that_cannot_start_moves_nothing(run, config):
+    assert run("train", "--config", config, "--iters", 1)[0] == 0
+    crop = "train_dataset.transforms.0={type: RandomCrop, crop_size: [64, 64]}"
+    code, _, error = run("train", "--config", config, "--opts", crop)
+    assert (code, "RandomCrop: (H, W) (64, 64) exceeds the image's" in error) == (1, True)
+    assert not Path("output/earlier_1").exists()
+
+
+def test_a_changed_schedule_holds_from_the_first_step_after_resuming(run, config):
+    flags = ["--config", config, "--log_iters", 1]
+    assert run("train", *flags, "--iters", 2)[0] == 0
+    flags += ["--iters", 4, "--learning_rate", 1, "--resume_model", "output/iter_2"]
+    _, text, _ = run("train", *flags)
+    assert f"lr: {0.5**0.9:.6f}" in train_line(text, 3)
+
+
+def test_a_second_run_overwrites_nothing(run, config):
+    assert run("train", "--config", config, "--iters", 1)[0] == 0
+    before = Path("output/iter_1/model.pdparams").read_bytes()
+    code, text, _ = run("train", "--config", config, "--iters", 1)
+    assert code == 0
+    assert "What was in output before is kept in output/earlier_1" in text
+    assert Path("output/earlier_1/iter_1/model.pdparams").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--precision", "fp16"], 1, "--precision fp16: Paddle computes in fp32 on a CPU"),
+        (["--precision", "bf16"], 1, "--precision bf16: Paddle computes in fp32 on a CPU"),
+        (["--amp_level", "O2"], 2, "--amp_level needs --precision fp16 or bf16"),
+        (["--early_stop_intervals", 2], 2, "--early_stop_intervals needs --do_eval"),
+        (["--iters", 0], 2, "0 is not above 0"),
+        (["--num_workers", -1], 2, "-1 is below 0"),
+        (["--opts", "itters=5"], 1, "tiny.yaml: --opts itters=5: no such key. Did you mean 'iters'?"),
+        (["--config", "absent.yaml"], 1, "--config absent.yaml: no such file"),
+        (
+            ["--resume_model", "absent"],
+            1,
+            "absent: no such folder. Fix: give an iter_N folder",
+        ),
+        (["--opts", "loss.coef=[1,1]"], 1, "2 coef given, but the model has 1 outputs"),
+        (["--opts", "train_dataset.transforms=null"], 1, "tiny.yaml: train_dataset: expected a mapping with"),
+        (["--opts", "optimizer.type=Adan"], 1, "tiny.yaml: optimizer: type: Adan"),
+        (["--learning_rate", 0], 2, "0 is not above 0"),
+        (["--iter", 3, "--do_eva1"], 2, "--do_eva1. Did you mean --do_eval?"),
+        (["--opts", "scales=3"], 1, "--opts scales=3: no such key"),
+    ],
+)
+def test_training_that_cannot_be_is_refused(run, config, flags, code, message):
+    found, _, error = run("train", "--config", config, *flags)
+    assert found == code
+    assert message in error
+    assert "Traceback" not in error
+    assert not list(Path("output").glob("iter_*"))
+
+
+@pytest.mark.parametrize("words", [("train",), ("train", "--do_eval")])
+def test_data_faults_come_together_before_training(run, config, data, words):
+    (data / "images" / "p0.png").unlink()
+    write_mask(data / "masks" / "p1.png", np.full((9, 9), 255, np.uint8))
+    (data / "masks" / "p4.png").write_bytes(b"")
+    code, _, error = run(words[0], "--config", config, *words[1:])
+    assert code == 1
+    assert "train_list.txt:1: " in error
+    assert "train_list.txt:2: " in error
+    assert ("val_list.txt:1: " in error) == ("--do_eval" in words)
+    assert not list(Path("output").glob("iter_*"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(run, config):
+    Path("file").touch()
+    code, _, error = run("train", "--config", config, "--save_dir", "file/sub")
+    assert code == 1
+    assert "file/sub: cannot be written to" in error
+    assert "Fix: choose another --save_dir" in error
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_what_was_whole(config, tmp_path):
+    """A real limit on file sizes, in a child process, that the second checkpoint breaks."""
+    path = tmp_path / "one_step.py"
+    path.write_text(
+        "import resource, signal, sys\n"
+        f"sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]\n"
+        "import conftest\n"
+        "from paddleseg_u2net import checkpoint\n"
+        "from paddleseg_u2net.__main__ import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "save = checkpoint.save_checkpoint\n"
+        "def limited(folder, *args):\n"
+        "    if folder.name == 'iter_2': resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
+        "    save(folder, *args)\n"
+        "checkpoint.save_checkpoint = limited\n"
+        f"sys.exit(main(['train', '--config', {str(config)!r}, '--iters', '2', '--save_interval', '1']))\n"
+    )
+    assert resource.RLIMIT_FSIZE
+    outcome = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, cwd=tmp_path, env=environment()
+    )
+    assert outcome.returncode == 1
+    last = outcome.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: output/iter_2: cannot be written (File too large)"), last
+    assert "Fix: make room" in last
+    assert "Traceback" not in outcome.stderr
+    assert [p.name for p in (tmp_path / "output").glob("*iter_*")] == ["iter_1"]

@@ -1,0 +1,101 @@
+"""val as people type it; every flag changes its scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from conftest import LOOKS, make_config, scores
+
+from paddleseg_u2net.formats import read_state
+
+
+def test_val_equals_the_evaluation_of_training(run, trained, config):
+    text = run("train", "--config", config, "--iters", 2, "--do_eval", "--seed", 0, "--save_dir", "again")[1]
+    for model in (trained, trained / "best_model", trained / "iter_2" / "model.pdparams"):
+        code, found, _ = run("val", "--model_path", model)
+        assert code == 0
+        assert scores(found).items() <= scores(text).items() | scores(found).items()
+        assert {k: scores(text)[k] for k in scores(found)} == scores(found)
+    assert run("val", "--config", config, "--model_path", trained)[0] == 0
+
+
+def test_a_model_without_config_asks_for_one(run, trained, config, tmp_path):
+    bare = tmp_path / "bare.pdparams"
+    bare.write_bytes((trained / "best_model" / "model.pdparams").read_bytes())
+    code, _, error = run("val", "--model_path", bare)
+    assert code == 1
+    assert "bare.pdparams carries no config (config.yaml beside it). Fix: add --config" in error
+    assert run("val", "--model_path", bare, "--config", config)[0] == 0
+
+
+@pytest.mark.parametrize("flags", [*LOOKS, ["--opts", "test_config={minmax: true}"]])
+def test_flags_of_val_change_its_scores(run, trained, flags):
+    flags = ["--aug_eval" if flag == "--aug" else flag for flag in flags]
+    plain, changed = run("val", "--model_path", trained), run("val", "--model_path", trained, *flags)
+    assert (plain[0], changed[0]) == (0, 0)
+    assert scores(plain[1])["MAE"] != scores(changed[1])["MAE"]
+    assert ("min-max stretched" in changed[1]) == ("minmax" in str(flags))
+
+
+def test_strides_and_crops_matter(run, trained):
+    found = [
+        scores(run("val", "--model_path", trained, "--is_slide", "--crop_size", c, c, "--stride", s, s)[1])[
+            "MAE"
+        ]
+        for c, s in ((9, 5), (9, 9), (16, 5))
+    ]
+    assert len(set(found)) == 3
+
+
+def test_auc_roc_is_printed_where_asked(run, trained):
+    assert "Auc_roc" not in run("val", "--model_path", trained)[1]
+    assert 0 <= scores(run("val", "--model_path", trained, "--auc_roc")[1])["Auc_roc"] <= 1
+
+
+@pytest.mark.parametrize("flags", [["--num_workers", 2], ["--batch_size", 2]])
+def test_threads_and_batches_of_val_change_nothing(run, trained, flags):
+    assert scores(run("val", "--model_path", trained, *flags)[1]) == scores(
+        run("val", "--model_path", trained)[1]
+    )
+
+
+def test_classes_cannot_be_stretched(run, data, tmp_path):
+    config = make_config(tmp_path / "two.yaml", data, num_classes=2)
+    assert run("train", "--config", config, "--iters", 1)[0] == 0
+    for words in (["val"], ["predict", "--image_path", data / "images"]):
+        code, _, error = run(*words, "--model_path", "output", "--minmax")
+        assert (code, "--minmax stretches saliency maps (num_classes: 1)" in error) == (1, True)
+
+
+def test_the_log_says_which_weights_are_measured(run, trained):
+    assert (
+        f"Model {trained}/best_model/model.pdparams, fp32; backend paddle on cpu"
+        in run("val", "--model_path", trained)[1]
+    )
+
+
+def test_weights_of_a_run_that_diverged_are_refused(run, trained):
+    path = trained / "best_model" / "model.pdparams"
+
+    state = {key: value * np.nan for key, value in read_state(path).items()}
+    paddle.save({key: paddle.to_tensor(value) for key, value in state.items()}, str(path))
+    code, _, error = run("val", "--model_path", trained)
+    assert (code, "holds NaN or infinity. Fix: an earlier checkpoint" in error) == (1, True)
+
+
+def test_weights_of_another_network_are_refused(run, trained, config):
+    code, _, error = run("val", "--model_path", trained, "--config", config, "--opts", "model.type=U2Netp")
+    assert code == 1
+    assert "does not fit U2Netp" in error
+
+
+def test_no_such_model_is_refused(run):
+    for name, hint in (("u2nett", "Did you mean 'u2net'?"), ("a/b", "Fix: a path, or one of u2netp, u2net")):
+        code, _, error = run("val", "--model_path", name)
+        assert (code, f"{name}: no such weight file or run folder. {hint}" in error) == (1, True)
+    Path("empty").mkdir()
+    code, _, error = run("val", "--model_path", "empty")
+    assert (code, "empty: holds no model.pdparams or ema_model.pdparams" in error) == (1, True)
