@@ -176,7 +176,10 @@ def _calibration(weights: Path, backend: str, device: str, precision: str) -> Pa
     against = [reason for reason, holds in reasons.items() if holds]
     if precision == "int8" and against:
         raise ValueError(f"--precision int8: {against[0]}")
-    if against or row is None or row.calibration is None:
+    if row is None or row.calibration is None:
+        return None
+    if against:
+        log.info("float32 instead of 8-bit integers: %s", against[0])
         return None
     return CALIBRATIONS / row.calibration
 

@@ -115,6 +115,7 @@ def test_the_default_is_integers_only_where_they_are_proven_and_fast(official_we
         caplog.clear()
         Predictor("u2netp")
         assert expected in caplog.text
+        assert ("float32 instead of 8-bit integers: this CPU has no units for it" in caplog.text) != units
 
 
 @pytest.mark.parametrize(
