@@ -19,7 +19,7 @@ RANKS = (
     {"graph", "masks", "pairs", "weights"},
     {"checkpoint", "dataset", "deploy", "model", "runtime", "transforms"},
     {"registry"},
-    {"quantization"},
+    {"conversion", "quantization"},
     {"export"},
     {"loading"},
     {"prediction"},
