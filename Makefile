@@ -35,6 +35,7 @@ $(VENV)/.ready: pyproject.toml tools/constraints.txt
 $(VENV)/.ready-dev: $(VENV)/.ready
 	@echo "Adding what the tests need"
 	$(PIP) paddlepaddle==$(PADDLE) -e '.[dev]'
+	$(PIP) --no-deps "paddle2onnx==2.1.0; python_version < '3.13'"
 	@touch $@
 
 clean:

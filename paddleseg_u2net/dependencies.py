@@ -16,6 +16,7 @@ INSTALL = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
     "ray": "pip install 'ray[data]'",
+    "paddle2onnx": "pip install --no-deps paddle2onnx==2.1.0   (Python 3.10 to 3.12; docs/install.md)",
 }
 # what Paddle and paddleseg say at import, and Pillow of files that we report; a user can act on none of it
 NOISE = (
@@ -23,6 +24,7 @@ NOISE = (
     "When training, we now always track",
     ".*exists already! It is now updated",
     "Corrupt EXIF data",
+    r"\s*Non compatible API",
 )
 
 

@@ -11,17 +11,22 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
 from paddleseg_u2net.architecture import NETWORKS
-from paddleseg_u2net.config import preprocessing_of
+from paddleseg_u2net.config import class_count, preprocessing_of
+from paddleseg_u2net.conversion import PADDLE_FORMAT, convert
 from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.deploy import PHOTOGRAPH, PREPARED, RECORD, describe, read_record, write_record
 from paddleseg_u2net.files import arriving
+from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.metrics.saliency import SaliencyMeasures
+from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
 from paddleseg_u2net.network_graph import build_onnx
 from paddleseg_u2net.preprocessing import Preprocessing, resize
 from paddleseg_u2net.quantization import Quantization
@@ -30,7 +35,8 @@ from paddleseg_u2net.runtime import PaddleRuntime, Runtime, choose, engines_for,
 log = logging.getLogger(__name__)
 
 REPORT = "export_report.json"
-Pair = tuple[np.ndarray, np.ndarray | None]  # what the model takes; truth (H, W) in [0, 1] or None
+# what the model takes of an image; truth (H, W): in [0, 1] for saliency, else class ids, with IGNORE; or None
+Pair = tuple[np.ndarray, np.ndarray | None]
 
 
 class DifferentError(ValueError):
@@ -44,25 +50,34 @@ class Tolerance:
     Args:
         max_difference: of any pixel on any image.
         mean_difference: of the pixels of any image.
-        mae: change of MAE over all images that have a truth.
+        mae: for saliency, change of MAE over all images that have a truth.
+        agreement: for classes, share of all pixels that have to keep their most probable class.
+        miou: for classes, change of mIoU over all images that have a truth.
     """
 
     max_difference: float
     mean_difference: float
     mae: float
+    agreement: float
+    miou: float
 
 
 TOLERANCES = {
-    "fp32": Tolerance(1 / 255, 1e-4, 1e-4),
-    "fp16": Tolerance(0.1, 2e-3, 1e-3),
-    "bf16": Tolerance(1.0, 0.02, 0.004),
-    "int8": Tolerance(1.0, 0.04, 0.002),
+    "fp32": Tolerance(1 / 255, 1e-4, 1e-4, 0.999, 1e-3),
+    "fp16": Tolerance(0.1, 2e-3, 1e-3, 0.999, 1e-3),
+    "bf16": Tolerance(1.0, 0.02, 0.004, 0.98, 0.005),
+    "int8": Tolerance(1.0, 0.04, 0.002, 0.98, 0.005),
 }
 FORMATS = {
     "paddle": ("fp32",),
     "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16", "bf16", "int8"),
 }
+QUANTIZED = ("int8", "fp16")  # written for U²-Net, whose convolutions graph.py knows
+CONVERTED = (
+    f". {PADDLE_FORMAT}, or another --input_shape: paddle2onnx pools to a number of cells exactly only where "
+    "they divide the pixels"
+)
 
 
 def export(
@@ -97,7 +112,8 @@ def export(
         DifferentError: the export is beyond its tolerance; nothing is left.
         ValueError: the combination is not made.
     """
-    check_wish(folder, file_format, precision)
+    kind = type(network).__name__
+    check_wish(folder, file_format, precision, kind, preprocessing is not None)
     with arriving(folder) as partial:
         partial.mkdir()
         model = WRITERS[file_format](partial, network, precision, shape, quantization, preprocessing)
@@ -106,21 +122,42 @@ def export(
         write_record(partial, describe(model, precision, shape, num_classes, partial, image), config)
         report = compare(partial, network, images, preprocessing)
         (partial / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        check(report, TOLERANCES[precision])
+        check(report, TOLERANCES[precision], CONVERTED if _is_converted(kind, file_format) else "")
     return report
 
 
-def check_wish(folder: Path, file_format: str, precision: str) -> None:
-    """Raise where an export cannot be made: see `export`."""
+def check_wish(folder: Path, file_format: str, precision: str, kind: str, photographs: bool = False) -> None:
+    """Raise where an export cannot be made.
+
+    Args:
+        folder: see `export`, also for the next two.
+        file_format: how it is written.
+        precision: how it computes.
+        kind: type of the model.
+        photographs: whether the model is to prepare them.
+    """
+    if photographs and (file_format == "paddle" or kind not in NETWORKS):
+        raise ValueError(
+            "--with_preprocessing: written into U²-Net as onnx and openvino only. Fix: leave it out"
+        )
     if precision not in FORMATS[file_format]:
         raise ValueError(
             f"--precision {precision}: not made as {file_format}, but {', '.join(FORMATS[file_format])}"
         )
+    if _is_converted(kind, file_format):
+        if precision in QUANTIZED:
+            raise ValueError(f"--precision {precision}: made of U²-Net only, not of {kind}. Fix: fp32")
+        need("paddle2onnx")
     if folder.exists():
         raise FileExistsError(f"{folder}: exists already. Fix: another --save_dir, or remove it")
 
 
 # -- writing --------------------------------------------------------------------------------------------
+
+
+def _is_converted(kind: str, file_format: str) -> bool:
+    """Whether paddle2onnx has to write a type of model."""
+    return kind not in NETWORKS and file_format != "paddle"
 
 
 def _graph(
@@ -130,11 +167,12 @@ def _graph(
     quantization: Quantization | None,
     preprocessing: Preprocessing | None,
 ) -> Any:
-    """The ONNX model of a network of this family; ValueError for another."""
-    if type(network).__name__ not in NETWORKS:
-        raise ValueError(
-            f"{type(network).__name__}: only U²-Net is written as ONNX or OpenVINO. Fix: --format paddle"
-        )
+    """The ONNX model of a network."""
+    kind = type(network).__name__
+    if kind not in NETWORKS:
+        with TemporaryDirectory() as folder:
+            _write_paddle(Path(folder), network, precision, shape)
+            return convert(Path(folder), kind, shape)
     state = {key: value.numpy() for key, value in network.state_dict().items()}
     model = build_onnx(state, shape, quantization if precision == "int8" else None, preprocessing)
     if precision == "fp16":
@@ -169,9 +207,7 @@ def _write_openvino(folder: Path, network: Any, precision: str, *options: Any) -
     return "model.xml"
 
 
-def _write_paddle(folder: Path, network: Any, precision: str, shape, quantization, preprocessing) -> str:
-    if preprocessing is not None:
-        raise ValueError("--with_preprocessing: not written as paddle. Fix: --format onnx or openvino")
+def _write_paddle(folder: Path, network: Any, precision: str, shape: Sequence[int], *_: Any) -> str:
     paddle = need("paddle")
 
     class Probabilities(paddle.nn.Layer):
@@ -210,7 +246,8 @@ def compare(
     """Run an exported folder beside its network.
 
     Returns:
-        Largest and mean difference, MAE and maxF of both where there is truth, size, milliseconds an image.
+        Largest and mean difference, for classes the agreement, scores of both where there is truth, size,
+        milliseconds an image.
     """
     deployment = read_record(folder / RECORD)
     path = folder / deployment.model
@@ -219,30 +256,34 @@ def compare(
     original = PaddleRuntime(network)
     if preprocessing is not None:
         original = _with_preprocessing(original, preprocessing)
-    scores = SaliencyMeasures(), SaliencyMeasures()
-    differences, times = [], []
+    scores: dict[str, Any] = {}
+    differences, kept, times = [], [], []
     exported(images[0][0])  # the first call sets things up
     for tensor, truth in tqdm(images, "compare", disable=None, delay=1, leave=False):
         started = time.perf_counter()
         maps = exported(tensor)
         times.append(time.perf_counter() - started)
         expected = original(tensor)
-        differences.append(np.abs(maps - expected))
-        if truth is not None and maps.shape[1] == 1:
-            for score, own in zip(scores, (expected, maps), strict=True):
-                score.update(own[0, 0], truth)
+        difference = np.abs(maps - expected)
+        differences.append((difference.max(), difference.mean()))
+        kept.append((maps.argmax(axis=1) == expected.argmax(axis=1)).ravel())
+        if truth is not None:
+            for name, own in (("paddle", expected[0]), ("exported", maps[0])):
+                _score(scores.setdefault(name, _measures(len(own))), own, truth)
+    largest, mean = np.max(differences, axis=0)
     report: dict[str, Any] = {
         "backend": backend,
         "precision": deployment.precision,
         "images": len(images),
-        "max_difference": float(max(d.max() for d in differences)),
-        "mean_difference": float(max(d.mean() for d in differences)),
+        "max_difference": float(largest),
+        "mean_difference": float(mean),
         "bytes": sum(file.stat().st_size for file in folder.iterdir()),
         "median_ms": round(float(np.median(times)) * 1e3, 2),
     }
-    if any(truth is not None for _, truth in images) and deployment.output_op == "sigmoid":
-        names = ("paddle", "exported")
-        report |= {name: score.compute() for name, score in zip(names, scores, strict=True)}
+    if deployment.output_op == "softmax":
+        report["agreement"] = float(np.concatenate(kept).mean())
+    for name, measures in scores.items():  # one number each; per-class scores are for val.py
+        report[name] = {key: value for key, value in measures.compute().items() if np.ndim(value) == 0}
     return report
 
 
@@ -256,8 +297,20 @@ def _with_preprocessing(runtime: Runtime, preprocessing: Preprocessing) -> Runti
     return whole
 
 
-def check(report: Mapping[str, Any], tolerance: Tolerance) -> None:
-    """Raise DifferentError where a report is beyond a tolerance; NaN is."""
+def _measures(channels: int) -> SaliencyMeasures | SegmentationMeasures:
+    return SaliencyMeasures() if channels == 1 else SegmentationMeasures(channels, IGNORE)
+
+
+def _score(measures: SaliencyMeasures | SegmentationMeasures, maps: np.ndarray, truth: np.ndarray) -> None:
+    """Add one image: probabilities (C, h, w) and its truth (h, w)."""
+    if isinstance(measures, SegmentationMeasures):
+        measures.update(maps.argmax(axis=0), truth)
+    elif (counts := truth != IGNORE).any():
+        measures.update(maps[0][counts], truth[counts])
+
+
+def check(report: Mapping[str, Any], tolerance: Tolerance, fix: str = "") -> None:
+    """Raise DifferentError where a report is beyond a tolerance; NaN is. `fix` ends the message."""
     found = [
         ("a pixel differs by", report["max_difference"], tolerance.max_difference),
         (
@@ -266,12 +319,17 @@ def check(report: Mapping[str, Any], tolerance: Tolerance) -> None:
             tolerance.mean_difference,
         ),
     ]
-    if "paddle" in report:
-        change = abs(report["exported"]["MAE"] - report["paddle"]["MAE"])
-        found.append(("MAE changes by", change, tolerance.mae))
+    if "agreement" in report:
+        share, bound = 1 - report["agreement"], 1 - tolerance.agreement
+        found.append(("pixels of another class are a share of", share, bound))
+    for name, bound in (("MAE", tolerance.mae), ("mIoU", tolerance.miou)):
+        if name in report.get("paddle", {}):
+            found.append(
+                (f"{name} changes by", abs(report["exported"][name] - report["paddle"][name]), bound)
+            )
     wrong = [f"{what} {value:.2g}, at most {bound:.2g}" for what, value, bound in found if not value <= bound]
     if wrong:
-        raise DifferentError(f"the export is not good enough: {'; '.join(wrong)}. It is not kept")
+        raise DifferentError(f"the export is not good enough: {'; '.join(wrong)}. It is not kept{fix}")
 
 
 def prepare(
@@ -282,11 +340,16 @@ def prepare(
     Args:
         config: with the val transforms.
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) in [0, 1], or None.
+        mask: (H, W) as `Dataset.load` gives it, or None.
         shape: of the export; a fixed height and width is resized to.
     """
     tensor = preprocessing_of(config)(image)[0]
-    size = [have if want == -1 else want for have, want in zip(tensor.shape[1:], shape[2:], strict=True)]
-    tensor = resize(tensor.transpose(1, 2, 0), (size[0], size[1])).transpose(2, 0, 1)
-    truth = None if mask is None else resize(mask.astype(np.float32), (size[0], size[1]))
-    return np.ascontiguousarray(tensor[None]), truth
+    sizes = zip(tensor.shape[1:], shape[2:], strict=True)
+    height, width = (have if want == -1 else want for have, want in sizes)
+    tensor = np.ascontiguousarray(resize(tensor.transpose(1, 2, 0), (height, width)).transpose(2, 0, 1)[None])
+    if mask is None:
+        return tensor, None
+    single = class_count(config) == 1
+    soft = single and not (mask == IGNORE).any()  # between ids, and towards IGNORE, there is nothing
+    mask = mask.astype(np.float32 if single else np.uint8)
+    return tensor, resize(mask, (height, width), cv2.INTER_LINEAR if soft else cv2.INTER_NEAREST)

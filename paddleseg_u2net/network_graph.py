@@ -13,14 +13,12 @@ import numpy as np
 
 from paddleseg_u2net.architecture import BN_EPSILON, IMAGE, NETWORKS, Identity, Node, dataflow, identify
 from paddleseg_u2net.formats import State
-from paddleseg_u2net.graph import GraphWriter, finish
+from paddleseg_u2net.graph import OUTPUT, GraphWriter, finish
 from paddleseg_u2net.preprocessing import Preprocessing
 from paddleseg_u2net.preprocessing_graph import write_preprocessing, write_restoring
 
 if TYPE_CHECKING:
     import onnx
-
-OUTPUT = "probabilities"
 
 
 class Convolution(NamedTuple):

@@ -20,7 +20,7 @@ RANKS = (
     {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},
     {"runtime"},
     {"registry"},
-    {"quantization"},
+    {"conversion", "quantization"},
     {"export"},
     {"loading"},
     {"prediction"},

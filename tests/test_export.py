@@ -8,11 +8,13 @@ import numpy as np
 import paddle
 import pytest
 from conftest import make_config
+from sklearn.metrics import jaccard_score
 
 from paddleseg_u2net import export as room
 from paddleseg_u2net.config import dump_config, load_config, preprocessing_of
-from paddleseg_u2net.export import FORMATS, TOLERANCES, Tolerance, check, export, prepare
+from paddleseg_u2net.export import FORMATS, TOLERANCES, DifferentError, Tolerance, check, export, prepare
 from paddleseg_u2net.loading import load_runtime
+from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.model import U2Netp
 from paddleseg_u2net.prediction import Predictor
 from paddleseg_u2net.preprocessing import Preprocessing
@@ -121,9 +123,7 @@ def test_preprocessing_that_a_graph_would_do_otherwise_is_refused(step, message)
 
 
 def test_photographs_are_prepared_by_onnx_and_openvino_only(network, found, images, tmp_path, capsys):
-    with pytest.raises(
-        ValueError, match="--with_preprocessing: not written as paddle. Fix: --format onnx or o"
-    ):
+    with pytest.raises(ValueError, match="--with_preprocessing: written into U²-Net as onnx and openvino"):
         export(network, found, tmp_path / "out", images, "paddle", preprocessing=preprocessing_of(found))
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     found["val_dataset"]["transforms"] = STEPS[0]
@@ -150,10 +150,34 @@ def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, dat
     layer.eval()
     pair = prepare(found, RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8), None, SHAPE)
     export(layer, found, tmp_path / "out", [pair], "paddle")
-    with pytest.raises(
-        ValueError, match="TinyNet: only U²-Net is written as ONNX or OpenVINO. Fix: --format p"
-    ):
-        export(layer, found, tmp_path / "other", [pair], "onnx")
+
+
+def test_classes_are_compared_by_argmax_and_miou(tmp_path, data):
+    found = load_config(make_config(tmp_path / "a.yaml", data, num_classes=3, model="U2Netp"))
+    layer = build_network(found["model"])
+    layer.eval()
+    pairs, predicted, true = [], [], []
+    for size in ((40, 33), (24, 48)):
+        mask = RNG.choice(np.uint8([0, 1, 2, IGNORE]), size)
+        pairs.append(prepare(found, RNG.integers(0, 256, (*size, 3), dtype=np.uint8), mask, SHAPE))
+        counts = mask != IGNORE
+        predicted.append(PaddleRuntime(layer)(pairs[-1][0])[0].argmax(axis=0)[counts])
+        true.append(mask[counts])
+    report = export(layer, found, tmp_path / "out", pairs)
+    assert report["agreement"] > 0.999
+    options = {"labels": [0, 1, 2], "average": "macro", "zero_division": 0}
+    expected = jaccard_score(np.concatenate(true), np.concatenate(predicted), **options)
+    assert report["paddle"]["mIoU"] == pytest.approx(expected)
+    assert report["exported"]["mIoU"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_ids_and_ignored_pixels_are_not_mixed_by_resizing(found, tmp_path, data):
+    mask = np.kron(np.uint8([[0, 2], [IGNORE, 1]]), np.ones((16, 16), np.uint8))
+    picture, shape = np.zeros((32, 32, 3), np.uint8), (1, 3, 48, 40)
+    classes = load_config(make_config(tmp_path / "b.yaml", data, num_classes=3))
+    assert set(np.unique(prepare(classes, picture, mask, shape)[1])) == {0, 1, 2, IGNORE}
+    soft = np.where(mask == IGNORE, IGNORE, mask / 2).astype(np.float32)
+    assert set(np.unique(prepare(found, picture, soft, shape)[1])) == {0, 0.5, 1, IGNORE}
 
 
 def test_what_is_beyond_its_tolerance_is_not_kept(network, found, images, tmp_path, monkeypatch):
@@ -173,14 +197,26 @@ def test_what_is_beyond_its_tolerance_is_not_kept(network, found, images, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("value", [float("nan"), 0.5])
-def test_nan_and_changed_scores_are_beyond_every_tolerance(value):
-    report = {"max_difference": value, "mean_difference": 0.0}
-    with pytest.raises(ValueError, match="a pixel differs by"):
-        check(report, TOLERANCES["fp32"])
-    report = {"max_difference": 0.0, "mean_difference": 0.0, "paddle": {"MAE": 0.1}, "exported": {"MAE": 0.2}}
-    with pytest.raises(ValueError, match="MAE changes by 0.1, at most 0.0001"):
-        check(report, TOLERANCES["fp32"])
+def scores(name, before, now):
+    return {"paddle": {name: before}, "exported": {name: now}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_difference": float("nan")}, "a pixel differs by nan, at most 0.0039"),
+        ({"max_difference": 0.5}, "a pixel differs by 0.5, at most 0.0039"),
+        ({"mean_difference": 0.01}, "the pixels of an image differ in the mean by 0.01, at most 0.0001"),
+        ({"agreement": 0.9}, "pixels of another class are a share of 0.1, at most 0.001"),
+        (scores("MAE", 0.1, 0.2), "MAE changes by 0.1, at most 0.0001"),
+        (scores("mIoU", 0.7, 0.9), "mIoU changes by 0.2, at most 0.001"),
+    ],
+)
+def test_nan_and_changed_scores_are_beyond_their_tolerance(changes, message):
+    same = {"max_difference": 0.0, "mean_difference": 0.0, "agreement": 1.0, **scores("mIoU", 0.7, 0.7)}
+    check(same, TOLERANCES["fp32"])
+    with pytest.raises(DifferentError, match=message):
+        check(same | changes, TOLERANCES["fp32"])
 
 
 def test_nothing_is_overwritten_and_odd_wishes_are_refused(network, found, images, tmp_path):
@@ -192,7 +228,7 @@ def test_nothing_is_overwritten_and_odd_wishes_are_refused(network, found, image
 
 
 def test_the_command_exports_with_the_data_of_the_config(network, found, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1, 1, 1))  # random weights are no easy ones
+    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1, 1, 1, 0, 1))  # random weights are no easy ones
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     words = ["--model_path", tmp_path / "w.pdparams", "--config", tmp_path / "a.yaml"]
     assert command.main([*map(str, words), "--save_dir", "out", "--precision", "int8"]) == 0

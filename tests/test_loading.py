@@ -69,7 +69,7 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
 
 def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch, tmp_path):
     path, _, _ = weights
-    monkeypatch.setitem(TOLERANCES, "fp32", Tolerance(0.0, 0.0, 0.0))
+    monkeypatch.setitem(TOLERANCES, "fp32", Tolerance(0.0, 0.0, 0.0, 1.0, 0.0))
     with pytest.raises(DifferentError, match="the export is not good enough: .* It is not kept"):
         load_runtime(path, CONFIG, backend="onnxruntime")
     assert isinstance(load_runtime(path, CONFIG), PaddleRuntime)  # auto goes on with the network itself

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
     shape = args.input_shape or [-1, channels, -1, -1]
     if any(size != -1 and size < 1 for size in shape) or shape[1] not in (-1, channels):
         raise ValueError(f"--input_shape {shape}: expected N C H W above 0 or -1, and C {channels}")
-    check_wish(args.save_dir, args.format, args.precision)
+    check_wish(args.save_dir, args.format, args.precision, model["type"], args.with_preprocessing)
     preprocessing = preprocessing_of(config) if args.with_preprocessing else None
     if preprocessing:
         check_writable(preprocessing)

@@ -1,0 +1,90 @@
+"""Any network in Paddle's own format -> ONNX, by paddle2onnx. U²-Net never comes here: graph.py writes it.
+
+paddle2onnx runs in a process of its own: what it cannot convert often ends the process, and it talks.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paddleseg_u2net.architecture import IMAGE
+from paddleseg_u2net.dependencies import need
+from paddleseg_u2net.graph import OPSET, OUTPUT
+
+if TYPE_CHECKING:
+    import onnx
+
+# its default optimizer would run `pip install`; why it fails is told to the verbose only
+OPTIONS = {"optimize_tool": "None", "enable_verbose": "True", "opset_version": str(OPSET)}
+REASON = re.compile(r"^\[ERROR\]\[Paddle2ONNX\] (?:\[OP: pd_op\.)?(.*?)\.?$", re.MULTILINE)
+PADDLE_FORMAT = "Fix: --format paddle"
+
+
+def convert(folder: Path, name: str, shape: Sequence[int]) -> onnx.ModelProto:
+    """Convert a saved network.
+
+    Args:
+        folder: holds `model.json`, which is changed, and `model.pdiparams`.
+        name: of the network, for messages.
+        shape: N, C, H, W it was saved for, -1 where any is legal.
+
+    Returns:
+        The model: `image` (N, C, H, W) float32 -> `probabilities` (N, num_classes, H, W) float32.
+
+    Raises:
+        ValueError: it cannot be converted, or gives a file that would end the process which opens it.
+    """
+    onnx = need("onnx")
+    _narrow(folder / "model.json")
+    if fault := _run(folder):
+        fixed = ", or a fixed size, such as --input_shape 1 3 512 512" if -1 in shape[2:] else ""
+        raise ValueError(f"{name}: paddle2onnx cannot convert it: {fault}. {PADDLE_FORMAT}{fixed}")
+    model = onnx.load(folder / "model.onnx")
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
+    if any(0 in attribute.ints for attribute in attributes if attribute.name == "strides"):
+        raise ValueError(  # ONNX Runtime would divide by it
+            f"{name}: it pools to more cells than there are pixels at {list(shape[2:])}. Fix: a larger "
+            "--input_shape, or --format paddle"
+        )
+    return _described(model, shape)
+
+
+def _narrow(path: Path) -> None:
+    """Store each double of a program as a float: paddle2onnx reads garbage for doubles (Paddle2ONNX#1646)."""
+    path.write_text(path.read_text(encoding="utf-8").replace('"0.a_f64"', '"0.a_f32"'), encoding="utf-8")
+
+
+def _run(folder: Path) -> str | None:
+    """Write `model.onnx` from `model.json`; returns why that failed, if it did."""
+    files = {"model_filename": "model.json", "params_filename": "model.pdiparams", "save_file": "model.onnx"}
+    flags = [f"--{key}={value}" for key, value in {"model_dir": ".", **files, **OPTIONS}.items()]
+    command = [sys.executable, "-m", "paddle2onnx.command", *flags]
+    outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    if outcome.returncode == 0 and (folder / "model.onnx").is_file():
+        return None
+    reasons = REASON.findall(outcome.stdout) + REASON.findall(outcome.stderr)  # the first is the cause
+    return reasons[0].replace("]", ":") if reasons else f"its process ended with {outcome.returncode}"
+
+
+def _described(model: onnx.ModelProto, shape: Sequence[int]) -> onnx.ModelProto:
+    """The same with names and sizes as in `build_onnx`; paddle2onnx calls different sizes by one name."""
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    size = [name if wanted == -1 else wanted for name, wanted in zip("NCHW", shape, strict=True)]
+    num_classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    last = next(node for node in graph.node if graph.output[0].name in node.output)
+    last.output[:] = [OUTPUT]
+    assert graph.input[0].name == IMAGE
+    for values, name, dimensions in (
+        (graph.input, IMAGE, size),
+        (graph.output, OUTPUT, [size[0], num_classes, *size[2:]]),
+    ):
+        values[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, dimensions))
+    del graph.value_info[:]
+    return model
