@@ -175,13 +175,14 @@ def engines(args: argparse.Namespace, exports: Mapping[str, Path]) -> Table:
     """A row per kind and batch, each in a process of its own."""
     rows: Table = []
     measure = [sys.executable, "-m", "tools.benchmark", "--image_path", args.image_path]
-    measure += ["--mask_path", args.mask_path] if args.mask_path else []
     for kind in KINDS:
         model = exports.get(f"{kind.format}-{kind.precision}")
         if model is None and kind.format != "none":
             continue
         for batch in args.batches:
             command = [*measure, *model_words(args, model), "--engine", kind.backend, str(batch)]
+            if args.mask_path and batch == args.batches[0]:  # which is the same for every batch
+                command += ["--mask_path", args.mask_path]
             _, _, text = run(command, PYTHONPATH=str(ROOT))
             found = json.loads(text.strip().splitlines()[-1])
             size = {"MiB": model_size(model)} if model else {"MiB": "-"}
@@ -237,7 +238,9 @@ def table(rows: Table) -> str:
     """Rows as a Markdown table."""
     heads = list(rows[0])
     lines = [heads, ["---"] * len(heads)]
-    lines += [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+    for row in rows:
+        values = [row.get(head, "") for head in heads]
+        lines.append([f"{value:.3g}" if isinstance(value, float) else str(value) for value in values])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
