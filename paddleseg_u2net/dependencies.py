@@ -11,6 +11,7 @@ INSTALL = {
     "paddle": "pip install paddlepaddle==3.2.2   (a CPU; for a GPU see docs/install.md)",
     "paddleseg": "pip install --no-deps paddleseg==2.8.0   (alone it would force an OpenCV that breaks)",
     "cv2": "pip install 'opencv-python-headless<5'   (or your own opencv-python)",
+    "PIL": "pip install pillow   (or --outputs without pseudo_color)",
     "visualdl": "pip install visualdl",
     "onnx": "pip install onnx",
     "onnxruntime": "pip install onnxruntime",

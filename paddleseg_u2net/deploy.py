@@ -14,8 +14,13 @@ from paddleseg_u2net.config import ConfigError, check_arguments, dump_config, lo
 from paddleseg_u2net.files import digest
 
 RECORD = "deploy.yaml"
+PADDLE_MODEL = "model.json"
 PREPARED, PHOTOGRAPH = "prepared", "photograph"
 CARRIED = ("model", "val_dataset", "test_config", "metric")  # sections of the config that predicting needs
+
+
+class DifferentError(ValueError):
+    """An export that computes something else than the network it was made from."""
 
 
 @dataclass(frozen=True)

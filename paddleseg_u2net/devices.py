@@ -53,6 +53,12 @@ def processors() -> int:
     return max(here // this_rank().local_count, 1)
 
 
+def gpu_index() -> int:
+    """The GPU of this rank among those it sees, as the launcher says it; the first without a launcher."""
+    chosen = os.environ.get("FLAGS_selected_gpus", "").split(",")[0]  # noqa: SIM112 - Paddle's own name
+    return int(chosen) if chosen.isdecimal() else 0
+
+
 def has_int8_units() -> bool:
     """Whether this CPU multiplies 8-bit integers faster than floats; False where that cannot be read."""
     try:
@@ -63,5 +69,7 @@ def has_int8_units() -> bool:
 
 
 def last_line(error: Exception) -> str:
-    """The last line of an engine's message, without its stack."""
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    """The last line of an engine's message that says something, without its stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("Please fix")]
+    return (telling or lines or [type(error).__name__])[-1]

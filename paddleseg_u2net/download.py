@@ -13,8 +13,6 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from paddleseg_u2net.files import CHUNK, arriving, digest
 
 MIRROR = "U2NET_MIRROR"
@@ -91,6 +89,8 @@ def download(url: str, destination: Path, *, checksum: str | None, max_bytes: in
 
 
 def _copy(answer, file, url: str, max_bytes: int) -> None:
+    from tqdm import tqdm  # here, as predicting with an export does without
+
     total = int(answer.headers.get("Content-Length") or 0)
     name = url.rsplit("/", 1)[-1]
     received = 0

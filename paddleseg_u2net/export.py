@@ -22,7 +22,16 @@ from paddleseg_u2net.architecture import NETWORKS
 from paddleseg_u2net.config import class_count, preprocessing_of
 from paddleseg_u2net.conversion import PADDLE_FORMAT, convert
 from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.deploy import PHOTOGRAPH, PREPARED, RECORD, describe, read_record, write_record
+from paddleseg_u2net.deploy import (
+    PADDLE_MODEL,
+    PHOTOGRAPH,
+    PREPARED,
+    RECORD,
+    DifferentError,
+    describe,
+    read_record,
+    write_record,
+)
 from paddleseg_u2net.files import arriving
 from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.metrics.saliency import SaliencyMeasures
@@ -37,10 +46,6 @@ log = logging.getLogger(__name__)
 REPORT = "export_report.json"
 # what the model takes of an image; truth (H, W): in [0, 1] for saliency, else class ids, with IGNORE; or None
 Pair = tuple[np.ndarray, np.ndarray | None]
-
-
-class DifferentError(ValueError):
-    """An export that computes something else than the network it was made from."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,7 @@ def _write_paddle(folder: Path, network: Any, precision: str, shape: Sequence[in
     spec = paddle.static.InputSpec([None if size == -1 else size for size in shape], "float32", "image")
     static = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
     paddle.jit.save(static, str(folder / "model"))
-    return "model.json"
+    return PADDLE_MODEL
 
 
 WRITERS: dict[str, Callable[..., str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -64,6 +65,21 @@ def sweep(folder: Path) -> None:
         if re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PARTIAL}", path.name):
             shutil.rmtree(path, ignore_errors=True)
             path.unlink(missing_ok=True)
+
+
+def prune(folder: Path, max_bytes: int) -> None:
+    """Remove what was used longest ago in a cache folder, until the rest fits; the newest stays in any case.
+
+    An entry, a file or a folder of files, was used when its time says so (`os.utime`).
+    """
+    with contextlib.suppress(OSError):  # another process prunes too, or may write where we may not
+        entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        room = max_bytes
+        for index, entry in enumerate(entries):
+            files = entry.rglob("*") if entry.is_dir() else [entry]
+            room -= sum(file.stat().st_size for file in files)
+            if room < 0 and index:
+                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def require_writable(folder: Path, choice: str = "choose another --save_dir") -> None:

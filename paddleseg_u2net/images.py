@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from paddleseg_u2net.files import arriving
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns at first; `check_size` refuses
-
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
@@ -49,12 +47,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if not len(data):
         raise ValueError(f"{path}: the file is empty")
     image = None
-    try:
-        with Image.open(io.BytesIO(data.tobytes())) as header:
-            size = header.size
-    except (OSError, SyntaxError, ValueError):  # of a header that is none
-        size = None
-    if size:
+    if size := _size(data):
         check_size(path, size, max_pixels)
         with contextlib.suppress(cv2.error):
             image = cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -64,6 +57,29 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             "Fix: save it anew as PNG or JPEG"
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _size(data: np.ndarray) -> tuple[int, int] | None:
+    """Width and height by the header of an encoded image, None where it has none.
+
+    Pillow reads it; on a machine without Pillow the size is known after decoding only, which OpenCV bounds.
+    """
+    with contextlib.suppress(OSError, SyntaxError, ValueError, cv2.error):
+        try:
+            with pillow().open(io.BytesIO(data.tobytes())) as header:
+                return header.size
+        except ModuleNotFoundError:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            return None if image is None else (image.shape[1], image.shape[0])
+    return None
+
+
+def pillow() -> Any:
+    """The module PIL.Image, whose own bound only warns at first; `check_size` refuses."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None
+    return Image
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

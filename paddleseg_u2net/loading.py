@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -15,13 +17,13 @@ import numpy as np
 from paddleseg_u2net.architecture import NETWORKS
 from paddleseg_u2net.checkpoint import CONFIG, EMA, MODEL, numbered
 from paddleseg_u2net.config import CONFIGS, load_config, section
-from paddleseg_u2net.deploy import PHOTOGRAPH, RECORD, find_record, read_record
+from paddleseg_u2net.deploy import PADDLE_MODEL, PHOTOGRAPH, RECORD, DifferentError, find_record, read_record
 from paddleseg_u2net.devices import check_device_name, has_int8_units, set_device
-from paddleseg_u2net.export import DifferentError, export
-from paddleseg_u2net.files import digest
+from paddleseg_u2net.files import digest, prune, require_writable
 from paddleseg_u2net.quantization import read_calibration
 from paddleseg_u2net.runtime import (
     PADDLE,
+    FixedSizeRuntime,
     PaddleRuntime,
     PhotographRuntime,
     Runtime,
@@ -29,7 +31,15 @@ from paddleseg_u2net.runtime import (
     engines_for,
     open_runtime,
 )
-from paddleseg_u2net.weights import CALIBRATIONS, KNOWN, cache_folder, known_file, load_strict, resolve
+from paddleseg_u2net.weights import (
+    CACHE_BYTES,
+    CALIBRATIONS,
+    KNOWN,
+    cache_folder,
+    known_file,
+    load_strict,
+    resolve,
+)
 
 log = logging.getLogger(__name__)
 
@@ -109,12 +119,14 @@ def load_runtime(
     Raises:
         ValueError: the weights do not fit the config, or the engine or device cannot be used.
     """
-    device = _device(device)
     if str(model_path) not in KNOWN and (record := find_record(model_path)):
-        deployed = read_record(record).precision
-        if precision not in ("auto", deployed):
-            raise ValueError(f"--precision {precision}: {record.parent} was exported as {deployed}")
-        return _open(record, backend, device, parallel, str(record.parent))
+        deployed = read_record(record)
+        if precision not in ("auto", deployed.precision):
+            raise ValueError(f"--precision {precision}: {record.parent} was exported as {deployed.precision}")
+        if device is None and deployed.model != PADDLE_MODEL:
+            device = "cpu"  # whatever Paddle could use
+        return _open(record, backend, _device(device), parallel, str(record.parent))
+    device = _device(device)
     weights = resolve(find_weights(model_path))
     model = {k: v for k, v in section(dict(config), "model").items() if k != "pretrained"}
     # on other devices Paddle needs no second engine
@@ -124,13 +136,14 @@ def load_runtime(
     chosen = choose(backend, allowed, f"weights of {model['type']}")
     if chosen != PADDLE:
         calibration = _calibration(weights, backend, device, precision)
-        try:
-            record = cached_export(weights, model, calibration)
-            return _open(record, backend, device, parallel, str(weights), half)
-        except DifferentError as error:
-            if backend != "auto" or precision != "auto":
-                raise
-            log.warning("%s. Paddle predicts instead; weights of a longer training help", error)
+        for ranges in dict.fromkeys([calibration, None]) if precision == "auto" else [calibration]:
+            try:
+                record = cached_export(weights, model, ranges, half)
+                return _open(record, backend, device, parallel, str(weights))
+            except (DifferentError, OSError) as error:
+                if backend != "auto" or precision != "auto":
+                    raise
+                log.warning("%s. Something slower predicts instead", error)
     if precision not in ("auto", "fp32"):
         raise ValueError(
             f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: another --backend"
@@ -145,16 +158,18 @@ def _open(
     device: str,
     parallel: int,
     name: str,
-    precision: str | None = None,
 ) -> Runtime:
     """The engine that runs an exported folder, said in the log."""
     deployment = read_record(record)
-    path, precision = record.parent / deployment.model, precision or deployment.precision
+    path, precision = record.parent / deployment.model, deployment.precision
     chosen = choose(backend, engines_for(path.suffix, precision), str(path))
     why = " (auto: the fastest installed)" if backend == "auto" else ""
     log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
     runtime = open_runtime(chosen, path, device, precision, parallel)
-    return PhotographRuntime(runtime) if deployment.image == PHOTOGRAPH else runtime
+    if deployment.image == PHOTOGRAPH:
+        return PhotographRuntime(runtime)
+    height, width = deployment.input_shape[2:]
+    return runtime if -1 in (height, width) else FixedSizeRuntime(runtime, (height, width))
 
 
 def _calibration(weights: Path, backend: str, device: str, precision: str) -> Path | None:
@@ -219,46 +234,63 @@ def _network(weights: Path, model: Mapping[str, Any]) -> Any:
     return layer
 
 
-def cached_export(weights: Path, model: Mapping[str, Any], calibration: Path | None = None) -> Path:
+def cached_export(
+    weights: Path, model: Mapping[str, Any], calibration: Path | None = None, half: str | None = None
+) -> Path:
     """The exported folder of weights of this family; written, compared with Paddle and kept at first use.
 
     Args:
         weights: file of any known format.
         model: section of the config; the weights must fit it.
         calibration: for 8-bit integers.
+        half: `bf16` to compute in it.
 
     Returns:
         Its `deploy.yaml`.
 
     Raises:
-        ValueError: the weights do not fit, or the file computes something else than Paddle.
+        DifferentError: the file computes something else than Paddle.
+        ValueError: the weights do not fit.
+        OSError: the cache cannot be written to.
     """
     described = [model["type"], model.get("in_channels", 3), model["num_classes"], GRAPH_VERSION]
     described += [digest(calibration, "sha256")[:8]] if calibration else []
+    described += [half] if half else []
     name = "-".join([digest(weights, "sha256")[:32], *map(str, described)])
     folder = cache_folder() / "exports" / name
     try:
-        if (folder / RECORD).is_file():
-            read_record(folder / RECORD)
+        read_record(folder / RECORD)
+    except OSError:
+        _write_export(folder, weights, model, calibration, half)
     except ValueError as error:
         log.warning("%s: it is written anew", error)
-        shutil.rmtree(folder)
-    if not (folder / RECORD).is_file():
-        log.info("Writing an ONNX file of these weights and comparing it with Paddle, once")
-        network = _network(weights, model)
-        network.eval()
-        channels = model.get("in_channels", 3)
-        quantization = read_calibration(calibration) if calibration else None
-        options = ("onnx", "int8" if calibration else "fp32", (-1, channels, -1, -1), quantization)
-        try:
-            report = export(
-                network, {"model": dict(model)}, folder, [(drawn_object(channels), None)], *options
-            )
-            log.info("Difference of a pixel: %(max_difference).1e, mean %(mean_difference).1e", report)
-        except OSError:
-            if not (folder / RECORD).is_file():  # else another process was faster
-                raise
+        _write_export(folder, weights, model, calibration, half)
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # `prune` keeps what is used
+    prune(folder.parent, CACHE_BYTES)
     return folder / RECORD
+
+
+def _write_export(
+    folder: Path, weights: Path, model: Mapping[str, Any], calibration: Path | None, half: str | None
+) -> None:
+    """Write one folder of the cache, in place of what may lie there."""
+    from paddleseg_u2net.export import export
+
+    require_writable(folder.parent, "set U2NET_HOME to another folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    log.info("Writing an ONNX file of these weights and comparing it with Paddle, once")
+    channels = model.get("in_channels", 3)
+    file_format, precision = ("openvino", half) if half else ("onnx", "int8" if calibration else "fp32")
+    quantization = read_calibration(calibration) if calibration else None
+    images = [(drawn_object(channels), None)]
+    kind = (file_format, precision, (-1, channels, -1, -1), quantization)
+    try:
+        report = export(build(weights, model), {"model": dict(model)}, folder, images, *kind)
+        log.info("Difference of a pixel: %(max_difference).1e, mean %(mean_difference).1e", report)
+    except OSError:
+        if not (folder / RECORD).is_file():  # else another process was faster
+            raise
 
 
 def drawn_object(channels: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from paddleseg_u2net.images import MAX_PIXELS, check_size
+from paddleseg_u2net.images import MAX_PIXELS, check_size, pillow
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def read_raw(path: Path) -> RawMask:
         ValueError: truncated, not an image, too large, or coloured.
     """
     try:
-        with Image.open(path) as image:
+        with pillow().open(path) as image:
             check_size(path, image.size, MAX_PIXELS)
             image.load()
             image = ImageOps.exif_transpose(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,10 @@ import numpy as np
 
 from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.devices import last_line, processors
-from paddleseg_u2net.files import arriving, digest
-from paddleseg_u2net.weights import cache_folder
+from paddleseg_u2net.files import arriving, digest, prune
+from paddleseg_u2net.weights import CACHE_BYTES, cache_folder
 
-KEPT = 32  # compiled models in the cache, 2 to 6 MiB each for U²-Net†
-SIZES = 8  # compiled models in memory
+CHECKSUM = hashlib.sha256().digest_size
 
 
 class OpenVinoRuntime:
@@ -53,10 +53,8 @@ class OpenVinoRuntime:
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """See `Runtime`."""
-        # photographs of any size become inputs of one size inside of the model
-        shape = batch.shape if batch.dtype == np.float32 else (len(batch), -1, -1, batch.shape[-1])
         with self.lock:
-            compiled = self._compiled(shape)
+            compiled = self._compiled(batch)
         if getattr(self.threads, "compiled", None) is not compiled:
             self.threads.compiled, self.threads.request = compiled, compiled.create_infer_request()
         try:
@@ -64,25 +62,27 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             raise ValueError(f"OpenVINO: an input of {batch.shape}: {last_line(error)}") from error
 
-    def _compiled(self, shape: tuple[int, ...]) -> Any:
-        """The model for one input size, which is faster than one for any."""
-        compiled = self.compiled.pop(shape, None)
-        if compiled is None:
-            if len(self.compiled) >= SIZES:  # sizes that differ from image to image would pile up
-                self.compiled.pop(next(iter(self.compiled)))
+    def _compiled(self, batch: np.ndarray) -> Any:
+        """The model for the first input size, which is faster than one for any, or that for all others."""
+        height_width = (1, 2) if batch.dtype == np.uint8 else (2, 3)
+        open_shape = tuple(-1 if axis in height_width else size for axis, size in enumerate(batch.shape))
+        # photographs of any size become inputs of one size inside of the model
+        own = batch.dtype == np.float32 and (not self.compiled or batch.shape in self.compiled)
+        shape = batch.shape if own else open_shape
+        if shape not in self.compiled:
             compiled = self.cache.load(shape)
-        if compiled is None:
-            compiled = self._compile(shape)
-            self.cache.store(shape, compiled)
-        self.compiled[shape] = compiled  # the last used is the last to go
-        return compiled
+            if compiled is None:
+                compiled = self._compile(shape, batch.shape)
+                self.cache.store(shape, compiled)
+            self.compiled[shape] = compiled
+        return self.compiled[shape]
 
-    def _compile(self, shape: tuple[int, ...]) -> Any:
+    def _compile(self, shape: tuple[int, ...], example: tuple[int, ...]) -> Any:
+        partial_shape = need("openvino").PartialShape
         self.model = self._read() if self.model is None else self.model
-        wanted = need("openvino").PartialShape(list(shape))
-        if not self.exported.compatible(wanted):
-            raise ValueError(f"an input of {shape}, but the model was exported for {self.exported}")
-        self.model.reshape(wanted)
+        if not self.exported.compatible(partial_shape(list(example))):
+            raise ValueError(f"an input of {example}, but the model was exported for {self.exported}")
+        self.model.reshape(partial_shape(list(shape)))
         return self.core.compile_model(self.model, "CPU", self.options)
 
     def _read(self) -> Any:
@@ -98,7 +98,8 @@ class CompiledModels:
     """What OpenVINO made of one model file, kept in `U2NET_HOME/openvino`; loading it takes half the time.
 
     OpenVINO's own cache has to read the model first. A file here is named after the model's checksum and all
-    that it was compiled for: the version, the processor, the options and the input size.
+    that it was compiled for: the version, the processor, the options and the input size. It begins with its
+    own checksum.
 
     Args:
         core: of OpenVINO.
@@ -125,13 +126,18 @@ class CompiledModels:
     def load(self, shape: tuple[int, ...]) -> Any:
         """The model compiled for an input size; None where there is none that can be used."""
         with contextlib.suppress(OSError, RuntimeError):
-            return self.core.import_model(self._file(shape).read_bytes(), "CPU", self.options)
+            stored = self._file(shape).read_bytes()
+            checksum, content = stored[:CHECKSUM], stored[CHECKSUM:]
+            if hashlib.sha256(content).digest() == checksum:
+                compiled = self.core.import_model(content, "CPU", self.options)
+                with contextlib.suppress(OSError):
+                    os.utime(self._file(shape))  # `prune` keeps what is used
+                return compiled
         return None
 
     def store(self, shape: tuple[int, ...], compiled: Any) -> None:
-        """Keep a compiled model, and of all the newest `KEPT`; a home that is read-only stays as it is."""
+        """Keep a compiled model; a home that cannot be written to stays as it is."""
+        content = compiled.export_model().getvalue()
         with contextlib.suppress(OSError), arriving(self._file(shape)) as partial:
-            partial.write_bytes(compiled.export_model().getvalue())
-        with contextlib.suppress(OSError):
-            for stale in sorted(self.folder.glob("*.blob"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-                stale.unlink(missing_ok=True)
+            partial.write_bytes(hashlib.sha256(content).digest() + content)
+        prune(self.folder, CACHE_BYTES)

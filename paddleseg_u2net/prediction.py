@@ -14,8 +14,8 @@ import numpy as np
 from paddleseg_u2net.config import class_count, load_config, preprocessing_of
 from paddleseg_u2net.images import MAX_PIXELS, read_image
 from paddleseg_u2net.loading import config_of, load_runtime
-from paddleseg_u2net.preprocessing import Preprocessing, resize
-from paddleseg_u2net.runtime import Runtime
+from paddleseg_u2net.preprocessing import Preprocessing, resize_batch
+from paddleseg_u2net.runtime import PhotographRuntime, Runtime
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ class Predictor:
         if config is None:
             raise ValueError("Predictor: a runtime needs its config")
         self.runtime: Runtime = model
-        self.preprocessing: Preprocessing = preprocessing_of(config)
+        own = isinstance(model, PhotographRuntime)  # it prepares, whatever the config says
+        self.preprocessing = Preprocessing(()) if own else preprocessing_of(config)
         self.num_classes = class_count(config)
         self.views = views or Views()
 
@@ -175,12 +176,12 @@ class Predictor:
         total: np.ndarray | None = None
         for scale, axes in looks:
             size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
-            if size[0] * size[1] > MAX_PIXELS:
+            if scale != 1 and size[0] * size[1] > MAX_PIXELS:
                 raise ValueError(
                     f"--scales {scale}: an input of {size} (h, w) is too large. Fix: smaller ones"
                 )
-            maps = np.flip(self._slide(np.flip(_resize_batch(batch, size), axes)), axes)
-            maps = _resize_batch(maps, (height, width))
+            maps = np.flip(self._slide(np.flip(resize_batch(batch, size), axes)), axes)
+            maps = resize_batch(maps, (height, width))
             total = maps if total is None else total + maps
         assert total is not None
         return total / np.float32(len(looks))
@@ -206,10 +207,3 @@ def _check_image(image: Any) -> None:
         raise TypeError(f"expected an image (H, W, 3) uint8, RGB, or its path, got {found}")
     if not image.size:
         raise TypeError(f"expected an image with pixels, got {image.shape}")
-
-
-def _resize_batch(batch: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize of (N, C, h, w)."""
-    if batch.shape[2:] == size:
-        return batch
-    return np.stack([resize(maps.transpose(1, 2, 0), size).transpose(2, 0, 1) for maps in batch])

@@ -124,6 +124,13 @@ def resize(image: np.ndarray, size: Size, interpolation: int = cv2.INTER_LINEAR)
     return resized if resized.ndim == image.ndim else resized[..., None]
 
 
+def resize_batch(batch: np.ndarray, size: Size) -> np.ndarray:
+    """Bilinear resize of (N, C, h, w) to `size` (H, W)."""
+    if batch.shape[2:] == tuple(size):
+        return batch
+    return np.stack([resize(maps.transpose(1, 2, 0), size).transpose(2, 0, 1) for maps in batch])
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """The recipe that turns an image into the network's input, and its inverse for maps.

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.devices import last_line, processors, set_device
+from paddleseg_u2net.devices import gpu_index, last_line, processors, set_device
 from paddleseg_u2net.openvino_engine import OpenVinoRuntime
+from paddleseg_u2net.preprocessing import resize_batch
 
 
 class Runtime(Protocol):
@@ -105,8 +106,9 @@ class OnnxRuntime:
         for name, size in zip(self.dimensions if shape else (), shape, strict=True):
             if isinstance(name, str):
                 options.add_free_dimension_override_by_name(name, size)
+        own = {"device_id": gpu_index()} if self.device == "gpu" else {}
         try:
-            session = self.engine.InferenceSession(str(self.path), options, providers=[self.provider])
+            session = self.engine.InferenceSession(str(self.path), options, providers=[(self.provider, own)])
         except Exception as error:  # onnxruntime has a class of its own for each kind
             why = last_line(error)
             raise ValueError(f"{self.path}: not a model that ONNX Runtime can run: {why}") from error
@@ -132,6 +134,23 @@ class PhotographRuntime:
         return self.model(np.ascontiguousarray(np.rint(batch).astype(np.uint8).transpose(0, 2, 3, 1)))
 
 
+class FixedSizeRuntime:
+    """A model exported for one height and width, for callers whose inputs have another.
+
+    Args:
+        model: takes inputs of that size.
+        size: (h, w).
+    """
+
+    def __init__(self, model: Runtime, size: tuple[int, int]):
+        self.model, self.size = model, size
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """See `Runtime`; inputs are resized to the model's size, its maps back."""
+        maps = self.model(np.ascontiguousarray(resize_batch(batch, self.size)))
+        return resize_batch(maps, (batch.shape[2], batch.shape[3]))
+
+
 class PaddleInference:
     """An exported Paddle model (`model.json` and `model.pdiparams`) in Paddle Inference.
 
@@ -152,7 +171,7 @@ class PaddleInference:
         config.disable_glog_info()
         if device == "gpu":
             set_device("gpu")
-            config.enable_use_gpu(256, 0)
+            config.enable_use_gpu(256, gpu_index())
         else:
             config.set_cpu_math_library_num_threads(processors())
             if not onednn_works():

@@ -83,6 +83,9 @@ KNOWN = {
 }
 
 
+CACHE_BYTES = 1 << 30  # of exports, and of compiled models; what was used last stays
+
+
 def cache_folder() -> Path:
     """Where fetched weights are kept: `U2NET_HOME`, or `.u2net` in the home folder, as rembg does."""
     return Path(os.environ.get("U2NET_HOME") or Path.home() / ".u2net").expanduser()

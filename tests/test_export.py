@@ -99,8 +99,10 @@ def test_a_model_that_prepares_photographs_predicts_the_same(network, found, tmp
     assert report["exported"]["MAE"] == pytest.approx(report["paddle"]["MAE"], abs=1e-4)
     predict = Predictor(tmp_path / "out")
     expected = Predictor(PaddleRuntime(network), found)
+    config = Predictor(tmp_path / "out", found)  # whose transforms are inside already
     for picture in pictures:
         np.testing.assert_allclose(predict(picture), expected(picture), atol=1e-4)
+        np.testing.assert_array_equal(config(picture), predict(picture))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,8 @@ def test_photographs_are_prepared_by_onnx_and_openvino_only(network, found, imag
     words = ["--model_path", tmp_path / "w.pdparams", "--config", tmp_path / "b.yaml", "--with_preprocessing"]
     assert command.main([*map(str, words), "--input_shape", "1", "3", "32", "32", "--save_dir", "a"]) == 1
     assert "photographs have any size. Fix: --input_shape N C -1 -1" in capsys.readouterr().err
+    assert command.main([*map(str, words), "--input_shape", "4", "3", "-1", "-1", "--save_dir", "a"]) == 1
+    assert "--input_shape: N 4: images are predicted one by one. Fix: -1 or 1" in capsys.readouterr().err
     assert command.main([*map(str, words), "--save_dir", "a"]) == 0
     assert load_config("a/deploy.yaml")["val_dataset"]["transforms"] == []
 
@@ -142,6 +146,10 @@ def test_a_fixed_shape_is_exported_as_asked(network, found, tmp_path):
     assert pair[0].shape == shape
     report = export(network, found, tmp_path / "out", [pair], shape=shape)
     assert "paddle" not in report  # no truth, no MAE
+    predict = Predictor(tmp_path / "out")  # which has another size after its transforms
+    resized = predict.preprocessing.restore(PaddleRuntime(network)(pair[0])[0], [("resize", (48, 40))])[0]
+    assert predict(picture).shape == (48, 40)
+    np.testing.assert_allclose(predict(picture), resized, atol=1e-4)
 
 
 def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, data):

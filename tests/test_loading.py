@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 import yaml
 from conftest import environment
 
-from paddleseg_u2net import loading, openvino_engine
+from paddleseg_u2net import loading
 from paddleseg_u2net.deploy import RECORD, read_record
 from paddleseg_u2net.export import TOLERANCES, DifferentError, Tolerance
 from paddleseg_u2net.loading import cached_export, config_of, load_runtime
@@ -32,6 +31,7 @@ from paddleseg_u2net.runtime import (
 MODEL = {"type": "U2Netp", "num_classes": 1}
 CONFIG = {"model": MODEL, "val_dataset": {"type": "Dataset", "transforms": []}}
 RNG = np.random.default_rng(0)
+NOTHING = Tolerance(0.0, 0.0, 0.0, 1.0, 0.0)  # what no export satisfies
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
 
 def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch, tmp_path):
     path, _, _ = weights
-    monkeypatch.setitem(TOLERANCES, "fp32", Tolerance(0.0, 0.0, 0.0, 1.0, 0.0))
+    monkeypatch.setitem(TOLERANCES, "fp32", NOTHING)
     with pytest.raises(DifferentError, match="the export is not good enough: .* It is not kept"):
         load_runtime(path, CONFIG, backend="onnxruntime")
     assert isinstance(load_runtime(path, CONFIG), PaddleRuntime)  # auto goes on with the network itself
@@ -166,17 +166,9 @@ def test_auto_takes_the_first_that_is_installed(monkeypatch):
     assert choose("auto", list(BACKENDS), "it") == "onnxruntime"
 
 
-def test_what_was_compiled_is_taken_at_the_next_start(weights, monkeypatch, tmp_path):
+def test_what_was_compiled_is_taken_at_the_next_start(weights, monkeypatch):
     path, image, expected = weights
-    monkeypatch.setattr(openvino_engine, "KEPT", 2)
-    cache = tmp_path / "u2net_home" / "openvino"
-    cache.mkdir(parents=True)
-    for age in range(3):
-        (cache / f"{age}.blob").touch()
-        os.utime(cache / f"{age}.blob", (0, 1000 - age))
     load_runtime(path, CONFIG, backend="openvino")(image)
-    first, *own = sorted(cache.glob("*.blob"))
-    assert (first.name, len(own)) == ("0.blob", 1)  # the oldest had to go
     monkeypatch.setattr(OpenVinoRuntime, "_read", None)  # not needed any more
     np.testing.assert_allclose(load_runtime(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
 
@@ -185,9 +177,44 @@ def test_a_damaged_compiled_model_is_compiled_anew(weights, tmp_path):
     path, image, expected = weights
     load_runtime(path, CONFIG, backend="openvino")(image)
     (blob,) = (tmp_path / "u2net_home" / "openvino").glob("*.blob")
-    for damage in (b"", b"\0" * 99, blob.read_bytes()[:-500]):
+    whole = blob.read_bytes()
+    half = len(whole) // 2
+    for damage in (b"", bytes(99), whole[:-500], whole[:half] + bytes(4000) + whole[half + 4000 :]):
         blob.write_bytes(damage)
         np.testing.assert_allclose(load_runtime(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
+
+
+def test_sizes_that_differ_share_one_compiled_model(weights):
+    runtime = load_runtime(weights[0], CONFIG, backend="openvino")
+    for size in range(40, 60):
+        runtime(np.zeros((1, 3, size, 40), np.float32))
+    assert len(runtime.compiled) == 2
+
+
+def test_a_cache_folder_without_its_record_is_written_anew(weights):
+    path, image, expected = weights
+    record = cached_export(path, MODEL)
+    record.unlink()
+    np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)
+    assert record.is_file()
+
+
+def test_the_cache_keeps_what_was_used_last(weights, monkeypatch, tmp_path):
+    monkeypatch.setattr(loading, "CACHE_BYTES", 1)
+    for name in ("older", "newer"):
+        (tmp_path / "u2net_home" / "exports" / name).mkdir(parents=True)
+        (tmp_path / "u2net_home" / "exports" / name / "model.onnx").write_bytes(b"12")
+    folder = cached_export(weights[0], MODEL).parent
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_integers_beyond_their_tolerance_give_way_to_floats(official_weights, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(loading, "has_int8_units", lambda: True)
+    monkeypatch.setitem(TOLERANCES, "int8", NOTHING)
+    load_runtime("u2netp", config_of("u2netp"))
+    assert "It is not kept. Something slower predicts instead" in caplog.text
+    assert "fp32; backend onnxruntime" in caplog.text
 
 
 def test_half_precision_needs_a_cpu_that_has_it(weights):
@@ -201,19 +228,21 @@ def test_half_precision_needs_a_cpu_that_has_it(weights):
             OpenVinoRuntime(path, precision="bf16")
 
 
-def test_predicting_needs_neither_paddle_nor_paddleseg(weights, data):
-    """A child process in which both cannot be imported, as on a machine that only deploys."""
+def test_an_export_predicts_with_its_engine_alone(weights, data):
+    """A child process with numpy, OpenCV, YAML and the engine alone, as on a machine that only deploys."""
     folder = cached_export(weights[0], MODEL).parent
     (folder / RECORD).write_text(
         (folder / RECORD).read_text() + yaml.safe_dump({"val_dataset": CONFIG["val_dataset"]})
     )
     code = (
         "import sys\n"
-        "sys.modules.update(paddle=None, paddleseg=None, onnx=None)\n"
+        "absent = 'paddle paddleseg onnx PIL tqdm scipy sklearn visualdl safetensors openvino prettytable'\n"
+        "sys.modules.update(dict.fromkeys(absent.split()))\n"
         "from paddleseg_u2net.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     words = ["predict", "--model_path", folder, "--image_path", data / "images", "--save_dir", "out"]
+    words += ["--outputs", "saliency,cutout,added"]
     outcome = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment()
     )

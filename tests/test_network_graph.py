@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
+import onnx
 import paddle
 import pytest
 
 from paddleseg_u2net.architecture import NETWORKS, convolution_names, dataflow
 from paddleseg_u2net.formats import read_state
+from paddleseg_u2net.loading import GRAPH_VERSION
 from paddleseg_u2net.model import U2Net, U2Netp
-from paddleseg_u2net.network_graph import build_onnx, fold
+from paddleseg_u2net.network_graph import Quantization, build_onnx, fold
 from paddleseg_u2net.runtime import PaddleRuntime
 
 RNG = np.random.default_rng(0)
@@ -84,3 +88,18 @@ def test_folding_keeps_the_function_of_one_convolution():
 def test_other_weights_are_refused():
     with pytest.raises(ValueError, match="these weights are not of the U²-Net family"):
         build_onnx({"a.weight": np.zeros((1, 1, 1, 1), np.float32)})
+
+
+def test_a_changed_graph_comes_with_a_new_version():
+    """Else caches go on with the old graph. After a change: raise GRAPH_VERSION, write the new sum here."""
+    state = {key: np.ones(value.shape, np.float32) for key, value in U2Netp(1).state_dict().items()}
+    ranges = {node.name: 1.0 for node in dataflow(NETWORKS["U2Netp"])}
+    sums = hashlib.sha256()
+    for quantization in (None, Quantization(ranges, frozenset(["outconv"]))):
+        graph = build_onnx(state, quantization=quantization).graph
+        for node in graph.node:
+            attributes = sorted(str(attribute) for attribute in node.attribute)
+            sums.update(repr((node.op_type, list(node.input), list(node.output), attributes)).encode())
+        for tensor in graph.initializer:
+            sums.update(tensor.name.encode() + onnx.numpy_helper.to_array(tensor).tobytes())
+    assert (GRAPH_VERSION, sums.hexdigest()[:16]) == (2, "1fa45642ea2fa74d")

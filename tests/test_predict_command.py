@@ -12,10 +12,13 @@ import sys
 import termios
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import LOOKS, environment, make_config, pixels, scores, tree, write_mask
 from PIL import Image
+
+from paddleseg_u2net.prediction import Predictor
 
 
 def test_a_folder_is_mirrored_into_all_outputs(run, trained, photos_dir):
@@ -212,6 +215,34 @@ def test_every_kind_of_picture_gets_a_map_of_its_size(run, trained, tmp_path):
     expected = dict.fromkeys(["CMYK", "P", "RGBA", "LA", "1", "16 bit", "animated", "is a jpeg"], (30, 40))
     long = {"1 by 1": (1, 1), "1 by 5000": (5000, 1), "5000 by 1": (1, 5000)}
     assert shapes == expected | long | {"turned": (40, 30)}
+
+
+def test_one_image_without_room_does_not_end_the_others(run, trained, photos_dir, monkeypatch):
+    real = Predictor.predict
+    faults = [MemoryError(), cv2.error("Insufficient memory")]
+
+    def hungry(self, images):
+        if faults:
+            raise faults.pop()
+        return real(self, images)
+
+    monkeypatch.setattr(Predictor, "predict", hungry)
+    words = ["--image_path", photos_dir, "--save_dir", "out"]
+    code, text, error = run("predict", "--model_path", trained, *words)
+    assert (code, "Predicted 1 of 3 images" in text) == (1, True)
+    assert "png: out of memory" in error
+    assert "g: Insufficient memory" in error
+
+
+def test_one_output_that_cannot_be_written_does_not_end_the_others(run, trained, tmp_path):
+    picture = Image.fromarray(np.zeros((2, 66000, 3), np.uint8))
+    picture.save(tmp_path / "wide.jpg", "PNG")  # JPEG ends at 65,500 columns
+    words = ["--image_path", tmp_path / "wide.jpg", "--save_dir", "out"]
+    code, _, error = run("predict", "--model_path", trained, *words)
+    assert (code, "wide.jpg: added: " in error, len(error.splitlines())) == (1, True, 1)
+    assert [path.parent.name for path in sorted(Path("out").rglob("wide.*"))] == [
+        *("cutout", "pseudo_color_prediction", "saliency")
+    ]
 
 
 def test_an_image_that_a_list_names_and_nobody_has_is_reported(run, trained, photos_dir):

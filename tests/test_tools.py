@@ -110,6 +110,9 @@ def test_the_benchmark_measures_engines_and_whole_commands(
     monkeypatch.setattr(benchmark, "CALLS", 2)
     words = ["--image_path", data / "images", "--mask_path", data / "masks", "--batches", "1"]
     words += ["--repeats", "1", "--plot", "plot.png"]
+    assert benchmark.main([str(word) for word in words]) == 1
+    assert "int8 would be scored on the images it is calibrated on" in capsys.readouterr().err
+    words += ["--calibration", data / "images"]
     assert benchmark.main([str(word) for word in words]) == 0
     text = capsys.readouterr().out
     assert "| onnx | fp32 | onnxruntime | 1 | 4.36 |" in text
@@ -119,6 +122,10 @@ def test_the_benchmark_measures_engines_and_whole_commands(
     assert "| predict.py, fp32 | 1 |" in text
     assert read_image("plot.png").shape[1] == 780
     assert benchmark.main(["--image_path", "absent"]) == 1
+    assert (
+        benchmark.main(["--image_path", str(data / "images"), "--model_path", "a.npz", "--against", "r"]) == 1
+    )
+    assert "--against: rembg has no model a.npz. Fix: u2netp" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -48,12 +48,8 @@ class Kind(NamedTuple):
 KINDS = (
     Kind("none", "fp32", "paddle"),
     Kind("paddle", "fp32", "paddle_inference"),
-    Kind("onnx", "fp32", "onnxruntime"),
-    Kind("onnx", "fp32", "openvino"),
-    Kind("onnx", "fp16", "onnxruntime"),
-    Kind("onnx", "int8", "onnxruntime"),
-    Kind("onnx", "int8", "openvino"),
-    Kind("openvino", "bf16", "openvino"),
+    *(Kind("onnx", precision, "onnxruntime") for precision in ("fp32", "fp16", "int8")),
+    *(Kind("openvino", precision, "openvino") for precision in ("fp32", "fp16", "bf16", "int8")),
 )
 
 
@@ -201,9 +197,11 @@ def commands(args: argparse.Namespace, exports: Mapping[str, Path], folder: Path
     single.mkdir()
     shutil.copy(list_images(args.image_path)[0], single)
     predict = [sys.executable, ROOT / "predict.py", "--outputs", "saliency"]
-    models = {"fp32": [*model_words(args), "--precision", "fp32"], "auto": model_words(args)}
-    if args.model_path not in KNOWN and "onnx-int8" in exports:
-        models["auto"] = model_words(args, exports["onnx-int8"])
+    models = {"fp32": [*model_words(args), "--precision", "fp32"]}
+    if args.model_path in KNOWN:
+        models["auto"] = model_words(args)
+    elif "onnx-int8" in exports:
+        models["int8"] = model_words(args, exports["onnx-int8"])
     entries = []
     for source in (args.image_path, single):
         count = len(list_images(source))
@@ -281,6 +279,12 @@ def report(args: argparse.Namespace) -> None:
     photographs = len(list_images(args.image_path))
     if not photographs:
         raise ValueError(f"--image_path {args.image_path}: holds no images")
+    if args.against and args.model_path not in KNOWN:
+        raise ValueError(f"--against: rembg has no model {args.model_path}. Fix: {', '.join(KNOWN)}")
+    if args.mask_path and not args.calibration:
+        raise ValueError(
+            "--mask_path: int8 would be scored on the images it is calibrated on. Fix: --calibration OTHERS"
+        )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         exports = export_all(args, folder)

@@ -105,6 +105,8 @@ def run(args: argparse.Namespace) -> None:
     shape = args.input_shape or [-1, channels, -1, -1]
     if any(size != -1 and size < 1 for size in shape) or shape[1] not in (-1, channels):
         raise ValueError(f"--input_shape {shape}: expected N C H W above 0 or -1, and C {channels}")
+    if shape[0] not in (-1, 1):
+        raise ValueError(f"--input_shape: N {shape[0]}: images are predicted one by one. Fix: -1 or 1")
     check_wish(args.save_dir, args.format, args.precision, model["type"], args.with_preprocessing)
     preprocessing = preprocessing_of(config) if args.with_preprocessing else None
     if preprocessing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from tqdm import tqdm
 
 from paddleseg_u2net.commands.flags import (
     MODEL_FLAGS,
@@ -202,11 +202,17 @@ class Worker:
             prediction = self.predictor.predict([image])[0]
             if self.minmax:
                 prediction = replace(prediction, probabilities=stretch(prediction.probabilities))
-            for name, target in job.results.items():
-                OUTPUTS[name].write(target, image, prediction, self.palette)
         except (OSError, ValueError) as error:
             return f"{job.line}{error}"
-        return ""
+        except (MemoryError, cv2.error) as error:  # the others may still have room
+            return f"{job.line}{job.image}: {str(error).strip() or 'out of memory'}"
+        faults = []
+        for name, target in job.results.items():
+            try:
+                OUTPUTS[name].write(target, image, prediction, self.palette)
+            except (OSError, ValueError, MemoryError, cv2.error) as error:
+                faults.append(f"{job.line}{job.image}: {name}: {error}")
+        return "\nerror: ".join(faults)
 
     def do_all(self, jobs: Sequence[Job]) -> Iterator[str]:
         """Do images in threads, so that reading, inference and writing of several overlap.
@@ -229,7 +235,11 @@ def threads_for(images: int) -> int:
 
 def report(results: Iterable[str], count: int, save_dir: Path) -> int:
     """Follow the results of `count` images with a bar and print what went wrong; returns the exit code."""
-    bar = tqdm(results, "predict", count, disable=None, leave=False, unit=" images", bar_format=BAR)
+    bar = results
+    with contextlib.suppress(ModuleNotFoundError):  # where an export is all there is, a bar is a luxury
+        from tqdm import tqdm
+
+        bar = tqdm(results, "predict", count, disable=None, leave=False, unit=" images", bar_format=BAR)
     try:
         failures = [failure for failure in bar if failure]
     except KeyboardInterrupt:
