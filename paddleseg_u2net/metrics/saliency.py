@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-BETA_SQUARED = 0.3
+from paddleseg_u2net.metrics.sums import ExactSum
+
 THRESHOLDS = 255
 EPSILON = 1e-8
 
@@ -23,11 +24,22 @@ def mean_absolute_error(saliency: np.ndarray, mask: np.ndarray) -> float:
     return float(np.abs(saliency.astype(np.float64) - mask).mean())
 
 
+def histograms(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(2, 256) int64: how many pixels of background and of foreground have each level.
+
+    Args:
+        level: uint8, any shape.
+        mask: bool, as level.
+    """
+    joint = level + mask * np.uint16(256)
+    return np.bincount(joint.ravel(), minlength=512).reshape(2, 256)
+
+
 def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Precision and recall of one map at 255 thresholds, from high to low.
 
     Args:
-        saliency: float in [0, 1], any shape; divided by its maximum here.
+        saliency: float in [0, 1] or uint8, any shape; divided by its maximum here.
         mask: as saliency; foreground is what exceeds 128/255 of its maximum.
 
     Returns:
@@ -35,12 +47,22 @@ def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Source: measures.py:75-107 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
     """
-    level = saliency.astype(np.float64) / (saliency.max() + EPSILON) * 255
-    level = np.minimum(level.astype(np.int64), THRESHOLDS - 1)  # the last bin is closed: [254, 255]
+    values = np.arange(256) if saliency.dtype == np.uint8 else saliency.astype(np.float64)
+    level = (values / (saliency.max() + EPSILON) * 255).clip(0, THRESHOLDS - 1).astype(np.uint8)
+    if saliency.dtype == np.uint8:
+        level = level[saliency]
     foreground = mask.astype(np.float64) / (mask.max() + EPSILON) * 255 > 128
-    counts = np.bincount(level.ravel() + THRESHOLDS * foreground.ravel(), minlength=2 * THRESHOLDS)
-    false, true = counts.reshape(2, THRESHOLDS)[:, ::-1].cumsum(axis=1)
+    counts = histograms(level, foreground)[:, :THRESHOLDS]  # the last bin is closed: [254, 255]
+    false, true = counts[:, ::-1].cumsum(axis=1)
     return np.stack([true / (true + false + EPSILON), true / (foreground.sum() + EPSILON)])
+
+
+def f_measure(precision: np.ndarray, recall: np.ndarray, beta_squared: float = 0.3) -> np.ndarray:
+    """F of each threshold.
+
+    Source: measures.py:157-159 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
+    """
+    return (1 + beta_squared) * precision * recall / (beta_squared * precision + recall + EPSILON)
 
 
 class SaliencyMeasures:
@@ -58,25 +80,24 @@ class SaliencyMeasures:
     def __init__(self, minmax: bool = False):
         self.minmax = minmax
         self.images = 0
-        self.absolute_error = 0.0
-        self.curves = np.zeros((2, THRESHOLDS))
+        self.absolute_error, self.curves = ExactSum(), ExactSum()
 
     def update(self, saliency: np.ndarray, mask: np.ndarray) -> None:
         """Add one image: saliency and mask, float in [0, 1], of one shape."""
         if self.minmax:
             saliency = stretch(saliency)
-        self.absolute_error += mean_absolute_error(saliency, mask)
-        self.curves += precision_recall(saliency, mask)
+        self.absolute_error.add(mean_absolute_error(saliency, mask))
+        self.curves.add(precision_recall(saliency, mask))
         self.images += 1
 
     def merge(self, other: SaliencyMeasures) -> None:
         """Add what another accumulator has seen."""
         self.images += other.images
-        self.absolute_error += other.absolute_error
-        self.curves += other.curves
+        self.absolute_error.merge(other.absolute_error)
+        self.curves.merge(other.curves)
 
     def compute(self) -> dict[str, float]:
         """`MAE` and `maxF`, in [0, 1]."""
-        precision, recall = self.curves / max(self.images, 1)
-        f = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall + EPSILON)
-        return {"MAE": self.absolute_error / max(self.images, 1), "maxF": float(f.max())}
+        precision, recall = np.broadcast_to(self.curves.mean(self.images), (2, THRESHOLDS))
+        maximum = float(f_measure(precision, recall).max())
+        return {"MAE": float(self.absolute_error.mean(self.images)), "maxF": maximum}
