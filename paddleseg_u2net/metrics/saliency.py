@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import cv2
 import numpy as np
 
 from paddleseg_u2net.metrics.sums import ExactSum
 
 THRESHOLDS = 255
 EPSILON = 1e-8
+COUNTABLE = 1 << 24  # pixels: OpenCV's histograms hold float32
 
 
 def stretch(saliency: np.ndarray) -> np.ndarray:
@@ -24,6 +28,15 @@ def mean_absolute_error(saliency: np.ndarray, mask: np.ndarray) -> float:
     return float(np.abs(saliency.astype(np.float64) - mask).mean())
 
 
+def by_level(function: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
+    """What a function makes of each pixel; of an 8-bit array, looked up among what it makes of 256 levels."""
+    if array.dtype != np.uint8:
+        return function(array)
+    table = function(np.arange(256))
+    stored = table.view(np.uint8) if table.dtype == bool else table  # OpenCV knows no bool
+    return cv2.LUT(array, stored).reshape(array.shape).view(table.dtype)
+
+
 def histograms(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(2, 256) int64: how many pixels of background and of foreground have each level.
 
@@ -31,8 +44,16 @@ def histograms(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
         level: uint8, any shape.
         mask: bool, as level.
     """
-    joint = level + mask * np.uint16(256)
-    return np.bincount(joint.ravel(), minlength=512).reshape(2, 256)
+    level, inside = level.ravel(), mask.ravel().view(np.uint8)
+    counts = np.zeros((2, 256), np.int64)
+    for start in range(0, level.size, COUNTABLE):
+        part = slice(start, start + COUNTABLE)
+        every, true = (
+            cv2.calcHist([level[part]], [0], where, [256], [0, 256]).ravel().astype(np.int64)
+            for where in (None, inside[part])
+        )
+        counts += every - true, true
+    return counts
 
 
 def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -47,14 +68,18 @@ def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Source: measures.py:75-107 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
     """
-    values = np.arange(256) if saliency.dtype == np.uint8 else saliency.astype(np.float64)
-    level = (values / (saliency.max() + EPSILON) * 255).clip(0, THRESHOLDS - 1).astype(np.uint8)
-    if saliency.dtype == np.uint8:
-        level = level[saliency]
-    foreground = mask.astype(np.float64) / (mask.max() + EPSILON) * 255 > 128
-    counts = histograms(level, foreground)[:, :THRESHOLDS]  # the last bin is closed: [254, 255]
+    top, white = saliency.max() + EPSILON, mask.max() + EPSILON
+
+    def level(values: np.ndarray) -> np.ndarray:
+        return (values.astype(np.float64) / top * 255).clip(0, THRESHOLDS - 1).astype(np.uint8)
+
+    def truth(values: np.ndarray) -> np.ndarray:
+        return values.astype(np.float64) / white * 255 > 128
+
+    counts = histograms(by_level(level, saliency), by_level(truth, mask))
+    counts = counts[:, :THRESHOLDS]  # the last bin is closed: [254, 255]
     false, true = counts[:, ::-1].cumsum(axis=1)
-    return np.stack([true / (true + false + EPSILON), true / (foreground.sum() + EPSILON)])
+    return np.stack([true / (true + false + EPSILON), true / (true[-1] + EPSILON)])
 
 
 def f_measure(precision: np.ndarray, recall: np.ndarray, beta_squared: float = 0.3) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from paddleseg_u2net.metrics.pair import EPSILON, Pair
@@ -28,13 +30,15 @@ def s_measure(pair: Pair, alpha: float = 0.5) -> float:
 def _object_score(pair: Pair) -> float:
     """How bright and even the map is on the foreground, how dark and even on the background."""
     share = pair.foreground / pair.mask.size
-    foreground, background = pair.saliency[pair.mask], pair.saliency[~pair.mask]
-    bright, dark = foreground.mean(), 1 - background.mean()
-    return share * _evenness(foreground, bright) + (1 - share) * _evenness(background, dark)
+    values, (background, foreground) = pair.values
+    return share * _evenness(values, foreground) + (1 - share) * _evenness(1 - values, background)
 
 
-def _evenness(values: np.ndarray, mean: float) -> float:
-    deviation = values.std(ddof=1) if values.size > 1 else 0
+def _evenness(values: np.ndarray, counts: np.ndarray) -> float:
+    """How near 1 values are, on average and without variation."""
+    size = counts.sum()
+    mean = counts @ values / size
+    deviation = np.sqrt(counts @ (values - mean) ** 2 / max(size - 1, 1))
     return 2 * mean / (mean**2 + 1 + deviation + EPSILON)
 
 
@@ -46,23 +50,26 @@ def _region_score(pair: Pair) -> float:
     y = round(rows @ np.count_nonzero(pair.mask, axis=1) / pair.foreground) + 1
     x = round(columns @ np.count_nonzero(pair.mask, axis=0) / pair.foreground) + 1
     score = 0.0
-    for vertical in (slice(0, y), slice(y, height)):
-        for horizontal in (slice(0, x), slice(x, width)):
-            saliency, mask = pair.saliency[vertical, horizontal], pair.mask[vertical, horizontal]
-            if mask.size:
-                score += mask.size / pair.mask.size * _similarity(saliency, mask)
+    for box in product((slice(0, y), slice(y, height)), (slice(0, x), slice(x, width))):
+        if size := pair.mask[box].size:
+            score += size / pair.mask.size * _similarity(pair, box)
     return score
 
 
-def _similarity(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """SSIM of one quarter without its constants; 1 where both are constant."""
-    x, y = saliency.mean(), np.count_nonzero(mask) / mask.size
-    # less the means before squares are summed: the difference of two sums would lose what is small
-    saliency, mask = saliency - x, mask - y
-    degrees = saliency.size - 1 + EPSILON
-    variances = (np.vdot(saliency, saliency) + np.vdot(mask, mask)) / degrees
-    numerator = 4 * x * y * np.vdot(saliency, mask) / degrees
-    denominator = (x**2 + y**2) * variances
+def _similarity(pair: Pair, box: tuple[slice, slice]) -> float:
+    """SSIM of one quarter without its constants; 1 where both are constant.
+
+    The map counts as constant where its mean, in float64 and in numpy's order of sums, is its only value: so
+    does PySODMetrics.
+    """
+    values, counts = pair.tally(box)
+    every, size, count = counts.sum(axis=0), counts.sum(), counts[1].sum()
+    x, y = pair.saliency[box].mean(), count / size
+    centred = values - x  # before squares are summed: a difference of two sums would lose what is small
+    # of a constant mask exactly 0, which rounding must not touch
+    together = counts[1] @ centred - y * (every @ centred) if 0 < count < size else 0
+    numerator = 4 * x * y * together / (size - 1 + EPSILON)
+    denominator = (x**2 + y**2) * (every @ centred**2 + y * (size - count)) / (size - 1 + EPSILON)
     if numerator:
         return numerator / (denominator + EPSILON)
     return float(denominator == 0)

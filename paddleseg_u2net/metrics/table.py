@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from paddleseg_u2net.metrics.boundary import boundary_iou, relaxed_boundary_f
@@ -22,12 +21,13 @@ def mean_error(pair: Pair) -> float:
 
     Source: Perazzi et al. 2012; `MAE.cal_mae`, py_sod_metrics/sod_metrics.py of PySODMetrics 1.6.2.
     """
-    return cv2.norm(pair.saliency, pair.mask.astype(np.float64), cv2.NORM_L1) / pair.mask.size
+    values, (background, foreground) = pair.values
+    return float(background @ values + foreground @ (1 - values)) / pair.mask.size
 
 
 def author_curves(pair: Pair) -> np.ndarray:
     """Precision and recall as the U²-Net author takes them; see `precision_recall`."""
-    return precision_recall(*pair.given)
+    return precision_recall(*pair.author)
 
 
 def max_author_f(curves: np.ndarray) -> float:
@@ -92,9 +92,9 @@ class MapMeasures:
 
     Args:
         names: rows of the table to measure.
-        minmax: stretch each map to [0, 1] first (not for `max_f` and `mean_f`), as PySODMetrics does unless told.
-        author_minmax: stretch it for `max_f` and `mean_f`: u2net_test.py:25@ac7e1c8 does so when it saves a map,
-            the author's evaluator itself only divides by the maximum.
+        minmax: stretch each map to [0, 1] first (not for `max_f` and `mean_f`), as PySODMetrics does.
+        author_minmax: stretch it for `max_f` and `mean_f`: u2net_test.py:25@ac7e1c8 does so when it saves a
+            map, the author's evaluator itself only divides by the maximum.
         measures: the table; give another to change a choice, such as
             `MEASURES | {"s_measure": MEASURES["s_measure"]._replace(of=partial(s_measure, alpha=0.7))}`.
 
@@ -118,7 +118,9 @@ class MapMeasures:
     ):
         names = list(names)
         if unknown := [name for name in names if name not in measures]:
-            raise ValueError(f"No such measures: {', '.join(unknown)}. Fix: choose from {', '.join(measures)}")
+            raise ValueError(
+                f"No such measures: {', '.join(unknown)}. Fix: choose from {', '.join(measures)}"
+            )
         self.minmax, self.author_minmax = minmax, author_minmax
         self.measures = {name: measures[name] for name in names}
         self.sums = {row.of: ExactSum() for row in self.measures.values()}
@@ -166,8 +168,8 @@ class MapMeasures:
         """Means over the images at thresholds from high to low, as far as they were measured.
 
         Returns:
-            `author_precision`, `author_recall`, `author_f`: (255,), the last made of the other two; `precision`,
-            `recall`, `f`, `e`: (256,), each a mean of the images' own curves.
+            `author_precision`, `author_recall`, `author_f`: (255,), the last made of the other two;
+            `precision`, `recall`, `f`, `e`: (256,), each a mean of the images' own curves.
         """
         means = {of: total.mean(self.images) for of, total in self.sums.items() if self.images}
         found = {}

@@ -40,8 +40,8 @@ def _precision_recall_f(pair: Pair, positives: np.ndarray, beta_squared: float) 
 def e_curve(pair: Pair) -> np.ndarray:
     """E-measure, how well pixels and their means align, at 256 thresholds, from high to low.
 
-    A map of one pixel that is right scores 1 / eps, as in PySODMetrics, for the sum is divided by the number of
-    pixels less 1.
+    A map of one pixel that is right scores 1 / eps, as in PySODMetrics, for the sum is divided by the number
+    of pixels less 1.
 
     Returns:
         (256,) float64.
@@ -68,7 +68,10 @@ def _e(pair: Pair, positives: np.ndarray) -> np.ndarray:
         counts = np.stack([positives, np.array([[size - pair.foreground], [pair.foreground]]) - positives])
         saliency = np.array([[1], [0]]) - found / size  # (found or not, threshold), less its mean
         mask = np.array([0, 1]) - pair.foreground / size
-        saliency, mask = saliency[:, None], mask[:, None]  # (found or not, background or foreground, threshold)
+        saliency, mask = (
+            saliency[:, None],
+            mask[:, None],
+        )  # (found or not, background or foreground, threshold)
         alignment = 2 * saliency * mask / (saliency**2 + mask**2 + EPSILON)
         aligned = ((alignment + 1) ** 2 / 4 * counts).sum(axis=(0, 1))
     return aligned / (size - 1 + EPSILON)
