@@ -24,8 +24,8 @@ def relaxed_boundary_f(
         In [0, 1]; 0 where a boundary is empty.
 
     Source: Qin et al. 2020 (arXiv:2005.09007), section 4.3: mask XOR eroded mask, rho 3. There is no public
-    code; the 3 x 3 square, `>=`, the border (as in MATLAB's imerode and OpenCV's default) and the 0 are choices
-    made here.
+    code; the 3 x 3 square, `>=`, the border (as in MATLAB's imerode and OpenCV's default) and the 0 are
+    choices made here.
     """
     disk = (np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius).astype(np.uint8)
     found, true = (_inner_band(mask, 1, border) for mask in (pair.saliency >= threshold, pair.mask))

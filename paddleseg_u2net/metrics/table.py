@@ -172,12 +172,16 @@ class MapMeasures:
             `precision`, `recall`, `f`, `e`: (256,), each a mean of the images' own curves.
         """
         means = {of: total.mean(self.images) for of, total in self.sums.items() if self.images}
-        found = {}
         if author_curves in means:
-            found = dict(zip(("author_precision", "author_recall"), means[author_curves], strict=True))
-            found["author_f"] = f_measure(*means[author_curves])
-        if precision_recall_f in means:
-            found |= zip(("precision", "recall", "f"), means[precision_recall_f], strict=True)
-        if e_curve in means:
-            found["e"] = means[e_curve]
-        return found
+            means[author_curves] = np.stack([*means[author_curves], f_measure(*means[author_curves])])
+        names = {
+            author_curves: ("author_precision", "author_recall", "author_f"),
+            precision_recall_f: ("precision", "recall", "f"),
+            e_curve: ("e",),
+        }
+        return {
+            name: curve
+            for of, own in names.items()
+            if of in means
+            for name, curve in zip(own, np.atleast_2d(means[of]), strict=True)
+        }
