@@ -74,9 +74,8 @@ def _missed(pair: Pair, distance: np.ndarray, size: int, sigma: float) -> float:
     frame = int(np.hypot(reach, reach))  # no pixel of a window is farther from the window's foreground
     box, inner = _box(pair.mask, reach), (slice(frame, -frame),) * 2
     mask = np.pad(pair.mask[box], frame)
-    error = np.zeros(mask.shape)
-    np.abs(np.subtract(pair.saliency[box], pair.mask[box], out=error[inner]), out=error[inner])
-    own = error[mask]
+    error = np.pad(pair.saliency[box], frame)
+    own = error[mask] = 1 - error[mask]
     near = np.zeros_like(mask)  # never outside the image
     near[inner] = (distance[box] > 0) & (distance[box] < frame + 1)
     _spread(error, mask, np.flatnonzero(near), _squared(distance[box][near[inner]]), frame)
