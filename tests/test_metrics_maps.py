@@ -21,6 +21,7 @@ from paddleseg_u2net.metrics.pair import Pair
 from paddleseg_u2net.metrics.structure import s_measure
 from paddleseg_u2net.metrics.sums import ExactSum
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
+from tools import benchmark_measures
 
 ORACLES = ("Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure", "MAE")
 EXACT = {"rel": 1e-9, "abs": 1e-12}
@@ -375,3 +376,17 @@ def test_no_image_gives_nan_and_no_curve():
 
 def test_the_example_of_the_accumulator_runs():
     assert doctest.testmod(table, extraglobs={"np": np}) == (0, 3)
+
+
+def test_the_benchmark_prints_its_tables(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_measures, "SIZES", ((30, 40), (64, 64)))
+    assert benchmark_measures.main(["--turns", "1", "--updates", "20"]) == 0
+    text = capsys.readouterr().out
+    assert "| 30 x 40 |" in text
+    assert all(f"| {name} |" in text for name in MEASURES)
+    assert "MiB after 2 updates" in text
+
+
+def test_measures_know_names_of_configs():
+    assert {row.also: name for name, row in MEASURES.items() if row.also} == {"MAE": "mae", "maxF": "max_f"}
+    assert [name for name, row in MEASURES.items() if not row.larger_is_better] == ["mae"]

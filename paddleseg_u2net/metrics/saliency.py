@@ -68,16 +68,27 @@ def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Source: measures.py:75-107 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
     """
-    top, white = saliency.max() + EPSILON, mask.max() + EPSILON
+    white = mask.max() + EPSILON
+    foreground = by_level(lambda values: values.astype(np.float64) / white * 255 > 128, mask)
+    if saliency.dtype == np.uint8:
+        return curves_of_levels(histograms(saliency, foreground), saliency.max())
+    return _curves(histograms(_bins(saliency, saliency.max()), foreground)[:, :THRESHOLDS])
 
-    def level(values: np.ndarray) -> np.ndarray:
-        return (values.astype(np.float64) / top * 255).clip(0, THRESHOLDS - 1).astype(np.uint8)
 
-    def truth(values: np.ndarray) -> np.ndarray:
-        return values.astype(np.float64) / white * 255 > 128
+def curves_of_levels(counts: np.ndarray, highest: np.uint8) -> np.ndarray:
+    """`precision_recall` of an 8-bit map, from its `histograms` and its maximum."""
+    bins = _bins(np.arange(256), highest)
+    return _curves(np.stack([np.bincount(bins, row, THRESHOLDS) for row in counts]))
 
-    counts = histograms(by_level(level, saliency), by_level(truth, mask))
-    counts = counts[:, :THRESHOLDS]  # the last bin is closed: [254, 255]
+
+def _bins(values: np.ndarray, highest: np.floating | np.uint8) -> np.ndarray:
+    """Which of the 255 bins each value is in, uint8; the last bin is closed: [254, 255]."""
+    level = values.astype(np.float64) / (highest + EPSILON) * 255
+    return level.clip(0, THRESHOLDS - 1).astype(np.uint8)
+
+
+def _curves(counts: np.ndarray) -> np.ndarray:
+    """Precision and recall from background and foreground counts of the bins, (2, 255)."""
     false, true = counts[:, ::-1].cumsum(axis=1)
     return np.stack([true / (true + false + EPSILON), true / (true[-1] + EPSILON)])
 
