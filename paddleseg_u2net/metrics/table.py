@@ -59,8 +59,8 @@ class Measure(NamedTuple):
     Attributes:
         of: makes of one image what is averaged over the images; rows with one `of` share its work.
         score: makes the measure of that average.
-        cost: milliseconds of `of` for a megapixel on one core, besides the 8 that the `Pair` and its counts cost
-            once for all; of 8-bit maps, by `tools/benchmark_measures.py`.
+        cost: milliseconds of `of` for a megapixel on one core, besides the 8 that the `Pair` and its counts
+            cost once for all; of 8-bit maps, by `tools/benchmark_measures.py`.
         larger_is_better: or smaller.
         also: its name in configs and logs, where that is another one.
     """
