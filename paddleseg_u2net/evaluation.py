@@ -14,9 +14,12 @@ from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.metrics.saliency import SaliencyMeasures
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
+from paddleseg_u2net.metrics.table import MEASURES
 from paddleseg_u2net.prediction import Prediction, Predictor
 
-LOWER_IS_BETTER = {"MAE"}
+LOWER_IS_BETTER = {
+    spelling for name, row in MEASURES.items() if not row.larger_is_better for spelling in (name, row.also)
+}
 
 
 class Scores:

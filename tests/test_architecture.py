@@ -67,7 +67,7 @@ def test_no_room_is_called_utils():
     assert not forbidden & {path.stem for path in ROOT.rglob("*.py") if ".venv" not in str(path)}
 
 
-LIGHT = ("config", "dataset", "images", "masks", "metrics.saliency", "metrics.segmentation", "outputs")
+LIGHT = ("config", "dataset", "images", "masks", "metrics.segmentation", "metrics.table", "outputs")
 LIGHT += (
     "prediction",
     "preprocessing",

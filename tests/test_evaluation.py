@@ -97,5 +97,6 @@ def test_lower_is_better_for_errors_only():
     assert better("mIoU", 0.6, 0.5)
     assert not better("mIoU", 0.5, 0.5)
     assert better("MAE", 0.4, 0.5)
+    assert better("mae", 0.4, 0.5)
     assert not better("MAE", 0.6, 0.5)
     assert better("MAE", 9, None)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import cv2
 import numpy as np
 
-BETA_SQUARED = 0.3
+from paddleseg_u2net.metrics.sums import ExactSum
+
 THRESHOLDS = 255
 EPSILON = 1e-8
+COUNTABLE = 1 << 24  # pixels: OpenCV's histograms hold float32
 
 
 def stretch(saliency: np.ndarray) -> np.ndarray:
@@ -23,11 +28,39 @@ def mean_absolute_error(saliency: np.ndarray, mask: np.ndarray) -> float:
     return float(np.abs(saliency.astype(np.float64) - mask).mean())
 
 
+def by_level(function: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
+    """What a function makes of each pixel; of an 8-bit array, looked up among what it makes of 256 levels."""
+    if array.dtype != np.uint8:
+        return function(array)
+    table = function(np.arange(256))
+    stored = table.view(np.uint8) if table.dtype == bool else table  # OpenCV knows no bool
+    return cv2.LUT(array, stored).reshape(array.shape).view(table.dtype)
+
+
+def histograms(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(2, 256) int64: how many pixels of background and of foreground have each level.
+
+    Args:
+        level: uint8, any shape.
+        mask: bool, as level.
+    """
+    level, inside = level.ravel(), mask.ravel().view(np.uint8)
+    counts = np.zeros((2, 256), np.int64)
+    for start in range(0, level.size, COUNTABLE):
+        part = slice(start, start + COUNTABLE)
+        every, true = (
+            cv2.calcHist([level[part]], [0], where, [256], [0, 256]).ravel().astype(np.int64)
+            for where in (None, inside[part])
+        )
+        counts += every - true, true
+    return counts
+
+
 def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Precision and recall of one map at 255 thresholds, from high to low.
 
     Args:
-        saliency: float in [0, 1], any shape; divided by its maximum here.
+        saliency: float in [0, 1] or uint8, any shape; divided by its maximum here.
         mask: as saliency; foreground is what exceeds 128/255 of its maximum.
 
     Returns:
@@ -35,12 +68,37 @@ def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Source: measures.py:75-107 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
     """
-    level = saliency.astype(np.float64) / (saliency.max() + EPSILON) * 255
-    level = np.minimum(level.astype(np.int64), THRESHOLDS - 1)  # the last bin is closed: [254, 255]
-    foreground = mask.astype(np.float64) / (mask.max() + EPSILON) * 255 > 128
-    counts = np.bincount(level.ravel() + THRESHOLDS * foreground.ravel(), minlength=2 * THRESHOLDS)
-    false, true = counts.reshape(2, THRESHOLDS)[:, ::-1].cumsum(axis=1)
-    return np.stack([true / (true + false + EPSILON), true / (foreground.sum() + EPSILON)])
+    white = mask.max() + EPSILON
+    foreground = by_level(lambda values: values.astype(np.float64) / white * 255 > 128, mask)
+    if saliency.dtype == np.uint8:
+        return curves_of_levels(histograms(saliency, foreground), saliency.max())
+    return _curves(histograms(_bins(saliency, saliency.max()), foreground)[:, :THRESHOLDS])
+
+
+def curves_of_levels(counts: np.ndarray, highest: np.uint8) -> np.ndarray:
+    """`precision_recall` of an 8-bit map, from its `histograms` and its maximum."""
+    bins = _bins(np.arange(256), highest)
+    return _curves(np.stack([np.bincount(bins, row, THRESHOLDS) for row in counts]))
+
+
+def _bins(values: np.ndarray, highest: np.floating | np.uint8) -> np.ndarray:
+    """Which of the 255 bins each value is in, uint8; the last bin is closed: [254, 255]."""
+    level = values.astype(np.float64) / (highest + EPSILON) * 255
+    return level.clip(0, THRESHOLDS - 1).astype(np.uint8)
+
+
+def _curves(counts: np.ndarray) -> np.ndarray:
+    """Precision and recall from background and foreground counts of the bins, (2, 255)."""
+    false, true = counts[:, ::-1].cumsum(axis=1)
+    return np.stack([true / (true + false + EPSILON), true / (true[-1] + EPSILON)])
+
+
+def f_measure(precision: np.ndarray, recall: np.ndarray, beta_squared: float = 0.3) -> np.ndarray:
+    """F of each threshold.
+
+    Source: measures.py:157-159 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
+    """
+    return (1 + beta_squared) * precision * recall / (beta_squared * precision + recall + EPSILON)
 
 
 class SaliencyMeasures:
@@ -58,25 +116,24 @@ class SaliencyMeasures:
     def __init__(self, minmax: bool = False):
         self.minmax = minmax
         self.images = 0
-        self.absolute_error = 0.0
-        self.curves = np.zeros((2, THRESHOLDS))
+        self.absolute_error, self.curves = ExactSum(), ExactSum()
 
     def update(self, saliency: np.ndarray, mask: np.ndarray) -> None:
         """Add one image: saliency and mask, float in [0, 1], of one shape."""
         if self.minmax:
             saliency = stretch(saliency)
-        self.absolute_error += mean_absolute_error(saliency, mask)
-        self.curves += precision_recall(saliency, mask)
+        self.absolute_error.add(mean_absolute_error(saliency, mask))
+        self.curves.add(precision_recall(saliency, mask))
         self.images += 1
 
     def merge(self, other: SaliencyMeasures) -> None:
         """Add what another accumulator has seen."""
         self.images += other.images
-        self.absolute_error += other.absolute_error
-        self.curves += other.curves
+        self.absolute_error.merge(other.absolute_error)
+        self.curves.merge(other.curves)
 
     def compute(self) -> dict[str, float]:
         """`MAE` and `maxF`, in [0, 1]."""
-        precision, recall = self.curves / max(self.images, 1)
-        f = (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall + EPSILON)
-        return {"MAE": self.absolute_error / max(self.images, 1), "maxF": float(f.max())}
+        precision, recall = np.broadcast_to(self.curves.mean(self.images), (2, THRESHOLDS))
+        maximum = float(f_measure(precision, recall).max())
+        return {"MAE": float(self.absolute_error.mean(self.images)), "maxF": maximum}
