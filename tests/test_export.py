@@ -158,7 +158,11 @@ def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, dat
     layer = build_network(found["model"])
     layer.eval()
     pair = prepare(found, RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8), None, SHAPE)
-    export(layer, found, tmp_path / "out", [pair], "paddle")
+    report = export(layer, found, tmp_path / "out", [pair], "paddle")
+    assert (report["backend"], report["agreement"]) == ("paddle_inference", 1)
+    expected = PaddleRuntime(layer)(pair[0])
+    assert expected.shape[1] == 3
+    np.testing.assert_allclose(load_runtime(tmp_path / "out", {})(pair[0]), expected, atol=1e-5)
 
 
 def test_classes_are_compared_by_argmax_and_miou(tmp_path, data):

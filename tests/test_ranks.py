@@ -60,5 +60,11 @@ def test_ranks_wait_for_the_last_one(monkeypatch, late):
         assert not thread.is_alive()
 
 
-def test_ranks_started_by_hand_do_not_wait():
-    wait_for_neighbours(Rank(0, 2, 0, 2))
+def test_ranks_started_by_hand_do_not_wait(monkeypatch):
+    monkeypatch.delenv(ENDPOINTS, raising=False)
+    ranks = [Rank(index, 2, index, 2) for index in (0, 1)]
+    for rank in ranks:
+        waiting = threading.Thread(target=wait_for_neighbours, args=(rank,), daemon=True)
+        waiting.start()
+        waiting.join(5)
+        assert not waiting.is_alive(), rank
