@@ -21,6 +21,7 @@ RANKS = (
     {"runtime"},
     {"registry"},
     {"conversion", "quantization"},
+    {"proof"},
     {"export"},
     {"loading"},
     {"prediction"},

@@ -12,9 +12,11 @@ from paddle import nn
 
 from paddleseg_u2net.config import load_config
 from paddleseg_u2net.conversion import convert
-from paddleseg_u2net.export import DifferentError, export, prepare
+from paddleseg_u2net.deploy import DifferentError
+from paddleseg_u2net.export import export
 from paddleseg_u2net.loading import load_runtime
 from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.proof import prepare
 from paddleseg_u2net.registry import build_network
 from paddleseg_u2net.runtime import PaddleRuntime
 from tools import export as command

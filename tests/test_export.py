@@ -12,13 +12,15 @@ from sklearn.metrics import jaccard_score
 
 from paddleseg_u2net import export as room
 from paddleseg_u2net.config import dump_config, load_config, preprocessing_of
-from paddleseg_u2net.export import FORMATS, TOLERANCES, DifferentError, Tolerance, check, export, prepare
+from paddleseg_u2net.deploy import DifferentError
+from paddleseg_u2net.export import FORMATS, export
 from paddleseg_u2net.loading import load_runtime
 from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.model import U2Netp
 from paddleseg_u2net.prediction import Predictor
 from paddleseg_u2net.preprocessing import Preprocessing
 from paddleseg_u2net.preprocessing_graph import check_writable
+from paddleseg_u2net.proof import TOLERANCES, Tolerance, check, prepare
 from paddleseg_u2net.quantization import calibrate
 from paddleseg_u2net.registry import build_network
 from paddleseg_u2net.runtime import PaddleRuntime

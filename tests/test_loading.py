@@ -13,12 +13,12 @@ import yaml
 from conftest import environment
 
 from paddleseg_u2net import loading
-from paddleseg_u2net.deploy import RECORD, read_record
-from paddleseg_u2net.export import TOLERANCES, DifferentError, Tolerance
+from paddleseg_u2net.deploy import RECORD, DifferentError, read_record
 from paddleseg_u2net.loading import cached_export, config_of, load_runtime
 from paddleseg_u2net.model import U2Netp
 from paddleseg_u2net.network_graph import build_onnx
 from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.proof import TOLERANCES, Tolerance
 from paddleseg_u2net.runtime import (
     BACKENDS,
     OpenVinoRuntime,

@@ -18,10 +18,11 @@ import numpy as np
 
 from paddleseg_u2net.__main__ import configure_log, guarded
 from paddleseg_u2net.config import preprocessing_of, section
-from paddleseg_u2net.export import FORMATS, REPORT, check_wish, export, prepare
+from paddleseg_u2net.export import FORMATS, REPORT, check_wish, export
 from paddleseg_u2net.images import list_images, read_image
 from paddleseg_u2net.loading import build, config_of
 from paddleseg_u2net.preprocessing_graph import check_writable
+from paddleseg_u2net.proof import prepare
 
 log = logging.getLogger("paddleseg_u2net.export")
 
