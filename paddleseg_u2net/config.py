@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES
 from paddleseg_u2net.preprocessing import Preprocessing
 
 BASE, INHERITED = "_base_", "_inherited_"
@@ -104,6 +105,7 @@ def _boolean(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+METRICS = (*AREA_MEASURES, *MEASURES, *(row.also for row in MEASURES.values() if row.also))
 COMPONENT = (_component, "a mapping with 'type'")
 DATASET = (_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
 BOOLEAN = (_boolean, "true or false")
@@ -121,10 +123,13 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "test_config": (lambda v: isinstance(v, dict), "a mapping"),
     "Deploy": (lambda v: isinstance(v, dict), "a mapping"),
-    "metric": (lambda v: v in METRICS, "one of mIoU, Acc, Kappa, Dice, maxF, MAE"),
+    "metric": (lambda v: v in METRICS, f"one of {', '.join(METRICS)}"),
+    "metrics": (
+        lambda v: v == "all" or (isinstance(v, list) and set(v) <= set(METRICS)),
+        f"all, or a list of {', '.join(METRICS)}",
+    ),
 }
 SECTIONS = ("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "test_config")
-METRICS = ("mIoU", "Acc", "Kappa", "Dice", "maxF", "MAE")
 TEST_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "aug_eval": BOOLEAN,
     "scales": (_scales, "a number above 0 or a list of them"),
@@ -135,6 +140,8 @@ TEST_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stride": (_pair_of_ints, "[W, H]"),
     "auc_roc": BOOLEAN,
     "minmax": BOOLEAN,
+    "official": BOOLEAN,
+    "as_is": BOOLEAN,
 }
 
 

@@ -13,6 +13,8 @@ INSTALL = {
     "cv2": "pip install 'opencv-python-headless<5'   (or your own opencv-python)",
     "PIL": "pip install pillow   (or --outputs without pseudo_color)",
     "visualdl": "pip install visualdl",
+    "matplotlib": "pip install matplotlib",
+    "threadpoolctl": "pip install threadpoolctl",
     "onnx": "pip install onnx",
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",

@@ -9,6 +9,7 @@ from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.ranks import this_rank
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
+MAX_PARALLEL = 4  # predictions at once; each costs the memory of one more image and its activations
 
 
 def set_device(name: str | None) -> str:
@@ -51,6 +52,12 @@ def processors() -> int:
     """Processors this process may use; ranks on one machine share them."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(here // this_rank().local_count, 1)
+
+
+def threads_for(images: int | None = None) -> int:
+    """Threads that are worth their start to predict so many images, or very many."""
+    most = min(processors(), MAX_PARALLEL)
+    return most if images is None else max(min(images // 2, most), 1)
 
 
 def gpu_index() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,13 +63,8 @@ def pair_folders(image_dir: Path, mask_dir: Path) -> tuple[list[Pair], list[str]
     Returns:
         The pairs, and a fault per image without a mask and per second file of one name.
     """
-    images, masks = (_by_stem(folder) for folder in (image_dir, mask_dir))
-    faults = [
-        f"{paths[1]}: a second file named '{stem}'. Fix: rename it"
-        for found in (images, masks)
-        for stem, paths in found.items()
-        if len(paths) > 1
-    ]
+    images, masks = by_stem(image_dir), by_stem(mask_dir)
+    faults = second_files(images) + second_files(masks)
     alone = [stem for stem in images if stem not in masks]
     faults += [f"{images[stem][0]}: no mask named '{stem}' in {mask_dir}" for stem in alone]
     if alone and (near := [stem for stem in masks if stem.startswith(alone[0])]):
@@ -81,10 +76,20 @@ def pair_folders(image_dir: Path, mask_dir: Path) -> tuple[list[Pair], list[str]
     return paired, faults
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
+def second_files(found: Mapping[str, Sequence[Path]]) -> list[str]:
+    """A fault per second file of one name in what `by_stem` found."""
+    return [
+        f"{paths[1]}: a second file named '{stem}'. Fix: rename it"
+        for stem, paths in found.items()
+        if len(paths) > 1
+    ]
+
+
+def by_stem(folder: Path) -> dict[str, list[Path]]:
+    """The images below a folder by their path below it without suffix."""
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder}: no such folder. Fix: image_dir and mask_dir are folders below dataset_root"
+            f"{folder}: no such folder. Fix: the path of one (image_dir and mask_dir: below dataset_root)"
         )
     found: dict[str, list[Path]] = {}
     for path in list_images(folder):

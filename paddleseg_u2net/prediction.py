@@ -12,10 +12,31 @@ from typing import Any
 import numpy as np
 
 from paddleseg_u2net.config import class_count, load_config, preprocessing_of
-from paddleseg_u2net.images import MAX_PIXELS, read_image
+from paddleseg_u2net.images import MAX_PIXELS, pillow, read_image
 from paddleseg_u2net.loading import config_of, load_runtime
-from paddleseg_u2net.preprocessing import Preprocessing, resize_batch
+from paddleseg_u2net.metrics.saliency import stretch
+from paddleseg_u2net.preprocessing import Preprocessing, Size, resize_batch
 from paddleseg_u2net.runtime import PhotographRuntime, Runtime
+
+# how a predictor gives saliency maps -> what score tables say of it
+MAPS = {
+    "plain": "maps as predicted",
+    "minmax": "maps stretched to 0 .. 1",
+    "official": "maps as u2net_test.py saves them",
+}
+
+
+def maps_of(options: Mapping[str, Any]) -> str:
+    """The last key of `MAPS` that options switch on."""
+    return [key for key in MAPS if key == "plain" or options.get(key)][-1]
+
+
+def check_maps(maps: str, num_classes: int) -> None:
+    """Raise ValueError where a model has no saliency maps to stretch."""
+    if maps != "plain" and num_classes > 1:
+        raise ValueError(
+            f"{maps}: stretches saliency maps (num_classes: 1), and this model has classes. Fix: leave it out"
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +125,13 @@ class Predictor:
         backend: see `load_runtime`.
         precision: see `load_runtime`.
         parallel: threads that will call it at once.
+        maps: `plain`; `minmax` stretches each saliency map to [0, 1]; `official` gives what the authors'
+            script saves: stretched, rounded down to 8 bits, and only then resized, by Pillow.
+
+    Raises:
+        ValueError: maps are to be stretched, and the model predicts classes.
+
+    Source: `save_output`, u2net_test.py:39-52@ac7e1c8, for `official`.
 
     Example:
         >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
@@ -118,6 +146,7 @@ class Predictor:
         backend: str = "auto",
         precision: str = "auto",
         parallel: int = 1,
+        maps: str = "plain",
     ):
         if isinstance(config, (str, Path)):
             config = load_config(config)
@@ -130,7 +159,13 @@ class Predictor:
         own = isinstance(model, PhotographRuntime)  # it prepares, whatever the config says
         self.preprocessing = Preprocessing(()) if own else preprocessing_of(config)
         self.num_classes = class_count(config)
-        self.views = views or Views()
+        self.views, self.maps, self.parallel = views or Views(), maps, parallel
+        check_maps(maps, self.num_classes)
+        if maps == "official" and own:
+            raise ValueError(
+                "official maps are 8-bit before they are resized, and this export resizes by itself. "
+                "Fix: the model it was made of, or an export without --with_preprocessing"
+            )
 
     def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Predict one image.
@@ -164,10 +199,17 @@ class Predictor:
             if np.isnan(maps).any():
                 raise ValueError("the network's output holds NaN. Fix: weights of a run that did not diverge")
             for index, own in zip(members, maps, strict=True):
-                restored = self.preprocessing.restore(own, prepared[index][1])
-                # cubic and Lanczos interpolation overshoot
-                predictions[index] = Prediction(np.clip(restored, 0, 1))
+                predictions[index] = Prediction(self._restore(own, prepared[index][1]))
         return [prediction for prediction in predictions if prediction is not None]
+
+    def _restore(self, maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
+        """Probabilities (C, h, w) of the network's input -> those of the image."""
+        if self.maps == "official":
+            levels = (stretch(maps) * 255).astype(np.uint8)
+            return self.preprocessing.restore(levels, changes, _resize_by_pillow).astype(np.float32) / 255
+        # cubic and Lanczos interpolation overshoot
+        restored = np.clip(self.preprocessing.restore(maps, changes), 0, 1)
+        return stretch(restored) if self.maps == "minmax" else restored
 
     def _average(self, batch: np.ndarray) -> np.ndarray:
         """Mean probabilities over all views: (N, channels, h, w) -> (N, num_classes, h, w)."""
@@ -199,6 +241,12 @@ class Predictor:
             total[:, :, rows, columns] += maps
             count[rows, columns] += 1
         return total / count
+
+
+def _resize_by_pillow(image: np.ndarray, size: Size) -> np.ndarray:
+    """Bilinear; (h, w, 1) uint8 -> (H, W, 1)."""
+    resized = pillow().fromarray(image[..., 0]).resize(size[::-1], pillow().Resampling.BILINEAR)
+    return np.asarray(resized)[..., None]
 
 
 def _check_image(image: Any) -> None:

@@ -195,8 +195,18 @@ class Preprocessing:
         return np.ascontiguousarray(image.transpose(2, 0, 1)), changes
 
     @staticmethod
-    def restore(maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
-        """Bring maps (C, h, w) float32 back to the size of the image they were predicted from."""
+    def restore(
+        maps: np.ndarray,
+        changes: Sequence[tuple[str, Size]],
+        resize: Callable[[np.ndarray, Size], np.ndarray] = resize,
+    ) -> np.ndarray:
+        """Bring maps (C, h, w) back to the size of the image they were predicted from.
+
+        Args:
+            maps: float32, or what `resize` takes.
+            changes: what `__call__` gave.
+            resize: of (h, w, C) to a size.
+        """
         maps = maps.transpose(1, 2, 0)
         for kind, size in reversed(changes):
             maps = resize(maps, size) if kind == "resize" else maps[: size[0], : size[1]]

@@ -31,8 +31,6 @@ class Settings:
     amp_level: str = "O1"
     resume_model: Path | None = None
     seed: int = 0
-    minmax: bool = False
-    auc_roc: bool = False
 
 
 def amp_options(precision: str, level: str, device: str) -> dict[str, Any]:

@@ -21,12 +21,12 @@ from paddle import Tensor
 from paddleseg_u2net import checkpoint
 from paddleseg_u2net.averages import average_into, average_statistics
 from paddleseg_u2net.checkpoint import Progress
-from paddleseg_u2net.config import differences, load_config, preprocessing_of
+from paddleseg_u2net.config import class_count, differences, load_config, preprocessing_of
 from paddleseg_u2net.dataset import Dataset, Unraising, collate
-from paddleseg_u2net.evaluation import Scores, better, evaluate
+from paddleseg_u2net.evaluation import Protocol, Scores, better, evaluate
 from paddleseg_u2net.losses import deep_supervision
 from paddleseg_u2net.meter import Meter
-from paddleseg_u2net.prediction import Predictor, Views
+from paddleseg_u2net.prediction import Predictor, Views, check_maps, maps_of
 from paddleseg_u2net.ranks import this_rank
 from paddleseg_u2net.runtime import PaddleRuntime
 from paddleseg_u2net.sampling import BatchStream
@@ -66,7 +66,8 @@ class Trainer:
     ):
         self.network, self.optimizer, self.losses = network, optimizer, losses
         self.data, self.val_data, self.config, self.settings = data, val_data, config, settings
-        self.views = views or Views()
+        self.views, self.maps = views or Views(), maps_of(config.get("test_config", {}))
+        self.protocol = Protocol.of(config, settings.metric)
         rank = this_rank()
         self.rank, self.ranks = rank.index, rank.count
         self.amp = amp_options(
@@ -75,8 +76,8 @@ class Trainer:
         self.ema = self._frozen_copy() if settings.use_ema else None
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024) if settings.precision == "fp16" else None
         self.progress = Progress(seed=settings.seed, metric=settings.metric)
-        if settings.do_eval:
-            preprocessing_of(config)  # refuses val transforms that cannot be undone, before training
+        if settings.do_eval and val_data:
+            self._check_evaluation(val_data)
         self.interrupted = False
         if settings.resume_model:
             self._resume(settings.resume_model)
@@ -148,10 +149,9 @@ class Trainer:
         """Measure a network on the validation data; every rank takes a share."""
         assert self.val_data is not None
         scores = evaluate(
-            Predictor(PaddleRuntime(network, self.amp), self.config, views=self.views),
+            Predictor(PaddleRuntime(network, self.amp), self.config, views=self.views, maps=self.maps),
             self.val_data,
-            minmax=self.settings.minmax,
-            auc_roc=self.settings.auc_roc,
+            self.protocol,
             batch_size=self.settings.batch_size,
             workers=self.settings.num_workers,
             shard=(self.rank, self.ranks),
@@ -163,6 +163,12 @@ class Trainer:
         for share in shares[1:]:
             shares[0].merge(share)
         return shares[0]
+
+    def _check_evaluation(self, data: Dataset) -> None:
+        """Refuse before training what evaluation would refuse after it."""
+        preprocessing_of(self.config)  # val transforms that cannot be undone
+        check_maps(self.maps, class_count(self.config))
+        self.protocol.check(data)
 
     # -- setting up -------------------------------------------------------------------------------------
 

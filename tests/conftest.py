@@ -152,6 +152,7 @@ LOOKS = [
     ["--aug", "--flip_vertical"],
     ["--is_slide", "--crop_size", 9, 9, "--stride", 5, 5],
     ["--minmax"],
+    ["--official"],
     ["--opts", "val_dataset.transforms.0.std=[0.05, 0.05, 0.05]"],
 ]
 

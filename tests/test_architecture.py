@@ -18,7 +18,7 @@ RANKS = (
     {"config", "devices", "download", "formats", "graph", "images"},
     {"masks", "pairs", "preprocessing_graph", "weights"},
     {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},
-    {"runtime"},
+    {"runtime", "scoring"},
     {"registry"},
     {"conversion", "quantization"},
     {"proof"},
@@ -68,7 +68,16 @@ def test_no_room_is_called_utils():
     assert not forbidden & {path.stem for path in ROOT.rglob("*.py") if ".venv" not in str(path)}
 
 
-LIGHT = ("config", "dataset", "images", "masks", "metrics.segmentation", "metrics.table", "outputs")
+LIGHT = (
+    "config",
+    "dataset",
+    "images",
+    "masks",
+    "metrics.segmentation",
+    "metrics.table",
+    "outputs",
+    "scoring",
+)
 LIGHT += (
     "prediction",
     "preprocessing",

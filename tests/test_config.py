@@ -94,7 +94,7 @@ def test_flags_change_the_config(config):
         ("iters=true", "iters: expected a whole number above 0, got True"),
         ("batch_size=0", "batch_size: expected a whole number above 0, got 0"),
         ("iters=[1", "--opts iters=[1: '[1' is not a YAML value"),
-        ("metric=IoU", "metric: expected one of mIoU, Acc, Kappa, Dice, maxF, MAE, got 'IoU'"),
+        ("metric=IoU", "metric: expected one of mIoU, Acc, Kappa, Dice, mae, max_f,"),
         ("model=3", "model: expected a mapping with 'type', got 3"),
         (
             "train_dataset.transforms.9.prob=1",

@@ -67,7 +67,7 @@ def test_every_format_predicts_like_the_network_and_says_how_well(
     report = export(network, found, folder, images, file_format, precision, SHAPE, quantization)
     assert json.loads((folder / "export_report.json").read_text()) == report
     assert report["images"] == 2
-    assert abs(report["exported"]["MAE"] - report["paddle"]["MAE"]) <= TOLERANCES[precision].mae
+    assert abs(report["exported"]["mae"] - report["paddle"]["mae"]) <= TOLERANCES[precision].mae
     assert 0 < report["mean_difference"] <= report["max_difference"]
     image = images[0][0][:, :, :33]  # of another size, and within the ranges that were measured
     maps = load_runtime(folder, {})(image)
@@ -99,7 +99,7 @@ def test_a_model_that_prepares_photographs_predicts_the_same(network, found, tmp
     options = (file_format, "fp32", SHAPE, None, preprocessing_of(found))
     report = export(network, found, tmp_path / "out", pairs, *options)
     assert report["images"] == 2
-    assert report["exported"]["MAE"] == pytest.approx(report["paddle"]["MAE"], abs=1e-4)
+    assert report["exported"]["mae"] == pytest.approx(report["paddle"]["mae"], abs=1e-4)
     predict = Predictor(tmp_path / "out")
     expected = Predictor(PaddleRuntime(network), found)
     config = Predictor(tmp_path / "out", found)  # whose transforms are inside already
@@ -223,7 +223,7 @@ def scores(name, before, now):
         ({"max_difference": 0.5}, "a pixel differs by 0.5, at most 0.0039"),
         ({"mean_difference": 0.01}, "the pixels of an image differ in the mean by 0.01, at most 0.0001"),
         ({"agreement": 0.9}, "pixels of another class are a share of 0.1, at most 0.001"),
-        (scores("MAE", 0.1, 0.2), "MAE changes by 0.1, at most 0.0001"),
+        (scores("mae", 0.1, 0.2), "mae changes by 0.1, at most 0.0001"),
         (scores("mIoU", 0.7, 0.9), "mIoU changes by 0.2, at most 0.001"),
     ],
 )

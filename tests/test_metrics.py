@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from py_sod_metrics import MAE
 from sklearn.metrics import cohen_kappa_score, jaccard_score, precision_score, recall_score, roc_auc_score
 
-from paddleseg_u2net.metrics.saliency import SaliencyMeasures, precision_recall, stretch
+from paddleseg_u2net.metrics.saliency import precision_recall, stretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
+from paddleseg_u2net.metrics.table import AREA_MEASURES, MapMeasures
 
 RNG = np.random.default_rng(0)
 
@@ -129,32 +129,29 @@ def test_precision_and_recall_equal_the_authors(kind):
 
 def test_max_f_is_of_the_mean_curves():
     pairs = [maps(kind) for kind in KINDS[:4]]
-    measures = SaliencyMeasures()
+    measures = MapMeasures(["max_f"])
     for saliency, mask in pairs:
         measures.update(saliency, mask)
     precision, recall = np.mean([official_curve(*pair) for pair in pairs], axis=0)
     expected = (1.3 * precision * recall / (0.3 * precision + recall + 1e-8)).max()
-    assert measures.compute()["maxF"] == pytest.approx(expected, abs=1e-12)
+    assert measures.compute()["max_f"] == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "kind", [k for k in KINDS if k not in ("soft mask", "empty map", "full map", "one pixel")]
-)
-def test_mae_after_min_max_equals_pysodmetrics(kind):
-    saliency, mask = maps(kind)
-    eight_bit = (saliency * 255).astype(np.uint8)
-    oracle = MAE()
-    oracle.step(eight_bit, (mask * 255).astype(np.uint8))
-    measures = SaliencyMeasures(minmax=True)
-    measures.update(eight_bit / 255, mask)
-    assert measures.compute()["MAE"] == pytest.approx(oracle.get_results()["mae"], abs=1e-12)
+def test_mae_takes_maps_as_they_are_where_told():
+    measures = MapMeasures(["mae"], minmax=False)
+    measures.update(np.array([[0.2, 0.4]]), np.zeros((1, 2)))
+    assert measures.compute()["mae"] == pytest.approx(0.3)
 
 
-def test_mae_takes_maps_as_they_are_unless_told():
-    saliency, mask = np.full((4, 4), 0.2), np.zeros((4, 4))
-    measures = SaliencyMeasures()
-    measures.update(saliency, mask)
-    assert measures.compute()["MAE"] == pytest.approx(0.2)
+@pytest.mark.parametrize("name", AREA_MEASURES)
+def test_class_measures_of_maps_equal_those_of_the_maps_split_at_a_half(name):
+    measures, expected = MapMeasures([name], minmax=False), SegmentationMeasures(2)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        saliency, mask = rng.random((5 + seed, 7)), rng.random((5 + seed, 7)) > 0.7
+        measures.update(saliency, mask)
+        expected.update((saliency >= 0.5).astype(int), mask.astype(int))
+    assert measures.compute()[name] == pytest.approx(expected.compute()[name], abs=1e-15)
 
 
 def test_stretch_leaves_no_nan_on_a_constant_map():
@@ -163,16 +160,18 @@ def test_stretch_leaves_no_nan_on_a_constant_map():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: SegmentationMeasures(2), lambda: SaliencyMeasures(), lambda: RocMeasure(1)]
+    "make", [lambda: SegmentationMeasures(2), lambda: MapMeasures(["mae", "mIoU"]), lambda: RocMeasure(1)]
 )
 def test_merging_equals_one_accumulator(make):
     whole, halves = make(), [make(), make()]
     for index in range(4):
         saliency, mask = RNG.random((6, 6)), RNG.integers(0, 2, (6, 6))
-        first = {SegmentationMeasures: saliency.round().astype(int), SaliencyMeasures: saliency}
-        prediction = first.get(type(whole), saliency[None])
+        given = {
+            SegmentationMeasures: (saliency.round().astype(int), mask),
+            MapMeasures: (saliency, mask > 0),
+        }
         for accumulator in (whole, halves[index % 2]):
-            accumulator.update(prediction, mask)
+            accumulator.update(*given.get(type(whole), (saliency[None], mask)))
     halves[0].merge(halves[1])
     for name, score in whole.compute().items():
         np.testing.assert_allclose(halves[0].compute()[name], score, rtol=1e-14)

@@ -68,7 +68,7 @@ def test_classes_are_judged_by_miou(run, data, tmp_path):
     assert "The model with the best validation mIoU (" in text
     code, _, error = run("train", "--config", config, "--do_eval", "--opts", "metric=maxF")
     assert code == 1
-    assert "metric: maxF measures saliency (num_classes: 1). Fix: mIoU" in error
+    assert "metric, metrics: max_f: of saliency maps (num_classes: 1). Fix: mIoU" in error
 
 
 def test_early_stop_intervals(run, config):

@@ -31,13 +31,17 @@ def test_a_model_without_config_asks_for_one(run, trained, config, tmp_path):
     assert run("val", "--model_path", bare, "--config", config)[0] == 0
 
 
-@pytest.mark.parametrize("flags", [*LOOKS, ["--opts", "test_config={minmax: true}"]])
+@pytest.mark.parametrize("flags", [*LOOKS, ["--opts", "test_config={minmax: true, as_is: true}"]])
 def test_flags_of_val_change_its_scores(run, trained, flags):
     flags = ["--aug_eval" if flag == "--aug" else flag for flag in flags]
-    plain, changed = run("val", "--model_path", trained), run("val", "--model_path", trained, *flags)
+    as_is = ["--opts", "test_config.as_is=true"]
+    plain, changed = run("val", "--model_path", trained, *as_is), run("val", "--model_path", trained, *flags)
+    if "--opts" not in flags:
+        changed = run("val", "--model_path", trained, *flags, *as_is)
     assert (plain[0], changed[0]) == (0, 0)
     assert scores(plain[1])["MAE"] != scores(changed[1])["MAE"]
-    assert ("min-max stretched" in changed[1]) == ("minmax" in str(flags))
+    assert ("stretched to 0 .. 1" in changed[1]) == ("minmax" in str(flags))
+    assert ("u2net_test.py" in changed[1]) == ("official" in str(flags))
 
 
 def test_strides_and_crops_matter(run, trained):
@@ -67,7 +71,7 @@ def test_classes_cannot_be_stretched(run, data, tmp_path):
     assert run("train", "--config", config, "--iters", 1)[0] == 0
     for words in (["val"], ["predict", "--image_path", data / "images"]):
         code, _, error = run(*words, "--model_path", "output", "--minmax")
-        assert (code, "--minmax stretches saliency maps (num_classes: 1)" in error) == (1, True)
+        assert (code, "minmax: stretches saliency maps (num_classes: 1)" in error) == (1, True)
 
 
 def test_the_log_says_which_weights_are_measured(run, trained):

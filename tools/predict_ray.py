@@ -17,16 +17,14 @@ from typing import Any
 from paddleseg_u2net.__main__ import configure_log, guarded
 from paddleseg_u2net.commands.flags import add_flags, positive
 from paddleseg_u2net.commands.predict import (
-    MAX_PARALLEL,
     Job,
     Worker,
     plan_jobs,
     prediction_flags,
     report,
-    threads_for,
 )
 from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.devices import processors
+from paddleseg_u2net.devices import MAX_PARALLEL, processors, threads_for
 from paddleseg_u2net.files import require_writable
 from paddleseg_u2net.loading import config_of
 from paddleseg_u2net.ranks import Rank

@@ -102,13 +102,12 @@ VIEW_FLAGS: dict[str, dict[str, Any]] = {
     **AUGMENTED,
     "is_slide": {"action": "store_true", "help": "slide a window over the input and average"},
     **WINDOW,
-    "minmax": {"action": "store_true", "help": "stretch each saliency map to 0 .. 1, as the paper does"},
+    "minmax": {"action": "store_true", "help": "stretch each saliency map to 0 .. 1"},
+    "official": {
+        "action": "store_true",
+        "help": "give saliency maps as the authors' script saves them: stretched, 8-bit, resized by Pillow",
+    },
 }
-
-
-ONE_CLASS_ONLY = (
-    "--minmax stretches saliency maps (num_classes: 1), and this model has classes. Fix: leave it out"
-)
 
 
 def add_flags(flags: argparse.ArgumentParser, table: Mapping[str, Mapping[str, Any]]) -> None:

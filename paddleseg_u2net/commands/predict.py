@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import cv2
 
 from paddleseg_u2net.commands.flags import (
     MODEL_FLAGS,
-    ONE_CLASS_ONLY,
     add_flags,
     add_view_flags,
     parser,
@@ -25,14 +24,13 @@ from paddleseg_u2net.commands.flags import (
     some_path,
     views_from,
 )
-from paddleseg_u2net.devices import processors
+from paddleseg_u2net.devices import threads_for
 from paddleseg_u2net.files import require_writable
 from paddleseg_u2net.images import MAX_PIXELS, SUFFIXES, list_images, read_image
 from paddleseg_u2net.loading import config_of
-from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.outputs import OUTPUTS, make_palette, plan_outputs
 from paddleseg_u2net.pairs import list_lines
-from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.prediction import Predictor, maps_of
 from paddleseg_u2net.ranks import Rank, this_rank, wait_for_neighbours
 
 log = logging.getLogger(__name__)
@@ -48,7 +46,6 @@ EXAMPLES = """\
 
 # tqdm's own, but images a second also where one takes seconds
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
-MAX_PARALLEL = 4  # each costs the memory of one more image and its activations
 NOT_READ = {".gif", ".heic", ".heif", ".avif", ".jp2", ".svg", ".pdf"}
 
 FLAGS: dict[str, dict[str, Any]] = {
@@ -188,20 +185,17 @@ class Worker:
     def __init__(self, args: argparse.Namespace, config: Mapping[str, Any], parallel: int):
         views = views_from(config.get("test_config", {}), args)
         self.predictor = Predictor(
-            *(args.model_path, config, args.device, views, args.backend, args.precision, parallel)
+            *(args.model_path, config, args.device, views, args.backend, args.precision, parallel),
+            maps=maps_of(vars(args)),
         )
-        if args.minmax and self.predictor.num_classes > 1:
-            raise ValueError(ONE_CLASS_ONLY)
         self.palette = make_palette(self.predictor.num_classes, args.custom_color)
-        self.minmax, self.max_pixels, self.parallel = args.minmax, args.max_pixels, parallel
+        self.max_pixels, self.parallel = args.max_pixels, parallel
 
     def __call__(self, job: Job) -> str:
         """Do one image; what went wrong, or nothing."""
         try:
             image = read_image(job.image, self.max_pixels)
             prediction = self.predictor.predict([image])[0]
-            if self.minmax:
-                prediction = replace(prediction, probabilities=stretch(prediction.probabilities))
         except (OSError, ValueError) as error:
             return f"{job.line}{error}"
         except (MemoryError, cv2.error) as error:  # the others may still have room
@@ -226,11 +220,6 @@ class Worker:
             cv2.setNumThreads(1)
         with ThreadPoolExecutor(self.parallel) as pool:
             yield from pool.map(self, jobs)  # which cancels what is left where this ends early
-
-
-def threads_for(images: int) -> int:
-    """Threads that are worth their start."""
-    return max(min(images // 2, processors(), MAX_PARALLEL), 1)
 
 
 def report(results: Iterable[str], count: int, save_dir: Path) -> int:

@@ -21,6 +21,7 @@ from paddleseg_u2net.commands.flags import (
     views_from,
 )
 from paddleseg_u2net.config import ConfigError, class_count, in_file, load_config, section
+from paddleseg_u2net.evaluation import LOGGED, Protocol
 from paddleseg_u2net.files import require_writable, sweep
 from paddleseg_u2net.ranks import this_rank
 from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
@@ -156,26 +157,20 @@ def _prepare_folder(
 
 def _settings(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
     """The flags, and what the config says where they are left out."""
-    test = config.get("test_config", {})
     flags = {field.name: getattr(args, field.name) for field in fields(Settings) if hasattr(args, field.name)}
     return flags | {
         "iters": config["iters"],
         "batch_size": config["batch_size"],
         "amp_level": args.amp_level or "O1",
-        "minmax": test.get("minmax", False),
-        "auc_roc": test.get("auc_roc", False),
     }
 
 
 def choose_metric(config: dict[str, Any], do_eval: bool) -> str:
     """What the best model is chosen by: `metric:`, else maxF for saliency and mIoU for classes."""
-    single = class_count(config) == 1
-    metric = config.get("metric", "maxF" if single else "mIoU")
-    if do_eval and not single and metric in ("maxF", "MAE"):
-        raise ConfigError(
-            f"metric: {metric} measures saliency (num_classes: 1). Fix: mIoU, Acc, Kappa or Dice"
-        )
-    return metric
+    metric = config.get("metric", "maxF" if class_count(config) == 1 else "mIoU")
+    if do_eval:
+        Protocol.of(config, metric)  # refuses what cannot be measured, before training
+    return str(LOGGED.get(metric, metric))
 
 
 def start_ranks() -> int:

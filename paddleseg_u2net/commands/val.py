@@ -9,7 +9,6 @@ from typing import Any
 
 from paddleseg_u2net.commands.flags import (
     MODEL_FLAGS,
-    ONE_CLASS_ONLY,
     add_flags,
     add_view_flags,
     count,
@@ -18,6 +17,7 @@ from paddleseg_u2net.commands.flags import (
     views_from,
 )
 from paddleseg_u2net.config import in_file
+from paddleseg_u2net.devices import threads_for
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,19 @@ EXAMPLES = """\
   python val.py --model_path output
   python val.py --model_path u2netp --opts val_dataset.dataset_root=data/ECSSD \\
       val_dataset.image_dir=images val_dataset.mask_dir=masks
+  python val.py --model_path u2netp --opts metrics=all val_dataset.dataset_root=data/ECSSD \\
+      val_dataset.image_dir=images val_dataset.mask_dir=masks
   python val.py --model_path output --aug_eval --scales 0.75 1.0 1.25 --flip_horizontal
 """
 
 
 FLAGS: dict[str, dict[str, Any]] = {
     **MODEL_FLAGS,
-    "num_workers": {"type": count, "default": 0, "help": "threads that read ahead (%(default)s)"},
+    "num_workers": {
+        "type": count,
+        "default": 0,
+        "help": "threads that read and measure while the model predicts (0: one a core)",
+    },
     "batch_size": {"type": positive, "default": 1, "help": "images at once, where sizes allow (%(default)s)"},
     "auc_roc": {"action": "store_true", "help": "measure the area under the ROC curve too"},
 }
@@ -50,31 +56,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; returns the exit code."""
     args = parse(argv)
     from paddleseg_u2net.dataset import inspect_all
-    from paddleseg_u2net.evaluation import evaluate
+    from paddleseg_u2net.evaluation import Protocol, evaluate
     from paddleseg_u2net.loading import config_of
-    from paddleseg_u2net.prediction import Predictor
+    from paddleseg_u2net.prediction import Predictor, maps_of
 
     config = config_of(args.model_path, args.config, args.opts)
     test = config.get("test_config", {})
+    views = views_from(test, args)
+    protocol = Protocol.of(config, auc_roc=args.auc_roc)
     predictor = Predictor(
-        args.model_path, config, args.device, views_from(test, args), args.backend, args.precision
+        *(args.model_path, config, args.device, views, args.backend, args.precision, threads_for()),
+        maps=maps_of(test | {key: on for key, on in vars(args).items() if on}),
     )
 
     from paddleseg_u2net.registry import build_dataset
 
-    if args.minmax and predictor.num_classes > 1:
-        raise ValueError(ONE_CLASS_ONLY)
     with in_file(args.config or args.model_path):
         dataset = build_dataset(config, "val_dataset")
+        protocol.check(dataset)
     inspect_all([dataset])
-    scores = evaluate(
-        predictor,
-        dataset,
-        minmax=args.minmax or test.get("minmax", False),
-        auc_roc=args.auc_roc or test.get("auc_roc", False),
-        batch_size=args.batch_size,
-        workers=args.num_workers,
-    )
+    scores = evaluate(predictor, dataset, protocol, batch_size=args.batch_size, workers=args.num_workers)
     for line in scores.report():
         log.info(line)
     return 0

@@ -1,4 +1,4 @@
-"""Measures of saliency maps: mean absolute error and the F-measure of the U²-Net paper."""
+"""Saliency maps as the author of U²-Net stretches and measures them: precision, recall and F."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-
-from paddleseg_u2net.metrics.sums import ExactSum
 
 THRESHOLDS = 255
 EPSILON = 1e-8
@@ -21,11 +19,6 @@ def stretch(saliency: np.ndarray) -> np.ndarray:
     """
     low, high = saliency.min(), saliency.max()
     return (saliency - low) / (high - low) if high > low else np.zeros_like(saliency)
-
-
-def mean_absolute_error(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """Mean of |saliency - mask|; both in [0, 1], of one shape."""
-    return float(np.abs(saliency.astype(np.float64) - mask).mean())
 
 
 def by_level(function: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
@@ -99,41 +92,3 @@ def f_measure(precision: np.ndarray, recall: np.ndarray, beta_squared: float = 0
     Source: measures.py:157-159 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
     """
     return (1 + beta_squared) * precision * recall / (beta_squared * precision + recall + EPSILON)
-
-
-class SaliencyMeasures:
-    """MAE, and maxF by the protocol of the U²-Net author.
-
-    maxF is the largest F over thresholds of the *mean* precision and the *mean* recall over the images;
-    averaging F per image instead gives lower numbers. MAE is of the maps as they are.
-
-    Args:
-        minmax: stretch each map first, as the paper's protocol does (`stretch`).
-
-    Source: measures.py:28-31,157-159 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
-    """
-
-    def __init__(self, minmax: bool = False):
-        self.minmax = minmax
-        self.images = 0
-        self.absolute_error, self.curves = ExactSum(), ExactSum()
-
-    def update(self, saliency: np.ndarray, mask: np.ndarray) -> None:
-        """Add one image: saliency and mask, float in [0, 1], of one shape."""
-        if self.minmax:
-            saliency = stretch(saliency)
-        self.absolute_error.add(mean_absolute_error(saliency, mask))
-        self.curves.add(precision_recall(saliency, mask))
-        self.images += 1
-
-    def merge(self, other: SaliencyMeasures) -> None:
-        """Add what another accumulator has seen."""
-        self.images += other.images
-        self.absolute_error.merge(other.absolute_error)
-        self.curves.merge(other.curves)
-
-    def compute(self) -> dict[str, float]:
-        """`MAE` and `maxF`, in [0, 1]."""
-        precision, recall = np.broadcast_to(self.curves.mean(self.images), (2, THRESHOLDS))
-        maximum = float(f_measure(precision, recall).max())
-        return {"MAE": float(self.absolute_error.mean(self.images)), "maxF": maximum}

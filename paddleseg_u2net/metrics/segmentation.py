@@ -10,6 +10,31 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
 
 
+def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
+    """Scores in [0, 1] (Kappa in [-1, 1]): mIoU, Acc, Kappa, Dice; per class IoU, Precision, Recall.
+
+    Args:
+        areas: (3, classes): intersection, predicted and true pixels of each class, or their means.
+
+    Source: paddleseg 2.8.0 utils/metrics.py.
+    """
+    intersection, predicted, true = np.asarray(areas, np.float64)
+    total = max(predicted.sum(), 1)
+    accuracy = intersection.sum() / total
+    chance = (predicted * true).sum() / total**2
+    class_iou = _ratio(intersection, predicted + true - intersection)
+    return {
+        "mIoU": float(class_iou.mean()),
+        "Acc": float(accuracy),
+        # a constant truth predicted rightly leaves nothing to agree on beyond chance
+        "Kappa": float((accuracy - chance) / (1 - chance)) if chance < 1 else 0.0,
+        "Dice": float(_ratio(2 * intersection, predicted + true).mean()),
+        "class_IoU": class_iou,
+        "class_Precision": _ratio(intersection, predicted),
+        "class_Recall": _ratio(intersection, true),
+    }
+
+
 class SegmentationMeasures:
     """Accumulates areas over images; each score is of the whole set, not a mean over images.
 
@@ -18,8 +43,6 @@ class SegmentationMeasures:
     Args:
         num_classes: number of classes.
         ignore_index: mask value of pixels that do not count; None where all do.
-
-    Source: paddleseg 2.8.0 utils/metrics.py.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None):
@@ -43,22 +66,8 @@ class SegmentationMeasures:
         self.images += other.images
 
     def compute(self) -> dict[str, float | np.ndarray]:
-        """Scores in [0, 1] (Kappa in [-1, 1]): mIoU, Acc, Kappa, Dice; per class IoU, Precision, Recall."""
-        intersection, predicted, true = self.areas.astype(np.float64)
-        total = max(predicted.sum(), 1)
-        accuracy = intersection.sum() / total
-        chance = (predicted * true).sum() / total**2
-        class_iou = _ratio(intersection, predicted + true - intersection)
-        return {
-            "mIoU": float(class_iou.mean()),
-            "Acc": float(accuracy),
-            # a constant truth predicted rightly leaves nothing to agree on beyond chance
-            "Kappa": float((accuracy - chance) / (1 - chance)) if chance < 1 else 0.0,
-            "Dice": float(_ratio(2 * intersection, predicted + true).mean()),
-            "class_IoU": class_iou,
-            "class_Precision": _ratio(intersection, predicted),
-            "class_Recall": _ratio(intersection, true),
-        }
+        """See `area_scores`."""
+        return area_scores(self.areas)
 
 
 class RocMeasure:

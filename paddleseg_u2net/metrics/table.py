@@ -1,8 +1,9 @@
-"""All measures of saliency maps in one table, and the accumulator that takes what is asked for."""
+"""All measures of saliency maps in two tables, and the accumulator that takes what is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from paddleseg_u2net.metrics.boundary import boundary_iou, relaxed_boundary_f
 from paddleseg_u2net.metrics.pair import Pair
 from paddleseg_u2net.metrics.saliency import curves_of_levels, f_measure, precision_recall
+from paddleseg_u2net.metrics.segmentation import area_scores
 from paddleseg_u2net.metrics.structure import s_measure
 from paddleseg_u2net.metrics.sums import ExactSum
 from paddleseg_u2net.metrics.thresholds import adaptive_e, adaptive_f, e_curve, precision_recall_f
@@ -43,6 +45,21 @@ def mean_author_f(curves: np.ndarray) -> float:
     return float(f_measure(*curves).mean())
 
 
+def areas(pair: Pair, threshold: float = 0.5) -> np.ndarray:
+    """(3, 2): pixels of background and of object in both, in the map, in the mask; see `area_scores`."""
+    found = pair.saliency >= threshold
+    size, both = found.size, np.count_nonzero(found & pair.mask)
+    objects = np.array([both, np.count_nonzero(found), pair.foreground])
+    background = size - objects
+    background[0] = size - objects[1] - objects[2] + both
+    return np.stack([background, objects], axis=1)
+
+
+def area_score(name: str, mean_areas: np.ndarray) -> float:
+    """One of `area_scores`, which a mean of areas leaves as it is."""
+    return float(area_scores(mean_areas)[name])
+
+
 def highest(curves: np.ndarray) -> float:
     """Maximum over thresholds of a curve, or of the last one."""
     return float(np.atleast_2d(curves)[-1].max())
@@ -62,13 +79,15 @@ class Measure(NamedTuple):
         cost: milliseconds of `of` for a megapixel on one core, besides the 8 that the `Pair` and its counts
             cost once for all; of 8-bit maps, by `tools/benchmark_measures.py`.
         larger_is_better: or smaller.
-        also: its name in configs and logs, where that is another one.
+        spatial: hangs on where pixels are, so none can be left out.
+        also: its name in logs and, where people like, in configs.
     """
 
     of: Callable[[Pair], np.ndarray | float]
     score: Callable[[np.ndarray], float]
     cost: float
     larger_is_better: bool = True
+    spatial: bool = False
     also: str = ""
 
 
@@ -79,13 +98,16 @@ MEASURES = {
     "max_f_per_image": Measure(precision_recall_f, highest, 0),
     "mean_f_per_image": Measure(precision_recall_f, middle, 0),
     "adaptive_f": Measure(adaptive_f, float, 0),
-    "weighted_f": Measure(weighted_f, float, 35),
-    "s_measure": Measure(s_measure, float, 9),
+    "weighted_f": Measure(weighted_f, float, 35, spatial=True),
+    "s_measure": Measure(s_measure, float, 9, spatial=True),
     "max_e": Measure(e_curve, highest, 0.1),
     "mean_e": Measure(e_curve, middle, 0.1),
     "adaptive_e": Measure(adaptive_e, float, 0.1),
-    "relax_boundary_f": Measure(relaxed_boundary_f, float, 5),
-    "boundary_iou": Measure(boundary_iou, float, 5),
+    "relax_boundary_f": Measure(relaxed_boundary_f, float, 5, spatial=True),
+    "boundary_iou": Measure(boundary_iou, float, 5, spatial=True),
+}
+AREA_MEASURES = {  # of maps split at a half, over the whole set
+    name: Measure(areas, partial(area_score, name), 1) for name in ("mIoU", "Acc", "Kappa", "Dice")
 }
 
 
@@ -95,12 +117,12 @@ class MapMeasures:
     The order of images and their division into parts change no bit of a score.
 
     Args:
-        names: rows of the table to measure.
+        names: rows of the tables to measure.
         minmax: stretch each map to [0, 1] first (not for `max_f` and `mean_f`), as PySODMetrics does.
         author_minmax: stretch it for `max_f` and `mean_f`: u2net_test.py:25@ac7e1c8 does so when it saves a
             map, the author's evaluator itself only divides by the maximum.
         measures: the table; give another to change a choice, such as
-            `MEASURES | {"s_measure": MEASURES["s_measure"]._replace(of=partial(s_measure, alpha=0.7))}`.
+            `MEASURES | {"s_measure": Measure(partial(s_measure, alpha=0.7), float, 9)}`.
 
     Raises:
         ValueError: a name is not in the table.
@@ -118,7 +140,7 @@ class MapMeasures:
         *,
         minmax: bool = True,
         author_minmax: bool = False,
-        measures: Mapping[str, Measure] = MEASURES,
+        measures: Mapping[str, Measure] = MEASURES | AREA_MEASURES,
     ):
         names = list(names)
         if unknown := [name for name in names if name not in measures]:
