@@ -380,11 +380,13 @@ def test_the_example_of_the_accumulator_runs():
 
 def test_the_benchmark_prints_its_tables(monkeypatch, capsys):
     monkeypatch.setattr(benchmark_measures, "SIZES", ((30, 40), (64, 64)))
-    assert benchmark_measures.main(["--turns", "1", "--updates", "20"]) == 0
+    assert benchmark_measures.main(["--turns", "1", "--updates", "20", "--files", "6"]) == 0
     text = capsys.readouterr().out
     assert "| 30 x 40 |" in text
     assert all(f"| {name} |" in text for name in MEASURES)
     assert "MiB after 2 updates" in text
+    assert "| workers | s | images/s |" in text
+    assert text.splitlines()[-1].startswith("| 60 | ")
 
 
 def test_measures_know_names_of_configs():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment, make_config, write_mask
+from conftest import ROOT, environment, make_config, scores, write_mask
 
 from paddleseg_u2net.formats import read_state
 
@@ -69,6 +69,21 @@ def test_classes_are_judged_by_miou(run, data, tmp_path):
     code, _, error = run("train", "--config", config, "--do_eval", "--opts", "metric=maxF")
     assert code == 1
     assert "metric, metrics: max_f: of saliency maps (num_classes: 1). Fix: mIoU" in error
+
+
+def test_the_best_model_may_follow_any_measure(run, config):
+    flags = ["--iters", 2, "--do_eval", "--opts", "metric=s_measure", "metrics=[max_e, mae]"]
+    code, text, _ = run("train", "--config", config, *flags)
+    assert code == 0
+    assert re.search(r"MAE: \S+ maxF: \S+ s_measure: (\S+) max_e: \S+ \(maps as predicted", text)
+    score = scores(text)["s_measure"]
+    assert f"The model with the best validation s_measure ({score:.4f}) was saved at iter 2." in text
+    assert json.loads(Path("output/best_model/state.json").read_text())["metric"] == "s_measure"
+
+
+def test_either_spelling_of_a_measure_is_understood(run, config):
+    code, text, _ = run("train", "--config", config, "--iters", 1, "--do_eval", "--opts", "metric=max_f")
+    assert (code, "the best validation maxF (" in text) == (0, True)
 
 
 def test_early_stop_intervals(run, config):

@@ -4,23 +4,29 @@ OMP_NUM_THREADS=1 python -m tools.benchmark_measures
 OMP_NUM_THREADS=1 python -m tools.benchmark_measures --turns 20 --updates 100000
 
 The two run in turn, so that what else the machine does meets both. Both make MAE, F (ours in both protocols),
-weighted F, S and E. Needs `pip install pysodmetrics`.
+weighted F, S and E. Then `evaluate_folder.py` as a whole command: seconds by workers, peak memory by images.
+Needs `pip install pysodmetrics`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from paddleseg_u2net.__main__ import guarded
+from paddleseg_u2net.devices import processors
 from paddleseg_u2net.metrics.pair import Pair
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
-from tools.benchmark import peak_memory
+from tools.benchmark import peak_memory, run
 
 SIZES = ((300, 400), (1024, 1024))
 THEIRS = ("MAE", "Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure")
@@ -37,6 +43,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--turns", type=int, default=5, help="of each side (%(default)s)")
     parser.add_argument("--updates", type=int, default=10000, help="with small maps (%(default)s)")
+    parser.add_argument("--files", type=int, default=600, help="maps of a folder (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -106,6 +113,37 @@ def growth(updates: int) -> tuple[float, float]:
     return peaks[0], peaks[1]
 
 
+def folder_of(root: Path, count: int, size: tuple[int, int]) -> list[str]:
+    """Draw a few maps and masks under many names; the command that measures them."""
+    drawn = zip(*(draw(*size, seed) for seed in range(MAPS)), strict=True)
+    for kind, images in zip(("maps", "masks"), drawn, strict=True):
+        (root / kind).mkdir()
+        for index in range(count):
+            path = root / kind / f"{index}.png"
+            if index < MAPS:
+                cv2.imwrite(str(path), images[index])
+            else:
+                os.link(root / kind / f"{index % MAPS}.png", path)
+    tool = Path(__file__).with_name("evaluate_folder.py")
+    flags = ["--pred_dir", str(root / "maps"), "--label_dir", str(root / "masks")]
+    return [sys.executable, str(tool), *flags, "--save_dir", str(root / "scores")]
+
+
+def whole_folders(files: int, turns: int) -> None:
+    """Print seconds of the command by workers, and its memory by images."""
+    print("\n| workers | s | images/s |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        command = folder_of(Path(folder), files, SIZES[0])
+        for workers in sorted({1, 2, processors()}):
+            seconds = np.median([run([*command, "--workers", str(workers)])[0] for _ in range(turns)])
+            print(f"| {workers} | {seconds:.1f} | {files / seconds:.0f} |")
+    print("\n| images of 64 x 64 | MiB, largest process |\n|---|---|")
+    for count in (files, 10 * files):
+        with tempfile.TemporaryDirectory() as folder:
+            _, memory, _ = run(folder_of(Path(folder), count, (64, 64)))
+            print(f"| {count} | {memory:.0f} |")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Print the tables."""
     args = parse(argv)
@@ -122,6 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"\npeak memory: {early:.1f} MiB after {args.updates // 10} updates, {late:.1f} after {args.updates}"
     )
+    whole_folders(args.files, args.turns)
     return 0
 
 
