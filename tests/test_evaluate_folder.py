@@ -282,13 +282,13 @@ def table(evaluate, folders, tmp_path):
 def test_several_methods_and_sets_make_a_comparison(table):
     assert Path("scores/comparison.md").read_text() in table
     lines = table.splitlines()
-    assert lines[0] == "| Set 1 (5) | mae ↓ | max_f ↑ | s_measure ↑ | Dice ↑ |"
-    assert lines[5] == "| few (2) | mae ↓ | max_f ↑ | s_measure ↑ | Dice ↑ |"
+    assert lines[0] == "| Set 1 (5) | s_measure ↑ | max_f ↑ | mae ↓ | Dice ↑ |"
+    assert lines[5] == "| few (2) | s_measure ↑ | max_f ↑ | mae ↓ | Dice ↑ |"
     assert lines[2].startswith("| good_one | **")
-    assert "**" not in lines[3].split("|")[2]
+    assert "**" not in lines[3].split("|")[4]
     for title, method in (("Set 1", "good_one"), ("few", "Bad")):
         row = next(line for line in lines[1 if title == "Set 1" else 6 :] if line.startswith(f"| {method}"))
-        assert row.split("|")[2].strip().strip("*") == f"{stored(f'scores/{title}/{method}')['mae']:.3f}"
+        assert row.split("|")[4].strip().strip("*") == f"{stored(f'scores/{title}/{method}')['mae']:.3f}"
     assert {p.name for p in Path("scores/few").iterdir()} == {"good_one", "Bad", "f.png", "pr.png"}
 
 
@@ -296,7 +296,7 @@ def test_the_latex_table_has_a_column_a_measure_and_set(table):
     lines = Path("scores/comparison.tex").read_text().splitlines()
     assert lines[0] == r"\begin{tabular}{lcccccccc}"
     assert lines[2] == r" & \multicolumn{4}{c}{Set 1} & \multicolumn{4}{c}{few} \\"
-    assert lines[3].startswith(r"Method & mae$\downarrow$ & max\_f$\uparrow$ & s\_measure")
+    assert lines[3].startswith(r"Method & s\_measure$\uparrow$ & max\_f$\uparrow$ & mae$\downarrow$ & Dice")
     rows = [line for line in lines if line.startswith(("good", "Bad"))]
     assert [row.count("&") for row in rows] == [8, 8]
     assert rows[0].startswith(r"good\_one & \textbf{")

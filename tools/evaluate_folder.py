@@ -58,7 +58,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=list(MEASURES),
         choices=list(ALL),
         metavar="NAME",
-        help=f"some of {', '.join(ALL)}; default all but the last four, which split maps at a half",
+        help=f"in the order of the tables, some of {', '.join(ALL)}; default all but the last four, which split maps at a half",
     )
     parser.add_argument(
         "--resize", action="store_true", help="bring maps of another size to that of their mask"
@@ -81,7 +81,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.workers < 1:
         parser.error("--workers: expected at least 1")
-    args.measures = [name for name in ALL if name in args.measures]
+    args.measures = list(dict.fromkeys(args.measures))
     return args
 
 
