@@ -125,7 +125,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Deploy": (lambda v: isinstance(v, dict), "a mapping"),
     "metric": (lambda v: v in METRICS, f"one of {', '.join(METRICS)}"),
     "metrics": (
-        lambda v: v == "all" or (isinstance(v, list) and set(v) <= set(METRICS)),
+        lambda v: v == "all" or (isinstance(v, list) and all(name in METRICS for name in v)),
         f"all, or a list of {', '.join(METRICS)}",
     ),
 }

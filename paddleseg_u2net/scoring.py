@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 from paddleseg_u2net.pairs import by_stem, second_files
 
 CHUNK = 16  # images a task
-WHITE = 255
+WHITE, FOREGROUND_ABOVE = 255, 128
 EMPTY_MASKS = (
     "F, weighted F and boundary measures of an empty mask are 0, S is 1 - mean(map), E the share of pixels "
     "that are background in the map, as in PySODMetrics"
@@ -52,29 +54,87 @@ class Rules:
 
 
 @dataclass
+class Paired:
+    """The maps of a method and the masks of a set.
+
+    Attributes:
+        pairs: (name, map, mask).
+        alone: files that have no partner, and what they lack.
+        faults: what cannot be told apart.
+        others: files that are no images we read, and folders that are links.
+    """
+
+    pairs: list[tuple[str, Path, Path]]
+    alone: list[str]
+    faults: list[str]
+    others: list[Path]
+
+
+def pair_up(maps: Path, masks: Path, common_only: bool = False) -> Paired:
+    """Find the mask of each map, by their paths without suffixes.
+
+    Args:
+        maps: folder of PNG or other images: grey of 8 or 16 bits, or RGB with equal channels.
+        masks: folder of masks of the same names but for their suffixes.
+        common_only: leave out what has no partner; otherwise that is a fault.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    for folder in (maps, masks):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder. Fix: the path of one")
+    found, true = by_stem(maps), by_stem(masks)
+    names = sorted(found.keys() & true.keys())
+    missing, extra = sorted(true.keys() - found.keys()), sorted(found.keys() - true.keys())
+    alone = [f"{true[name][0]}: no map named '{name}' in {maps}" for name in missing]
+    alone += [f"{found[name][0]}: no mask named '{name}' in {masks}" for name in extra]
+    faults = second_files(found) + second_files(true)
+    if not names:
+        faults.append(
+            f"{maps}: holds no map of a mask in {masks} (maps: {len(found)}, masks: {len(true)}). "
+            "Fix: names must be the same without suffix"
+        )
+    elif alone and not common_only:
+        message = f"Fix: add what is missing, or --common_only measures the {len(names)} in common"
+        faults += [*alone, message]
+    pairs = [(name, found[name][0], true[name][0]) for name in names]
+    return Paired(pairs, alone, faults, [*_others(maps, found), *_others(masks, true)])
+
+
+def _others(folder: Path, found: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """What lies in a folder besides the images in it."""
+    known = {path for paths in found.values() for path in paths}
+    visible = (path for path in sorted(folder.rglob("*")) if not path.name.startswith("."))
+    return [path for path in visible if path not in known and (path.is_symlink() or not path.is_dir())]
+
+
+@dataclass
 class FolderScores:
     """What some or all images of a folder gave.
 
     Attributes:
         measures: with the images' own scores in `rows`.
-        counts: how many maps were `resized`, and how many masks are `empty`.
+        resized: how many maps were.
         surveys: of the masks.
         brightest: the largest value of the maps of each kind of file.
         faults: what keeps the scores from being true.
         left_out: files that have no partner, where that was allowed.
+        not_read: files of other formats.
     """
 
     measures: MapMeasures
-    counts: Counter[str] = field(default_factory=Counter)
+    resized: int = 0
     surveys: list[Survey] = field(default_factory=list)
     brightest: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
 
     def merge(self, other: FolderScores) -> None:
         """Add what another process has measured."""
         self.measures.merge(other.measures)
-        self.counts += other.counts
+        self.resized += other.resized
         self.surveys += other.surveys
         self.brightest |= other.brightest
         self.faults += other.faults
@@ -83,12 +143,17 @@ class FolderScores:
         """Add the faults that show in all files together."""
         encoding, contradictions = decide_encoding(self.surveys, 1, None, None)
         self.faults += contradictions
-        if encoding.top16 > WHITE:
-            self.faults += [
-                f"{survey.where}: 16-bit, and holds nothing above {WHITE}, while others do. Fix: one scale"
-                for survey in self.surveys
-                if survey.kind == "16-bit" and 1 < survey.levels[-1] <= WHITE
-            ]
+        for survey in self.surveys:
+            highest = survey.levels[-1]
+            if survey.kind == "16-bit" and 1 < highest <= WHITE < encoding.top16:
+                self.faults.append(
+                    f"{survey.where}: 16-bit, nothing above {WHITE}, and others hold more. Fix: one scale"
+                )
+            elif survey.kind == "8-bit" and 1 < highest <= FOREGROUND_ABOVE and not contradictions:
+                self.faults.append(
+                    f"{survey.where}: holds nothing above {highest}, and foreground is what exceeds "
+                    f"{FOREGROUND_ABOVE}. Fix: store it as 0 and 255"
+                )
         for kind, highest, fix in (
             ("8-bit", 1, "store them times 255"),
             ("16-bit", WHITE, "store them in 8 bits, or times 257"),
@@ -100,68 +165,41 @@ class FolderScores:
 
     def facts(self) -> dict[str, Any]:
         """What the numbers hang on, in plain data."""
-        kinds = Counter(survey.kind for survey in self.surveys)
-        empty = {"count": self.counts["empty"], "policy": EMPTY_MASKS}
         return {
             "beta_squared": 0.3,
             "minmax": self.measures.minmax,
             "author_minmax": self.measures.author_minmax,
-            "mask_foreground": "> 128 of 255; where masks hold 0 and 1 only: 1",
-            "masks": dict(kinds),
-            "empty_masks": empty,
-            "maps_resized": self.counts["resized"],
+            "mask_foreground": f"> {FOREGROUND_ABOVE} of 255; for max_f and mean_f of the mask's own maximum",
+            "masks": dict(Counter(survey.kind for survey in self.surveys)),
+            "empty_masks": {"count": self.measures.empty_masks, "policy": EMPTY_MASKS},
+            "maps_resized": self.resized,
             "left_out": self.left_out,
+            "not_read": self.not_read,
         }
 
 
 def score_folder(
-    maps: Path, masks: Path, rules: Rules, *, workers: int, common_only: bool = False, title: str = "evaluate"
+    folder: Path, paired: Paired, rules: Rules, workers: int, title: str = "evaluate"
 ) -> FolderScores:
     """Measure the maps of one method on one data set.
 
     Args:
-        maps: folder of PNG or other images: grey of 8 or 16 bits, or RGB with equal channels.
-        masks: folder of masks of the same names but for their suffixes.
+        folder: of the maps, as messages call it.
+        paired: what `pair_up` found.
         rules: how.
         workers: processes.
-        common_only: leave out what has no partner; otherwise that is a fault.
         title: of the progress bar.
 
     Returns:
         Scores, and the faults of all files together.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: no image in common.
     """
-    found, true = by_stem(maps), by_stem(masks)
-    pairs = [(name, found[name][0], true[name][0]) for name in sorted(found.keys() & true.keys())]
-    if not pairs:
-        raise ValueError(
-            f"{maps}: holds no map of a mask in {masks} (maps: {len(found)}, masks: {len(true)}). "
-            "Fix: names must be the same without suffix"
-        )
-    chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
-    total = FolderScores(rules.measures())
-    with tqdm(total=len(pairs), desc=title, disable=None, delay=1, leave=False, unit=" maps") as bar:
+    chunks = [paired.pairs[start : start + CHUNK] for start in range(0, len(paired.pairs), CHUNK)]
+    total = FolderScores(rules.measures(), left_out=paired.alone, not_read=list(map(str, paired.others)))
+    with tqdm(total=len(paired.pairs), desc=title, disable=None, delay=1, leave=False, unit=" maps") as bar:
         for part in _in_parallel(chunks, rules, min(workers, len(chunks))):
             bar.update(part.measures.images + len(part.faults))
             total.merge(part)
-    alone = [
-        f"{true[name][0]}: no map named '{name}' in {maps}" for name in sorted(true.keys() - found.keys())
-    ]
-    alone += [
-        f"{found[name][0]}: no mask named '{name}' in {masks}" for name in sorted(found.keys() - true.keys())
-    ]
-    if common_only:
-        total.left_out = alone
-    elif alone:
-        total.faults += [
-            *alone,
-            f"Fix: add what is missing, or --common_only measures the {len(pairs)} in common",
-        ]
-    total.faults += second_files(found) + second_files(true)
-    total.judge(maps)
+    total.judge(folder)
     return total
 
 
@@ -175,17 +213,35 @@ def _in_parallel(chunks: Sequence[Sequence], rules: Rules, workers: int) -> Iter
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
-        yield from pool.map(partial(_measure, rules=rules), chunks)
+        with _deaf():  # as workers then are from their birth
+            parts = pool.map(partial(_measure, rules=rules), chunks)
+        yield from parts
     except BrokenProcessPool:
         message = "a worker process died, most likely for want of memory. Fix: fewer --workers"
         raise OSError(message) from None
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore Ctrl-C; processes that start meanwhile do so to their end."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears it
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker() -> None:
-    """One thread, as each core has a worker; and Ctrl-C is for the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """One thread, as each core has a worker."""
     cv2.setNumThreads(1)
     threadpool_limits(1)
 
@@ -197,16 +253,20 @@ def _measure(pairs: Sequence[tuple[str, Path, Path]], rules: Rules) -> FolderSco
         try:
             found, true = _read_map(map_path), read_raw(mask_path)
             part.brightest |= Counter({found.kind: int(found.values.max())})
-            part.surveys.append(Survey(str(mask_path), true.kind, levels(true).astype(np.uint16)))
+            part.surveys.append(Survey(str(mask_path), true.kind, _extremes(levels(true))))
             saliency, mask = _as_map(found), _as_mask(true)
             if saliency.shape != mask.shape:
                 saliency = _resize(saliency, map_path, mask, mask_path, rules)
-                part.counts["resized"] += 1
-            part.counts["empty"] += not (mask > (128 if mask.dtype == np.uint8 else 128.5 / WHITE)).any()
+                part.resized += 1
             part.measures.update(saliency, mask, name)
         except (OSError, ValueError) as error:
             part.faults.append(str(error))
     return part
+
+
+def _extremes(values: np.ndarray) -> np.ndarray:
+    """As many levels as 8 bits have: the lowest and the highest, which tell what masks mean."""
+    return np.concatenate([values[:128], values[128:][-128:]]).astype(np.uint16)
 
 
 def _read_map(path: Path) -> RawMask:

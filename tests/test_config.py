@@ -94,6 +94,7 @@ def test_flags_change_the_config(config):
         ("iters=true", "iters: expected a whole number above 0, got True"),
         ("batch_size=0", "batch_size: expected a whole number above 0, got 0"),
         ("iters=[1", "--opts iters=[1: '[1' is not a YAML value"),
+        ("metrics=[[mae]]", "metrics: expected all, or a list of mIoU, Acc"),
         ("metric=IoU", "metric: expected one of mIoU, Acc, Kappa, Dice, mae, max_f,"),
         ("model=3", "model: expected a mapping with 'type', got 3"),
         (

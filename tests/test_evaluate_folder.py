@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,9 +20,10 @@ from conftest import ROOT, environment, write_mask
 from PIL import Image
 from test_metrics_maps import assert_equal_to_oracle, blob, oracle
 
+from paddleseg_u2net import scoring
 from paddleseg_u2net.__main__ import guarded
 from paddleseg_u2net.metrics.table import MEASURES
-from paddleseg_u2net.scoring import EMPTY_MASKS, Rules, score_folder
+from paddleseg_u2net.scoring import EMPTY_MASKS, Rules, pair_up, score_folder
 from tools import evaluate_folder
 
 SIZES = ((31, 40), (33, 33), (20, 51), (40, 30), (25, 25))
@@ -94,7 +99,8 @@ def test_processes_change_no_bit(folders):
         for folder in folders:
             shutil.copytree(folder / "sub", folder / f"sub{copy}")
             shutil.copy(folder / "a.png", folder / f"copy{copy}.png")
-    one, two = (score_folder(*folders, Rules(), workers=workers) for workers in (1, 2))
+    paired = pair_up(*folders)
+    one, two = (score_folder(folders[0], paired, Rules(), workers) for workers in (1, 2))
     assert one.measures.images == 21
     assert str(one.measures.compute()) == str(two.measures.compute())
     assert one.measures.rows == two.measures.rows
@@ -222,7 +228,7 @@ def test_masks_of_two_scales_are_refused(evaluate, folders):
         mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
         Image.fromarray(mask * (1 if index == 2 else 257)).save(path)
     code, _, error = evaluate(maps, masks)
-    assert (code, "16-bit, and holds nothing above 255, while others do. Fix" in error) == (1, True)
+    assert (code, "16-bit, nothing above 255, and others hold more. Fix" in error) == (1, True)
 
 
 def test_the_policy_of_empty_masks_is_named(evaluate, folders):
@@ -249,10 +255,93 @@ def test_folders_that_cannot_be_meant_are_refused(evaluate, folders, tmp_path):
         ((tmp_path / "nowhere", masks), f"{tmp_path}/nowhere: no such folder"),
         ((tmp_path / "empty", masks), "holds no map of a mask in"),
         (([maps, maps], masks), "--pred_dir: two folders are called 'my maps'. Fix: NAME=FOLDER"),
-        ((maps, f"a/b={masks}"), "'a/b' is no name. Fix: NAME=FOLDER"),
+        ((maps, "Set="), "--label_dir 'Set=': expected a folder. Fix: FOLDER or NAME=FOLDER"),
+        ((maps, ""), "--label_dir '': expected a folder"),
+        (("./x=1/maps", masks), "x=1/maps: no such folder"),
+        (([maps, tmp_path / "no"], [masks, tmp_path / "nay"]), f"{maps}/nay: no such folder"),
+        (([maps, tmp_path / "no"], [masks, tmp_path / "nay"]), f"{tmp_path}/no/masks: no such folder"),
     ):
         code, _, error = evaluate(*given)
         assert (code, message in error) == (1, True), error
+
+
+def test_results_do_not_lie_among_maps(evaluate, folders):
+    maps, masks = folders
+    code, _, error = evaluate(maps, masks, save_dir=masks / "scores")
+    assert (code, f"--save_dir {masks}/scores: lies in {masks}. Fix: another folder" in error) == (1, True)
+
+
+def test_files_of_other_formats_are_told(evaluate, folders, tmp_path):
+    maps, masks = folders
+    (maps / "a.png").rename(maps / "a.pgm")
+    (masks / "a.png").rename(masks / "a.pgm")
+    (tmp_path / "elsewhere").mkdir()
+    (maps / "linked").symlink_to(tmp_path / "elsewhere")
+    code, text, _ = evaluate(maps, masks)
+    assert code == 0
+    told = [f"{maps}/a.pgm", f"{maps}/linked", f"{masks}/a.pgm"]
+    assert f"without 3 files that are no images we read: {'; '.join(told)}\n" in text
+    assert stored()["protocol"]["not_read"] == told
+
+
+def test_masks_that_are_too_dark_to_count_are_refused(evaluate, folders):
+    maps, masks = folders
+    for path in masks.rglob("*.png"):
+        write_mask(path, cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 2 + 1)
+    code, _, error = evaluate(maps, masks)
+    message = "a.png: holds nothing above 128, and foreground is what exceeds 128. Fix: store it as 0 and 255"
+    assert (code, message in error) == (1, True)
+
+
+@pytest.mark.parametrize(("flag", "kept"), [("--as_is", "mean_f"), ("--author_minmax", "mae")])
+def test_each_way_to_stretch_changes_its_own_measures(evaluate, folders, flag, kept):
+    maps, masks = folders
+    for path in maps.rglob("*.png"):
+        write_mask(path, cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 4 + 90)
+    found = []
+    for flags in ((), (flag,)):
+        assert evaluate(maps, masks, *flags)[0] == 0
+        found.append(stored())
+    changed = {"mean_f": "mae", "mae": "mean_f"}[kept]
+    assert found[0][kept] == found[1][kept]
+    assert found[0][changed] != found[1][changed]
+
+
+def test_a_worker_that_dies_is_one_clear_line(folders, monkeypatch):
+    for copy in range(8):
+        for folder in folders:
+            shutil.copytree(folder / "sub", folder / f"sub{copy}")
+            shutil.copy(folder / "a.png", folder / f"copy{copy}.png")
+    monkeypatch.setattr(scoring, "_start_worker", partial(os._exit, 1))
+    with pytest.raises(OSError, match=r"a worker process died.*Fix: fewer --workers"):
+        score_folder(folders[0], pair_up(*folders), Rules(), 2)
+
+
+def test_an_interruption_is_one_word(folders, tmp_path):
+    """Ctrl-C reaches a whole group of processes."""
+    maps, masks = folders
+    for folder in folders:
+        for copy in range(2000):
+            os.link(folder / "a.png", folder / f"copy{copy}.png")
+    command = [
+        sys.executable,
+        ROOT / "tools" / "evaluate_folder.py",
+        "--pred_dir",
+        maps,
+        "--label_dir",
+        masks,
+    ]
+    child = subprocess.Popen(
+        [*command, "--save_dir", tmp_path / "out", "--workers", "2"],
+        **dict.fromkeys(("stdout", "stderr"), subprocess.PIPE),
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+    time.sleep(2)
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.communicate(timeout=20)[1].splitlines() == ["Interrupted"]
+    assert child.returncode == 130
 
 
 # -- several methods, several sets ----------------------------------------------------------------------
@@ -279,7 +368,7 @@ def table(evaluate, folders, tmp_path):
     return text
 
 
-def test_several_methods_and_sets_make_a_comparison(table):
+def test_several_methods_and_sets_make_a_table_for_people_and_one_for_latex(table):
     assert Path("scores/comparison.md").read_text() in table
     lines = table.splitlines()
     assert lines[0] == "| Set 1 (5) | s_measure ↑ | max_f ↑ | mae ↓ | Dice ↑ |"
@@ -290,9 +379,6 @@ def test_several_methods_and_sets_make_a_comparison(table):
         row = next(line for line in lines[1 if title == "Set 1" else 6 :] if line.startswith(f"| {method}"))
         assert row.split("|")[4].strip().strip("*") == f"{stored(f'scores/{title}/{method}')['mae']:.3f}"
     assert {p.name for p in Path("scores/few").iterdir()} == {"good_one", "Bad", "f.png", "pr.png"}
-
-
-def test_the_latex_table_has_a_column_a_measure_and_set(table):
     lines = Path("scores/comparison.tex").read_text().splitlines()
     assert lines[0] == r"\begin{tabular}{lcccccccc}"
     assert lines[2] == r" & \multicolumn{4}{c}{Set 1} & \multicolumn{4}{c}{few} \\"
@@ -300,6 +386,22 @@ def test_the_latex_table_has_a_column_a_measure_and_set(table):
     rows = [line for line in lines if line.startswith(("good", "Bad"))]
     assert [row.count("&") for row in rows] == [8, 8]
     assert rows[0].startswith(r"good\_one & \textbf{")
+
+
+def test_the_best_of_negative_scores_is_the_highest(evaluate, folders, tmp_path):
+    maps, masks = folders
+    for method in ("worse", "bad"):
+        for path in masks.rglob("*.png"):
+            mask = 255 - cv2.imread(str(path), 0)
+            if method == "bad":
+                mask[:8] = 255 - mask[:8]
+            write_mask(tmp_path / method / path.relative_to(masks), mask)
+    folders = [tmp_path / "worse", f"a|b={tmp_path / 'bad'}"]
+    code, text, _ = evaluate(folders, f"S^1~={masks}", "--measures", "Kappa", "--as_is")
+    assert code == 0
+    row = next(line for line in text.splitlines() if line.startswith(r"| a\|b | **-0."))
+    assert "**" in row
+    assert r"\multicolumn{1}{c}{S\^{}1\~{}}" in Path("scores/comparison.tex").read_text()
 
 
 # -- the whole way --------------------------------------------------------------------------------------

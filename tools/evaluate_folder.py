@@ -19,7 +19,8 @@ import io
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.devices import processors
 from paddleseg_u2net.files import arriving, require_writable
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
-from paddleseg_u2net.scoring import FolderScores, Rules, score_folder
+from paddleseg_u2net.scoring import FolderScores, Paired, Rules, pair_up, score_folder
 
 ALL = MEASURES | AREA_MEASURES
 PLOTS = (
@@ -58,7 +59,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=list(MEASURES),
         choices=list(ALL),
         metavar="NAME",
-        help=f"in the order of the tables, some of {', '.join(ALL)}; default all but the last four, which split maps at a half",
+        help=f"in order, of {', '.join(ALL)}; default all but the last four, which split maps at a half",
     )
     parser.add_argument(
         "--resize", action="store_true", help="bring maps of another size to that of their mask"
@@ -89,44 +90,58 @@ def named_folders(words: Sequence[str], flag: str) -> dict[str, Path]:
     """`NAME=FOLDER` or a folder, which is called as it is on disk -> by name.
 
     Raises:
-        ValueError: two of one name, or a name that is none.
+        ValueError: two of one name, or a name or folder that is none.
     """
     found: dict[str, Path] = {}
     for word in words:
         name, equals, path = word.partition("=")
-        if not equals or Path(word).is_dir():
+        if not equals or "/" in name or Path(word).is_dir():
             name, path = Path(word).resolve().name, word
-        if not name or "/" in name or name in (".", ".."):
-            raise ValueError(f"{flag} {word}: '{name}' is no name. Fix: NAME=FOLDER")
+        if not path or name in ("", ".", ".."):
+            raise ValueError(f"{flag} '{word}': expected a folder. Fix: FOLDER or NAME=FOLDER")
         if name in found:
             raise ValueError(f"{flag}: two folders are called '{name}'. Fix: NAME=FOLDER")
         found[name] = Path(path)
     return found
 
 
+def check_apart(save_dir: Path, folders: Iterable[Path]) -> None:
+    """Raise ValueError where results would lie among maps or masks, and be measured the next time."""
+    for folder in folders:
+        if folder.resolve() in (save_dir.resolve(), *save_dir.resolve().parents):
+            raise ValueError(f"--save_dir {save_dir}: lies in {folder}. Fix: another folder")
+
+
 def measure_all(methods: Mapping[str, Path], sets: Mapping[str, Path], args: argparse.Namespace) -> Scores:
     """Each method on each set.
 
     Raises:
-        DataError: the faults of all of them.
+        DataError: the faults of all of them; where a folder is absent or fits no other, before all else.
     """
     rules = Rules(tuple(args.measures), not args.as_is, args.author_minmax, args.resize)
-    scores: Scores = {
-        name: {
-            method: score_folder(
-                *(maps / name if len(sets) > 1 else maps, masks, rules),
-                workers=args.workers,
-                common_only=args.common_only,
-                title=f"{method} on {name}",
-            )
-            for method, maps in methods.items()
-        }
-        for name, masks in sets.items()
-    }
-    faults = [fault for found in scores.values() for one in found.values() for fault in one.faults]
+    paired: dict[tuple[str, str], tuple[Path, Paired]] = {}
+    faults = []
+    for (title, masks), (method, maps) in product(sets.items(), methods.items()):
+        folder = maps / title if len(sets) > 1 else maps
+        try:
+            paired[title, method] = folder, pair_up(folder, masks, args.common_only)
+            faults += paired[title, method][1].faults
+        except FileNotFoundError as error:
+            faults.append(str(error))
+    if len(paired) < len(sets) * len(methods) or not all(pairs.pairs for _, pairs in paired.values()):
+        _report(faults)
+    scores: Scores = {title: {} for title in sets}
+    for (title, method), (folder, pairs) in paired.items():
+        found = score_folder(folder, pairs, rules, args.workers, f"{method} on {title}")
+        scores[title][method] = found
+        faults += found.faults
+    _report(faults)
+    return scores
+
+
+def _report(faults: Sequence[str]) -> None:
     if faults:
         raise DataError(list(dict.fromkeys(faults)))  # those of masks come once a method
-    return scores
 
 
 def write_one(folder: Path, method: str, found: FolderScores) -> None:
@@ -175,11 +190,13 @@ def table_of(methods: Mapping[str, FolderScores], names: Sequence[str]) -> dict[
     """Rows of a table of one set: method -> (score with three decimals, whether it is the best) a measure."""
     scores = {method: found.measures.compute() for method, found in methods.items()}
     best = {
-        name: (max if ALL[name].larger_is_better else min)(f"{row[name]:.3f}" for row in scores.values())
+        name: (max if ALL[name].larger_is_better else min)(round(row[name], 3) for row in scores.values())
         for name in names
     }
     return {
-        method: [(text := f"{row[name]:.3f}", text == best[name] and len(scores) > 1) for name in names]
+        method: [
+            (f"{row[name]:.3f}", round(row[name], 3) == best[name] and len(scores) > 1) for name in names
+        ]
         for method, row in scores.items()
     }
 
@@ -190,10 +207,10 @@ def markdown(scores: Scores, names: Sequence[str]) -> str:
     for title, methods in scores.items():
         arrows = [f"{name} {'↑' if ALL[name].larger_is_better else '↓'}" for name in names]
         images = next(iter(methods.values())).measures.images
-        lines += ["", f"| {title} ({images}) | {' | '.join(arrows)} |", "|---" * (len(names) + 1) + "|"]
+        lines += ["", f"| {cell(title)} ({images}) | {' | '.join(arrows)} |", "|---" * (len(names) + 1) + "|"]
         for method, row in table_of(methods, names).items():
             cells = [f"**{text}**" if best else text for text, best in row]
-            lines.append(f"| {method} | {' | '.join(cells)} |")
+            lines.append(f"| {cell(method)} | {' | '.join(cells)} |")
     return "\n".join(lines[1:]) + "\n"
 
 
@@ -220,7 +237,13 @@ def latex(scores: Scores, names: Sequence[str]) -> str:
 
 def plain(text: str) -> str:
     """Text as LaTeX prints it."""
-    return re.sub(r"([_&%$#{}])", r"\\\1", text.replace("\\", "/"))
+    escaped = re.sub(r"([_&%$#{}])", r"\\\1", text.replace("\\", "/"))
+    return re.sub(r"([~^])", r"\\\1{}", escaped)
+
+
+def cell(text: str) -> str:
+    """Text as a cell of a markdown table."""
+    return text.replace("|", r"\|")
 
 
 def notes(scores: Scores) -> list[str]:
@@ -231,11 +254,13 @@ def notes(scores: Scores) -> list[str]:
             where, facts = f"{method} on {title}", found.facts()
             if count := facts["empty_masks"]["count"]:
                 lines.append(f"{where}: {count} masks are empty: {facts['empty_masks']['policy']}")
-            if count := facts["maps_resized"]:
-                lines.append(f"{where}: {count} maps were resized to their masks, bilinearly")
-            if found.left_out:
-                shown = "; ".join(found.left_out[:3])
-                lines.append(f"{where}: without {len(found.left_out)} files that have no partner: {shown} …")
+            if found.resized:
+                lines.append(f"{where}: {found.resized} maps were resized to their masks, bilinearly")
+            others = {"have no partner": found.left_out, "are no images we read": found.not_read}
+            for what, files in others.items():
+                shown = "; ".join([*files[:3], *["…"][: len(files) - 3]])
+                if files:
+                    lines.append(f"{where}: without {len(files)} files that {what}: {shown}")
     return lines
 
 
@@ -244,6 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     methods = named_folders(args.pred_dir, "--pred_dir")
     sets = named_folders(args.label_dir, "--label_dir")
+    check_apart(args.save_dir, [*methods.values(), *sets.values()])
     require_writable(args.save_dir)
     scores = measure_all(methods, sets, args)
     table = markdown(scores, args.measures)
@@ -260,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stretch = (
         "maps as they are" if args.as_is else "each map stretched to 0 .. 1 for all but max_f and mean_f"
     )
-    print(f"{stretch}; beta squared 0.3; a pixel is foreground above 128 of 255")
+    print(f"{stretch}; beta squared 0.3; a mask's pixel is foreground above 128 of 255")
     print("\n".join([*notes(scores), f"Written to {args.save_dir}"]))
     return 0
 

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     protocol = Protocol.of(config, auc_roc=args.auc_roc)
     predictor = Predictor(
         *(args.model_path, config, args.device, views, args.backend, args.precision, threads_for()),
-        maps=maps_of(test | {key: on for key, on in vars(args).items() if on}),
+        maps=maps_of(vars(args) if args.minmax or args.official else test),
     )
 
     from paddleseg_u2net.registry import build_dataset

@@ -150,7 +150,7 @@ class MapMeasures:
         self.minmax, self.author_minmax = minmax, author_minmax
         self.measures = {name: measures[name] for name in names}
         self.sums = {row.of: ExactSum() for row in self.measures.values()}
-        self.images = 0
+        self.images = self.empty_masks = 0
         self.rows: dict[str, dict[str, float]] = {}  # by the images' names, where they are given
 
     def update(self, saliency: np.ndarray, mask: np.ndarray, name: str | None = None) -> None:
@@ -168,6 +168,7 @@ class MapMeasures:
         for of, value in made.items():
             self.sums[of].add(value)
         self.images += 1
+        self.empty_masks += not pair.foreground
 
     def merge(self, other: MapMeasures) -> None:
         """Add what another accumulator of the same measures has seen."""
@@ -176,6 +177,7 @@ class MapMeasures:
         for name, row in other.rows.items():
             self._keep(name, row)
         self.images += other.images
+        self.empty_masks += other.empty_masks
 
     def _keep(self, name: str, row: dict[str, float]) -> None:
         if name in self.rows:
