@@ -57,13 +57,22 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-def pair_folders(image_dir: Path, mask_dir: Path) -> tuple[list[Pair], list[str]]:
-    """Pair the images of two folders by their path below them without suffix.
+def pair_folders(
+    image_dir: Path, mask_dir: Path, image_suffix: str = "", mask_suffix: str = ""
+) -> tuple[list[Pair], list[str]]:
+    """Pair the images of two folders, or of one, by their path below them without suffix.
+
+    Args:
+        image_dir: folder with sub-folders.
+        mask_dir: another, one inside it, or the same one where the suffixes tell images from masks.
+        image_suffix: what the names of images end with, before the dot (`_rgb`) or with it (`.jpg`).
+        mask_suffix: what those of masks end with; in one folder the longer suffix decides.
 
     Returns:
         The pairs, and a fault per image without a mask and per second file of one name.
     """
-    images, masks = (_by_stem(folder) for folder in (image_dir, mask_dir))
+    sides = (image_dir, image_suffix), (mask_dir, mask_suffix)
+    images, masks = _by_stem(*sides), _by_stem(*sides[::-1])
     faults = [
         f"{paths[1]}: a second file named '{stem}'. Fix: rename it"
         for found in (images, masks)
@@ -71,7 +80,7 @@ def pair_folders(image_dir: Path, mask_dir: Path) -> tuple[list[Pair], list[str]
         if len(paths) > 1
     ]
     alone = [stem for stem in images if stem not in masks]
-    faults += [f"{images[stem][0]}: no mask named '{stem}' in {mask_dir}" for stem in alone]
+    faults += [f"{images[stem][0]}: no mask named '{stem}{mask_suffix}' in {mask_dir}" for stem in alone]
     if alone and (near := [stem for stem in masks if stem.startswith(alone[0])]):
         faults[-len(alone)] += f". Fix: names must be the same without suffix; there is '{near[0]}'"
     unused = sorted(set(masks) - set(images))
@@ -81,15 +90,28 @@ def pair_folders(image_dir: Path, mask_dir: Path) -> tuple[list[Pair], list[str]
     return paired, faults
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
+def _by_stem(side: tuple[Path, str], other: tuple[Path, str]) -> dict[str, list[Path]]:
+    """The images below the folder of one side that are not the other side's, by their common name."""
+    folder, suffix = side
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: no such folder. Fix: image_dir and mask_dir are folders below dataset_root"
         )
     found: dict[str, list[Path]] = {}
+    inner = (len(other[0].parts), len(other[1])) > (len(folder.parts), len(suffix))
     for path in list_images(folder):
-        found.setdefault(str(path.relative_to(folder).with_suffix("")), []).append(path)
+        stem = _stem(path.relative_to(folder), suffix)
+        if inner and other[0] in path.parents and _stem(path, other[1]) is not None:
+            continue
+        if stem is not None:
+            found.setdefault(stem, []).append(path)
     return found
+
+
+def _stem(path: Path, suffix: str) -> str | None:
+    """A path without a suffix, and without that of its format; None where it ends otherwise."""
+    text = str(path if "." in suffix else path.with_suffix(""))
+    return text[: len(text) - len(suffix)] if text.endswith(suffix) else None
 
 
 def list_pairs(

@@ -14,10 +14,19 @@ from conftest import ROOT, environment
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
-    | {"preprocessing", "ranks", "sampling", "settings"},
+    | {"preprocessing", "ranks", "sampling", "settings", "splits"},
     {"config", "devices", "download", "formats", "graph", "images"},
     {"masks", "pairs", "preprocessing_graph", "weights"},
-    {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},
+    {
+        "annotations",
+        "checkpoint",
+        "dataset",
+        "deploy",
+        "model",
+        "network_graph",
+        "openvino_engine",
+        "transforms",
+    },
     {"runtime"},
     {"registry"},
     {"conversion", "quantization"},
@@ -26,7 +35,7 @@ RANKS = (
     {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},
-    {"training"},
+    {"own_data", "training"},
     {"commands"},
     {"__main__"},
 )
