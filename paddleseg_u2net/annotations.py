@@ -395,21 +395,23 @@ def read_coco(path: Path, image_dir: Path, crowd: str = CROWDS[0]) -> Annotation
             kind = "polygons" if isinstance(shape, list) else "rle"
             images[row["image_id"]].regions.append(Region(f"{where}segmentation: ", label, kind, shape))
     labels = [named[key] for key in sorted(named, key=lambda key: (isinstance(key, str), key))]
-    return Annotations(list(images.values()), labels, faults)
+    named_images = [image for image in images.values() if image.name]  # no mask is written for the others
+    return Annotations(named_images, labels, faults)
 
 
 def _coco_images(path: Path, content: Mapping, image_dir: Path, faults: list[str]) -> dict[Any, Annotated]:
-    """The images of a COCO file by their id, without shapes yet."""
+    """The images of a COCO file by their id, without shapes yet; without a name where it is none."""
     images: dict[Any, Annotated] = {}
     for where, row in _rows(path, content, "images", faults):
         file = Path(row["file_name"].replace("\\", "/"))
+        inside = file.name and "\0" not in file.name and ".." not in file.parts and not file.is_absolute()
         if row["id"] in images:
             faults.append(f"{where}id {row['id']} stands twice. Fix: number the images anew")
-        elif file.is_absolute() or ".." in file.parts or not file.name or "\0" in row["file_name"]:
+        elif not inside:
             faults.append(
                 f"{where}file_name {row['file_name']!r} leads out of {image_dir}. Fix: take folders out"
             )
-        name, size = file.with_suffix("").as_posix() if file.name else "", (row["height"], row["width"])
+        name, size = file.with_suffix("").as_posix() if inside else "", (row["height"], row["width"])
         images[row["id"]] = Annotated(image_dir / file, name, where, size, [], in_order=False)
     return images
 

@@ -278,6 +278,7 @@ def test_every_fault_of_a_coco_file_has_its_place(tmp_path):
     ]
     rows = [{"image_id": 70}, {"category_id": 4}, {"segmentation": []}, {"segmentation": None}]
     path = coco(tmp_path / "a.json", rows, images=images, categories=[{"id": 3, "name": "cat"}, {"id": True}])
+    assert [image.name for image in read_coco(path, tmp_path).images] == ["a"]
     for expected in (
         "images[1]: id 7 stands twice. Fix:",
         "images[2]: file_name '../b.jpg' leads out of",

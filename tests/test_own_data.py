@@ -16,9 +16,9 @@ from PIL import Image
 from test_annotations import coco, encode, labelme, shape
 
 from paddleseg_u2net.config import load_config
-from paddleseg_u2net.masks import Survey
-from paddleseg_u2net.own_data import Wish, count_classes
-from paddleseg_u2net.pairs import list_pairs
+from paddleseg_u2net.masks import MaskEncoding, Survey
+from paddleseg_u2net.own_data import Entry, Seen, Wish, count_classes, strata
+from paddleseg_u2net.pairs import Pair, list_pairs
 from tools.make_dataset import main as tool
 
 SMALL = "{0}_dataset.transforms.0.target_size=[32,32]"
@@ -75,6 +75,7 @@ def test_two_folders_become_a_config_that_trains_validates_and_predicts_from_any
     crop = "train_dataset.transforms.1.crop_size=[24,24]"
     code, _, err = run("train", *command.split(), "--iters", 1, "--save_dir", "run", *TINY, crop)
     assert (code, err) == (0, "")
+    assert load_config("data/mine/config.yaml")["val_dataset"]["mask_encoding"] == "grey"
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "val_list.txt").write_text("another list\n")
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -203,9 +204,7 @@ def test_labelme_files_become_masks_beside_their_lists(make, tmp_path):
     expected = np.zeros((30, 40), int)
     expected[2:22, 3:20] = 1
     np.testing.assert_array_equal(pixels("data/mine/masks/sub 1/ü3.png"), expected)
-    assert (
-        pairs_of(Path("data/mine/config.yaml"), "train") + pairs_of(Path("data/mine/config.yaml"), "val")
-    ).__len__() == 4
+    assert [len(pairs_of(Path("data/mine/config.yaml"), part)) for part in ("train", "val")] == [2, 2]
 
 
 def test_the_masks_of_sod_come_back_from_coco_and_labelme(make, shared):
@@ -262,16 +261,20 @@ def test_data_outside_the_project_are_named_by_absolute_paths(make, photos, tmp_
     assert config["train_dataset"]["train_path"] == "${here}/train_list.txt"
 
 
-def test_names_with_spaces_and_signs_come_back(make, tmp_path):
-    names = ["#one", " two", "thr  ee", "vier\u00a0", "ü", "plain"]
-    for name in names:
-        draw_pair(tmp_path / "d", "x", seed=len(name))
-        for folder in ("images", "masks"):
-            (tmp_path / "d" / folder / "x.png").rename(tmp_path / "d" / folder / f"{name}.png")
-    code, _, err = make(*folders(Path("d")), "--split", 0.5, 0.5, 0)
+@pytest.mark.parametrize("ending", ["_gt", " gt"])
+def test_names_with_spaces_and_signs_come_back(make, tmp_path, ending):
+    names = ["#one", "#two", "ü", "plain", *([" two", "thr  ee", "vier\u00a0"] if " " in ending else [])]
+    draw_pair(tmp_path / "d", "x")
+    for index, name in enumerate(names):
+        write_mask(tmp_path / "d" / f"{name}.png", np.full((32, 32, 3), index, np.uint8))
+        (tmp_path / "d" / f"{name}{ending}.png").write_bytes((tmp_path / "d/masks/x.png").read_bytes())
+    for folder in ("images", "masks"):
+        (tmp_path / "d" / folder / "x.png").unlink()
+    code, _, err = make("--folder", "d", "--mask_suffix", ending, "--split", 0.5, 0.5, 0)
     assert (code, err) == (0, "")
-    found = pairs_of(Path("data/mine/config.yaml"), "train") + pairs_of(Path("data/mine/config.yaml"), "val")
+    found = [pair for part in ("train", "val") for pair in pairs_of(Path("data/mine/config.yaml"), part)]
     assert sorted(image.stem for image, _ in found) == sorted(names)
+    assert all(mask.stem == image.stem + ending for image, mask in found)
 
 
 def test_names_that_no_list_can_hold_are_faults_all_together(make, photos):
@@ -316,12 +319,27 @@ def test_palettes_of_many_classes_are_classes():
 
 def test_class_ids_in_folders_are_found_and_stratified_by_the_rarest(make, tmp_path):
     for index in range(20):
-        draw_pair(tmp_path / "d", f"{index}", white=2 if index % 5 == 0 else 1)
+        draw_pair(tmp_path / "d", f"{index}")
+        mask = np.ones((32, 32), np.uint8)
+        mask[:9] = 2 if index % 5 == 0 else 0
+        write_mask(tmp_path / "d" / "masks" / f"{index}.png", mask)
     code, out, err = make(*folders(Path("d")), "--stratify", "--split", 0.5, 0.5, 0)
     assert (code, err) == (0, "")
     assert "classes: 0 background, 1 class 1, 2 class 2" in out
     rare = [mask for _, mask in pairs_of(Path("data/mine/config.yaml"), "val") if pixels(mask).max() == 2]
     assert len(rare) == 2
+
+
+def test_the_share_of_the_foreground_counts_what_counts():
+    encoding = MaskEncoding("grey", 1, ignore_index=7)
+    seen = []
+    for counts in ({0: 100}, {0: 95, 255: 5, 7: 900}, {0: 100, 120: 300, 140: 1}, {255: 9}):
+        table = np.zeros(256, int)
+        table[list(counts)] = list(counts.values())
+        seen.append(
+            Seen(Entry("", Pair(Path(), None)), Survey("", "8-bit", np.flatnonzero(table)), table, "")
+        )
+    assert [name.split()[-1] for name in strata(seen, encoding)] == ["0.0", "0.05", "0.01", "1.0"]
 
 
 def test_small_and_large_objects_are_shared_out(make, tmp_path):
