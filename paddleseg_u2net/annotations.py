@@ -376,6 +376,8 @@ def read_coco(path: Path, image_dir: Path, crowd: str = CROWDS[0]) -> Annotation
         image_dir: folder that `file_name` is relative to.
         crowd: iscrowd regions do not count (`ignore`), are their class, or are background (`drop`).
     """
+    if not image_dir.is_dir():
+        raise FileNotFoundError(f"{image_dir}: no such folder. Fix: the one that file_name is relative to")
     content, faults = _read_json(path), []
     named = {row["id"]: row["name"] for _, row in _rows(path, content, "categories", faults)}
     images = _coco_images(path, content, image_dir, faults)

@@ -105,6 +105,8 @@ def _by_stem(side: tuple[Path, str], other: tuple[Path, str]) -> dict[str, list[
             continue
         if stem is not None:
             found.setdefault(stem, []).append(path)
+    if suffix and not found:
+        raise ValueError(f"{folder}: holds no image whose name ends with '{suffix}'. Fix: another suffix")
     return found
 
 

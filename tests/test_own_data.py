@@ -207,7 +207,7 @@ def test_labelme_files_become_masks_beside_their_lists(make, tmp_path):
     assert [len(pairs_of(Path("data/mine/config.yaml"), part)) for part in ("train", "val")] == [2, 2]
 
 
-def test_the_masks_of_sod_come_back_from_coco_and_labelme(make, shared):
+def test_the_masks_of_sod_come_back_from_coco(make, shared):
     rows, images = [], []
     for index, path in enumerate(sorted((shared / "data/sod300/masks").iterdir())[:12]):
         mask = pixels(path, "L") > 127
@@ -423,11 +423,17 @@ def test_flags_that_do_not_go_together_are_refused(make, words, message):
         (["--labelme", "my photos"], "no JSON file there"),
         (["--coco", "absent.json", "--image_dir", "my photos"], "absent.json: no such file"),
         (["--list", "absent.txt", "--dataset_root", "."], "absent.txt"),
-        (["--folder", "empty", "--mask_suffix", "_gt"], "0 images. Fix:"),
+        (["--coco", "a.json", "--image_dir", "absent"], "absent: no such folder. Fix:"),
+        (
+            ["--folder", "my photos", "--mask_suffix", "_gt"],
+            "holds no image whose name ends with '_gt'. Fix:",
+        ),
+        (["--image_dir", "empty", "--mask_dir", "empty2"], "0 images. Fix:"),
     ],
 )
 def test_sources_that_are_not_there_are_named(make, photos, words, message):
     Path("empty").mkdir()
+    Path("empty2").mkdir()
     code, _, err = make(*words)
     assert code == 1
     assert message in err
