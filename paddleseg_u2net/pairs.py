@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,13 +72,8 @@ def pair_folders(
         The pairs, and a fault per image without a mask and per second file of one name.
     """
     sides = (image_dir, image_suffix), (mask_dir, mask_suffix)
-    images, masks = _by_stem(*sides), _by_stem(*sides[::-1])
-    faults = [
-        f"{paths[1]}: a second file named '{stem}'. Fix: rename it"
-        for found in (images, masks)
-        for stem, paths in found.items()
-        if len(paths) > 1
-    ]
+    images, masks = by_stem(*sides[0], apart=sides[1]), by_stem(*sides[1], apart=sides[0])
+    faults = second_files(images) + second_files(masks)
     alone = [stem for stem in images if stem not in masks]
     faults += [f"{images[stem][0]}: no mask named '{stem}{mask_suffix}' in {mask_dir}" for stem in alone]
     if alone and (near := [stem for stem in masks if stem.startswith(alone[0])]):
@@ -90,18 +85,33 @@ def pair_folders(
     return paired, faults
 
 
-def _by_stem(side: tuple[Path, str], other: tuple[Path, str]) -> dict[str, list[Path]]:
-    """The images below the folder of one side that are not the other side's, by their common name."""
-    folder, suffix = side
+def second_files(found: Mapping[str, Sequence[Path]]) -> list[str]:
+    """A fault per second file of one name in what `by_stem` found."""
+    return [
+        f"{paths[1]}: a second file named '{stem}'. Fix: rename it"
+        for stem, paths in found.items()
+        if len(paths) > 1
+    ]
+
+
+def by_stem(folder: Path, suffix: str = "", apart: tuple[Path, str] | None = None) -> dict[str, list[Path]]:
+    """The images below a folder by their path below it without suffix.
+
+    Args:
+        folder: with sub-folders.
+        suffix: what names end with, before the dot or with it; files of other names are left out.
+        apart: folder and suffix of others, which are left out where those say more than these.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder}: no such folder. Fix: image_dir and mask_dir are folders below dataset_root"
+            f"{folder}: no such folder. Fix: the path of one (image_dir and mask_dir: below dataset_root)"
         )
     found: dict[str, list[Path]] = {}
-    inner = (len(other[0].parts), len(other[1])) > (len(folder.parts), len(suffix))
+    other, ending = apart or (folder, suffix)
+    says_more = (len(other.parts), len(ending)) > (len(folder.parts), len(suffix))
     for path in list_images(folder):
         stem = _stem(path.relative_to(folder), suffix)
-        if inner and other[0] in path.parents and _stem(path, other[1]) is not None:
+        if says_more and other in path.parents and _stem(path, ending) is not None:
             continue
         if stem is not None:
             found.setdefault(stem, []).append(path)
