@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES
 from paddleseg_u2net.preprocessing import Preprocessing
 
 BASE, INHERITED = "_base_", "_inherited_"
+HERE = "${here}"  # in a path of a data set: the folder of the file that says it
 _HERE = Path(__file__).parent
 CONFIGS = next(path for path in (_HERE / "configs", _HERE.parent / "configs") if path.is_dir())
 
@@ -152,12 +154,17 @@ def find_config(path: str | Path) -> Path:
         ConfigError: neither exists.
     """
     path = Path(path)
-    relative = Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
+    relative = _inside_configs(path)
     for candidate in (path, CONFIGS / relative):
         if candidate.is_file():
             return candidate
     names = [str(p.relative_to(CONFIGS)) for p in sorted(CONFIGS.rglob("*.yaml")) if "_base_" not in p.parts]
     raise ConfigError(f"--config {path}: no such file.{suggest(str(relative), names)}")
+
+
+def _inside_configs(path: Path) -> Path:
+    """The path of a config of the project, `configs/RGB/…` or `RGB/…`, below the folder of configs."""
+    return Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -177,6 +184,10 @@ def _read(path: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}:{lines.get(str(key), 1)}: {key}: no such key.{suggest(str(key), KEYS)}"
             )
+    for data in (content.get("train_dataset") or {}, content.get("val_dataset") or {}):
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if isinstance(value, str) and HERE in value:
+                data[key] = os.path.normpath(value.replace(HERE, str(path.parent)))
     return content
 
 
@@ -190,9 +201,10 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: _base_: expected the path of a file or a list of them, got {bases!r}")
     for base in bases:
-        base_path = path.parent / base
-        if not base_path.is_file():
-            raise ConfigError(f"{path}: _base_: {base}: no such file ({base_path})")
+        places = (path.parent / base, CONFIGS / _inside_configs(Path(base)))
+        base_path = next((place for place in places if place.is_file()), None)
+        if base_path is None:
+            raise ConfigError(f"{path}: _base_: {base}: no such file ({places[0]})")
         content = _merge(content, _read_with_bases(base_path, (*above, path.resolve())))
     return content
 

@@ -57,16 +57,25 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-def pair_folders(image_dir: Path, mask_dir: Path) -> tuple[list[Pair], list[str]]:
-    """Pair the images of two folders by their path below them without suffix.
+def pair_folders(
+    image_dir: Path, mask_dir: Path, image_suffix: str = "", mask_suffix: str = ""
+) -> tuple[list[Pair], list[str]]:
+    """Pair the images of two folders, or of one, by their path below them without suffix.
+
+    Args:
+        image_dir: folder with sub-folders.
+        mask_dir: another, one inside it, or the same one where the suffixes tell images from masks.
+        image_suffix: what the names of images end with, before the dot (`_rgb`) or with it (`.jpg`).
+        mask_suffix: what those of masks end with; in one folder the longer suffix decides.
 
     Returns:
         The pairs, and a fault per image without a mask and per second file of one name.
     """
-    images, masks = by_stem(image_dir), by_stem(mask_dir)
+    sides = (image_dir, image_suffix), (mask_dir, mask_suffix)
+    images, masks = by_stem(*sides[0], apart=sides[1]), by_stem(*sides[1], apart=sides[0])
     faults = second_files(images) + second_files(masks)
     alone = [stem for stem in images if stem not in masks]
-    faults += [f"{images[stem][0]}: no mask named '{stem}' in {mask_dir}" for stem in alone]
+    faults += [f"{images[stem][0]}: no mask named '{stem}{mask_suffix}' in {mask_dir}" for stem in alone]
     if alone and (near := [stem for stem in masks if stem.startswith(alone[0])]):
         faults[-len(alone)] += f". Fix: names must be the same without suffix; there is '{near[0]}'"
     unused = sorted(set(masks) - set(images))
@@ -85,16 +94,36 @@ def second_files(found: Mapping[str, Sequence[Path]]) -> list[str]:
     ]
 
 
-def by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The images below a folder by their path below it without suffix."""
+def by_stem(folder: Path, suffix: str = "", apart: tuple[Path, str] | None = None) -> dict[str, list[Path]]:
+    """The images below a folder by their path below it without suffix.
+
+    Args:
+        folder: with sub-folders.
+        suffix: what names end with, before the dot or with it; files of other names are left out.
+        apart: folder and suffix of others, which are left out where those say more than these.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: no such folder. Fix: the path of one (image_dir and mask_dir: below dataset_root)"
         )
     found: dict[str, list[Path]] = {}
+    other, ending = apart or (folder, suffix)
+    says_more = (len(other.parts), len(ending)) > (len(folder.parts), len(suffix))
     for path in list_images(folder):
-        found.setdefault(str(path.relative_to(folder).with_suffix("")), []).append(path)
+        stem = _stem(path.relative_to(folder), suffix)
+        if says_more and other in path.parents and _stem(path, ending) is not None:
+            continue
+        if stem is not None:
+            found.setdefault(stem, []).append(path)
+    if suffix and not found:
+        raise ValueError(f"{folder}: holds no image whose name ends with '{suffix}'. Fix: another suffix")
     return found
+
+
+def _stem(path: Path, suffix: str) -> str | None:
+    """A path without a suffix, and without that of its format; None where it ends otherwise."""
+    text = str(path if "." in suffix else path.with_suffix(""))
+    return text[: len(text) - len(suffix)] if text.endswith(suffix) else None
 
 
 def list_pairs(

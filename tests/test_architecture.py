@@ -14,10 +14,11 @@ from conftest import ROOT, environment
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
-    | {"preprocessing", "ranks", "sampling", "settings"},
+    | {"preprocessing", "ranks", "sampling", "settings", "splits"},
     {"config", "devices", "download", "formats", "graph", "images"},
     {"masks", "pairs", "preprocessing_graph", "weights"},
-    {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},
+    {"annotations", "checkpoint", "dataset", "deploy", "model"}
+    | {"network_graph", "openvino_engine", "transforms"},
     {"runtime", "scoring"},
     {"registry"},
     {"conversion", "quantization"},
@@ -26,7 +27,7 @@ RANKS = (
     {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},
-    {"training"},
+    {"own_data", "training"},
     {"commands"},
     {"__main__"},
 )

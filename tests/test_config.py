@@ -194,3 +194,24 @@ def test_a_dumped_config_reads_back(tmp_path, data):
     (tmp_path / "b.yaml").write_text(dump_config(config), encoding="utf-8")
     assert load_config(tmp_path / "b.yaml") == config
     assert yaml.safe_load(dump_config({"a": "ü"})) == {"a": "ü"}
+
+
+def test_a_config_anywhere_finds_our_bases_and_says_where_its_data_lie_by_itself(tmp_path, monkeypatch):
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    path = tmp_path / "data" / "mine" / "c.yaml"
+    data = "{dataset_root: '${here}/../photos', train_path: '${here}/a.txt', mode: train}"
+    path.write_text(f"_base_: configs/RGB/U2Net/u2netp.yaml\ntrain_dataset: {data}\n")
+    assert load_config(path)["model"]["type"] == "U2Netp"
+    for folder, root in ((tmp_path, "data/photos"), (tmp_path / "data" / "mine", "../photos")):
+        monkeypatch.chdir(folder)
+        found = load_config(path.relative_to(folder))["train_dataset"]
+        assert found["dataset_root"] == root
+        assert (folder / found["train_path"]).resolve() == path.parent / "a.txt"
+        assert found["mode"] == "train"
+
+
+def test_a_base_beside_the_file_comes_before_ours(tmp_path):
+    (tmp_path / "_base_").mkdir()
+    (tmp_path / "_base_" / "duts.yaml").write_text("iters: 3\n")
+    (tmp_path / "c.yaml").write_text("_base_: _base_/duts.yaml\n")
+    assert load_config(tmp_path / "c.yaml") == {"iters": 3}
