@@ -21,6 +21,7 @@ from paddleseg_u2net.metrics.pair import Pair
 from paddleseg_u2net.metrics.structure import s_measure
 from paddleseg_u2net.metrics.sums import ExactSum
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
+from paddleseg_u2net.metrics.thresholds import precision_recall_f
 from tools import benchmark_measures
 
 ORACLES = ("Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure", "MAE")
@@ -203,6 +204,8 @@ def assert_images_equal_stored(stored, chosen) -> MapMeasures:
         row = measures.rows[str(index)]
         assert row["s_measure"] == pytest.approx(stored["S_measure_image"][index, 0], **EXACT)
         assert row["mae"] == pytest.approx(stored["MAE_image"][index, 0], **EXACT)
+        for curve, key in zip(precision_recall_f(Pair(saliency, mask)), ("Pre", "Recall"), strict=False):
+            np.testing.assert_allclose(curve, stored[f"{key}_image"][index], rtol=1e-9, atol=1e-12)
     return measures
 
 
