@@ -14,9 +14,10 @@ from conftest import ROOT, environment
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
-    | {"preprocessing", "ranks", "sampling", "settings"},
+    | {"preprocessing", "ranks", "sampling", "settings", "similarity"},
     {"config", "devices", "download", "formats", "graph", "images"},
     {"masks", "pairs", "preprocessing_graph", "weights"},
+    {"inspection"},
     {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},
     {"runtime"},
     {"registry"},
