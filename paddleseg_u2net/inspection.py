@@ -108,7 +108,10 @@ def _see_mask(look: Look, raw: RawMask) -> Look:
 
 def _shows_its_mask(image: np.ndarray, raw: RawMask) -> bool:
     """Whether an image is grey and, stretched to 0 .. 1, its mask; both not constant."""
-    picked, mask = sample(image, MASK_SIDE).astype(np.float32), sample(raw.values, MASK_SIDE).astype(np.float32)
+    picked, mask = (
+        sample(image, MASK_SIDE).astype(np.float32),
+        sample(raw.values, MASK_SIDE).astype(np.float32),
+    )
     if np.ptp(picked, axis=2).max() > 16 or not np.ptp(mask) or not np.ptp(picked):
         return False
     difference = picked.mean(2) / picked.max() - mask / mask.max()

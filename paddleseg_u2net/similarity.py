@@ -31,7 +31,7 @@ class Match(NamedTuple):
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """(H, W) or (H, W, C) uint8 of any size -> (16, 16) or (16, 16, C) uint8, each pixel the mean of its area."""
+    """(H, W) or (H, W, C) uint8 -> (16, 16) or (16, 16, C) uint8, each pixel the mean of its area."""
     while min(image.shape[:2]) >= 4 * SIDE:  # exact means of any area are ten times slower
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2))
     return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -107,7 +107,10 @@ def _low_frequencies(stack: np.ndarray) -> np.ndarray:
     The transform keeps lengths, so two thumbnails are never further apart here than as a whole.
     """
     angles = np.outer(np.arange(FREQUENCIES), np.arange(SIDE) + 0.5) * math.pi / SIDE
-    waves = np.cos(angles) * np.where(np.arange(FREQUENCIES) > 0, math.sqrt(2 / SIDE), math.sqrt(1 / SIDE))[:, None]
+    waves = (
+        np.cos(angles)
+        * np.where(np.arange(FREQUENCIES) > 0, math.sqrt(2 / SIDE), math.sqrt(1 / SIDE))[:, None]
+    )
     found = np.empty((len(stack), FREQUENCIES**2), np.float32)
     for start in range(0, len(stack), 4096):  # in blocks, as the floats of all would take much room
         block = _unit(stack[start : start + 4096]).reshape(-1, SIDE, SIDE, stack.shape[-1]).sum(-1)

@@ -19,15 +19,16 @@ RANKS = (
     {"masks", "pairs", "preprocessing_graph", "weights"},
     {"inspection"},
     {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},
-    {"runtime"},
-    {"registry"},
+    {"doctor", "runtime"},
+    {"registry", "repair"},
     {"conversion", "quantization"},
     {"proof"},
     {"export"},
     {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},
-    {"training"},
+    {"doctor_page", "training"},
+    {"overfit"},
     {"commands"},
     {"__main__"},
 )
@@ -69,7 +70,17 @@ def test_no_room_is_called_utils():
     assert not forbidden & {path.stem for path in ROOT.rglob("*.py") if ".venv" not in str(path)}
 
 
-LIGHT = ("config", "dataset", "images", "masks", "metrics.segmentation", "metrics.table", "outputs")
+LIGHT = (
+    "config",
+    "dataset",
+    "doctor",
+    "doctor_page",
+    "images",
+    "masks",
+    "metrics.segmentation",
+    "metrics.table",
+    "outputs",
+)
 LIGHT += (
     "prediction",
     "preprocessing",

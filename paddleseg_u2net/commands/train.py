@@ -31,6 +31,7 @@ EXAMPLES = """\
   python train.py --config configs/RGB/U2Net/u2net.yaml --save_interval 200 --do_eval
   python train.py --config configs/RGB/U2Net/u2netp_duts.yaml --do_eval --use_vdl --num_workers 4
   python train.py --config configs/RGB/U2Net/u2net.yaml --resume_model output/iter_400 --do_eval
+  python train.py --config configs/RGB/U2Net/u2netp.yaml --overfit
   python -m paddle.distributed.launch train.py --config configs/RGB/U2Net/u2net_duts.yaml --do_eval
 """
 
@@ -57,6 +58,10 @@ FLAGS: dict[str, dict[str, Any]] = {
     "use_vdl": {"action": "store_true", "help": "record for VisualDL: visualdl --logdir output"},
     "seed": {"type": count, "help": "of data order and augmentation; drawn and printed where it is left out"},
     "precision": {"choices": list(PRECISIONS), "default": "fp32", "help": "half precision needs a GPU"},
+    "overfit": {
+        "action": "store_true",
+        "help": "only try whether the network learns two pairs by heart, in --iters steps (docs/doctor.md)",
+    },
     "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
 }
 
@@ -89,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for key in ("iters", "batch_size"):
         if key not in config:
             raise ConfigError(f"{args.config}: {key} is missing. Fix: add it, or --{key}")
+    if args.overfit:
+        return _overfit(args, config)
     views = views_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
 
@@ -101,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import paddle
 
     from paddleseg_u2net import registry, training
-    from paddleseg_u2net.dataset import inspect_all
+    from paddleseg_u2net.doctor import admit
 
     amp_options(args.precision, args.amp_level or "O1", device)
     model = {
@@ -121,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Nothing to do: %s is at iter %d of %d", args.resume_model, trainer.progress.iter, settings.iters
         )
         return 0
-    inspect_all([data, *([val_data] if val_data else [])])
+    admit([data, *([val_data] if val_data else [])])
     data[0, 0]  # transforms that cannot work fail before an earlier run is moved
     if ranks > 1:
         paddle.distributed.barrier()  # every process has read what it starts from
@@ -136,6 +143,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     log.info("Done at iter %d of %d: %s", progress.iter, settings.iters, args.save_dir)
     return 0
+
+
+def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
+    """Try two pairs in place of training; returns the exit code, 1 where they cannot be learned."""
+    require_writable(args.save_dir)
+    from paddleseg_u2net import doctor, registry
+    from paddleseg_u2net.overfit import overfit
+
+    with in_file(args.config):
+        data = registry.build_dataset(config, "train_dataset")
+    found = doctor.admit([data]).charts[0].examination
+    outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate)
+    return 0 if outcome.learned else 1
 
 
 def _prepare_folder(
