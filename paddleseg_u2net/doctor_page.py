@@ -29,14 +29,14 @@ BINS = 20
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1f24}
 h1{margin-bottom:0} h2{margin:2.2rem 0 .6rem;border-bottom:1px solid #d5d9de} h3{margin:1.6rem 0 .3rem}
-table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.3rem .7rem .3rem 0;vertical-align:top}
+table{border-collapse:collapse}
+th,td{text-align:left;padding:.3rem 1.6rem .3rem 0;vertical-align:top}
 th{color:#59636e;font-weight:600} tr+tr td{border-top:1px solid #e7eaed} td.n{text-align:right}
 .error{color:#b3261e;font-weight:600}
 .warning{color:#8a5a00;font-weight:600}.note{color:#1f5fa8;font-weight:600}
 figure{display:inline-block;margin:.5rem .8rem .5rem 0;vertical-align:top;max-width:100%}
 figure img{height:180px;max-width:100%;object-fit:contain;background:#eee;margin-right:4px}
-figcaption{font-size:12px;color:#59636e;max-width:34rem;overflow-wrap:anywhere}
+figcaption{font-size:12px;line-height:1.3;color:#59636e;width:0;min-width:100%;overflow-wrap:anywhere}
 li{overflow-wrap:anywhere;font-size:13px} .bar{fill:#4a7dbd} text{font-size:11px;fill:#59636e}
 """
 
@@ -98,7 +98,7 @@ def write_page(path: Path, patient: Patient, findings: Sequence[Finding], title:
             else []
         )
         parts.append(f"<h2>A look at {_text(chart.name)}</h2>")
-        parts += [drawing.figure([look], f"{look.pair.where}{look.pair.image}") for look in picked]
+        parts += [drawing.figure([look], look.pair.image.name) for look in picked]
     with arriving(path) as partial:
         partial.write_text("\n".join(parts), encoding="utf-8", errors="backslashreplace")
 

@@ -85,13 +85,13 @@ def look_at(pair: Pair) -> Look:
             f"{look.size} (both upright by their EXIF tags). Fix: make them the same size"
         )
         return look._replace(mismatch=fault)
-    return look._replace(is_mask=_shows_its_mask(image, raw))
+    return look._replace(is_mask=_is_grey(look.thumb) and _shows_its_mask(image, raw))
 
 
 def _see_image(look: Look, image: np.ndarray) -> Look:
     thumb = thumbnail(image)
     # a noisy image has an even thumbnail, so the image has the last word
-    constant = bool(np.ptp(thumb, axis=(0, 1)).max() <= 8 and cv2.meanStdDev(image)[1].max() < NOISE)
+    constant = all(float(cv2.meanStdDev(pixels)[1].max()) < NOISE for pixels in (thumb, image))
     return look._replace(size=image.shape[:2], thumb=thumb, constant=constant)
 
 
@@ -106,13 +106,17 @@ def _see_mask(look: Look, raw: RawMask) -> Look:
     )
 
 
+def _is_grey(thumb: np.ndarray | None) -> bool:
+    return thumb is not None and cv2.absdiff(thumb[..., 0], thumb[..., 1]).max() <= 8
+
+
 def _shows_its_mask(image: np.ndarray, raw: RawMask) -> bool:
-    """Whether an image is grey and, stretched to 0 .. 1, its mask; both not constant."""
+    """Whether a grey image is, stretched to 0 .. 1, its mask; both not constant."""
     picked, mask = (
         sample(image, MASK_SIDE).astype(np.float32),
         sample(raw.values, MASK_SIDE).astype(np.float32),
     )
-    if np.ptp(picked, axis=2).max() > 16 or not np.ptp(mask) or not np.ptp(picked):
+    if not np.ptp(mask) or not np.ptp(picked):
         return False
-    difference = picked.mean(2) / picked.max() - mask / mask.max()
+    difference = picked[..., 0] / picked.max() - mask / mask.max()
     return bool(np.abs(difference).mean() < AS_MASK)

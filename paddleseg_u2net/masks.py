@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import ImageOps, UnidentifiedImageError
 
@@ -94,8 +95,8 @@ def tally(raw: RawMask) -> tuple[np.ndarray, np.ndarray]:
     if values.dtype != np.uint8:
         counts = np.bincount(values.ravel())
     else:  # most pixels are black or white, which are counted faster than values between
-        counts = np.bincount(values[(values != 0) & (values != 255)], minlength=256)
-        counts[0] = values.size - np.count_nonzero(values)
+        counts = np.bincount(values[cv2.inRange(values, 1, 254) > 0], minlength=256)
+        counts[0] = values.size - cv2.countNonZero(values)
         counts[255] = values.size - counts.sum()
     levels = np.flatnonzero(counts)
     return levels.astype(np.uint16), counts[levels]

@@ -31,7 +31,7 @@ from paddleseg_u2net.training import Trainer
 
 log = logging.getLogger(__name__)
 
-SIDE, PAIRS, STEPS = 128, 2, 60  # a minute on two cores with U²-Net†
+SIDE, PAIRS, STEPS = 96, 2, 60  # a minute or two on two cores with U²-Net†
 RATE = 1e-3  # of Adam, as in the paper
 LEARNED, ENOUGH = 0.8, 0.95  # intersection over union that passes, and that ends the try
 EVERY = 10  # steps between looks
