@@ -61,15 +61,15 @@ class Examination(NamedTuple):
         list_faults: of the list or the folders.
         looks: one per pair.
         encoding: how masks are read.
-        contradictions: masks that do not fit it.
-        masks: what each mask holds, read so; None where it cannot be read.
+        contradictions: place -> fault of a mask that does not fit it.
+        masks: what each mask holds, read so; None where it cannot be.
         lacking: that there is nothing to learn.
     """
 
     list_faults: list[str]
     looks: list[Look]
     encoding: MaskEncoding
-    contradictions: list[str]
+    contradictions: dict[str, str]
     masks: list[MaskContent | None]
     lacking: list[str]
 
@@ -77,7 +77,7 @@ class Examination(NamedTuple):
     def faults(self) -> list[str]:
         """All errors, in the order of the files."""
         of_files = [fault for look in self.looks for fault in look.faults]
-        return self.list_faults + of_files + self.contradictions + self.lacking
+        return [*self.list_faults, *of_files, *self.contradictions.values(), *self.lacking]
 
 
 class Dataset:
@@ -153,14 +153,20 @@ class Dataset:
         self.encoding, contradictions = decide_encoding(
             surveys, self.num_classes, self.ignore_index, self.requested_encoding
         )
-        masks = [self.encoding.measure(look.survey, look.counts) for look in looks]
-        lacking = []
-        if self.mode == "train" and surveys and not any(mask.share for mask in masks if mask):
+        doubtful = {fault.partition(": holds ")[0]: fault for fault in contradictions}
+        masks = [
+            self.encoding.measure(look.survey, look.counts)
+            if look.survey and look.survey.where not in doubtful
+            else None
+            for look in looks
+        ]
+        lacking, shares = [], [mask.share for mask in masks if mask]
+        if self.mode == "train" and shares and not any(shares):
             lacking.append(
-                f"{self.name}: none of the {len(surveys)} masks has any foreground, as they are read "
+                f"{self.name}: none of the {len(shares)} masks has any foreground, as they are read "
                 f"({self.encoding}). Fix: check the masks, mask_encoding and ignore_index"
             )
-        found = Examination(self.list_faults, looks, self.encoding, contradictions, masks, lacking)
+        found = Examination(self.list_faults, looks, self.encoding, doubtful, masks, lacking)
         if not found.faults:
             log.info("%s: %d images, %s", self.name, len(self), self.encoding)
         return found

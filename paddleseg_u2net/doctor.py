@@ -125,14 +125,6 @@ def _place(look: Look, mask: bool = False) -> str:
     return f"{look.pair.where}{look.pair.mask if mask else look.pair.image}"
 
 
-def _with_look(faults: Sequence[str], looks: Sequence[Look]) -> Iterator[Example]:
-    """Faults of masks with the pairs they name."""
-    by_place = {look.survey.where: look for look in looks if look.survey}
-    for fault in faults:
-        place = next((where for where in (fault.split(": holds ")[0],) if where in by_place), None)
-        yield Example(fault, (by_place[place],) if place else ())
-
-
 def _pairs(patient: Patient) -> Iterator[Example]:
     for chart in patient.charts:
         yield from map(Example, chart.examination.list_faults)
@@ -153,8 +145,10 @@ def _mismatched(patient: Patient) -> Iterator[Example]:
 
 def _contradictions(patient: Patient, encoding: str) -> Iterator[Example]:
     for chart in patient.charts:
+        by_place = {look.survey.where: look for look in chart.examination.looks if look.survey}
         if chart.examination.encoding.name == encoding:
-            yield from _with_look(chart.examination.contradictions, chart.examination.looks)
+            for place, fault in chart.examination.contradictions.items():
+                yield Example(fault, (by_place[place],) if place in by_place else ())
 
 
 def _lacking(patient: Patient) -> Iterator[Example]:

@@ -48,7 +48,7 @@ class Look(NamedTuple):
     constant: bool = False
     is_mask: bool = False
     survey: Survey | None = None
-    counts: np.ndarray | None = None
+    counts: np.ndarray = np.empty(0, int)
     mask_size: tuple[int, int] | None = None
     mask_turned: bool = False
     mask_sample: np.ndarray | None = None

@@ -150,10 +150,8 @@ class MaskEncoding:
             decoded[raw.values == self.ignore_index] = IGNORE
         return decoded
 
-    def measure(self, survey: Survey | None, counts: np.ndarray | None) -> MaskContent | None:
-        """What a mask holds, by its levels and the pixels of each; None where there is no mask."""
-        if survey is None or counts is None:
-            return None
+    def measure(self, survey: Survey, counts: np.ndarray) -> MaskContent:
+        """What a mask holds, by its levels and the pixels of each."""
         values = self.decode(RawMask(survey.levels, survey.kind))
         counts = np.where(values == IGNORE, 0, counts)
         total = max(int(counts.sum()), 1)

@@ -100,7 +100,8 @@ def _plan(patient: Patient) -> Iterator[Task]:
             leaked[id(leak.looks[0])] = f"shows the same as {other} of {leak.second.name}"
     taken: Counter[str] = Counter()
     for chart in patient.charts:
-        doubtful, listed = _contradicted(chart), set()
+        _check_clear(chart)
+        doubtful, listed = chart.examination.contradictions, set()
         for look in chart.examination.looks:
             reason = next(iter(look.broken), "") or leaked.get(id(look), "")
             reason = reason or (doubtful.get(look.survey.where, "") if look.survey else "has no mask")
@@ -122,19 +123,14 @@ def _plan(patient: Patient) -> Iterator[Task]:
             yield Task(chart, look, "", image, f"masks/{stem}.png")
 
 
-def _contradicted(chart: Chart) -> dict[str, str]:
-    """Faults of masks by their place; DataError where the rest would not be clear without them either."""
+def _check_clear(chart: Chart) -> None:
+    """Raise DataError where what the masks mean would not be clear without the contradictory ones either."""
     found, dataset = chart.examination, chart.dataset
     surveys = [look.survey for look in found.looks if look.survey]
-    faults = {
-        s.where: fault for s in surveys for fault in found.contradictions if fault.startswith(f"{s.where}: ")
-    }
-    rest = [survey for survey in surveys if survey.where not in faults]
-    _, left = decide_encoding(rest, dataset.num_classes, dataset.ignore_index, found.encoding.name)
-    unclear = [fault for fault in found.contradictions if "look like class ids" in fault]
-    if left or unclear or found.lacking:
-        raise DataError([*left, *unclear, *found.lacking, "--fix: say first how the masks are to be read"])
-    return faults
+    rest = [survey for survey in surveys if survey.where not in found.contradictions]
+    _, left = decide_encoding(rest, dataset.num_classes, dataset.ignore_index, dataset.requested_encoding)
+    if unclear := [*left, *found.lacking]:
+        raise DataError([*unclear, "--fix cannot decide how the masks are to be read"])
 
 
 def _way_to_fit(look: Look) -> str:
