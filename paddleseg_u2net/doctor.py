@@ -86,11 +86,11 @@ class Patient:
         """Images of equal content in two sets."""
         found = []
         for one, other in itertools.combinations(self.charts, 2):
-            known = {look.digest: look for look in one.seen}
+            known = defaultdict(list)
+            for look in one.seen:
+                known[look.digest].append(look)
             found += [
-                Leak(one, other, (known[look.digest], look), False)
-                for look in other.seen
-                if look.digest in known
+                Leak(one, other, (same, look), False) for look in other.seen for same in known[look.digest]
             ]
         return found
 
@@ -121,7 +121,8 @@ class Patient:
 # -- the checks, in the order of the table --------------------------------------------------------------
 
 
-def _place(look: Look, mask: bool = False) -> str:
+def place(look: Look, mask: bool = False) -> str:
+    """List file, line and path of an image, or of its mask."""
     return f"{look.pair.where}{look.pair.mask if mask else look.pair.image}"
 
 
@@ -147,8 +148,8 @@ def _contradictions(patient: Patient, encoding: str) -> Iterator[Example]:
     for chart in patient.charts:
         by_place = {look.survey.where: look for look in chart.examination.looks if look.survey}
         if chart.examination.encoding.name == encoding:
-            for place, fault in chart.examination.contradictions.items():
-                yield Example(fault, (by_place[place],) if place in by_place else ())
+            for where, fault in chart.examination.contradictions.items():
+                yield Example(fault, (by_place[where],) if where in by_place else ())
 
 
 def _lacking(patient: Patient) -> Iterator[Example]:
@@ -162,7 +163,7 @@ def _repeated(patient: Patient) -> Iterator[Example]:
         for look in chart.examination.looks:
             if (before := first.setdefault(look.pair.image, look)) is not look:
                 masks = "another mask" if before.pair.mask != look.pair.mask else "the same mask"
-                yield Example(f"{_place(look)}: listed before, with {masks}", (before, look))
+                yield Example(f"{place(look)}: listed before, with {masks}", (before, look))
 
 
 def _turned_apart(patient: Patient) -> Iterator[Example]:
@@ -171,7 +172,7 @@ def _turned_apart(patient: Patient) -> Iterator[Example]:
             if look.size and look.turned != look.mask_turned:
                 tagged, other = ("image", "mask") if look.turned else ("mask", "image")
                 yield Example(
-                    f"{_place(look)}: the {tagged} is turned by an EXIF tag, its {other} is not", (look,)
+                    f"{place(look)}: the {tagged} is turned by an EXIF tag, its {other} is not", (look,)
                 )
 
 
@@ -180,7 +181,7 @@ def _share(patient: Patient, share: float, what: str) -> Iterator[Example]:
         for look, content in chart.measured():
             some_background = chart.dataset.num_classes <= 2  # else class 0 may be an object as well
             if content.share == share and (share < 1 or some_background):
-                yield Example(f"{_place(look, mask=True)}: {what}", (look,))
+                yield Example(f"{place(look, mask=True)}: {what}", (look,))
 
 
 def _absent_classes(patient: Patient) -> Iterator[Example]:
@@ -202,7 +203,8 @@ def _shared(leaks: Sequence[Leak], how: str) -> Iterator[Example]:
     for leak in leaks:
         mirrored = ", mirrored" if leak.mirrored else ""
         names = f" ({leak.first.name} and {leak.second.name})" if leak.first is not leak.second else ""
-        yield Example(f"{_place(leak.looks[0])} {how}{mirrored} {_place(leak.looks[1])}{names}", leak.looks)
+        first, second = map(place, leak.looks)
+        yield Example(f"{first} {how} {second}{mirrored}{names}", leak.looks)
 
 
 def _near_leaks(patient: Patient) -> Iterator[Example]:
@@ -215,7 +217,7 @@ def _disagreeing(patient: Patient) -> Iterator[Example]:
     found = [(overlap(leak), leak) for leak in (*patient.leaks, *patient.twins)]
     found = sorted(((iou, leak) for iou, leak in found if iou < OVERLAP), key=lambda item: item[0])
     for iou, leak in found:
-        places = " and ".join(_place(look, mask=True) for look in leak.looks)
+        places = " and ".join(place(look, mask=True) for look in leak.looks)
         yield Example(
             f"{places}: their images show the same, the masks overlap by {iou:.2f} only", leak.looks
         )
@@ -225,7 +227,7 @@ def _of_images(patient: Patient, wrong: Callable[[Look], bool], what: str) -> It
     for chart in patient.charts:
         for look in chart.seen:
             if wrong(look):
-                yield Example(f"{_place(look)}: {what.format(look)}", (look,))
+                yield Example(f"{place(look)}: {what.format(look)}", (look,))
 
 
 def _unnamed_masks(patient: Patient) -> Iterator[Example]:

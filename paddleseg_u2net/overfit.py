@@ -87,7 +87,7 @@ def overfit(
     losses = []
     with tqdm(total=steps, desc="overfit", disable=None, delay=1, leave=False) as bar:
         while len(losses) < steps and (not losses or math.isfinite(losses[-1])):
-            losses.append(float(trainer.step(batch)[0].item()))
+            losses.append(float(trainer.step(batch)[0].numpy().mean()))
             bar.update()
             if len(losses) % EVERY == 0 and _iou(_predict(network, batch["img"]), samples["label"]) >= ENOUGH:
                 break

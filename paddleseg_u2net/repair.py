@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from paddleseg_u2net.dataset import DataError
 from paddleseg_u2net.devices import processors
-from paddleseg_u2net.doctor import Chart, Patient
+from paddleseg_u2net.doctor import Chart, Patient, place
 from paddleseg_u2net.files import arriving
 from paddleseg_u2net.images import ORIENTATION, pillow, read_image, write_image
 from paddleseg_u2net.inspection import Look
@@ -80,11 +80,11 @@ def repair(patient: Patient, destination: Path) -> dict[str, Any]:
             for task, actions in zip(kept, bar, strict=True):
                 names = {"set": task.chart.name, "image": task.image, "mask": task.mask}
                 record["files"].append({**names, "from": str(task.look.pair.image), "done": actions})
-        for task in (task for task in tasks if task.reason):
-            pair = task.look.pair
-            record["left out"].append(
-                {"set": task.chart.name, "image": f"{pair.where}{pair.image}", "why": task.reason}
-            )
+        record["left out"] = [
+            {"set": task.chart.name, "image": str(task.look.pair.image), "why": task.reason}
+            for task in tasks
+            if task.reason
+        ]
         for chart in patient.charts:
             lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.chart is chart]
             (folder / f"{chart.dataset.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
@@ -93,34 +93,48 @@ def repair(patient: Patient, destination: Path) -> dict[str, Any]:
 
 
 def _plan(patient: Patient) -> Iterator[Task]:
-    leaked = {}
-    for leak in patient.leaks:
-        if leak.first.dataset.mode == "train":
-            other = f"{leak.looks[1].pair.where}{leak.looks[1].pair.image}"
-            leaked[id(leak.looks[0])] = f"shows the same as {other} of {leak.second.name}"
+    leaked = {
+        id(
+            leak.looks[0]
+        ): f"{place(leak.looks[0])}: shows the same as {place(leak.looks[1])} of {leak.second.name}"
+        for leak in patient.leaks
+        if leak.first.dataset.mode == "train"
+    }
     taken: Counter[str] = Counter()
     for chart in patient.charts:
         _check_clear(chart)
-        doubtful, listed = chart.examination.contradictions, set()
+        listed: set[Path] = set()
         for look in chart.examination.looks:
-            reason = next(iter(look.broken), "") or leaked.get(id(look), "")
-            reason = reason or (doubtful.get(look.survey.where, "") if look.survey else "has no mask")
-            if look.mismatch and not reason and not _way_to_fit(look):
-                reason = look.mismatch
-            if look.pair.image in listed and not reason:
-                reason = "listed before"
+            reason = _fault(look, chart) or leaked.get(id(look), "")
+            if not reason and look.pair.image in listed:
+                reason = f"{place(look)}: listed before"
             if reason:
                 yield Task(chart, look, reason)
                 continue
             listed.add(look.pair.image)
             name = Path(re.sub(r"[^\w.() +,=@~-]", "_", look.pair.image.name))
-            stem = name.stem
-            taken[stem.casefold()] += 1
-            while (number := taken[stem.casefold()]) > 1:  # `a`, `a_2`; whoever is called so already is kept
-                stem = f"{stem}_{number}"
-                taken[stem.casefold()] += 1
-            image = f"images/{stem}{'.png' if look.turned else name.suffix}"
-            yield Task(chart, look, "", image, f"masks/{stem}.png")
+            stem = _free(name.stem, taken)
+            suffix = ".png" if look.turned else name.suffix
+            yield Task(chart, look, "", f"images/{stem}{suffix}", f"masks/{stem}.png")
+
+
+def _fault(look: Look, chart: Chart) -> str:
+    """What makes a pair useless, or nothing."""
+    if look.broken:
+        return look.broken[0]
+    if look.survey is None:
+        return f"{place(look)}: has no mask"
+    unfit = look.mismatch if look.mismatch and not _way_to_fit(look) else ""
+    return chart.examination.contradictions.get(look.survey.where, "") or unfit
+
+
+def _free(stem: str, taken: Counter[str]) -> str:
+    """`a`, or `a_2` where there is one, whatever the case of the letters."""
+    taken[stem.casefold()] += 1
+    while (number := taken[stem.casefold()]) > 1:
+        stem = f"{stem}_{number}"
+        taken[stem.casefold()] += 1
+    return stem
 
 
 def _check_clear(chart: Chart) -> None:

@@ -138,7 +138,7 @@ PLANTED = {
     ),
     "a mirrored copy in val": (
         lambda d: copy(d, "p4", "p0", lambda x: x[:, ::-1]),
-        *("same picture in two sets", "p0.png shows the same as, mirrored .*p4.png"),
+        *("same picture in two sets", "p0.png shows the same as .*p4.png, mirrored"),
     ),
     "a larger copy in train": (
         lambda d: copy(d, "p1", "p0", lambda x: np.kron(x, np.ones((1, 1, 1), np.uint8)) // 2 + 20),

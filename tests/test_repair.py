@@ -56,7 +56,7 @@ def test_broken_pairs_are_left_out_and_named(data):
     assert "no such image file" in reasons["p0"]
     assert "cannot be read as a mask" in reasons["p1"]
     assert "holds 0, 1, but" in reasons["p2"]
-    assert reasons["p3"] == "listed before"
+    assert reasons["p3"].endswith("train_list.txt:5: " + str(image_of(data, "p3")) + ": listed before")
     assert [row["image"] for row in record["files"]] == [f"images/p{i}.png" for i in (3, 4, 5)]
 
 

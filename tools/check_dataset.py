@@ -170,7 +170,7 @@ def fix(patient: Patient, destination: Path) -> int:
 
     record = repair(patient, destination)
     for row in record["left out"]:
-        print(f"left out: {row['image']}: {row['why']}")
+        print(f"left out: {row['why']}")
     changed = sum(bool(row["done"]) for row in record["files"])
     print(
         f"{destination}: {len(record['files'])} pairs, {changed} of them changed, {len(record['left out'])} "
