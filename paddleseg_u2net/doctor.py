@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.dataset import DataError, Dataset, Examination
-from paddleseg_u2net.images import list_images
+from paddleseg_u2net.images import SUFFIXES
 from paddleseg_u2net.inspection import Look
 from paddleseg_u2net.masks import IGNORE, RawMask
 from paddleseg_u2net.similarity import Match, matches
@@ -233,11 +234,12 @@ def _of_images(patient: Patient, wrong: Callable[[Look], bool], what: str) -> It
 def _unnamed_masks(patient: Patient) -> Iterator[Example]:
     """Files beside the masks that no pair names."""
     pairs = [look.pair for chart in patient.charts for look in chart.examination.looks]
-    named = {path for pair in pairs for path in (pair.image, pair.mask)}
+    named = {str(path) for pair in pairs for path in (pair.image, pair.mask)}
     images = {pair.image.parent for pair in pairs}
     for folder in sorted({pair.mask.parent for pair in pairs if pair.mask} - images):
-        for path in list_images(folder) if folder.is_dir() else []:
-            if path not in named:
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+            path = os.path.join(folder, name)
+            if path not in named and Path(name).suffix.lower() in SUFFIXES:
                 yield Example(f"{path}: no pair names this mask")
 
 

@@ -79,7 +79,7 @@ def test_fix_writes_a_copy_that_passes(check, data):
     (data / "masks" / "p0.png").write_text("no")
     code, text, _ = check("--dataset_root", data, "--fix", "fixed")
     assert code == 0
-    assert f"left out: {data}/train_list.txt:1: {data}/images/p0.png: " in text
+    assert f"left out: {data}/train_list.txt:1: {data}/masks/p0.png: cannot be read as a mask" in text
     assert "fixed: 5 pairs, 0 of them changed, 1 left out" in text
     assert check("--dataset_root", "fixed")[0] == 0
     code, _, error = check("--dataset_root", data, "--fix", "fixed")
@@ -167,7 +167,7 @@ def test_overfit_follows_the_check(check, config, caplog):
 def test_the_benchmark_of_the_doctor_measures_time_and_memory(tmp_path, capsys, monkeypatch):
     for index in range(4):
         draw_pair(tmp_path, f"p{index}")
-    monkeypatch.setattr(benchmark_doctor, "TIMES", (2,))
+    monkeypatch.setattr(benchmark_doctor, "PARTS", (2,))
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: None)
     words = ["--image_path", str(tmp_path / "images"), "--mask_path", str(tmp_path / "masks"), "--turns", "1"]
     threads = cv2.getNumThreads()
@@ -175,4 +175,4 @@ def test_the_benchmark_of_the_doctor_measures_time_and_memory(tmp_path, capsys, 
     cv2.setNumThreads(threads)
     text = capsys.readouterr().out
     assert "time over decoding alone: " in text
-    assert "| doctor | 8 | " in text
+    assert "| doctor | 2 | " in text

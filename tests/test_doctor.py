@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_pair, tree, write_mask
+from conftest import ROOT, draw_pair, tree, write_mask
 from PIL import Image
 
 from paddleseg_u2net.dataset import DataError, Dataset
@@ -72,6 +72,12 @@ def copy(root: Path, source: str, target: str, change=lambda image: image) -> No
 def append(root: Path, line: str) -> None:
     with (root / "train_list.txt").open("a") as file:
         file.write(line)
+
+
+def test_the_page_on_the_doctor_names_every_check_and_its_severity():
+    page = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w ]+) \| (error|warning|note) \|", page, re.MULTILINE)
+    assert rows == [(name, check.severity) for name, check in CHECKS.items()]
 
 
 def test_sound_data_have_no_findings(data):
@@ -186,6 +192,12 @@ def test_each_planted_fault_is_found_once_where_it_is(data, planted):
         "masks disagree",
     }  # what else the same change brings about
     assert set(texts) - {name} <= beside
+
+
+def test_a_mirrored_copy_with_its_mask_mirrored_is_no_disagreement(data):
+    copy(data, "p4", "p0", lambda x: x[:, ::-1])
+    write_mask(mask_of(data, "p0"), cv2.imread(str(mask_of(data, "p4")), cv2.IMREAD_GRAYSCALE)[:, ::-1])
+    assert set(found(data)) == {"same picture in two sets"}
 
 
 def test_every_check_is_planted_somewhere():
