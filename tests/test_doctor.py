@@ -224,6 +224,20 @@ def test_classes_out_of_range_absent_and_rare(data):
     assert "p0.png: holds 0, 1, 3, expected class ids 0 .. 2" in found(data, num_classes=3)["class ids"][0]
 
 
+def test_masks_of_many_classes_may_do_without_background(data):
+    for index in range(6):
+        write_mask(mask_of(data, f"p{index}"), np.tile(np.arange(32, dtype=np.uint8) % 3 + 1, (32, 1)))
+    assert set(found(data, num_classes=4)) == {"absent classes"}
+
+
+def test_what_only_resembles_a_mask_or_one_colour_is_neither(data):
+    mask = cv2.imread(str(mask_of(data, "p0")), cv2.IMREAD_GRAYSCALE)
+    write_mask(image_of(data, "p0"), np.dstack([255 - mask, mask // 2, mask]))
+    write_mask(image_of(data, "p1"), np.dstack([np.indices((32, 32)).sum(0) % 2 * np.uint8(255)] * 3))
+    write_mask(image_of(data, "p2"), 255 - cv2.imread(str(mask_of(data, "p2"))))
+    assert found(data) == {}
+
+
 def test_data_without_foreground_and_tiny_images(tmp_path):
     for index in range(6):
         draw_pair(tmp_path, f"p{index}", size=(1, 1) if index else (31, 40), white=0)
