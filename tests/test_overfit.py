@@ -71,6 +71,8 @@ def test_the_command_ends_with_what_was_found(run, large):
     assert (code, "the masks can be learned" in text) == (0, True)
     code, text, _ = run("train", *flags, "--iters", 1)
     assert (code, "cannot be learned in so many steps" in text) == (1, True)
+    code, _, error = run("train", *flags, "--do_eval")
+    assert (code, "--overfit tries new weights in one process" in error) == (2, True)
     (large / "images" / "p0.png").unlink()
     code, _, error = run("train", *flags)
     assert code == 1

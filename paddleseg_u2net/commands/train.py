@@ -75,6 +75,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         flags.error("--early_stop_intervals needs --do_eval: there is nothing to compare without it")
     if args.resume_model and args.seed is not None:
         flags.error("--seed: a resumed run goes on with its own")
+    if args.overfit and (args.do_eval or args.resume_model or this_rank().count > 1):
+        flags.error("--overfit tries new weights in one process: without --do_eval, --resume_model, launcher")
     if args.amp_level and args.precision == "fp32":
         flags.error("--amp_level needs --precision fp16 or bf16")
     args.resume_model = args.resume_model and args.resume_model.resolve()
