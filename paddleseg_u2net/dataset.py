@@ -7,20 +7,21 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from paddleseg_u2net.devices import processors
 from paddleseg_u2net.images import read_image
+from paddleseg_u2net.inspection import Look, look_at
 from paddleseg_u2net.masks import (
     ENCODINGS,
     IGNORE,
+    MaskContent,
     MaskEncoding,
-    RawMask,
-    Survey,
     decide_encoding,
-    levels,
     read_raw,
 )
 from paddleseg_u2net.pairs import Pair
@@ -51,6 +52,32 @@ def _seeded(seed: int) -> Iterator[None]:
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
+
+
+class Examination(NamedTuple):
+    """What reading all files of a data set once has shown.
+
+    Args:
+        list_faults: of the list or the folders.
+        looks: one per pair.
+        encoding: how masks are read.
+        contradictions: place -> fault of a mask that does not fit it.
+        masks: what each mask holds, read so; None where it cannot be.
+        lacking: that there is nothing to learn.
+    """
+
+    list_faults: list[str]
+    looks: list[Look]
+    encoding: MaskEncoding
+    contradictions: dict[str, str]
+    masks: list[MaskContent | None]
+    lacking: list[str]
+
+    @property
+    def faults(self) -> list[str]:
+        """All errors, in the order of the files."""
+        of_files = [fault for look in self.looks for fault in look.faults]
+        return [*self.list_faults, *of_files, *self.contradictions.values(), *self.lacking]
 
 
 class Dataset:
@@ -110,33 +137,39 @@ class Dataset:
             All faults: missing, broken or differing files, contradictory masks, ids out of range, and
             for data to train on a complete lack of foreground.
         """
-        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter
-            results = pool.map(_inspect_pair, self.pairs)
+        found = self.examine()
+        empty = sum(mask.share == 0 for mask in found.masks if mask)
+        if empty and not found.lacking:
+            log.warning("%s: %d of %d masks are empty", self.name, empty, len(self))
+        return found.faults
+
+    def examine(self) -> Examination:
+        """Read every file once and decide the mask encoding; logs it where nothing is wrong."""
+        with ThreadPoolExecutor(processors()) as pool:  # decoding releases the interpreter
+            results = pool.map(look_at, self.pairs)
             bar = tqdm(results, self.name, len(self), disable=None, delay=1, leave=False, unit=" pairs")
-            outcomes = list(bar)
-        faults = [fault for outcome in outcomes for fault in outcome if isinstance(fault, str)]
-        faults = self.list_faults + faults
-        surveys = [found for outcome in outcomes for found in outcome if isinstance(found, Survey)]
+            looks = list(bar)
+        surveys = [look.survey for look in looks if look.survey]
         self.encoding, contradictions = decide_encoding(
             surveys, self.num_classes, self.ignore_index, self.requested_encoding
         )
-        empty = [s for s in surveys if not self._has_foreground(s)]
-        if self.mode == "train" and surveys and len(empty) == len(surveys):
-            contradictions.append(
-                f"{self.name}: none of the {len(surveys)} masks has any foreground, as they are read "
+        doubtful = {fault.partition(": holds ")[0]: fault for fault in contradictions}
+        masks = [
+            self.encoding.measure(look.survey, look.counts)
+            if look.survey and look.survey.where not in doubtful
+            else None
+            for look in looks
+        ]
+        lacking, shares = [], [mask.share for mask in masks if mask]
+        if self.mode == "train" and shares and not any(shares):
+            lacking.append(
+                f"{self.name}: none of the {len(shares)} masks has any foreground, as they are read "
                 f"({self.encoding}). Fix: check the masks, mask_encoding and ignore_index"
             )
-        elif empty:
-            log.warning("%s: %d of %d masks are empty", self.name, len(empty), len(surveys))
-        if not faults + contradictions:
+        found = Examination(self.list_faults, looks, self.encoding, doubtful, masks, lacking)
+        if not found.faults:
             log.info("%s: %d images, %s", self.name, len(self), self.encoding)
-        return faults + contradictions
-
-    def _has_foreground(self, survey: Survey) -> bool:
-        """Whether any value of a mask decodes to an object."""
-        assert self.encoding is not None
-        decoded = self.encoding.decode(RawMask(survey.levels, survey.kind))
-        return bool((decoded[decoded != IGNORE] > 0).any())
+        return found
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) uint8 RGB, and mask (H, W): float32 in [0, 1] or class ids as uint8."""
@@ -212,28 +245,6 @@ class Unraising:
             return self.dataset[key]
         except Exception as error:
             return error
-
-
-def _inspect_pair(pair: Pair) -> list[str | Survey]:
-    """The survey of a mask and the faults of a pair, as far as each can be read."""
-    found: list[str | Survey] = []
-    image = raw = None
-    try:
-        image = read_image(pair.image)
-    except (OSError, ValueError) as error:
-        found.append(f"{pair.where}{error}")
-    try:
-        raw = read_raw(pair.mask) if pair.mask else None
-    except (OSError, ValueError) as error:
-        found.append(f"{pair.where}{error}")
-    if raw is not None:
-        found.append(Survey(f"{pair.where}{pair.mask}", raw.kind, levels(raw)))
-        if image is not None and image.shape[:2] != raw.values.shape:
-            found.append(
-                f"{pair.where}{pair.mask}: mask (H, W) {raw.values.shape} differs from its image's "
-                f"{image.shape[:2]} (both upright by their EXIF tags). Fix: make them the same size"
-            )
-    return found
 
 
 def inspect_all(datasets: Sequence[Dataset]) -> None:

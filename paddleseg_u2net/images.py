@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +14,15 @@ from paddleseg_u2net.files import arriving
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+ORIENTATION = 0x0112  # the EXIF tag that says how to turn the pixels; 1 is as stored
+UPRIGHT = (None, 0, 1)
+
+
+class Header(NamedTuple):
+    """What an encoded image says of itself: (width, height) as stored, and whether a tag turns it."""
+
+    size: tuple[int, int]
+    turned: bool = False
 
 
 def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
@@ -40,17 +49,27 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         ValueError: empty, truncated, too large, or not an image.
     """
     path = Path(path)
+    data = read_bytes(path)
+    return decode_image(path, data, read_header(data), max_pixels)
+
+
+def read_bytes(path: Path, kind: str = "image") -> bytes:
+    """The content of a file; FileNotFoundError where there is none."""
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(f"{path}: no such image file") from None
-    if not len(data):
+        raise FileNotFoundError(f"{path}: no such {kind} file") from None
+
+
+def decode_image(path: Path, data: bytes, header: Header | None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """What `read_image` returns of the content of a file and its header; `path` is for messages."""
+    if not data:
         raise ValueError(f"{path}: the file is empty")
     image = None
-    if size := _size(data):
-        check_size(path, size, max_pixels)
+    if header:
+        check_size(path, header.size, max_pixels)
         with contextlib.suppress(cv2.error):
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(
             f"{path}: truncated, or not an image of {', '.join(sorted(SUFFIXES))} in whole numbers. "
@@ -59,19 +78,29 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _size(data: np.ndarray) -> tuple[int, int] | None:
-    """Width and height by the header of an encoded image, None where it has none.
+def read_header(data: bytes) -> Header | None:
+    """The header of an encoded image, None where it has none.
 
     Pillow reads it; on a machine without Pillow the size is known after decoding only, which OpenCV bounds.
     """
     with contextlib.suppress(OSError, SyntaxError, ValueError, cv2.error):
         try:
-            with pillow().open(io.BytesIO(data.tobytes())) as header:
-                return header.size
+            with pillow().open(io.BytesIO(data)) as image:
+                return Header(image.size, is_turned(image, data))
         except ModuleNotFoundError:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-            return None if image is None else (image.shape[1], image.shape[0])
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            return None if image is None else Header((image.shape[1], image.shape[0]))
     return None
+
+
+def is_turned(image: Any, data: bytes) -> bool:
+    """Whether the EXIF tag of an opened picture turns it; `data` is the content of its file."""
+    if image.format == "PNG" and b"eXIf" not in data:  # Pillow would decode it all to look for the tag
+        return False
+    try:
+        return image.getexif().get(ORIENTATION) not in UPRIGHT
+    except Exception:  # a broken tag raises whatever its parser does, and turns nothing
+        return False
 
 
 def pillow() -> Any:

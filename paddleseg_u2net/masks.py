@@ -6,16 +6,18 @@ saliency) or `grey` (the pixel is brightness: 0/255, or soft values between).
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
-from paddleseg_u2net.images import MAX_PIXELS, check_size, pillow
+from paddleseg_u2net.images import MAX_PIXELS, check_size, is_turned, pillow, read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +31,13 @@ class RawMask(NamedTuple):
 
     Args:
         values: (H, W), uint8 or uint16, upright by its EXIF tag.
-        kind: `1-bit`, `palette`, `8-bit` or `16-bit`.
+        kind: `1-bit`, `palette`, `8-bit`, `RGB` (of equal channels) or `16-bit`.
+        turned: whether an EXIF tag turned it.
     """
 
     values: np.ndarray
     kind: str
+    turned: bool = False
 
 
 class Survey(NamedTuple):
@@ -51,37 +55,65 @@ def read_raw(path: Path) -> RawMask:
         FileNotFoundError: there is no such file.
         ValueError: truncated, not an image, too large, or coloured.
     """
+    return decode_raw(path, read_bytes(path, "mask"))
+
+
+def decode_raw(path: Path, data: bytes) -> RawMask:
+    """What `read_raw` returns of the content of a file; `path` is for messages."""
     try:
-        with pillow().open(path) as image:
+        with pillow().open(io.BytesIO(data)) as image:
             check_size(path, image.size, MAX_PIXELS)
             image.load()
-            image = ImageOps.exif_transpose(image)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such mask file") from None
+            turned = is_turned(image, data)
+            ImageOps.exif_transpose(image, in_place=True)
+            values = np.asarray(image)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: cannot be read as a mask: the file is empty or no image") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as a mask: {error}") from None
-    values = np.asarray(image)
     if image.mode == "1":
-        return RawMask(values.astype(np.uint8), "1-bit")
+        return RawMask(values.astype(np.uint8), "1-bit", turned)
     if image.mode == "P":
-        return RawMask(values, "palette")
+        return RawMask(values, "palette", turned)
     if image.mode.startswith("I"):
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise ValueError(f"{path}: holds values beyond 16 bits")
-        return RawMask(values.astype(np.uint16), "16-bit")
+        return RawMask(values.astype(np.uint16), "16-bit", turned)
     if image.mode in ("L", "LA"):
-        return RawMask(values if values.ndim == 2 else values[..., 0], "8-bit")
+        return RawMask(values if values.ndim == 2 else values[..., 0], "8-bit", turned)
     if image.mode in ("RGB", "RGBA") and (values[..., :1] == values[..., 1:3]).all():
-        return RawMask(values[..., 0], "8-bit")
+        return RawMask(values[..., 0], "RGB", turned)
     raise ValueError(
         f"{path}: a mask of colours or fractions (Pillow's mode {image.mode}); expected grey of 8 or 16 "
         "bits, a palette or 1-bit. Fix: store the class id or the brightness of each pixel"
     )
 
 
-def levels(raw: RawMask) -> np.ndarray:
-    """The distinct values of a mask, sorted."""
-    return np.flatnonzero(np.bincount(raw.values.ravel()))
+def tally(raw: RawMask) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values of a mask, sorted, and the pixels of each."""
+    values = raw.values
+    if values.dtype != np.uint8:
+        counts = np.bincount(values.ravel())
+    else:  # most pixels are black or white, which are counted faster than values between
+        counts = np.bincount(values[cv2.inRange(values, 1, 254) > 0], minlength=256)
+        counts[0] = values.size - cv2.countNonZero(values)
+        counts[255] = values.size - counts.sum()
+    levels = np.flatnonzero(counts)
+    return levels.astype(np.uint16), counts[levels]
+
+
+class MaskContent(NamedTuple):
+    """What a mask holds.
+
+    Args:
+        areas: pixels of each class that count; of saliency those below and above one half.
+        share: of the foreground in the pixels that count, 0 to 1; of saliency the mean.
+        soft: share of the pixels that are neither background nor object.
+    """
+
+    areas: np.ndarray
+    share: float
+    soft: float
 
 
 @dataclass(frozen=True)
@@ -117,6 +149,18 @@ class MaskEncoding:
         if self.ignore_index is not None:
             decoded[raw.values == self.ignore_index] = IGNORE
         return decoded
+
+    def measure(self, survey: Survey, counts: np.ndarray) -> MaskContent:
+        """What a mask holds, by its levels and the pixels of each."""
+        values = self.decode(RawMask(survey.levels, survey.kind))
+        counts = np.where(values == IGNORE, 0, counts)
+        total = max(int(counts.sum()), 1)
+        single = self.num_classes == 1
+        objects = values if single else values > 0
+        soft = (values > 0) & (values < 1)  # never of class ids
+        ids = values >= 0.5 if single else values
+        areas = np.bincount(ids, counts, max(self.num_classes, 2))[: max(self.num_classes, 2)]
+        return MaskContent(areas, float((objects * counts).sum() / total), float(counts[soft].sum() / total))
 
 
 def _show(values: np.ndarray) -> str:

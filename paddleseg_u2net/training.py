@@ -90,8 +90,7 @@ class Trainer:
     def run(self) -> Progress:
         """Train to the end, an early stop, or an interruption (which leaves a checkpoint); see `Settings`."""
         with self._writer() as write, self._interruptible():
-            self._restore_batch_norm()
-            self._distribute()
+            self.prepare()
             meter = Meter(self.settings.batch_size * self.ranks)
             if self.progress.pending and self.settings.do_eval:
                 if not self._folder().is_dir():  # the checkpoint lies in another folder
@@ -112,6 +111,11 @@ class Trainer:
                         break
                     meter.restart()
         return self.progress
+
+    def prepare(self) -> None:
+        """Bring the network to where the first `step` starts."""
+        self._restore_batch_norm()
+        self._distribute()
 
     def step(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor], float]:
         """One update; returns the loss, its parts per output, and the learning rate that was used."""

@@ -14,20 +14,22 @@ from conftest import ROOT, environment
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
-    | {"preprocessing", "ranks", "sampling", "settings", "splits"},
+    | {"preprocessing", "ranks", "sampling", "settings", "similarity", "splits"},
     {"config", "devices", "download", "formats", "graph", "images"},
     {"masks", "pairs", "preprocessing_graph", "weights"},
+    {"inspection"},
     {"annotations", "checkpoint", "dataset", "deploy", "model"}
     | {"network_graph", "openvino_engine", "transforms"},
-    {"runtime", "scoring"},
-    {"registry"},
+    {"doctor", "runtime", "scoring"},
+    {"registry", "repair"},
     {"conversion", "quantization"},
     {"proof"},
     {"export"},
     {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},
-    {"own_data", "training"},
+    {"doctor_page", "own_data", "training"},
+    {"overfit"},
     {"commands"},
     {"__main__"},
 )
@@ -72,6 +74,8 @@ def test_no_room_is_called_utils():
 LIGHT = (
     "config",
     "dataset",
+    "doctor",
+    "doctor_page",
     "images",
     "masks",
     "metrics.segmentation",

@@ -32,6 +32,7 @@ EXAMPLES = """\
   python train.py --config configs/RGB/U2Net/u2net.yaml --save_interval 200 --do_eval
   python train.py --config configs/RGB/U2Net/u2netp_duts.yaml --do_eval --use_vdl --num_workers 4
   python train.py --config configs/RGB/U2Net/u2net.yaml --resume_model output/iter_400 --do_eval
+  python train.py --config configs/RGB/U2Net/u2netp.yaml --overfit
   python -m paddle.distributed.launch train.py --config configs/RGB/U2Net/u2net_duts.yaml --do_eval
 """
 
@@ -58,6 +59,10 @@ FLAGS: dict[str, dict[str, Any]] = {
     "use_vdl": {"action": "store_true", "help": "record for VisualDL: visualdl --logdir output"},
     "seed": {"type": count, "help": "of data order and augmentation; drawn and printed where it is left out"},
     "precision": {"choices": list(PRECISIONS), "default": "fp32", "help": "half precision needs a GPU"},
+    "overfit": {
+        "action": "store_true",
+        "help": "only try whether the network learns two pairs by heart, in --iters steps (docs/doctor.md)",
+    },
     "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
 }
 
@@ -71,6 +76,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         flags.error("--early_stop_intervals needs --do_eval: there is nothing to compare without it")
     if args.resume_model and args.seed is not None:
         flags.error("--seed: a resumed run goes on with its own")
+    if args.overfit and (args.do_eval or args.resume_model or this_rank().count > 1):
+        flags.error("--overfit tries new weights in one process: without --do_eval, --resume_model, launcher")
     if args.amp_level and args.precision == "fp32":
         flags.error("--amp_level needs --precision fp16 or bf16")
     args.resume_model = args.resume_model and args.resume_model.resolve()
@@ -90,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for key in ("iters", "batch_size"):
         if key not in config:
             raise ConfigError(f"{args.config}: {key} is missing. Fix: add it, or --{key}")
+    if args.overfit:
+        return _overfit(args, config)
     views = views_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
 
@@ -102,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import paddle
 
     from paddleseg_u2net import registry, training
-    from paddleseg_u2net.dataset import inspect_all
+    from paddleseg_u2net.doctor import admit
 
     amp_options(args.precision, args.amp_level or "O1", device)
     model = {
@@ -122,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Nothing to do: %s is at iter %d of %d", args.resume_model, trainer.progress.iter, settings.iters
         )
         return 0
-    inspect_all([data, *([val_data] if val_data else [])])
+    admit([data, *([val_data] if val_data else [])])
     data[0, 0]  # transforms that cannot work fail before an earlier run is moved
     if ranks > 1:
         paddle.distributed.barrier()  # every process has read what it starts from
@@ -137,6 +146,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     log.info("Done at iter %d of %d: %s", progress.iter, settings.iters, args.save_dir)
     return 0
+
+
+def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
+    """Try two pairs in place of training; returns the exit code, 1 where they cannot be learned."""
+    require_writable(args.save_dir)
+    from paddleseg_u2net import doctor, registry
+    from paddleseg_u2net.overfit import overfit
+
+    with in_file(args.config):
+        data = registry.build_dataset(config, "train_dataset")
+    found = doctor.admit([data]).charts[0].examination
+    outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate)
+    return 0 if outcome.learned else 1
 
 
 def _prepare_folder(

@@ -1,0 +1,215 @@
+"""Examined data -> a corrected copy: upright, one mask encoding, no broken pairs, no leaks into training.
+
+The originals are read only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from paddleseg_u2net.dataset import DataError
+from paddleseg_u2net.devices import processors
+from paddleseg_u2net.doctor import Chart, Patient, place
+from paddleseg_u2net.files import arriving
+from paddleseg_u2net.images import ORIENTATION, pillow, read_image, write_image
+from paddleseg_u2net.inspection import Look
+from paddleseg_u2net.masks import IGNORE, decide_encoding, read_raw
+
+RECORD = "fixed.json"
+SOFT_MARK = 128  # value of pixels that do not count in a written soft mask, where 255 means object
+SAME_ASPECT = 0.01
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pair: why it is left out, or what it is called in the copy."""
+
+    chart: Chart
+    look: Look
+    reason: str = ""
+    image: str = ""
+    mask: str = ""
+
+
+def repair(patient: Patient, destination: Path) -> dict[str, Any]:
+    """Write the corrected copy; it appears whole or not at all.
+
+    Args:
+        patient: what `doctor.examine` returned.
+        destination: folder that does not exist yet.
+
+    Returns:
+        The record, also in the copy: `files`, what was done for each pair; `left out`; `settings`, how the
+        masks are to be read.
+
+    Raises:
+        FileExistsError: the folder exists.
+        ValueError: it would lie among the originals, or nothing would be left.
+        DataError: what the masks mean is not clear.
+    """
+    if destination.exists() or destination.is_symlink():
+        raise FileExistsError(f"--fix {destination}: exists already. Fix: another folder")
+    pairs = [look.pair for chart in patient.charts for look in chart.examination.looks]
+    sources = {path.parent.resolve() for pair in pairs for path in (pair.image, pair.mask) if path}
+    if inside := sources & {destination.resolve(), *destination.resolve().parents}:
+        raise ValueError(
+            f"--fix {destination}: lies among the originals in {inside.pop()}. Fix: another folder"
+        )
+    tasks = list(_plan(patient))
+    kept = [task for task in tasks if not task.reason]
+    if not kept:
+        raise ValueError(f"--fix {destination}: no pair would be left")
+    record: dict[str, Any] = {"settings": _settings(patient), "files": [], "left out": []}
+    marks = record["settings"]["ignore_index"] is not None
+    with arriving(destination) as folder:
+        with ThreadPoolExecutor(processors()) as pool:
+            done = pool.map(lambda task: _write(task, folder, marks), kept)
+            bar = tqdm(done, "fix", len(kept), disable=None, delay=1, leave=False, unit=" pairs")
+            for task, actions in zip(kept, bar, strict=True):
+                names = {"set": task.chart.name, "image": task.image, "mask": task.mask}
+                record["files"].append({**names, "from": str(task.look.pair.image), "done": actions})
+        record["left out"] = [
+            {"set": task.chart.name, "image": str(task.look.pair.image), "why": task.reason}
+            for task in tasks
+            if task.reason
+        ]
+        for chart in patient.charts:
+            lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.chart is chart]
+            (folder / f"{chart.dataset.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
+        (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return record
+
+
+def _plan(patient: Patient) -> Iterator[Task]:
+    leaked = {
+        id(
+            leak.looks[0]
+        ): f"{place(leak.looks[0])}: shows the same as {place(leak.looks[1])} of {leak.second.name}"
+        for leak in patient.leaks
+        if leak.first.dataset.mode == "train"
+    }
+    taken: Counter[str] = Counter()
+    for chart in patient.charts:
+        _check_clear(chart)
+        listed: set[Path] = set()
+        for look in chart.examination.looks:
+            reason = _fault(look, chart) or leaked.get(id(look), "")
+            if not reason and look.pair.image in listed:
+                reason = f"{place(look)}: listed before"
+            if reason:
+                yield Task(chart, look, reason)
+                continue
+            listed.add(look.pair.image)
+            name = Path(re.sub(r"[^\w.() +,=@~-]", "_", look.pair.image.name))
+            stem = _free(name.stem, taken)
+            suffix = ".png" if look.turned else name.suffix
+            yield Task(chart, look, "", f"images/{stem}{suffix}", f"masks/{stem}.png")
+
+
+def _fault(look: Look, chart: Chart) -> str:
+    """What makes a pair useless, or nothing."""
+    if look.broken:
+        return look.broken[0]
+    if look.survey is None:
+        return f"{place(look)}: has no mask"
+    unfit = look.mismatch if look.mismatch and not _way_to_fit(look) else ""
+    return chart.examination.contradictions.get(look.survey.where, "") or unfit
+
+
+def _free(stem: str, taken: Counter[str]) -> str:
+    """`a`, or `a_2` where there is one, whatever the case of the letters."""
+    taken[stem.casefold()] += 1
+    while (number := taken[stem.casefold()]) > 1:
+        stem = f"{stem}_{number}"
+        taken[stem.casefold()] += 1
+    return stem
+
+
+def _check_clear(chart: Chart) -> None:
+    """Raise DataError where what the masks mean would not be clear without the contradictory ones either."""
+    found, dataset = chart.examination, chart.dataset
+    surveys = [look.survey for look in found.looks if look.survey]
+    rest = [survey for survey in surveys if survey.where not in found.contradictions]
+    _, left = decide_encoding(rest, dataset.num_classes, dataset.ignore_index, dataset.requested_encoding)
+    if unclear := [*left, *found.lacking]:
+        raise DataError([*unclear, "--fix cannot decide how the masks are to be read"])
+
+
+def _way_to_fit(look: Look) -> str:
+    """`turn` or `resize`, where that brings a mask to its image safely; else nothing."""
+    if look.size is None or look.mask_size is None:
+        return ""
+    (height, width), (tall, wide) = look.size, look.mask_size
+    if look.turned and not look.mask_turned and (height, width) == (wide, tall):
+        return "turn"
+    return "resize" if abs(height * wide / (width * tall) - 1) <= SAME_ASPECT else ""
+
+
+def _write(task: Task, folder: Path, marks: bool) -> list[str]:
+    """Write one pair; says what was changed."""
+    look, actions = task.look, []
+    assert look.pair.mask is not None
+    if look.turned:
+        write_image(folder / task.image, read_image(look.pair.image))
+        actions.append("image turned upright")
+    else:
+        with arriving(folder / task.image) as partial:
+            partial.write_bytes(look.pair.image.read_bytes())
+    raw = read_raw(look.pair.mask)
+    stored = to_8bit(task.chart.examination.encoding.decode(raw), marks)
+    if raw.turned:
+        actions.append("mask turned upright")
+    if (raw.kind, look.pair.mask.suffix.lower()) != ("8-bit", ".png") or (raw.values != stored).any():
+        actions.append(f"mask re-encoded ({raw.kind} {look.pair.mask.suffix})")
+    way = _way_to_fit(look) if look.mismatch else ""
+    if way == "turn":
+        stored = _turn_like(look.pair.image, stored)
+        actions.append("mask turned as the EXIF tag of its image says")
+    elif way == "resize" and look.size:
+        stored = cv2.resize(stored, look.size[::-1], interpolation=cv2.INTER_NEAREST)
+        actions.append(f"mask resized from {look.mask_size} to {look.size}, nearest pixel")
+    write_image(folder / task.mask, stored)
+    return actions
+
+
+def to_8bit(decoded: np.ndarray, marks: bool) -> np.ndarray:
+    """Class ids as they are; soft masks as 0 .. 255, where with `marks` one value says `does not count`."""
+    if decoded.dtype == np.uint8:
+        return decoded
+    grey = np.round(np.where(decoded == IGNORE, 0, decoded) * 255).astype(np.uint8)
+    if marks:
+        grey[grey == SOFT_MARK] -= 1
+        grey[decoded == IGNORE] = SOFT_MARK
+    return grey
+
+
+def _settings(patient: Patient) -> dict[str, Any]:
+    """The keys of a dataset section that read the copy."""
+    single = patient.charts[0].dataset.num_classes == 1
+    marks = any(chart.dataset.ignore_index is not None for chart in patient.charts)
+    return {
+        "num_classes": patient.charts[0].dataset.num_classes,
+        "mask_encoding": "grey" if single else "index",
+        "ignore_index": (SOFT_MARK if single else IGNORE) if marks else None,
+    }
+
+
+def _turn_like(image: Path, mask: np.ndarray) -> np.ndarray:
+    """A mask that was drawn on the stored pixels of an image, upright."""
+    with pillow().open(image) as tagged:
+        orientation = tagged.getexif()[ORIENTATION]
+    picture = Image.fromarray(mask)
+    picture.getexif()[ORIENTATION] = orientation
+    return np.asarray(ImageOps.exif_transpose(picture))

@@ -1,0 +1,192 @@
+"""A corrected copy: what is in it, and that the original is as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import draw_pair, pixels, tree, write_mask
+from PIL import Image, ImageOps
+from test_doctor import append, image_of, mask_of, sets, turn
+from test_masks import store
+
+from paddleseg_u2net.dataset import DataError, Dataset
+from paddleseg_u2net.doctor import diagnose, examine
+from paddleseg_u2net.files import digest
+from paddleseg_u2net.pairs import Pair
+from paddleseg_u2net.repair import repair
+
+
+def fixed(root: Path, num_classes: int = 1, **options) -> dict:
+    """Repair into `fixed`, see that no error is left and the original untouched; the record."""
+    before = {path: digest(root / path, "sha256") for path in tree(root)}
+    record = repair(examine(sets(root, num_classes, **options)), Path("fixed"))
+    assert {path: digest(root / path, "sha256") for path in tree(root)} == before
+    assert json.loads(Path("fixed/fixed.json").read_text()) == record
+    again = {key: value for key, value in record["settings"].items() if key != "num_classes"}
+    findings = diagnose(examine(sets(Path("fixed"), num_classes, **again)))
+    assert [finding for finding in findings if finding.check.severity == "error"] == []
+    return record
+
+
+def done(record: dict) -> dict[str, list[str]]:
+    return {Path(row["from"]).stem: row["done"] for row in record["files"] if row["done"]}
+
+
+def test_sound_data_are_copied_as_they_are(data):
+    record = fixed(data)
+    assert (len(record["files"]), done(record), record["left out"]) == (6, {}, [])
+    for name in ("p0", "p5"):
+        assert Path(f"fixed/images/{name}.png").read_bytes() == image_of(data, name).read_bytes()
+        np.testing.assert_array_equal(pixels(f"fixed/masks/{name}.png"), pixels(mask_of(data, name)))
+    assert Path("fixed/train_list.txt").read_text().splitlines()[0] == "images/p0.png\tmasks/p0.png"
+
+
+def test_broken_pairs_are_left_out_and_named(data):
+    image_of(data, "p0").unlink()
+    mask_of(data, "p1").write_text("no")
+    write_mask(mask_of(data, "p2"), np.eye(32, dtype=np.uint8))
+    append(data, "images/p3.png\tmasks/p3.png\n")
+    record = fixed(data)
+    reasons = {Path(row["image"]).stem: row["why"] for row in record["left out"]}
+    assert "no such image file" in reasons["p0"]
+    assert "cannot be read as a mask" in reasons["p1"]
+    assert "holds 0, 1, but" in reasons["p2"]
+    assert reasons["p3"].endswith("train_list.txt:5: " + str(image_of(data, "p3")) + ": listed before")
+    assert [row["image"] for row in record["files"]] == [f"images/p{i}.png" for i in (3, 4, 5)]
+
+
+def test_masks_of_another_size_are_resized_only_where_the_shape_is_the_same(data):
+    small = np.kron(np.eye(4, dtype=np.uint8) * 255, np.ones((4, 4), np.uint8))
+    write_mask(mask_of(data, "p0"), small)
+    write_mask(mask_of(data, "p1"), np.eye(16, 32, dtype=np.uint8) * 255)
+    record = fixed(data)
+    assert done(record) == {"p0": ["mask resized from (16, 16) to (32, 32), nearest pixel"]}
+    np.testing.assert_array_equal(pixels("fixed/masks/p0.png"), np.kron(small, np.ones((2, 2), np.uint8)))
+    assert [Path(row["image"]).stem for row in record["left out"]] == ["p1"]
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_pixels_become_upright_on_both_sides(tmp_path, orientation):
+    draw_pair(tmp_path, "p", size=(20, 30))
+    pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
+    turn(pair.image, orientation)
+    turn(pair.mask, orientation)
+    repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    for source, name in ((pair.image, "images/p.png"), (pair.mask, "masks/p.png")):
+        with Image.open(source) as picture, Image.open(Path("fixed", name)) as result:
+            np.testing.assert_array_equal(np.asarray(result), np.asarray(ImageOps.exif_transpose(picture)))
+            assert 0x0112 not in result.getexif()
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_mask_drawn_on_the_stored_pixels_is_turned_like_its_image(tmp_path, orientation):
+    draw_pair(tmp_path, "p", size=(20, 30))
+    pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
+    turn(pair.image, orientation)
+    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    assert done(record)["p"] == ["image turned upright", "mask turned as the EXIF tag of its image says"]
+    image, mask = pixels("fixed/images/p.png"), pixels("fixed/masks/p.png")
+    assert image.shape[:2] == mask.shape == (30, 20)
+    assert image[mask > 0].min() >= 120 > 100 > image[mask == 0].max()  # the bright square of `draw_pair`
+
+
+@pytest.mark.parametrize("mode", ["palette", "16-bit", "RGB", "1-bit", "grey + alpha"])
+def test_masks_become_grey_png_for_saliency_and_ids_for_classes(tmp_path, mode):
+    binary = np.zeros((8, 8), np.uint8)
+    binary[2:5, 2:7] = 1
+    write_mask(tmp_path / "in" / "a.png", np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8))
+    mask = store(tmp_path / "in" / ("m.tif" if mode == "1-bit" else "m.png"), binary, mode)
+    pair = Pair(tmp_path / "in" / "a.png", mask)
+    for num_classes, white in ((1, 255), (2, 1)):
+        record = repair(examine([Dataset([pair], num_classes)]), tmp_path / f"fixed {num_classes}")
+        assert ("a" in done(record)) == ((mode, num_classes) != ("grey + alpha", 2))
+        with Image.open(tmp_path / f"fixed {num_classes}" / "masks" / "a.png") as mask:
+            assert (mask.mode, mask.format) == ("L", "PNG")
+            np.testing.assert_array_equal(np.asarray(mask), binary * white)
+
+
+@pytest.mark.parametrize(("num_classes", "mark"), [(1, 128), (3, 255)])
+def test_pixels_that_do_not_count_stay_so(data, num_classes, mark):
+    for index in range(6):
+        values = np.full((32, 32), 0, np.uint8)
+        values[:9], values[9:12], values[12:14] = (255, 250, 128) if num_classes == 1 else (2, 250, 1)
+        write_mask(mask_of(data, f"p{index}"), values)
+    record = fixed(data, num_classes, ignore_index=250)
+    assert record["settings"]["ignore_index"] == mark
+    written = pixels("fixed/masks/p0.png")[[0, 9, 12, 14], 0].tolist()
+    assert written == ([255, 128, 127, 0] if num_classes == 1 else [2, 255, 1, 0])
+
+
+def test_what_validation_shows_too_is_taken_out_of_training(data):
+    shutil.copy(image_of(data, "p4"), image_of(data, "p0"))
+    cv2.imwrite(str(image_of(data, "p1")), cv2.imread(str(image_of(data, "p5")))[:, ::-1])
+    record = fixed(data)
+    assert [Path(row["image"]).stem for row in record["left out"]] == ["p0", "p1"]
+    assert "shows the same as" in record["left out"][0]["why"]
+    assert len(Path("fixed/val_list.txt").read_text().splitlines()) == 2
+
+
+def test_names_that_clash_or_break_lists_become_safe(tmp_path):
+    pairs = []
+    for folder in ("a", "b"):
+        for name in ("same", "Same", "ünï 图 #", "tab\there"):
+            draw_pair(tmp_path / folder, name, seed=ord(folder))
+            pairs.append(Pair(image_of(tmp_path / folder, name), mask_of(tmp_path / folder, name)))
+    record = repair(examine([Dataset(pairs, 1)]), tmp_path / "fixed")
+    names = [row["image"] for row in record["files"]]
+    assert len({name.casefold() for name in names}) == 8
+    assert names[0] == "images/same.png"
+    assert "images/ünï 图 _.png" in names
+    again = diagnose(examine([Dataset(list_of(tmp_path / "fixed"), 1)]))
+    assert not [finding.name for finding in again if finding.check.severity == "error"]
+
+
+def list_of(root: Path) -> list[Pair]:
+    from paddleseg_u2net.pairs import read_list
+
+    pairs, faults = read_list(root / "train_list.txt", root)
+    assert not faults
+    return pairs
+
+
+def test_what_cannot_be_is_refused_and_nothing_is_written(data):
+    patient = examine(sets(data))
+    Path("there").mkdir()
+    with pytest.raises(FileExistsError, match="--fix there: exists already. Fix: another folder"):
+        repair(patient, Path("there"))
+    with pytest.raises(ValueError, match="lies among the originals in .*images. Fix: another folder"):
+        repair(patient, data / "images" / "new")
+    for index in range(6):
+        write_mask(mask_of(data, f"p{index}"), np.eye(32, dtype=np.uint8) * 3)
+    with pytest.raises(
+        DataError, match="look like class ids.*\n--fix cannot decide how the masks are to be read"
+    ):
+        repair(examine(sets(data)), Path("new"))
+    with pytest.raises(ValueError, match="no pair would be left"):
+        repair(examine([Dataset([Pair(Path("a/no.png"), None)], 1)]), Path("new"))
+    assert tree(".") == tree(data.parent)
+    assert not Path("new").exists()
+
+
+def test_a_failure_on_the_way_leaves_nothing(data, monkeypatch):
+    patient = examine(sets(data))
+    mask_of(data, "p3").unlink()
+    with pytest.raises(FileNotFoundError, match="p3.png: no such mask file"):
+        repair(patient, Path("new"))
+    assert not Path("new").exists()
+    assert not list(Path().glob(".new*"))
+
+
+def test_a_read_only_original_is_enough(data):
+    for folder in (data / "images", data / "masks", data):
+        folder.chmod(0o555)
+    try:
+        assert len(fixed(data)["files"]) == 6
+    finally:
+        for folder in (data, data / "images", data / "masks"):
+            folder.chmod(0o755)
