@@ -48,18 +48,18 @@ class Survey(NamedTuple):
     levels: np.ndarray  # the distinct values, sorted
 
 
-def read_raw(path: Path) -> RawMask:
-    """Read a mask file.
+def read_raw(path: Path, what: str = "mask") -> RawMask:
+    """Read a mask file, or a saliency map, which is stored alike.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: truncated, not an image, too large, or coloured.
+        ValueError: truncated, not an image, too large, coloured, or of alpha alone.
     """
-    return decode_raw(path, read_bytes(path, "mask"))
+    return decode_raw(path, read_bytes(path, what), what)
 
 
-def decode_raw(path: Path, data: bytes) -> RawMask:
-    """What `read_raw` returns of the content of a file; `path` is for messages."""
+def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
+    """What `read_raw` returns of the content of a file; `path` and `what` are for messages."""
     try:
         with pillow().open(io.BytesIO(data)) as image:
             check_size(path, image.size, MAX_PIXELS)
@@ -68,9 +68,13 @@ def decode_raw(path: Path, data: bytes) -> RawMask:
             ImageOps.exif_transpose(image, in_place=True)
             values = np.asarray(image)
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: cannot be read as a mask: the file is empty or no image") from None
+        raise ValueError(f"{path}: cannot be read as a {what}: the file is empty or no image") from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a mask: {error}") from None
+        raise ValueError(f"{path}: cannot be read as a {what}: {error}") from None
+    if image.mode in ("LA", "RGBA") and values[..., -1].min() < 255 and not np.ptp(values[..., 0]):
+        raise ValueError(
+            f"{path}: all of one grey, what it shows is in its alpha channel. Fix: save that as a grey {what}"
+        )
     if image.mode == "1":
         return RawMask(values.astype(np.uint8), "1-bit", turned)
     if image.mode == "P":
@@ -84,7 +88,7 @@ def decode_raw(path: Path, data: bytes) -> RawMask:
     if image.mode in ("RGB", "RGBA") and (values[..., :1] == values[..., 1:3]).all():
         return RawMask(values[..., 0], "RGB", turned)
     raise ValueError(
-        f"{path}: a mask of colours or fractions (Pillow's mode {image.mode}); expected grey of 8 or 16 "
+        f"{path}: a {what} of colours or fractions (Pillow's mode {image.mode}); expected grey of 8 or 16 "
         "bits, a palette or 1-bit. Fix: store the class id or the brightness of each pixel"
     )
 

@@ -20,12 +20,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from paddleseg_u2net.masks import RawMask, Survey, decide_encoding, levels, read_raw
+from paddleseg_u2net.masks import RawMask, Survey, decide_encoding, read_raw, tally
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 from paddleseg_u2net.pairs import by_stem, second_files
 
 CHUNK = 16  # images a task
 WHITE, FOREGROUND_ABOVE = 255, 128
+EIGHT_BITS = ("8-bit", "RGB")
 EMPTY_MASKS = (
     "F, weighted F and boundary measures of an empty mask are 0, S is 1 - mean(map), E the share of pixels "
     "that are background in the map, as in PySODMetrics"
@@ -149,19 +150,17 @@ class FolderScores:
                 self.faults.append(
                     f"{survey.where}: 16-bit, nothing above {WHITE}, and others hold more. Fix: one scale"
                 )
-            elif survey.kind == "8-bit" and 1 < highest <= FOREGROUND_ABOVE and not contradictions:
+            elif survey.kind in EIGHT_BITS and 1 < highest <= FOREGROUND_ABOVE and not contradictions:
                 self.faults.append(
                     f"{survey.where}: holds nothing above {highest}, and foreground is what exceeds "
                     f"{FOREGROUND_ABOVE}. Fix: store it as 0 and 255"
                 )
-        for kind, highest, fix in (
-            ("8-bit", 1, "store them times 255"),
-            ("16-bit", WHITE, "store them in 8 bits, or times 257"),
+        for kinds, least, fix in (
+            (EIGHT_BITS, 1, "store them times 255"),
+            (("16-bit",), WHITE, "store them in 8 bits, or times 257"),
         ):
-            if 0 < self.brightest[kind] <= highest:
-                self.faults.append(
-                    f"{folder}: no {kind} map holds anything above {self.brightest[kind]}. Fix: {fix}"
-                )
+            if 0 < (highest := max(self.brightest[kind] for kind in kinds)) <= least:
+                self.faults.append(f"{folder}: no {kinds[0]} map holds anything above {highest}. Fix: {fix}")
 
     def facts(self) -> dict[str, Any]:
         """What the numbers hang on, in plain data."""
@@ -253,7 +252,7 @@ def _measure(pairs: Sequence[tuple[str, Path, Path]], rules: Rules) -> FolderSco
         try:
             found, true = _read_map(map_path), read_raw(mask_path)
             part.brightest |= Counter({found.kind: int(found.values.max())})
-            part.surveys.append(Survey(str(mask_path), true.kind, _extremes(levels(true))))
+            part.surveys.append(Survey(str(mask_path), true.kind, _extremes(tally(true)[0])))
             saliency, mask = _as_map(found), _as_mask(true)
             if saliency.shape != mask.shape:
                 saliency = _resize(saliency, map_path, mask, mask_path, rules)
@@ -266,12 +265,12 @@ def _measure(pairs: Sequence[tuple[str, Path, Path]], rules: Rules) -> FolderSco
 
 def _extremes(values: np.ndarray) -> np.ndarray:
     """As many levels as 8 bits have: the lowest and the highest, which tell what masks mean."""
-    return np.concatenate([values[:128], values[128:][-128:]]).astype(np.uint16)
+    return np.concatenate([values[:128], values[128:][-128:]])
 
 
 def _read_map(path: Path) -> RawMask:
     """A map as stored; ValueError where its values are not brightness."""
-    found = read_raw(path)
+    found = read_raw(path, "map")
     if found.kind == "palette":
         raise ValueError(f"{path}: a palette picture, whose values are not brightness. Fix: save it as grey")
     return found

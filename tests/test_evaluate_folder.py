@@ -137,7 +137,7 @@ def test_all_faults_come_together_and_nothing_is_written(evaluate, folders):
     assert "Fix: add what is missing, or --common_only measures the 4 in common" in error
     assert f"{maps}/sub/c.png: a map (H, W) of (20, 50), and its mask {masks}/sub/c.png is (20, 51)." in error
     assert "Fix: --resize brings maps to their masks' size" in error
-    assert f"{maps}/d.e.png: cannot be read as a mask" in error
+    assert f"{maps}/d.e.png: cannot be read as a map" in error
     assert f"{masks}/f.png: a mask of colours" in error
     assert not list(Path("scores").iterdir())
 
@@ -215,6 +215,12 @@ def test_maps_that_cannot_be_brightness_are_refused(evaluate, folders):
         Image.fromarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 200).save(path)
     code, _, error = evaluate(maps, masks)
     assert (code, "no 16-bit map holds anything above 200. Fix: store them in 8 bits" in error) == (1, True)
+    alpha = np.full((31, 40, 4), 255, np.uint8)
+    alpha[:9, :, 3] = 0
+    write_mask(maps / "a.png", alpha)
+    code, _, error = evaluate(maps, masks)
+    message = "a.png: all of one grey, what it shows is in its alpha channel. Fix: save that as a grey map"
+    assert (code, message in error) == (1, True)
     palette = Image.frombytes("P", (40, 31), bytes(1240))
     palette.putpalette([9, 9, 9])
     palette.save(maps / "a.png")
