@@ -13,12 +13,13 @@ from conftest import ROOT, environment
 
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
-    {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
+    {"architecture", "averages", "data_sets", "dependencies", "files", "losses", "meter", "metrics"}
     | {"preprocessing", "ranks", "sampling", "settings"},
-    {"config", "devices", "download", "formats", "graph", "images"},
-    {"masks", "pairs", "preprocessing_graph", "weights"},
-    {"checkpoint", "dataset", "deploy", "model", "network_graph", "openvino_engine", "transforms"},
-    {"runtime"},
+    {"config", "devices", "download", "drawing", "formats", "graph", "images"},
+    {"archives", "masks", "pairs", "preprocessing_graph", "weights"},
+    {"checkpoint", "dataset", "deploy", "layout", "model", "network_graph"}
+    | {"openvino_engine", "transforms"},
+    {"preparation", "runtime"},
     {"registry"},
     {"conversion", "quantization"},
     {"proof"},
