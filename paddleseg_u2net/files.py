@@ -24,11 +24,15 @@ DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACC
 
 
 @contextmanager
-def arriving(destination: Path) -> Iterator[Path]:
+def arriving(destination: Path, durable: bool = True) -> Iterator[Path]:
     """A path to write to; it becomes `destination` when the block ends well, and vanishes otherwise.
 
     Works for a file, which replaces another one of that name, and for a folder, whose name must be free: the
     block creates which of the two it needs.
+
+    Args:
+        destination: what to make.
+        durable: wait until the file, or those directly in the folder, are on the disk.
 
     Raises:
         DiskError: it could not be written; the message names it and the way out.
@@ -39,8 +43,9 @@ def arriving(destination: Path) -> Iterator[Path]:
         with disk_trouble_named(destination):
             destination.parent.mkdir(parents=True, exist_ok=True)
             yield partial
-            for path in partial.glob("*") if partial.is_dir() else [partial]:
-                flush(path)
+            if durable:
+                for path in partial.glob("*") if partial.is_dir() else [partial]:
+                    flush(path)
             os.replace(partial, destination)
     finally:
         if partial.is_dir():
