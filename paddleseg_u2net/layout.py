@@ -31,17 +31,11 @@ class Found(NamedTuple):
 
 
 def find_files(folder: Path) -> list[Found]:
-    """All files below a folder, sorted, without what file managers add to archives."""
+    """All files below a folder, sorted; hidden ones, which file managers add to archives, are left out."""
     found = [
-        Found(PurePosixPath(path.relative_to(folder.parent)), path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        Found(PurePosixPath(path.relative_to(folder.parent)), path) for path in sorted(folder.rglob("*"))
     ]
-    return [
-        file
-        for file in found
-        if "__MACOSX" not in file.name.parts and not any(part.startswith(".") for part in file.name.parts[1:])
-    ]
+    return [f for f in found if f.path.is_file() and not any(p.startswith(".") for p in f.name.parts[1:])]
 
 
 def is_wanted(row: DataSet, name: PurePosixPath) -> bool:

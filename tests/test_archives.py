@@ -18,6 +18,7 @@ import pytest
 from conftest import environment, tree
 
 from paddleseg_u2net.archives import MAX_RATIO, kind_of, unpack
+from tools.benchmark_data import main as benchmark
 
 CONTENT = {"a/ü b.png": bytes(range(256)) * 999, "a/empty.txt": b"", "b.txt": b"x"}
 MAX = 8 << 20
@@ -278,3 +279,14 @@ def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, suffix):
     assert done.stdout.startswith("out: cannot be written (File too large). "), done
     assert "Fix: make room, or choose another folder" in done.stdout
     assert tree(tmp_path) == [path.name]
+
+
+def test_the_benchmark_prints_a_row_for_each_format(tmp_path, capsys):
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    (tmp_path / "set" / "a" / "b.png").write_bytes(bytes(range(256)))
+    assert benchmark(["--folder", str(tmp_path / "set"), "--repeats", "1", "--work", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| .zip", "| .tar", "| .tar.gz"]
+    assert benchmark(["--folder", str(tmp_path / "absent")]) == 1
+    assert "absent: no such folder. Fix: the folder of a data set" in capsys.readouterr().err
+    assert tree(tmp_path) == ["set/a/b.png"]

@@ -486,7 +486,7 @@ def test_processes_that_want_the_same_set_share_one_download(tmp_path, duts):
 # -- interruptions ----------------------------------------------------------------------------------------
 
 ANYWHERE = """
-import errno, json, os, signal, sys
+import errno, json, os, signal, sys, traceback
 from pathlib import Path
 from paddleseg_u2net.preparation import check, prepare
 
@@ -500,7 +500,9 @@ def attempt(stop):
     # a process that is stopped at its stop-th touch of the system; returns whether it came that far
     pid = os.fork()
     if pid:
-        return os.WIFSIGNALED(status := os.waitpid(pid, 0)[1]) or os.WEXITSTATUS(status) == 3
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert code in (0, 3, -signal.SIGKILL), "it failed for another reason"
+        return code != 0
     seen = stopped = 0
     def hook(event, args):
         nonlocal seen, stopped
@@ -516,7 +518,9 @@ def attempt(stop):
     try:
         prepare("DUTS-TE", data)
     except BaseException:
-        os._exit(3)
+        if not stopped:
+            traceback.print_exc()
+            os._exit(4)
     os._exit(3 if stopped else 0)
 
 stride = int(sys.argv[3])
@@ -525,14 +529,14 @@ while attempt(stop):
     root = data / "DUTS-TE"
     if root.exists():
         check(root)  # whole, to the last byte
+        prepare("DUTS-TE", data)  # clears away what a killed process left beside it
+        assert [p.name for p in data.iterdir()] == ["DUTS-TE"]
+        root.rename(f"old{stop}")
         count += 1
     elif how != "kill" and data.exists():
         left = [str(p.relative_to(data)) for p in data.rglob("*") if p.is_file()]
         kept = [name for name in left if not name.startswith(".DUTS-TE.preparing/downloads/DUTS-TE.zip")]
         assert not kept or kept == [".DUTS-TE.lock"], kept
-    for path in data.glob("*"):
-        if path.is_dir():
-            import shutil; shutil.move(str(path), f"old{stop}")
     stop += stride
 prepare("DUTS-TE", data)
 check(data / "DUTS-TE")
