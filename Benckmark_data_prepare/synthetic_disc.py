@@ -1,7 +1,6 @@
-"""Draw a small optic-disc data set: fundus photographs that look enough like real ones to learn from.
+"""Draw a small optic-disc data set, of any size: a generator of fundus photographs.
 
-Deterministic: the same seed gives the same files. The layout is that of optic_disc_seg: JPEGImages,
-Annotations (0 and 1), train_list.txt, val_list.txt, test_list.txt.
+python -m Benckmark_data_prepare.synthetic_disc --out data/discs --images 60
 """
 
 from __future__ import annotations
@@ -12,130 +11,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-import cv2
-import numpy as np
-from tqdm import tqdm
-
 from paddleseg_u2net.__main__ import guarded
+from paddleseg_u2net.drawing import draw_dataset
 from paddleseg_u2net.files import arriving
-
-SPLIT = {"train": 0.7, "val": 0.2, "test": 0.1}
-
-
-def _noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """Smooth random field (size, size) in about [-1, 1] with features of size / cells pixels."""
-    coarse = rng.uniform(-1, 1, (cells + 3, cells + 3)).astype(np.float32)
-    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-
-
-def _vessel(
-    rng: np.random.Generator, canvas: np.ndarray, start: np.ndarray, angle: float, width: float
-) -> None:
-    """Draw one vessel that bends, thins and branches, from `start` outwards."""
-    size = len(canvas)
-    step, bend, point = size / 64, rng.normal(0, 0.04), start
-    for _ in range(90):
-        following = point + step * np.array([np.cos(angle), np.sin(angle)])
-        ends = (np.stack([point, following]) * 8).astype(int).tolist()  # in eighths of a pixel
-        cv2.line(canvas, ends[0], ends[1], 1.0, max(round(width), 1), cv2.LINE_AA, 3)
-        point, width = following, width * 0.985
-        angle += bend + rng.normal(0, 0.07)
-        if rng.random() < 0.06 and width > size / 300:
-            _vessel(rng, canvas, point, angle + rng.choice([-1, 1]) * rng.uniform(0.4, 0.9), width * 0.6)
-        if width < size / 600 or not (point.min() >= 0 and point.max() < size):
-            return
-
-
-def draw_fundus(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """One photograph (size, size, 3) uint8 RGB, and its disc mask (size, size) uint8 of 0 and 1."""
-    rows, columns = np.mgrid[:size, :size].astype(np.float32)
-    middle = size * rng.uniform(0.47, 0.53, 2)
-    radius = size * rng.uniform(0.42, 0.56)
-    distance = np.hypot(columns - middle[0], rows - middle[1]) / radius
-
-    side = rng.choice([-1, 1])  # left or right eye
-    center = middle + radius * np.array([side * rng.uniform(0, 0.78), rng.uniform(-0.2, 0.2)])
-    axes = radius * rng.uniform(0.1, 0.28) * np.array([1, rng.uniform(0.95, 1.25)])
-    tilt = rng.uniform(-0.4, 0.4)
-    along = (columns - center[0]) * np.cos(tilt) + (rows - center[1]) * np.sin(tilt)
-    across = (rows - center[1]) * np.cos(tilt) - (columns - center[0]) * np.sin(tilt)
-    disc_distance = np.hypot(along / axes[0], across / axes[1])
-    disc = disc_distance <= 1
-
-    # the retina: red to orange, darker at the rim and at the macula, mottled
-    base = np.array([rng.uniform(0.45, 0.85), rng.uniform(0.2, 0.42), rng.uniform(0.05, 0.22)])
-    light = 1.05 - 0.35 * distance**2 + 0.12 * _noise(rng, size, 3) + 0.05 * _noise(rng, size, 24)
-    macula = center - [side * radius * rng.uniform(0.75, 0.95), 0]
-    light -= 0.3 * np.exp(-((columns - macula[0]) ** 2 + (rows - macula[1]) ** 2) / (0.16 * radius) ** 2)
-    image = base * light[..., None]
-    # the disc: yellow with a soft rim, and a paler cup inside
-    glow = 1 / (1 + np.exp((disc_distance - 1) * rng.uniform(8, 22)))
-    cup = 1 / (1 + np.exp((disc_distance - rng.uniform(0.35, 0.6)) * 14))
-    yellow = np.minimum(
-        base * rng.uniform(1.25, 1.6) + [0.1, rng.uniform(0.2, 0.35), rng.uniform(0.1, 0.2)], 1
-    )
-    image += glow[..., None] * (yellow - image) * rng.uniform(0.75, 1)
-    image += cup[..., None] * (np.array([1, 0.95, 0.75]) - image) * rng.uniform(0.1, 0.5)
-    # halo around the disc, bright spots elsewhere: what a brightness threshold would fall for
-    image += 0.1 * np.exp(-np.maximum(disc_distance - 1, 0) * 2)[..., None] * base
-    for _ in range(rng.integers(0, 10)):
-        spot = middle + radius * rng.uniform(-0.8, 0.8, 2)
-        reach = radius * rng.uniform(0.008, 0.04)
-        bright = np.exp(-((columns - spot[0]) ** 2 + (rows - spot[1]) ** 2) / reach**2)
-        image += bright[..., None] * (np.array([0.95, 0.85, 0.45]) - image) * rng.uniform(0.3, 0.8)
-
-    if rng.random() < 0.4:  # glare on one side of the rim
-        turn = np.arctan2(rows - middle[1], columns - middle[0]) - rng.uniform(-np.pi, np.pi)
-        glare = np.exp(-((1 - distance) ** 2) / 0.02 - (np.sin(turn / 2) / 0.4) ** 2)
-        image += glare[..., None] * np.array([0.5, 0.4, 0.1]) * rng.uniform(0.3, 1)
-
-    vessels = np.zeros((size, size), np.float32)
-    for quadrant in (0.8, 2.3, -0.8, -2.3, *rng.uniform(-np.pi, np.pi, 4)):
-        start = center + axes * rng.uniform(-0.3, 0.3, 2)
-        _vessel(rng, vessels, start, quadrant + rng.normal(0, 0.3), size / 512 * rng.uniform(2, 8))
-    vessels = cv2.GaussianBlur(vessels, (0, 0), max(size / 700, 0.5))
-    image *= 1 - vessels[..., None] * rng.uniform(0.3, 0.6) * np.array([0.6, 1, 0.9])
-
-    inside = 1 / (1 + np.exp(np.minimum((distance - 1) * 80, 50)))
-    image = cv2.GaussianBlur(image * inside[..., None], (0, 0), size / 512 * rng.uniform(0.3, 2))
-    image = np.maximum(image, 0) ** rng.uniform(0.8, 1.3) * rng.uniform(0.75, 1.15) + rng.normal(
-        0, 0.015, image.shape
-    )
-    mask = (disc & (distance < 1)).astype(np.uint8)
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8), mask
-
-
-def draw_dataset(root: Path, images: int, size: int, seed: int) -> Path:
-    """Write `images` pairs and their three lists to `root`; returns it.
-
-    Raises:
-        FileExistsError: `root` exists; nothing is overwritten.
-        ValueError: too few images for three lists.
-    """
-    if images < 10:
-        raise ValueError(f"--images {images}: expected at least 10, so that each list has one")
-    if size < 16:
-        raise ValueError(f"--size {size}: expected at least 16 pixels")
-    if root.exists():
-        raise FileExistsError(f"{root}: exists already. Fix: remove it, or choose another folder")
-    with arriving(root) as partial:
-        _draw_into(partial, images, size, seed)
-    return root
-
-
-def _draw_into(root: Path, images: int, size: int, seed: int) -> None:
-    for name in ("JPEGImages", "Annotations"):
-        (root / name).mkdir(parents=True)
-    lines = []
-    for index in tqdm(range(images), "draw", disable=None, delay=1, leave=False):
-        image, mask = draw_fundus(np.random.default_rng([seed, index]), size)
-        name = f"S{index:04d}"
-        cv2.imwrite(str(root / "JPEGImages" / f"{name}.jpg"), image[..., ::-1])
-        cv2.imwrite(str(root / "Annotations" / f"{name}.png"), mask)
-        lines.append(f"JPEGImages/{name}.jpg Annotations/{name}.png\n")
-    ends = np.cumsum([round(share * images) for share in SPLIT.values()])[:-1].tolist()
-    for name, first, last in zip(SPLIT, [0, *ends], [*ends, images], strict=True):
-        (root / f"{name}_list.txt").write_text("".join(lines[first:last]))
 
 
 def draw(out: Path, images: int, size: int, seed: int, packed: bool) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -15,43 +16,92 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 PARTIAL = ".part"
 CHUNK = 1 << 20
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 
 @contextmanager
-def arriving(destination: Path) -> Iterator[Path]:
+def arriving(destination: Path, durable: bool = True) -> Iterator[Path]:
     """A path to write to; it becomes `destination` when the block ends well, and vanishes otherwise.
 
     Works for a file, which replaces another one of that name, and for a folder, whose name must be free: the
     block creates which of the two it needs.
 
+    Args:
+        destination: what to make.
+        durable: wait until the file, or those directly in the folder, are on the disk.
+
     Raises:
-        OSError: it could not be written; the message names it and the way out.
+        DiskError: it could not be written; the message names it and the way out.
     """
     # a name as long as the system allows has to leave room for ours
     partial = destination.with_name(f".{destination.name[:200]}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        for path in partial.glob("*") if partial.is_dir() else [partial]:
-            _flush(path)
-        os.replace(partial, destination)
-    except OSError as error:
-        if error.errno not in DISK_TROUBLE:
-            raise
-        raise OSError(
-            f"{destination}: cannot be written ({error.strerror}). What was whole before is whole still. "
-            "Fix: make room, or choose another folder"
-        ) from error
+        with disk_trouble_named(destination):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            if durable:
+                for path in partial.glob("*") if partial.is_dir() else [partial]:
+                    flush(path)
+            os.replace(partial, destination)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
         partial.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+class DiskError(OSError):
+    """A disk that is full or may not be written to."""
+
+
+@contextmanager
+def disk_trouble_named(destination: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a DiskError that names the destination and the way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        raise DiskError(
+            f"{destination}: cannot be written ({error.strerror}). What was whole before is whole still. "
+            "Fix: make room, or choose another folder"
+        ) from error
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """One process at a time in the block, over all that name the same file.
+
+    The system lets go of the lock when a process ends, however it ends. The file is gone after the block.
+    """
+    import fcntl
+
+    while True:
+        with lock.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("Waiting for another process that holds %s", lock)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # the one before removed the file while this one waited for it: then the name is free again
+            if _is(lock, os.fstat(file.fileno())):
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+
+
+def _is(path: Path, found: os.stat_result) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), found)
+    return False
+
+
+def flush(path: Path) -> None:
     """Wait until a file is on the disk, so that a crash after the rename cannot leave it empty."""
     if path.is_dir():
         return

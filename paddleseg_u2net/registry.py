@@ -18,6 +18,7 @@ from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.pairs import Pair, list_pairs
+from paddleseg_u2net.preparation import find_data
 
 # Replaced on purpose: our networks are bit-equal to paddleseg's, and its CrossEntropyLoss fails on Paddle 3.
 COMPONENTS = {
@@ -131,8 +132,10 @@ def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
             raise ConfigError(f"{key}: {name} would cut soft masks to 0 and 1. Fix: leave it out")
         if num_classes > 1 and name in SOFT_MASKS_ONLY and key == "train_dataset":
             raise ConfigError(f"{key}: {name} would mix class ids. Fix: use Resize")
-    kind = cfg.pop("type")
+    kind, download = cfg.pop("type"), cfg.pop("download", False)
     cfg.pop("num_classes", None)
+    if type(download) is not bool:
+        raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
     if kind != "Dataset":
         pairs, ignore_index = _stock_pairs(key, kind, cfg)
         return Dataset(pairs, num_classes, operators, ignore_index, "index", mode=mode, name=key)
@@ -149,11 +152,12 @@ def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
     for name in cfg:
         if name not in own:
             known = [*own, "ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms"]
+            known.append("download")
             raise ConfigError(f"{key}: {name}: no such key.{suggest(name, known)}")
     for name, value in cfg.items():
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{key}: {name}: expected text, got {value!r}")
-    pairs, faults = list_pairs(**cfg)
+    pairs, faults = list_pairs(**find_data(cfg, download))
     return Dataset(pairs, num_classes, operators, mode=mode, name=key, faults=faults, **options)
 
 

@@ -13,14 +13,14 @@ from conftest import ROOT, environment
 
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
-    {"architecture", "averages", "dependencies", "files", "losses", "meter", "metrics"}
+    {"architecture", "averages", "data_sets", "dependencies", "files", "losses", "meter", "metrics"}
     | {"preprocessing", "ranks", "sampling", "settings", "similarity", "splits"},
-    {"config", "devices", "download", "formats", "graph", "images"},
-    {"masks", "pairs", "preprocessing_graph", "weights"},
+    {"config", "devices", "download", "drawing", "formats", "graph", "images"},
+    {"archives", "masks", "pairs", "preprocessing_graph", "weights"},
     {"inspection"},
-    {"annotations", "checkpoint", "dataset", "deploy", "model"}
+    {"annotations", "checkpoint", "dataset", "deploy", "layout", "model"}
     | {"network_graph", "openvino_engine", "transforms"},
-    {"doctor", "runtime", "scoring"},
+    {"doctor", "preparation", "runtime", "scoring"},
     {"registry", "repair"},
     {"conversion", "quantization"},
     {"proof"},

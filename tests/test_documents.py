@@ -110,6 +110,20 @@ def test_the_tables_name_every_config_and_known_weight():
         assert f"{kind} `{digest}`" in README
 
 
+def test_the_page_on_data_sets_has_a_row_for_each():
+    from paddleseg_u2net.data_sets import DATA_SETS
+
+    rows = (ROOT / "docs" / "data_sets.md").read_text(encoding="utf-8").splitlines()
+    for name, row in DATA_SETS.items():
+        (line,) = [line for line in rows if line.startswith(("| [", "| `")) and f"`{name}`" in line]
+        assert f"| {row.task} |" in line
+        assert all(archive.addresses == () or f"`{archive.file}`" in line for archive in row.archives)
+        assert row.archives == () or f"| {row.verified} |" in line
+        assert row.archives == () or f"({row.page})" in line
+        published = {part.pairs for part in row.parts if part.pairs and not part.held_out}
+        assert all(str(pairs) in line for pairs in published)
+
+
 def test_configs_come_along_with_an_installation(project, tmp_path):
     """A wheel, built without network, holds them; they are found from any folder."""
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-w", tmp_path]

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import environment
 
-from paddleseg_u2net.download import DownloadError, download, redirect, verify
+from paddleseg_u2net.download import DownloadError, download, download_first, redirect, verify
 
 CONTENT = bytes(range(256)) * 2000
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
+
+
+TARGETS = {"moved.bin": "/whole.bin", "lured.bin": "file:///etc/hostname", "loop.bin": "/loop.bin"}
+TARGETS["ftp.bin"] = "ftp://127.0.0.1/a.bin"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -21,16 +32,15 @@ class Handler(BaseHTTPRequestHandler):
         if name == "absent.bin":
             self.send_error(404)
             return
-        if name in ("moved.bin", "lured.bin"):
-            target = "file:///etc/hostname" if name == "lured.bin" else "/whole.bin"
+        if name in TARGETS:
             self.send_response(302)
-            self.send_header("Location", target)
+            self.send_header("Location", TARGETS[name])
             self.end_headers()
             return
         if name == "nonsense.bin":
             self.wfile.write(b"this is no HTTP\r\n\r\n")
             return
-        body = b"<html>sorry</html>" if name == "html.bin" else CONTENT
+        body = {"html.bin": b"<html>sorry</html>", "other.bin": b"other"}.get(name, CONTENT)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -40,13 +50,22 @@ class Handler(BaseHTTPRequestHandler):
         """Keep the server's log out of the tests' output."""
 
 
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]):
+    """Its address."""
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=lambda: httpd.serve_forever(0.01), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+
+
 @pytest.fixture(scope="module")
 def server():
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    httpd.server_close()
+    with serving(Handler) as address:
+        yield address
 
 
 @pytest.mark.parametrize("checksum", [SHA, MD5, None])
@@ -61,11 +80,17 @@ def test_whole_files_arrive(server, tmp_path, name, checksum):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("html.bin", "sha256 is .*, expected"),
+        (
+            "html.bin",
+            "html.bin: answers with a web page, not the file; .* Fix: open it in a browser and save",
+        ),
+        ("other.bin", "sha256 is .*, expected"),
         ("cut.bin", r"ended after 1000 of 512000 bytes|IncompleteRead"),
         ("nonsense.bin", "nonsense.bin: "),
         ("absent.bin", "absent.bin: .*Not Found"),
-        ("lured.bin", "redirection|refers|only https|not allowed"),
+        ("lured.bin", "lured.bin: .*file:///etc/hostname' is not allowed"),
+        ("ftp.bin", "redirects to ftp://127.0.0.1/a.bin, which is not allowed"),
+        ("loop.bin", "loop.bin: .*would lead to an infinite loop"),
     ],
 )
 def test_bad_answers_leave_nothing(server, tmp_path, name, message):
@@ -80,7 +105,7 @@ def test_larger_answers_than_expected_are_refused(server, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("url", ["http://example.com/a.bin", "ftp://127.0.0.1/a.bin", "/etc/passwd"])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/a.bin", "/etc/passwd", "data:,x"])
 def test_other_addresses_are_refused(tmp_path, url):
     with pytest.raises(DownloadError, match="only https and file addresses are fetched"):
         download(url, tmp_path / "a.bin", checksum=None, max_bytes=10)
@@ -105,3 +130,234 @@ def test_verify_names_file_found_and_expected(tmp_path):
     (tmp_path / "a").write_bytes(b"x")
     with pytest.raises(DownloadError, match="a: md5 is 9dd4e461268c8034f5c8564e155c67a6, expected 0"):
         verify(tmp_path / "a", "md5:0")
+
+
+# -- addresses --------------------------------------------------------------------------------------------
+
+
+def test_plain_http_needs_a_checksum_or_consent(tmp_path):
+    """Both ways it is tried: the name does not exist, which is another fault."""
+    address = "http://nowhere.invalid/a.bin"
+    with pytest.raises(DownloadError, match="plain http can be changed .* Fix: --accept-unverified takes it"):
+        download(address, tmp_path / "a.bin", checksum=None, max_bytes=10)
+    for checksum, accept in ((SHA, False), (None, True)):
+        with pytest.raises(DownloadError, match=r"a.bin: (?!.*plain http)"):
+            download(address, tmp_path / "a.bin", checksum=checksum, max_bytes=10, accept_unverified=accept)
+
+
+@pytest.mark.parametrize(
+    ("start", "target", "trusted", "allowed"),
+    [
+        ("https://a.org/x", "https://b.org/x", False, True),
+        ("https://a.org/x", "http://b.org/x", False, False),
+        ("https://a.org/x", "http://b.org/x", True, True),
+        ("https://a.org/x", "http://127.0.0.1/x", True, False),
+        ("https://a.org/x", "https://localhost/x", True, False),
+        ("https://a.org/x", "file:///etc/passwd", True, False),
+    ],
+)
+def test_redirects_go_where_an_address_may(start, target, trusted, allowed):
+    from urllib.request import Request
+
+    from paddleseg_u2net.download import _SafeRedirects
+
+    handler = _SafeRedirects(trusted)
+    if allowed:
+        assert handler.redirect_request(Request(start), None, 302, "", {}, target).full_url == target
+    else:
+        with pytest.raises(DownloadError, match="plain http|not allowed"):
+            handler.redirect_request(Request(start), None, 302, "", {}, target)
+
+
+def test_mirrors_are_tried_in_turn_and_all_faults_told(server, tmp_path, monkeypatch):
+    urls = [f"{server}/{name}" for name in ("absent.bin", "html.bin", "other.bin", "whole.bin", "moved.bin")]
+    options = {"checksum": SHA, "max_bytes": 1 << 20}
+    assert download_first(urls, tmp_path / "a.bin", **options) == f"{server}/whole.bin"
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    with pytest.raises(DownloadError) as caught:
+        download_first(urls[:3], tmp_path / "b.bin", **options)
+    assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == urls[:3]
+    monkeypatch.setenv("U2NET_MIRROR", f"{server}/absent")
+    with pytest.raises(DownloadError) as caught:
+        download_first(
+            ["https://a.org/absent.bin", "https://b.org/absent.bin"], tmp_path / "c.bin", **options
+        )
+    assert (tmp_path / "a.bin").exists()
+    assert len(str(caught.value).splitlines()) == 1  # both addresses are one file of the mirror
+
+
+# -- going on ---------------------------------------------------------------------------------------------
+
+
+class Site:
+    """A server of one file that breaks connections, and keeps what it was asked."""
+
+    def __init__(self, content=CONTENT, mark='"one"', ranges=True, cuts=()):
+        self.content, self.mark, self.ranges, self.cuts = content, mark, ranges, list(cuts)
+        self.mark_name, self.asked, self.shift = "ETag", [], 0
+
+    def handler(site):  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                site.answer(self)
+
+            def log_message(self, *_):
+                """Quiet."""
+
+        return Handler
+
+    def answer(self, to):
+        wanted = re.fullmatch(r"bytes=(\d+)-", to.headers.get("Range", ""))
+        start = int(wanted[1]) if wanted else 0
+        self.asked.append(start)
+        if start and (not self.ranges or to.headers["If-Range"] != self.mark) and self.ranges != "careless":
+            start = 0
+        if start >= len(self.content):
+            to.send_error(416)
+            return
+        to.send_response(206 if start else 200)
+        total = len(self.content)
+        if start:
+            to.send_header("Content-Range", f"bytes {start + self.shift}-{total - 1}/{total}")
+        if self.mark:
+            to.send_header(self.mark_name, self.mark)
+        to.send_header("Content-Length", str(total - start))
+        to.end_headers()
+        end = self.cuts.pop(0) if self.cuts else total
+        to.wfile.write(self.content[start:end])
+
+
+def fetch(site, tmp_path, checksum=SHA, **options):
+    with serving(site.handler()) as address:
+        # each server has a port of its own; the address is what a partial file is kept for
+        note = tmp_path / "a.bin.partial.json"
+        if note.exists():
+            note.write_text(json.dumps(json.loads(note.read_text()) | {"url": f"{address}/a.bin"}))
+        download(f"{address}/a.bin", tmp_path / "a.bin", checksum=checksum, max_bytes=1 << 20, resume=True)
+
+
+def broken(site, tmp_path):
+    with pytest.raises(DownloadError) as caught:
+        fetch(site, tmp_path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"), [("ETag", '"one"'), ("Last-Modified", "Mon, 02 Nov 2026 10:00:00 GMT")]
+)
+def test_a_connection_that_breaks_is_taken_up_where_it_ended(tmp_path, name, mark):
+    site = Site(mark=mark, cuts=[1000, 70000, 300000])
+    site.mark_name = name
+    fetch(site, tmp_path)
+    assert site.asked == [0, 1000, 70000, 300000]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_what_came_is_kept_and_named_and_the_next_run_goes_on(tmp_path):
+    message = broken(Site(cuts=[1000, 1000]), tmp_path)
+    assert re.search(
+        r"ended after 1000 of 512000 bytes\. 1000 bytes are kept in \S+/a.bin.partial; the same", message
+    )
+    assert (tmp_path / "a.bin.partial").read_bytes() == CONTENT[:1000]
+    again = Site()
+    fetch(again, tmp_path)
+    assert again.asked == [1000]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+CHANGED = CONTENT[::-1]
+CHANGED_SHA = f"sha256:{hashlib.sha256(CHANGED).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    ("site", "asked"),
+    [
+        (Site(CHANGED, mark='"two"'), [1000]),  # a good server sends all of a changed file
+        (Site(CHANGED, mark='"two"', ranges="careless"), [1000, 0]),  # another one sends the wrong end
+        (Site(CHANGED[:-5], mark='"two"', ranges="careless"), [1000, 0]),
+        (Site(CHANGED, mark='"one"', ranges=False), [1000]),  # and some know no ranges
+        (Site(CHANGED[:900], mark='"two"', ranges="careless"), [1000, 0]),  # nor so many bytes
+    ],
+)
+def test_a_file_that_changed_is_fetched_anew(tmp_path, site, asked):
+    site.asked = []
+    broken(Site(cuts=[1000, 1000]), tmp_path)
+    fetch(site, tmp_path, f"sha256:{hashlib.sha256(site.content).hexdigest()}")
+    assert site.asked == asked
+    assert (tmp_path / "a.bin").read_bytes() == site.content
+
+
+def test_a_part_that_starts_elsewhere_is_not_appended(tmp_path):
+    broken(Site(cuts=[1000, 1000]), tmp_path)
+    site = Site()
+    site.shift = 7
+    fetch(site, tmp_path)
+    assert site.asked == [1000, 0]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("mark", [None, 'W/"weak"'])
+def test_without_a_mark_of_its_version_a_file_is_fetched_anew(tmp_path, mark):
+    broken(Site(mark=mark, cuts=[1000, 1000]), tmp_path)
+    again = Site(mark=mark)
+    fetch(again, tmp_path)
+    assert again.asked == [0]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("note", ["", "[]", '{"url": 1}', "{}"])
+def test_a_note_that_was_cut_short_is_as_none(tmp_path, note):
+    broken(Site(cuts=[1000, 1000]), tmp_path)
+    (tmp_path / "a.bin.partial.json").write_text(note)
+    with serving(Site().handler()) as address:
+        download(f"{address}/a.bin", tmp_path / "a.bin", checksum=SHA, max_bytes=1 << 20, resume=True)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_whole_partial_file_is_not_asked_for_again(tmp_path):
+    """A process was killed between the last byte and the renaming."""
+    broken(Site(cuts=[1000, 1000]), tmp_path)
+    (tmp_path / "a.bin.partial").write_bytes(CONTENT)
+    site = Site()
+    fetch(site, tmp_path)
+    assert site.asked == []
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_wrong_checksum_keeps_nothing_to_go_on_from(tmp_path):
+    assert "expected" in broken(Site(CHANGED), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    with (
+        serving(Site().handler()) as address,
+        pytest.raises(OSError, match="512000 bytes to come, 1 are free"),
+    ):
+        download(f"{address}/a.bin", tmp_path / "a.bin", checksum=SHA, max_bytes=1 << 20, resume=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_is_named_and_what_came_is_kept(tmp_path):
+    """The system refuses to write files beyond a size, as it does beyond a quota; no mirror is tried then."""
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from paddleseg_u2net.download import download_first\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n"
+        "try: download_first(sys.argv[1:], Path('a.bin'), checksum=None, max_bytes=1 << 20, resume=True)\n"
+        "except OSError as error: print(type(error).__name__, error)"
+    )
+    site = Site()
+    with serving(site.handler()) as address:
+        run = [sys.executable, "-c", code, f"{address}/a.bin", f"{address}/b.bin"]
+        done = subprocess.run(
+            run, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=True
+        )
+    assert re.match(
+        r"DiskError a.bin: cannot be written \(File too large\). .*Fix: make room", done.stdout
+    ), done
+    assert site.asked == [0]
+    assert (tmp_path / "a.bin.partial").read_bytes() == CONTENT[:100000]

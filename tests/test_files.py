@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from paddleseg_u2net.files import arriving, require_writable, sweep
+from paddleseg_u2net.files import alone, arriving, require_writable, sweep
 
 
 def test_a_file_arrives_when_the_block_ends_well(tmp_path):
@@ -53,3 +55,23 @@ def test_sweeping_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     sweep(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*")) == [".movie.part", "best_model", "mine.part"]
+
+
+def test_one_at_a_time_holds_a_lock_that_is_gone_afterwards(tmp_path):
+    """Also after the file was removed by the one before, which a waiting one has open still."""
+    lock, inside, most = tmp_path / "lock", [], []
+
+    def work():
+        with alone(lock):
+            inside.append(1)
+            most.append((len(inside), lock.exists()))
+            threading.Event().wait(0.02)
+            inside.pop()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert most == [(1, True)] * 5
+    assert not list(tmp_path.iterdir())

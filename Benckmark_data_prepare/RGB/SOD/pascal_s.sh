@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Salient objects -> data/PASCAL-S. Flags are passed on: --archive FILE, --help
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../../prepare.sh" PASCAL-S "$@"

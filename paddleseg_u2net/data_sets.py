@@ -1,0 +1,379 @@
+"""The table of known data sets: what they are, where they come from, what lies where in them.
+
+Nothing here has been fetched while it was written: every address says `never` until somebody has seen it
+serve the file. Addresses, sizes and checksums are those that their makers or public projects give; where no
+address is known there is none, and `page` says where a person gets the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+GIB = 1 << 30
+
+
+class Address(NamedTuple):
+    """Where a file is, and the date on which it was seen to be served there, or `never`."""
+
+    url: str
+    verified: str = "never"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that a data set comes in.
+
+    Args:
+        file: what it is called.
+        addresses: tried in turn; none where a person has to fetch it.
+        checksum: `sha256:HEX` or `md5:HEX`; None where nobody publishes one.
+    """
+
+    file: str
+    addresses: tuple[Address, ...] = ()
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pairs that belong together, such as the official training data.
+
+    Args:
+        lists: which of train, val and test they go to.
+        pairs: how many there are, as published; None where it is not.
+        images: patterns of their images, read from the right (`PurePath.match`); the first that fits counts.
+        masks: the same for masks.
+        image_dir: folder they get.
+        mask_dir: folder their masks get.
+        listed: instead of patterns, that of the archive's own list; its files keep their places.
+        optional: the archive may lack it.
+        held_out: every so many-th image goes to val and test instead, where no official split exists.
+    """
+
+    lists: tuple[str, ...]
+    pairs: int | None
+    images: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    image_dir: str = "images"
+    mask_dir: str = "masks"
+    listed: str = ""
+    optional: bool = False
+    held_out: int = 0
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A row of the table.
+
+    Args:
+        task: what is to be found in an image.
+        about: one sentence on it.
+        paper: who made it.
+        licence: as published.
+        page: where its makers describe it.
+        archives: the files it comes in; none where it is drawn.
+        parts: what it consists of.
+        size: of the archives, as others report it.
+        max_bytes: bound on a download, and on what unpacking writes.
+        name_of: what pairs an image and its mask: the first group of this expression in the names of both;
+            their stems where it is empty.
+        threshold: masks become 0 and 1, 1 above this brightness; None leaves the files as they are.
+        note: what a reader should know.
+        script: the entry in Benckmark_data_prepare.
+    """
+
+    task: str
+    about: str
+    paper: str
+    licence: str
+    page: str
+    archives: tuple[Archive, ...]
+    parts: tuple[Part, ...]
+    script: str
+    size: str = "not published"
+    max_bytes: int = GIB
+    name_of: str = ""
+    threshold: int | None = None
+    note: str = ""
+
+    @property
+    def pairs(self) -> int | None:
+        """How many pairs it has, as published."""
+        counts = [part.pairs for part in self.parts]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    @property
+    def verified(self) -> str:
+        """When its addresses were last seen to serve it, `never`, or that it has none."""
+        dates = [max((a.verified for a in file.addresses), default="no address") for file in self.archives]
+        return min(dates, default="drawn", key=lambda date: (date[0].isdigit(), date))
+
+
+TEST = ("val", "test")
+_SALIENCYDETECTION = "saliencydetection.net"
+_DUTS_PAPER = "Wang et al. 2017, Learning to Detect Salient Objects with Image-level Supervision (CVPR)"
+_NOT_STATED = "none stated; for research"
+
+
+def _duts(name: str, lists: tuple[str, ...], pairs: int, **more: Any) -> DataSet:
+    folders = f"{name}-Image", f"{name}-Mask"
+    path = f"{_SALIENCYDETECTION}/duts/download/{name}.zip"
+    return DataSet(
+        task="salient objects",
+        about="the usual data to train and test on; images from ImageNet and SUN",
+        paper=_DUTS_PAPER,
+        licence=_NOT_STATED,
+        page=f"http://{_SALIENCYDETECTION}/duts/",
+        archives=(Archive(f"{name}.zip", (Address(f"https://{path}"), Address(f"http://{path}"))),),
+        parts=(Part(lists, pairs, (f"{folders[0]}/*",), (f"{folders[1]}/*",), *folders),),
+        script="RGB/SOD/duts.sh",
+        **more,
+    )
+
+
+def _whole(pairs: int, images: tuple[str, ...], masks: tuple[str, ...]) -> tuple[Part]:
+    """A set that is only tested on."""
+    return (Part(TEST, pairs, images, masks),)
+
+
+DATA_SETS = {
+    "optic_disc_seg": DataSet(
+        task="optic disc",
+        about="fundus photographs of iChallenge-AMD, as PaddleSeg packs them",
+        paper="Fang et al. 2022, ADAM Challenge: Detecting Age-Related Macular Degeneration (IEEE TMI)",
+        licence="research use (iChallenge-AMD)",
+        page="https://github.com/PaddlePaddle/PaddleSeg",
+        archives=(
+            Archive(
+                "optic_disc_seg.zip",
+                (Address("https://paddleseg.bj.bcebos.com/dataset/optic_disc_seg.zip"),),
+            ),
+        ),
+        parts=tuple(
+            Part((name,), pairs, listed=f"{name}_list.txt")
+            for name, pairs in (("train", 267), ("val", 76), ("test", 38))
+        ),
+        script="RGB/MICCAI2021/disc_cpu.sh",
+        size="about 19 MB",
+    ),
+    "DUTS-TR": _duts(
+        "DUTS-TR",
+        ("train",),
+        10553,
+        note="an archive from before 2018-01-22 holds three masks twice, as .jpg and as .png; its makers say "
+        "the .png are wrong",
+    ),
+    "DUTS-TE": _duts("DUTS-TE", TEST, 5019, size="about 140 MB"),
+    "ECSSD": DataSet(
+        task="salient objects",
+        about="complex scenes",
+        paper="Shi et al. 2016, Hierarchical Image Saliency Detection on Extended CSSD (TPAMI)",
+        licence=_NOT_STATED,
+        page="https://www.cse.cuhk.edu.hk/leojia/projects/hsaliency/dataset.html",
+        archives=tuple(
+            Archive(
+                name,
+                (Address(f"https://www.cse.cuhk.edu.hk/leojia/projects/hsaliency/data/ECSSD/{name}"),),
+                checksum,
+            )
+            for name, checksum in (
+                (
+                    "images.zip",
+                    "sha256:7d5dce1a21c6d82e2f9617c00ad7eae2de5ded9320e8c59a01b4c731d210ea47",
+                ),
+                (
+                    "ground_truth_mask.zip",
+                    "sha256:dc0a9f11f2adee2737d95b28f9567a0a5de33f78743447c097ceb4d42f281a31",
+                ),
+            )
+        ),
+        parts=_whole(1000, ("images/*",), ("ground_truth_mask/*", "masks/*")),
+        script="RGB/SOD/ecssd.sh",
+        size="69 MB",
+        note="the checksums are those that a public project records, not its makers'",
+    ),
+    "SOD": DataSet(
+        task="salient objects",
+        about="the 300 images of the Berkeley segmentation data",
+        paper="Movahedi and Elder 2010, Design and Perceptual Validation of Performance Measures (CVPRW)",
+        licence="images: BSDS, non-commercial research",
+        page="https://www.elderlab.yorku.ca/resources/salient-objects-dataset-sod/",
+        archives=(Archive("SOD.zip"),),
+        parts=_whole(
+            300, ("images/*", "Imgs/*", "SOD/*.jpg"), ("masks/*", "GT/*", "GroundTruth/SOD/*", "SOD/*.png")
+        ),
+        script="RGB/SOD/sod.sh",
+        note="its makers publish outlines as .mat; masks as .png are in tools/GroundTruth/SOD of "
+        "github.com/ArcherFMY/sal_eval_toolbox, images in BSDS300. Give both folders to --archive, named "
+        "images and masks",
+    ),
+    "PASCAL-S": DataSet(
+        task="salient objects",
+        about="images of PASCAL VOC 2010, masks as the share of twelve people that agree",
+        paper="Li et al. 2014, The Secrets of Salient Object Segmentation (CVPR)",
+        licence=_NOT_STATED,
+        page="http://cbs.ic.gatech.edu/salobj/",
+        archives=(
+            Archive(
+                "salObj.zip",
+                (
+                    Address("https://cbs.ic.gatech.edu/salobj/download/salObj.zip"),
+                    Address("http://cbs.ic.gatech.edu/salobj/download/salObj.zip"),
+                ),
+                "md5:e48b4e5deac08bddcaec55ce56e4d420",  # as pysaliency has it
+            ),
+        ),
+        parts=_whole(850, ("imgs/pascal/*", "images/*", "image/*"), ("masks/pascal/*", "masks/*", "mask/*")),
+        script="RGB/SOD/pascal_s.sh",
+        max_bytes=4 * GIB,
+    ),
+    "HKU-IS": DataSet(
+        task="salient objects",
+        about="several objects, low contrast, objects at the border",
+        paper="Li and Yu 2015, Visual Saliency Based on Multiscale Deep Features (CVPR)",
+        licence=_NOT_STATED,
+        page="https://i.cs.hku.hk/~gbli/deep_saliency.html",
+        archives=(Archive("HKU-IS.rar"),),
+        parts=_whole(4447, ("imgs/*", "images/*"), ("gt/*", "masks/*")),
+        script="RGB/SOD/hku_is.sh",
+        max_bytes=4 * GIB,
+        note="it comes as .rar: unpack it with unrar or 7-Zip and give the folder to --archive",
+    ),
+    "DUT-OMRON": DataSet(
+        task="salient objects",
+        about="one or two objects before complex backgrounds",
+        paper="Yang et al. 2013, Saliency Detection via Graph-Based Manifold Ranking (CVPR)",
+        licence=_NOT_STATED,
+        page=f"http://{_SALIENCYDETECTION}/dut-omron/",
+        archives=(
+            Archive(
+                "DUT-OMRON-image.zip",
+                (Address(f"http://{_SALIENCYDETECTION}/dut-omron/download/DUT-OMRON-image.zip"),),
+                "md5:a8951db9297afacf78bc0e5079103cf1",  # as pysaliency has it
+            ),
+            Archive(
+                "DUT-OMRON-gt-pixelwise.zip.zip",
+                (Address(f"http://{_SALIENCYDETECTION}/dut-omron/download/DUT-OMRON-gt-pixelwise.zip.zip"),),
+            ),
+        ),
+        parts=_whole(5168, ("DUT-OMRON-image/*", "images/*"), ("pixelwiseGT-new-PNG/*", "masks/*")),
+        script="RGB/SOD/dut_omron.sh",
+    ),
+    "MSRA10K": DataSet(
+        task="salient objects",
+        about="one clear object each; images and masks side by side in one folder",
+        paper="Cheng et al. 2015, Global Contrast Based Salient Region Detection (TPAMI)",
+        licence="research use",
+        page="https://mmcheng.net/msra10k/",
+        archives=(
+            Archive("MSRA10K_Imgs_GT.zip", (Address("http://mftp.mmcheng.net/Data/MSRA10K_Imgs_GT.zip"),)),
+        ),
+        parts=(Part(("train",), 10000, ("Imgs/*.jpg", "images/*"), ("Imgs/*.png", "masks/*"), held_out=10),),
+        script="RGB/SOD/msra10k.sh",
+        size="195 MB",
+        note="it has no official split: every tenth image by name is held out to validate",
+    ),
+    "Drishti-GS": DataSet(
+        task="optic disc",
+        about="101 large fundus photographs, 50 to train and 51 to test",
+        paper="Sivaswamy et al. 2014, Drishti-GS: Retinal Image Dataset for Optic Nerve Head Segmentation",
+        licence="research use",
+        page="https://cvit.iiit.ac.in/projects/mip/drishti-gs/mip-dataset2/Home.php",
+        archives=(Archive("Drishti-GS1_files.zip"),),
+        parts=tuple(
+            Part(
+                lists,
+                pairs,
+                (f"{folder}/Images/*.png", f"{folder}/Images/*/*.png"),
+                tuple(f"{folder}/{gt}/*/SoftMap/*_ODsegSoftmap.png" for gt in ("GT", "Test_GT")),
+                f"{lists[0]}/images",
+                f"{lists[0]}/masks",
+            )
+            for folder, lists, pairs in (("Training", ("train",), 50), ("Test", TEST, 51))
+        ),
+        script="RGB/MICCAI2021/drishti_gs.sh",
+        max_bytes=4 * GIB,
+        name_of=r"(drishtiGS_\d+)",
+        threshold=127,
+        note="the soft maps of the disc hold the share of experts that agree; the disc is where more than "
+        "half do (above 127), as public readers of it do",
+    ),
+    "DRIVE": DataSet(
+        task="blood vessels",
+        about="40 fundus photographs; the vessels as the first expert drew them",
+        paper="Staal et al. 2004, Ridge-Based Vessel Segmentation in Color Images of the Retina (IEEE TMI)",
+        licence="as agreed to on registration",
+        page="https://drive.grand-challenge.org/",
+        archives=(Archive("training.zip"), Archive("test.zip")),
+        parts=tuple(
+            Part(
+                lists,
+                20,
+                (f"{folder}/images/*",),
+                (f"{folder}/1st_manual/*",),
+                f"{folder}/images",
+                f"{folder}/masks",
+                optional=folder == "test",
+            )
+            for folder, lists in (("training", ("train",)), ("test", TEST))
+        ),
+        script="RGB/MICCAI2021/drive.sh",
+        name_of=r"^(\d+)_",
+        threshold=127,
+        note="newer copies have no masks of the test images; val_list.txt and test_list.txt are left out "
+        "then. datasets.zip holds the two archives: unpack it first",
+    ),
+    "P3M-10k": DataSet(
+        task="portraits",
+        about="portraits with soft masks of hair; faces blurred but for P3M-500-NP",
+        paper="Li et al. 2021, Privacy-Preserving Portrait Matting (ACM MM)",
+        licence="MIT, by the agreement on its page",
+        page="https://github.com/JizhiziLi/P3M",
+        archives=(Archive("P3M-10k.zip"),),
+        parts=(
+            Part(
+                *(("train",), 9421, ("train/blurred_image/*",), ("train/mask/*",)),
+                *("train/images", "train/masks"),
+            ),
+            Part(
+                *(("val",), 500, ("P3M-500-P/blurred_image/*",), ("P3M-500-P/mask/*",)),
+                *("P3M-500-P/images", "P3M-500-P/masks"),
+            ),
+            Part(
+                *(("test",), 500, ("P3M-500-NP/original_image/*",), ("P3M-500-NP/mask/*",)),
+                *("P3M-500-NP/images", "P3M-500-NP/masks"),
+            ),
+        ),
+        script="RGB/Portrait/p3m_10k.sh",
+        max_bytes=64 * GIB,
+        note="its makers share it through cloud drives, which a program cannot fetch from",
+    ),
+    "mini_supervisely": DataSet(
+        task="portraits",
+        about="people: a part of Supervisely Person, as PaddleSeg packs it",
+        paper="Supervisely Person Dataset (2018)",
+        licence="Supervisely Person: non-commercial",
+        page="https://github.com/PaddlePaddle/PaddleSeg/tree/release/2.8/contrib/PP-HumanSeg",
+        archives=(
+            Archive(
+                "mini_supervisely.zip",
+                (Address("https://paddleseg.bj.bcebos.com/humanseg/data/mini_supervisely.zip"),),
+            ),
+        ),
+        parts=tuple(Part((name,), None, listed=f"{name}.txt") for name in ("train", "val", "test")),
+        script="RGB/Portrait/supervisely.sh",
+        max_bytes=4 * GIB,
+    ),
+    "synthetic_disc": DataSet(
+        task="optic disc",
+        about="drawn fundus photographs, for trials without any download",
+        paper="drawn by this project; the same seed draws the same",
+        licence="Apache-2.0",
+        page="https://github.com/PaddlePaddle/PaddleSeg",
+        archives=(),
+        parts=tuple(Part((name,), pairs) for name, pairs in (("train", 42), ("val", 12), ("test", 6))),
+        script="RGB/MICCAI2021/synthetic_disc.sh",
+        size="nothing to fetch",
+    ),
+}

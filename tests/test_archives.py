@@ -1,0 +1,292 @@
+"""Archives that mean harm, that are broken, and that are as they should be."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+from conftest import environment, tree
+
+from paddleseg_u2net.archives import MAX_RATIO, kind_of, unpack
+from tools.benchmark_data import main as benchmark
+
+CONTENT = {"a/ü b.png": bytes(range(256)) * 999, "a/empty.txt": b"", "b.txt": b"x"}
+MAX = 8 << 20
+
+
+def pack(path: Path, members: dict[str, bytes]) -> Path:
+    """An archive by the suffix of its path, with a member for the folder a."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+            target.mkdir("a")
+            for name, content in members.items():
+                target.writestr(name, content)
+        return path
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as target:
+        target.addfile(folder_info("a"))
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            target.addfile(info, io.BytesIO(content))
+    return path
+
+
+def folder_info(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.DIRTYPE
+    return info
+
+
+def refused(path: Path, tmp_path: Path, message: str, max_bytes: int = MAX) -> None:
+    """Nothing is left where an archive is refused, and nothing is written beside it."""
+    (tmp_path / "deep").mkdir(exist_ok=True)
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        unpack(path, tmp_path / "deep" / "out", max_bytes)
+    assert tree(tmp_path) == before
+    assert not list((tmp_path / "deep").iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_what_is_unpacked_is_what_shutil_unpacks(tmp_path, suffix):
+    path = pack(tmp_path / f"ä ö{suffix}", CONTENT)
+    unpack(path, tmp_path / "ours", MAX)
+    shutil.unpack_archive(path, tmp_path / "theirs")
+    assert tree(tmp_path / "ours") == tree(tmp_path / "theirs") == sorted(CONTENT)
+    for name, content in CONTENT.items():
+        assert (tmp_path / "ours" / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_only_what_is_wanted_is_written_and_its_name_does_not_tell_the_format(tmp_path, suffix):
+    path = pack(tmp_path / f"x{suffix}", CONTENT).rename(tmp_path / "renamed")
+    unpack(path, tmp_path / "ours", MAX, wanted=lambda name: name == "b.txt")
+    assert tree(tmp_path / "ours") == ["b.txt"]
+
+
+NAMES = [
+    ("../outside.txt", "would be written outside the folder"),
+    ("a/../../outside.txt", "would be written outside the folder"),
+    ("/tmp/outside.txt", "would be written outside the folder"),
+    ("C:outside.txt", "would be written outside the folder"),
+    ("a\\..\\outside.txt", "would be written outside the folder"),
+    ("a/\x1b[2Jcleared.png", r"a/\\x1b\[2Jcleared.png' is a name with characters that do not show"),
+    ("a/\u202egnp.exe", "characters that do not show"),
+    ("new\nline.png", "characters that do not show"),
+    ("n" * 256, "name too long for a disk"),
+    ("ü" * 128, "name too long for a disk"),
+    ("a/" * 600 + "x", "name too long for a disk"),
+    ("B.TXT", "clashes with another member"),
+    ("a", "clashes with another member"),
+    ("b.txt/c", "clashes with another member"),
+    ("A/u\u0308 b.png", "clashes with another member"),
+]
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+@pytest.mark.parametrize(("name", "message"), NAMES, ids=[str(i) for i in range(len(NAMES))])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_hostile_names_are_refused(tmp_path, suffix, name, message):
+    path = pack(tmp_path / f"x{suffix}", {**CONTENT, name: b"y"})
+    refused(path, tmp_path, message)
+    with pytest.raises(ValueError, match="Nothing of it is kept"):
+        unpack(path, tmp_path / "out", MAX, wanted=lambda name: name == "b.txt")  # all are checked
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_links_and_devices_in_a_zip_are_refused(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as target:
+        info = zipfile.ZipInfo("a/link")
+        info.external_attr = (kind | 0o777) << 16
+        target.writestr(info, "/etc")
+        target.writestr("a/link/x", "y")
+    refused(tmp_path / "x.zip", tmp_path, "a/link is a link or a device")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"S"]
+)
+def test_links_devices_and_sparse_files_in_a_tar_are_refused(tmp_path, kind):
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT) as target:
+        info = tarfile.TarInfo("link")
+        info.type, info.linkname = kind, "/etc/passwd"
+        target.addfile(info)
+    refused(tmp_path / "x.tar", tmp_path, "link is a link or a device")
+
+
+def test_an_encrypted_member_and_rare_compressions_are_refused(tmp_path):
+    path = pack(tmp_path / "x.zip", CONTENT)
+    data = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + offset] |= 1
+            at = data.find(mark, at + 4)
+    path.write_bytes(data)
+    refused(path, tmp_path, "is encrypted")
+    with zipfile.ZipFile(tmp_path / "y.zip", "w", zipfile.ZIP_BZIP2) as target:
+        target.writestr("x", bytes(100))
+    refused(tmp_path / "y.zip", tmp_path, r"packed in a way that is not read here \(stored, deflated\)")
+
+
+# -- bombs ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_what_packs_too_well_is_refused(tmp_path, suffix):
+    bomb = pack(tmp_path / f"x{suffix}", {"bomb": bytes(MAX_RATIO * (1 << 16) + 1)})
+    assert bomb.stat().st_size < 1 << 17
+    refused(bomb, tmp_path, "unpacks to more than a data set would|more inside", 1 << 40)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_what_is_too_large_altogether_is_refused(tmp_path, suffix):
+    path = pack(tmp_path / f"x{suffix}", {name: bytes(range(256)) * 40 for name in "cdefg"})
+    refused(path, tmp_path, "unpacks to more than a data set would", max_bytes=5 * 10240 - 1)
+    unpack(path, tmp_path / "out", 5 * 10240)
+
+
+def test_a_zip_that_claims_less_than_it_holds_is_refused(tmp_path):
+    """What is written is counted, whatever the directory says."""
+    path = pack(tmp_path / "x.zip", {"bomb": bytes(1 << 20)})
+    data = path.read_bytes()
+    lie = data.replace(struct.pack("<L", 1 << 20), struct.pack("<L", 100))
+    assert lie != data
+    path.write_bytes(lie)
+    refused(path, tmp_path, "damaged, or not whole: Bad CRC-32")
+
+
+def test_a_zip_whose_members_share_their_bytes_is_refused(tmp_path):
+    """The bomb of David Fifield: many entries of the directory, one packed kernel."""
+    kernel, names = zlib.compress(bytes(1 << 20))[2:-4], [f"f{i}" for i in range(50)]
+    header = b"PK\x03\x04" + struct.pack("<5H3L2H", 20, 0, 8, 0, 0, 0, len(kernel), 1 << 20, 2, 0) + b"f0"
+    directory = b"".join(
+        b"PK\x01\x02"
+        + struct.pack("<6H3L5H2L", 20, 20, 0, 8, 0, 0, 0, len(kernel), 1 << 20, len(name), 0, 0, 0, 0, 0, 0)
+        + name.encode()
+        for name in names
+    )
+    body = header + kernel
+    end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 50, 50, len(directory), len(body), 0)
+    (tmp_path / "x.zip").write_bytes(body + directory + end)
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert len(archive.infolist()) == 50
+    refused(tmp_path / "x.zip", tmp_path, "overlaps another member", 1 << 30)
+
+
+def test_a_tar_that_asks_for_all_memory_in_a_header_is_refused(tmp_path):
+    """A long name of 4 GiB, packed into megabytes at most; tarfile would read it in one piece."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 4 << 30
+    with gzip.open(tmp_path / "x.tar.gz", "wb", compresslevel=1) as target:
+        target.write(info.tobuf(tarfile.GNU_FORMAT))
+        target.write(bytes(8 << 20))
+    code = (
+        "import resource, sys; from pathlib import Path; from paddleseg_u2net.archives import unpack\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "try: unpack(Path(sys.argv[1]), Path('out'), 1 << 40)\n"
+        "except ValueError as error: print(error)"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path / "x.tar.gz")]
+    done = subprocess.run(
+        run, capture_output=True, text=True, env=environment(OPENBLAS_NUM_THREADS="1"), check=True
+    )
+    assert "a header of 4294967296 bytes" in done.stdout, done
+
+
+def test_headers_within_headers_end_in_a_message(tmp_path):
+    info = tarfile.TarInfo("x")
+    info.pax_headers = {"comment": "y"}
+    pax = info.tobuf(tarfile.PAX_FORMAT)[:-512]
+    (tmp_path / "x.tar").write_bytes(pax * 5000 + bytes(1024))
+    refused(tmp_path / "x.tar", tmp_path, "damaged, or not whole")
+
+
+def test_a_count_of_members_that_no_data_set_has_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("paddleseg_u2net.archives.MAX_MEMBERS", 3)
+    refused(pack(tmp_path / "x.zip", CONTENT), tmp_path, "holds more than 3 files")
+
+
+def test_archives_in_archives_stay_packed(tmp_path):
+    inner = pack(tmp_path / "inner.zip", CONTENT).read_bytes()
+    unpack(pack(tmp_path / "x.zip", {"a/inner.zip": inner}), tmp_path / "out", MAX)
+    assert (tmp_path / "out/a/inner.zip").read_bytes() == inner
+
+
+# -- damage -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_broken_archives_end_in_a_message_or_in_the_right_files(tmp_path, suffix):
+    """Cut short at many places, or with one byte changed."""
+    data = pack(tmp_path / f"x{suffix}", CONTENT).read_bytes()
+    changed = [data[:at] for at in range(0, len(data) - 1025, max(len(data) // 20, 1))]
+    for at in [*range(0, min(len(data), 1200), 41), *range(max(len(data) - 500, 0), len(data), 11)]:
+        changed.append(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+    path, refusals = tmp_path / f"broken{suffix}", []
+    for number, content in enumerate(changed):
+        path.write_bytes(content)
+        try:
+            unpack(path, tmp_path / f"out{number}", MAX)
+        except ValueError as error:
+            refusals.append((str(error), (tmp_path / f"out{number}").exists()))
+    assert not [message for message, left in refusals if left or str(path) not in message]
+    assert len(refusals) > len(changed) * {".zip": 0.5, ".tar": 0.4, ".tar.gz": 0.95}[suffix]
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"", "not a zip, tar or tar.gz archive. Fix: download it anew"),
+        (b"Rar!\x1a\x07\x00", "a RAR archive. Fix: unpack it yourself, and give the folder"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive. Fix: unpack it yourself"),
+        (b"\xef\xbb\xbf \n<!DOCTYPE HTML><title>Sign in", "a web page, not an archive"),
+        (b"<html>", "a web page, not an archive. Cloud drives answer so. Fix: open the address in a browser"),
+    ],
+)
+def test_what_is_no_archive_is_called_by_its_name(tmp_path, head, message):
+    (tmp_path / "x.zip").write_bytes(head)
+    refused(tmp_path / "x.zip", tmp_path, f"x.zip: {message}")
+
+
+def test_the_format_is_that_of_the_content(tmp_path):
+    kinds = {kind_of(pack(tmp_path / f"x{suffix}", CONTENT)) for suffix in (".zip", ".tar", ".tar.gz")}
+    assert kinds == {"zip", "tar", "tar.gz"}
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, suffix):
+    """The system refuses to write files beyond a size, as it does beyond a quota."""
+    path = pack(tmp_path / f"x{suffix}", CONTENT)
+    code = (
+        "import resource, sys; from pathlib import Path; from paddleseg_u2net.archives import unpack\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: unpack(Path(sys.argv[1]), Path('out'), 1 << 30)\n"
+        "except OSError as error: print(error)"
+    )
+    run = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=True)
+    assert done.stdout.startswith("out: cannot be written (File too large). "), done
+    assert "Fix: make room, or choose another folder" in done.stdout
+    assert tree(tmp_path) == [path.name]
+
+
+def test_the_benchmark_prints_a_row_for_each_format(tmp_path, capsys):
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    (tmp_path / "set" / "a" / "b.png").write_bytes(bytes(range(256)))
+    assert benchmark(["--folder", str(tmp_path / "set"), "--repeats", "1", "--work", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| .zip", "| .tar", "| .tar.gz"]
+    assert benchmark(["--folder", str(tmp_path / "absent")]) == 1
+    assert "absent: no such folder. Fix: the folder of a data set" in capsys.readouterr().err
+    assert tree(tmp_path) == ["set/a/b.png"]

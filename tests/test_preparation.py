@@ -1,0 +1,690 @@
+"""Known data sets: from archives as they are published to folders that a config reads, whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, environment, make_config, pixels, tree
+from PIL import Image
+from test_download import Site, serving
+
+from Benckmark_data_prepare.prepare import main
+from paddleseg_u2net.config import load_config
+from paddleseg_u2net.data_sets import DATA_SETS
+from paddleseg_u2net.dataset import DataError, inspect_all
+from paddleseg_u2net.preparation import check, find_data, prepare
+from paddleseg_u2net.registry import build_dataset
+
+# what lies where in the published archives, as their makers or public readers of them say
+PUBLISHED = {
+    "optic_disc_seg": {
+        "optic_disc_seg.zip": [
+            *(f"optic_disc_seg/{kind}" for kind in ("JPEGImages/P0193.jpg", "Annotations/P0193.png")),
+            *(f"optic_disc_seg/{kind}" for kind in ("JPEGImages/N1.jpg", "Annotations/N1.png")),
+            "optic_disc_seg/train_list.txt=JPEGImages/P0193.jpg Annotations/P0193.png\n",
+            "optic_disc_seg/val_list.txt=JPEGImages/N1.jpg Annotations/N1.png\n",
+            "optic_disc_seg/test_list.txt=JPEGImages/N1.jpg Annotations/N1.png\n",
+        ]
+    },
+    "mini_supervisely": {
+        "mini_supervisely.zip": [
+            *("mini_supervisely/Images/a.jpg", "mini_supervisely/Annotations/a.png"),
+            *(f"mini_supervisely/{k}.txt=Images/a.jpg Annotations/a.png\n" for k in ("train", "val", "test")),
+        ]
+    },
+    "DUTS-TR": {"DUTS-TR.zip": ["DUTS-TR/DUTS-TR-Image/n1_2.jpg", "DUTS-TR/DUTS-TR-Mask/n1_2.png"]},
+    "DUTS-TE": {
+        "DUTS-TE.zip": [
+            f"DUTS-TE/DUTS-TE-{kind}"
+            for kind in ("Image/sun.jpg", "Mask/sun.png", "Image/b.jpg", "Mask/b.png")
+        ]
+    },
+    "ECSSD": {
+        "images.zip": ["images/0001.jpg", "images/Thumbs.db="],
+        "ground_truth_mask.zip": ["ground_truth_mask/0001.png"],
+    },
+    "SOD": {"images.zip": ["3096.jpg"], "masks.zip": ["3096.png"]},
+    "PASCAL-S": {
+        "salObj.zip": [
+            *("datasets/imgs/pascal/1.jpg", "datasets/masks/pascal/1.png", "algmaps/pascal/gbvs/1.png"),
+            *("datasets/imgs/bruce/2.jpg", "datasets/masks/bruce/2.png", "code/a.m="),
+        ]
+    },
+    "HKU-IS": {"HKU-IS.tar": ["HKU-IS/imgs/0004.png", "HKU-IS/gt/0004.png"]},
+    "DUT-OMRON": {
+        "DUT-OMRON-image.zip": ["DUT-OMRON-image/im005.jpg", "__MACOSX/DUT-OMRON-image/._im005.jpg=x"],
+        "DUT-OMRON-gt-pixelwise.zip.zip": [
+            *("pixelwiseGT-new-PNG/im005.png", "__MACOSX/pixelwiseGT-new-PNG/._im005.png=x"),
+        ],
+    },
+    "MSRA10K": {
+        "MSRA10K_Imgs_GT.zip": [
+            *(f"MSRA10K_Imgs_GT/Imgs/{i:02}.{end}" for i in range(12) for end in ("jpg", "png")),
+            "MSRA10K_Imgs_GT/Readme.txt=x",
+        ]
+    },
+    "Drishti-GS": {
+        "Drishti-GS1_files.zip": [
+            "Drishti-GS1_files/Training/Images/GLAUCOMA/drishtiGS_002.png",
+            "Drishti-GS1_files/Training/GT/drishtiGS_002/SoftMap/drishtiGS_002_ODsegSoftmap.png",
+            "Drishti-GS1_files/Training/GT/drishtiGS_002/SoftMap/drishtiGS_002_cupsegSoftmap.png",
+            "Drishti-GS1_files/Test/Images/drishtiGS_001.png",
+            "Drishti-GS1_files/Test/Test_GT/drishtiGS_001/SoftMap/drishtiGS_001_ODsegSoftmap.png",
+        ]
+    },
+    "DRIVE": {
+        "training.zip": [f"training/{p}" for p in ("images/21_training.tif", "1st_manual/21_manual1.gif")]
+        + ["training/mask/21_training_mask.gif"],
+        "test.zip": ["test/images/01_test.tif", "test/mask/01_test_mask.gif"],
+    },
+    "P3M-10k": {
+        "P3M-10k.tar.gz": [
+            *("P3M-10k/train/blurred_image/p_1.jpg", "P3M-10k/train/mask/p_1.png"),
+            *(f"P3M-10k/validation/P3M-500-P/{p}" for p in ("blurred_image/p_2.jpg", "mask/p_2.png")),
+            *(f"P3M-10k/validation/P3M-500-NP/{p}" for p in ("original_image/p_3.jpg", "mask/p_3.png")),
+            *(f"P3M-10k/validation/P3M-500-NP/{p}" for p in ("trimap/p_3.png",)),
+        ]
+    },
+}
+TWELVE = [f"images/{i:02}.jpg masks/{i:02}.png" for i in range(12)]
+LISTS = {
+    "optic_disc_seg": {
+        "train": ["JPEGImages/P0193.jpg Annotations/P0193.png"],
+        "val": ["JPEGImages/N1.jpg Annotations/N1.png"],
+        "test": ["JPEGImages/N1.jpg Annotations/N1.png"],
+    },
+    "mini_supervisely": dict.fromkeys(("train", "val", "test"), ["Images/a.jpg Annotations/a.png"]),
+    "DUTS-TR": {"train": ["DUTS-TR-Image/n1_2.jpg DUTS-TR-Mask/n1_2.png"]},
+    "DUTS-TE": dict.fromkeys(
+        ("val", "test"), [f"DUTS-TE-Image/{name}.jpg DUTS-TE-Mask/{name}.png" for name in ("b", "sun")]
+    ),
+    "ECSSD": dict.fromkeys(("val", "test"), ["images/0001.jpg masks/0001.png"]),
+    "SOD": dict.fromkeys(("val", "test"), ["images/3096.jpg masks/3096.png"]),
+    "PASCAL-S": dict.fromkeys(("val", "test"), ["images/1.jpg masks/1.png"]),
+    "HKU-IS": dict.fromkeys(("val", "test"), ["images/0004.png masks/0004.png"]),
+    "DUT-OMRON": dict.fromkeys(("val", "test"), ["images/im005.jpg masks/im005.png"]),
+    "MSRA10K": {
+        "train": [*TWELVE[1:10], TWELVE[11]],
+        **dict.fromkeys(("val", "test"), [TWELVE[0], TWELVE[10]]),
+    },
+    "Drishti-GS": {
+        "train": ["train/images/drishtiGS_002.png train/masks/drishtiGS_002.png"],
+        **dict.fromkeys(("val", "test"), ["val/images/drishtiGS_001.png val/masks/drishtiGS_001.png"]),
+    },
+    "DRIVE": {"train": ["training/images/21.tif training/masks/21.png"]},
+    "P3M-10k": {
+        "train": ["train/images/p_1.jpg train/masks/p_1.png"],
+        "val": ["P3M-500-P/images/p_2.jpg P3M-500-P/masks/p_2.png"],
+        "test": ["P3M-500-NP/images/p_3.jpg P3M-500-NP/masks/p_3.png"],
+    },
+}
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4  # 0 .. 252
+
+
+def write_member(root: Path, member: str) -> None:
+    """`name=text`, or an image of 8 x 8 pixels by its suffix."""
+    name, equals, text = member.partition("=")
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if equals:
+        path.write_text(text)
+    else:
+        Image.fromarray(GREY).save(path)
+
+
+def build(folder: Path, members: dict[str, list[str]]) -> list[Path]:
+    """The archives of a data set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for number, (archive, names) in enumerate(members.items()):
+        for name in names:
+            write_member(folder / f"tree{number}", name)
+        stem, kind = re.fullmatch(r"(.*?)\.((?:zip\.)?zip|tar|tar\.gz)", archive).groups()
+        kind = {"tar.gz": "gztar"}.get(kind, kind.split(".")[-1])
+        packed = Path(shutil.make_archive(str(folder / f"{stem}.packed"), kind, folder / f"tree{number}"))
+        made.append(packed.rename(folder / archive))
+        shutil.rmtree(folder / f"tree{number}")
+    return made
+
+
+def lists_of(root: Path) -> dict[str, list[str]]:
+    found = {key: root / f"{key}_list.txt" for key in ("train", "val", "test")}
+    return {key: path.read_text().splitlines() for key, path in found.items() if path.is_file()}
+
+
+# -- what comes out ---------------------------------------------------------------------------------------
+
+
+def test_every_row_is_tested():
+    assert set(PUBLISHED) == set(LISTS) == {name for name, row in DATA_SETS.items() if row.archives}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_archives_become_folders_and_lists(tmp_path, name):
+    archives = build(tmp_path / "my archives", PUBLISHED[name])
+    root = prepare(name, tmp_path / "my data", archives[::-1], accept_unverified=True)
+    assert lists_of(root) == LISTS[name]
+    named = {path for lines in lists_of(root).values() for line in lines for path in line.split()}
+    assert set(tree(root)) == named | {f"{key}_list.txt" for key in LISTS[name]} | {"dataset.json"}
+    assert tree(tmp_path / "my data") == sorted(f"{name}/{path}" for path in tree(root))
+
+
+@pytest.mark.parametrize("name", ["DUTS-TR", "DRIVE", "optic_disc_seg"])
+def test_an_unpacked_folder_will_do_and_is_only_read(tmp_path, name):
+    """A read-only one; as the system's administrator writes everywhere, nothing in it may change either."""
+    archives = build(tmp_path / "archives", PUBLISHED[name])
+    expected = prepare(name, tmp_path / "one", archives)
+    source = tmp_path / "my own"
+    for archive in archives:
+        shutil.unpack_archive(archive, source)
+    for path in [*source.rglob("*"), source]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    state = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in [source, *source.rglob("*")]}
+    root = prepare(name, tmp_path / "two", [source])
+    assert state == {
+        path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in [source, *source.rglob("*")]
+    }
+    assert (root / "dataset.json").read_text() != ""
+    shutil.rmtree(source)
+    for path in tree(expected):
+        if path != "dataset.json":
+            assert (root / path).read_bytes() == (expected / path).read_bytes()
+            assert os.access(root / path, os.W_OK)
+
+
+def test_soft_maps_and_gifs_become_masks_of_0_and_1(tmp_path):
+    for name in ("Drishti-GS", "DRIVE"):
+        root = prepare(name, tmp_path, build(tmp_path / name.lower(), PUBLISHED[name]))
+        mask = root / LISTS[name]["train"][0].split()[1]
+        np.testing.assert_array_equal(pixels(mask), GREY > 127)
+
+
+def test_the_record_says_what_it_is_and_its_checksum_is_that_of_sha256sum(tmp_path):
+    (archive,) = build(tmp_path / "a", PUBLISHED["DUTS-TE"])
+    root = prepare("DUTS-TE", tmp_path, [archive])
+    record = json.loads((root / "dataset.json").read_text())
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert record["sources"] == [{"from": "DUTS-TE.zip", "sha256": sha256}]
+    assert record["pairs"] == {"val": 2, "test": 2}
+    assert record["published"] == {"val": 5019, "test": 5019}
+    assert record["licence"] == DATA_SETS["DUTS-TE"].licence
+    command = "find * -type f ! -name dataset.json | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=root, check=True)
+    assert record["contents"] == f"sha256:{done.stdout.split()[0]}"
+    check(root)
+    (root / "DUTS-TE-Mask" / "b.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="its files are not those it was made of .* Fix: move it away"):
+        check(root)
+    with pytest.raises(ValueError, match="holds no dataset.json. Fix: prepare it first"):
+        check(tmp_path / "a")
+
+
+def test_real_sets_come_through_as_they_are(shared, tmp_path):
+    """SOD as a folder; photographs of Drishti-GS and MSRA10K packed as their makers pack them."""
+    sod = prepare("SOD", tmp_path, [shared / "data" / "sod300"])
+    assert lists_of(sod)["val"] == (shared / "data" / "sod300" / "val_list.txt").read_text().split("\n")[:-1]
+    source, packed = shared / "data" / "drishti_gs_512", tmp_path / "Drishti-GS1_files.zip"
+    with zipfile.ZipFile(packed, "w") as target:
+        for part, gt, key in (("Training", "GT", "train"), ("Test", "Test_GT", "val")):
+            for line in (source / f"{key}_list.txt").read_text().splitlines()[:4]:
+                image, mask = (source / path for path in line.split())
+                for path, inside in (
+                    (image, f"{part}/Images/{image.stem}.png"),
+                    (mask, f"{part}/{gt}/{image.stem}/SoftMap/{image.stem}_ODsegSoftmap.png"),
+                ):
+                    with target.open(inside, "w") as file:
+                        content = pixels(path) if path == image else (pixels(path) > 0) * np.uint8(255)
+                        Image.fromarray(content).save(file, "png")
+    root = prepare("Drishti-GS", tmp_path, [packed])
+    for key in ("train", "val"):
+        theirs = (source / f"{key}_list.txt").read_text().splitlines()[:4]
+        for line, other in zip(lists_of(root)[key], theirs, strict=True):
+            (image, mask), (other_image, other_mask) = line.split(), other.split()
+            np.testing.assert_array_equal(pixels(root / image), pixels(source / other_image))
+            np.testing.assert_array_equal(pixels(root / mask), pixels(source / other_mask) > 0)
+    source = shared / "data" / "msra10k_1200"
+    with zipfile.ZipFile(tmp_path / "MSRA10K_Imgs_GT.zip", "w") as target:
+        for path in sorted((source / "images").iterdir())[:50]:
+            target.write(path, f"MSRA10K_Imgs_GT/Imgs/{path.name}")
+            target.write(source / "masks" / f"{path.stem}.png", f"MSRA10K_Imgs_GT/Imgs/{path.stem}.png")
+    root = prepare("MSRA10K", tmp_path, [tmp_path / "MSRA10K_Imgs_GT.zip"])
+    assert {key: len(lines) for key, lines in lists_of(root).items()} == {"train": 45, "val": 5, "test": 5}
+    for path in [*sod.glob("masks/*.png"), *root.glob("masks/*.png")]:
+        own = shared / "data" / ("sod300" if path.is_relative_to(sod) else "msra10k_1200")
+        assert path.read_bytes() == (own / "masks" / path.name).read_bytes()
+
+
+# -- what is wrong ----------------------------------------------------------------------------------------
+
+
+def test_all_faults_are_told_together_and_nothing_is_left(tmp_path):
+    members = ["Image/a.jpg", "Mask/a.png", "Mask/a.jpg", "Image/b.jpg", "Image/c.jpg", "Mask/c.png"]
+    archives = build(tmp_path / "one", {"DUTS-TR.zip": [f"DUTS-TR/DUTS-TR-{name}" for name in members]})
+    with pytest.raises(DataError) as caught:
+        prepare("DUTS-TR", tmp_path / "data", archives)
+    told = str(caught.value).splitlines()
+    assert told[0].startswith(
+        "DUTS-TR: what came is not this data set. Note: an archive from before 2018-01-22"
+    )
+    assert told[1:] == [
+        "DUTS-TR-Mask/a.png: a second file named 'a'. Fix: rename it",
+        "DUTS-TR-Image/b.jpg: no mask named 'b' in DUTS-TR-Mask",
+    ]
+    assert tree(tmp_path / "data") == []
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "told"),
+    [
+        ("ECSSD", {"x.zip": ["else/a.jpg"]}, "no images found: nothing is called images/*"),
+        (
+            "ECSSD",
+            {"x.zip": ["else/a.jpg"]},
+            "no masks found: nothing is called ground_truth_mask/* or masks/*",
+        ),
+        (
+            "DUTS-TE",
+            {"DUTS-TE.zip": ["DUTS-TE-Image/a.jpg"]},
+            "no masks found: nothing is called DUTS-TE-Mask/*",
+        ),
+        ("optic_disc_seg", {"x.zip": ["a.jpg"]}, "expected one train_list.txt, found none"),
+        (
+            "optic_disc_seg",
+            {
+                "x.zip": [
+                    "train_list.txt=a.jpg\nb.jpg b.png\n../../x /etc/passwd\n",
+                    "val_list.txt=",
+                    "b/a.jpg",
+                ]
+            },
+            "train_list.txt:1: expected 'image mask', got 1 column(s): 'a.jpg'",
+        ),
+        (
+            "optic_disc_seg",
+            {"x.zip": ["train_list.txt=../../x /etc/passwd\n", "val_list.txt="]},
+            "train_list.txt:1: ../../x: no such file",
+        ),
+        (
+            "DRIVE",
+            {"training.zip": ["training/images/21_a.tif", "training/1st_manual/21_b.gif=x"]},
+            "training/training/1st_manual/21_b.gif: cannot be read as a mask: cannot identify",
+        ),
+        (
+            "DRIVE",
+            {
+                "training.zip": [
+                    f"training/{n}" for n in ("images/21_a.tif", "images/21_b.tif", "1st_manual/21_c.gif")
+                ]
+            },
+            "images/21.tif: both training/training/images/21_a.tif and training/training/images/21_b.tif",
+        ),
+    ],
+)
+def test_what_is_not_the_data_set_is_told_by_name(tmp_path, name, members, told):
+    archives = build(tmp_path / "archives", members)
+    with pytest.raises(DataError) as caught:
+        prepare(name, tmp_path / "data", archives)
+    assert told in str(caught.value)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_folder_that_is_not_ours_is_left_as_it_is(tmp_path, capsys):
+    (tmp_path / "data" / "DUTS-TR").mkdir(parents=True)
+    (tmp_path / "data" / "DUTS-TR" / "mine.txt").write_text("mine")
+    assert main(["DUTS-TR"]) == 1
+    told = capsys.readouterr().err
+    assert "data/DUTS-TR: exists, and is not a set that this program finished" in told
+    assert "Fix: mv data/DUTS-TR data/DUTS-TR.own, and give that to --archive" in told
+    assert tree(tmp_path / "data") == ["DUTS-TR/mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (
+            ["HKU-IS"],
+            1,
+            "no address is known for HKU-IS.rar. Fix: get it from https://i.cs.hku.hk/~gbli/deep_saliency",
+        ),
+        (
+            ["HKU-IS"],
+            1,
+            "then python -m Benckmark_data_prepare.prepare HKU-IS --archive HKU-IS. Note: it comes as",
+        ),
+        (
+            ["DRIVE", "--data_root", "d"],
+            1,
+            "prepare DRIVE --data_root d --archive training.zip test.zip. Note:",
+        ),
+        (
+            ["MSRA10K"],
+            1,
+            "plain http can be changed on its way, and no checksum of this file is known. Fix: --accept",
+        ),
+        (
+            ["ECSSD", "--archive", "a.zip", "b"],
+            1,
+            "a.zip: no such file or folder\nb: no such file or folder\nFix:",
+        ),
+        (
+            ["synthetic_disc", "--archive", "."],
+            1,
+            "synthetic_disc: is drawn, not unpacked. Fix: leave --archive out",
+        ),
+        (["ECSSD", "--check"], 1, "data/ECSSD: holds no dataset.json. Fix: prepare it first"),
+        (["DUTS"], 2, "DUTS: no such data set. Did you mean 'DUTS-TR'?"),
+        ([], 2, "which data set? --list prints them"),
+    ],
+)
+def test_wrong_words_are_told_with_the_way_out(capsys, words, code, told):
+    try:
+        outcome = main(words)
+    except SystemExit as stop:
+        outcome = stop.code
+    assert outcome == code
+    assert told in capsys.readouterr().err
+
+
+def test_a_published_checksum_holds_for_files_of_ones_own_too(tmp_path, capsys):
+    archives = [str(path) for path in build(tmp_path / "a", PUBLISHED["ECSSD"])]
+    assert main(["ECSSD", "--archive", *archives]) == 1
+    told = capsys.readouterr().err
+    assert re.search(
+        "images.zip: sha256 is [0-9a-f]{64}, expected 7d5dce1a.*: not the file that is published", told
+    )
+    assert "--accept-unverified if you trust it" in told
+    assert main(["ECSSD", "--archive", *archives, "--accept-unverified"]) == 0
+
+
+# -- fetching ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def duts(tmp_path) -> bytes:
+    """The content of a DUTS-TE.zip, with something in it that takes room."""
+    members = {
+        "DUTS-TE.zip": [*PUBLISHED["DUTS-TE"]["DUTS-TE.zip"], "DUTS-TE/big=" + os.urandom(50000).hex()]
+    }
+    return build(tmp_path / "published", members)[0].read_bytes()
+
+
+def test_a_set_is_fetched_resumed_and_then_there(tmp_path, duts, monkeypatch, capsys):
+    site = Site(duts, cuts=[1000, 1000])
+    with serving(site.handler()) as address:
+        monkeypatch.setenv("U2NET_MIRROR", address)
+        assert main(["DUTS-TE"]) == 1
+        told = capsys.readouterr()
+        assert (
+            "1000 bytes are kept in data/.DUTS-TE.preparing/downloads/DUTS-TE.zip.partial; the same"
+            in told.err
+        )
+        assert "Or get it from http://saliencydetection.net/duts/, and give it to --archive" in told.err
+        assert "What came is kept in data/.DUTS-TE.preparing/downloads; the same command" in told.out
+        assert main(["DUTS-TE"]) == 0
+        assert re.search(
+            "No checksum of DUTS-TE.zip is published; this one's is sha256:", capsys.readouterr().out
+        )
+        assert site.asked == [0, 1000, 1000]
+        assert main(["DUTS-TE"]) == 0
+    assert capsys.readouterr().out == "data/DUTS-TE is there already\n"
+    assert site.asked == [0, 1000, 1000]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["DUTS-TE"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"<!DOCTYPE html><title>Virus scan", "answers with a web page, not the file; cloud drives do"),
+        (b"PK\x03\x04 and no more", "damaged, or not whole"),
+        (b"", "not a zip, tar or tar.gz archive"),
+    ],
+)
+def test_answers_that_are_no_archive_leave_nothing(tmp_path, monkeypatch, capsys, content, told):
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "DUTS-TE.zip").write_bytes(content)
+    monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}/mirror")
+    assert main(["DUTS-TE"]) == 1
+    assert told in capsys.readouterr().err
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_mirror_serves_what_has_no_address(tmp_path, monkeypatch):
+    build(tmp_path / "mirror", PUBLISHED["DRIVE"])
+    monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}/mirror")
+    assert lists_of(prepare("DRIVE", tmp_path / "data")) == LISTS["DRIVE"]
+
+
+def test_processes_that_want_the_same_set_share_one_download(tmp_path, duts):
+    """As the ranks of a launcher do."""
+    site = Site(duts)
+    code = (
+        "from pathlib import Path; from paddleseg_u2net.preparation import find_data\n"
+        "find_data({'dataset_root': 'data/DUTS-TE'}, True); print(Path('data/DUTS-TE/val_list.txt').exists())"
+    )
+    with serving(site.handler()) as address:
+        env = environment(U2NET_MIRROR=address)
+        running = [
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path, env=env)
+            for _ in range(3)
+        ]
+        assert [process.communicate(timeout=60)[0] for process in running] == [b"True\n"] * 3
+    assert site.asked == [0]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["DUTS-TE"]
+
+
+# -- interruptions ----------------------------------------------------------------------------------------
+
+ANYWHERE = """
+import errno, json, os, signal, sys, traceback
+from pathlib import Path
+from paddleseg_u2net.preparation import check, prepare
+
+how, archive = sys.argv[1], Path(sys.argv[2]).read_bytes()
+mirror = Path("mirror"); mirror.mkdir(); (mirror / "DUTS-TE.zip").write_bytes(archive)
+os.environ["U2NET_MIRROR"] = f"file://{mirror.resolve()}"
+WATCHED = ("open", "os.", "shutil.", "fcntl.", "time.")
+data, count = Path("data"), 0
+
+def attempt(stop):
+    # a process that is stopped at its stop-th touch of the system; returns whether it came that far
+    pid = os.fork()
+    if pid:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert code in (0, 3, -signal.SIGKILL), "it failed for another reason"
+        return code != 0
+    seen = stopped = 0
+    def hook(event, args):
+        nonlocal seen, stopped
+        if stopped or not event.startswith(WATCHED):
+            return
+        seen += 1
+        if seen == stop:
+            stopped = 1
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt if how == "interrupt" else OSError(errno.ENOSPC, "No space left")
+    sys.addaudithook(hook)
+    try:
+        prepare("DUTS-TE", data)
+    except BaseException:
+        if not stopped:
+            traceback.print_exc()
+            os._exit(4)
+    os._exit(3 if stopped else 0)
+
+stride = int(sys.argv[3])
+stop = 1
+while attempt(stop):
+    root = data / "DUTS-TE"
+    if root.exists():
+        check(root)  # whole, to the last byte
+        prepare("DUTS-TE", data)  # clears away what a killed process left beside it
+        assert [p.name for p in data.iterdir()] == ["DUTS-TE"]
+        root.rename(f"old{stop}")
+        count += 1
+    elif how != "kill" and data.exists():
+        left = [str(p.relative_to(data)) for p in data.rglob("*") if p.is_file()]
+        kept = [name for name in left if not name.startswith(".DUTS-TE.preparing/downloads/DUTS-TE.zip")]
+        assert not kept or kept == [".DUTS-TE.lock"], kept
+    stop += stride
+prepare("DUTS-TE", data)
+check(data / "DUTS-TE")
+print(json.dumps({"stops": stop // stride, "whole": count, "left": sorted(p.name for p in data.iterdir())}))
+"""
+
+
+@pytest.mark.parametrize(("how", "stride"), [("kill", 3), ("interrupt", 6), ("full", 6)])
+def test_wherever_it_ends_there_is_nothing_or_the_whole_set(tmp_path, duts, how, stride):
+    """Killed, interrupted, or on a disk that fills up, at its touches of the system one after the other."""
+    (tmp_path / "DUTS-TE.zip").write_bytes(duts)
+    command = [sys.executable, "-W", "ignore", "-c", ANYWHERE, how, "DUTS-TE.zip", str(stride)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment())
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert outcome["stops"] > 80 // stride
+    assert outcome["whole"] > 0
+    assert outcome["left"] == ["DUTS-TE"]
+
+
+def test_a_quota_is_told_with_the_way_out(tmp_path):
+    for name in ("Image/big.jpg", "Mask/big.png"):
+        write_member(tmp_path / "own", f"DUTS-TE-{name}={'x' * 6000}")
+    code = (
+        "import resource, sys; from Benckmark_data_prepare.prepare import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)); sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "DUTS-TE", "--archive", "own"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment())
+    assert done.returncode == 1
+    assert (
+        "data/DUTS-TE: cannot be written (File too large). What was whole before is whole still"
+        in done.stderr
+    )
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+# -- configs ----------------------------------------------------------------------------------------------
+
+
+def config_for(tmp_path, name: str, **keys):
+    """A config of the small network whose data lie in data/NAME."""
+    section = {"type": "Dataset", "dataset_root": f"data/{name}", "num_classes": 1, **keys}
+    path = make_config(tmp_path / "c.yaml", tmp_path, train_dataset=section, val_dataset=section)
+    return load_config(path)
+
+
+def test_a_config_says_how_to_get_its_data_or_gets_them(tmp_path, monkeypatch):
+    config = config_for(tmp_path, "DUTS-TE", mode="val", val_path="val_list.txt")
+    with pytest.raises(FileNotFoundError) as caught:
+        build_dataset(config, "val_dataset")
+    assert "It is a known data set (salient objects: the usual data" in str(caught.value)
+    assert "Fix: python -m Benckmark_data_prepare.prepare DUTS-TE, or download: true" in str(caught.value)
+    build(tmp_path / "mirror", PUBLISHED["DUTS-TE"])
+    monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}/mirror")
+    config["val_dataset"]["download"] = True
+    for _ in range(2):  # fetched, and there
+        data = build_dataset(config, "val_dataset")
+        inspect_all([data])
+        assert len(data) == 2
+    monkeypatch.setenv("U2NET_MIRROR", "file:///nowhere")
+    assert len(build_dataset(config, "val_dataset")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "download", "told"),
+    [
+        ("elsewhere", True, "download: true, but data/elsewhere is no known data set. Known: optic_disc_seg"),
+        ("elsewhere", False, "dataset_root: data/elsewhere: no such folder"),
+        ("DUTS-TE", "yes", "val_dataset: download: expected true or false, got 'yes'"),
+        ("HKU-IS", True, "HKU-IS: no address is known for HKU-IS.rar. Fix: get it from"),
+    ],
+)
+def test_a_config_that_cannot_get_its_data_says_so(tmp_path, name, download, told):
+    config = config_for(tmp_path, name, mode="val", val_path="val_list.txt", download=download)
+    with pytest.raises((ValueError, OSError), match=re.escape(told)):
+        build_dataset(config, "val_dataset")
+
+
+def test_the_config_of_duts_measures_on_every_saliency_set(tmp_path):
+    """With nothing changed but dataset_root."""
+    build(tmp_path / "a", PUBLISHED["PASCAL-S"])
+    prepare("PASCAL-S", tmp_path / "data", [tmp_path / "a" / "salObj.zip"], accept_unverified=True)
+    config = load_config(
+        "configs/RGB/U2Net/u2netp_duts.yaml", opts=["val_dataset.dataset_root=data/PASCAL-S"]
+    )
+    data = build_dataset(config, "val_dataset")
+    assert [(str(p.image), str(p.mask)) for p in data.pairs] == [
+        ("data/PASCAL-S/images/1.jpg", "data/PASCAL-S/masks/1.png")
+    ]
+
+
+def test_other_data_are_read_as_the_config_says(data):
+    keys = {"dataset_root": str(data), "image_dir": "images", "mask_dir": "absent"}
+    assert find_data(keys, False) == keys
+    shutil.copytree(data, Path("data/ECSSD"))  # of a known name, but not prepared
+    keys["dataset_root"] = "data/ECSSD"
+    assert find_data(keys, True) == keys
+
+
+# -- the table --------------------------------------------------------------------------------------------
+
+
+def test_every_row_is_complete_and_no_address_is_claimed_to_be_verified_without_a_date():
+    for name, row in DATA_SETS.items():
+        assert all((row.task, row.about, row.paper, row.licence, row.page, row.size)), name
+        assert row.page.startswith(("https://", "http://"))
+        assert {key for part in row.parts for key in part.lists} <= {"train", "val", "test"}
+        for archive in row.archives:
+            assert archive.checksum is None or re.fullmatch(
+                "sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.checksum
+            )
+            for address in archive.addresses:
+                assert re.match("https?://", address.url)
+                assert address.url.endswith(f"/{archive.file}")
+                assert address.verified == "never" or re.fullmatch(r"20\d\d-\d\d-\d\d", address.verified)
+
+
+def test_the_list_names_every_set(capsys):
+    assert main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(DATA_SETS)
+    assert re.search(
+        "ECSSD +salient objects +1000 +69 MB +none stated; for research +never", "\n".join(lines)
+    )
+
+
+def test_every_set_has_an_entry_and_every_entry_a_set():
+    folder = ROOT / "Benckmark_data_prepare" / "RGB"
+    named = {}
+    for path in folder.rglob("*.sh"):
+        words = path.read_text().splitlines()[-1].split()
+        named |= {name: f"RGB/{path.relative_to(folder)}" for name in words if name in DATA_SETS}
+    assert named == {name: row.script for name, row in DATA_SETS.items()}
+
+
+def test_an_entry_runs_from_anywhere_and_puts_data_into_the_project(tmp_path):
+    project, mirror = tmp_path / "a project", tmp_path / "mirror"
+    for name in ("Benckmark_data_prepare", "paddleseg_u2net", "configs"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    build(mirror, {**PUBLISHED["DUTS-TR"], **PUBLISHED["DUTS-TE"]})
+    env = environment(U2NET_MIRROR=f"file://{mirror}", PYTHON=sys.executable, PYTHONPATH="")
+    script = project / "Benckmark_data_prepare" / "RGB" / "SOD" / "duts.sh"
+    first = subprocess.run(["bash", script], capture_output=True, text=True, cwd="/", env=env)
+    assert first.returncode == 0, first.stderr
+    assert "train_list.txt: 1 pairs (published: 10553)" in first.stdout
+    assert sorted(path.name for path in (project / "data").iterdir()) == ["DUTS-TE", "DUTS-TR"]
+    again = subprocess.run(["bash", script], capture_output=True, text=True, cwd="/", env=env)
+    assert again.stdout.split("\n")[:-1] == [
+        f"{project}/data/DUTS-{end} is there already" for end in ("TR", "TE")
+    ]
