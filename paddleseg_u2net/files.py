@@ -59,11 +59,17 @@ class DiskError(OSError):
 
 @contextmanager
 def disk_trouble_named(destination: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into a DiskError that names the destination and the way out."""
+    """Turn a full or read-only disk into a DiskError that names the destination and the way out.
+
+    What cannot be read elsewhere is another trouble, and stays as it is.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_TROUBLE:
+        here = destination.parent.absolute()
+        if error.errno not in DISK_TROUBLE or (
+            isinstance(error.filename, str) and not Path(error.filename).absolute().is_relative_to(here)
+        ):
             raise
         raise DiskError(
             f"{destination}: cannot be written ({error.strerror}). What was whole before is whole still. "

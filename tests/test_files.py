@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 
 import pytest
 
-from paddleseg_u2net.files import alone, arriving, require_writable, sweep
+from paddleseg_u2net.files import DiskError, alone, arriving, disk_trouble_named, require_writable, sweep
 
 
 def test_a_file_arrives_when_the_block_ends_well(tmp_path):
@@ -55,6 +56,16 @@ def test_sweeping_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     sweep(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*")) == [".movie.part", "best_model", "mine.part"]
+
+
+@pytest.mark.parametrize(("where", "kind"), [("a/b", DiskError), ("other", PermissionError)])
+def test_only_what_cannot_be_written_is_called_so(tmp_path, where, kind):
+    error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / where))
+    with (
+        pytest.raises(kind, match="a/set: cannot be written|other"),
+        disk_trouble_named(tmp_path / "a" / "set"),
+    ):
+        raise error
 
 
 def test_one_at_a_time_holds_a_lock_that_is_gone_afterwards(tmp_path):
