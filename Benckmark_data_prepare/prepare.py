@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 
 from prettytable import PrettyTable
 
-from paddleseg_u2net.__main__ import guarded
+from paddleseg_u2net.__main__ import configure_log, guarded
 from paddleseg_u2net.commands.flags import parser
 from paddleseg_u2net.config import suggest
 from paddleseg_u2net.data_sets import DATA_SETS
@@ -67,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.names:
         if name not in DATA_SETS:
             flags.error(f"{name}: no such data set.{suggest(name, DATA_SETS)}")
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True)
+    configure_log(line="%(message)s")
 
     def run() -> None:
         for name in args.names:

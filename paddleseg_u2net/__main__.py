@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from paddleseg_u2net.dependencies import missing, quiet
 from paddleseg_u2net.ranks import this_rank
 
+LINE = "%(asctime)s [%(levelname)s]\t%(message)s"
 COMMANDS = ("train", "val", "predict")
 
 
@@ -68,10 +69,10 @@ def _fail(error: BaseException | str) -> int:
     return 1
 
 
-def configure_log(every_rank: bool = False) -> None:
+def configure_log(every_rank: bool = False, line: str = LINE) -> None:
     """PaddleSeg's line format, on stdout; of several processes the first alone speaks, or every one."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s]\t%(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(logging.Formatter(line, "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("paddleseg_u2net")
     logger.handlers[:] = [handler]
     logger.propagate = False

@@ -66,9 +66,10 @@ def disk_trouble_named(destination: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        read = error.errno in (errno.EACCES, errno.EIO) and isinstance(error.filename, str)
         here = destination.parent.absolute()
         if error.errno not in DISK_TROUBLE or (
-            isinstance(error.filename, str) and not Path(error.filename).absolute().is_relative_to(here)
+            read and not Path(error.filename).absolute().is_relative_to(here)
         ):
             raise
         raise DiskError(

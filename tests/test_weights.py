@@ -49,7 +49,7 @@ def test_known_weights_come_from_the_mirror_once(official_weights, tmp_path, mon
 
 
 def test_a_wrong_file_of_every_source_is_refused_with_the_way_out(tmp_path, monkeypatch):
-    (tmp_path / "u2netp.onnx").write_text("<html>moved</html>")
+    (tmp_path / "u2netp.onnx").write_text("moved")
     monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}")
     with pytest.raises(DownloadError) as caught:
         resolve("u2netp")
