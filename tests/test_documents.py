@@ -88,6 +88,11 @@ def test_the_python_of_the_readme_runs(official_weights, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_no_page_has_a_gap_to_be_filled(page):
+    assert not re.search(r"^[A-Z]{4,}$|TODO|FIXME", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_of_a_page_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target

@@ -41,11 +41,8 @@ def histograms(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
     counts = np.zeros((2, 256), np.int64)
     for start in range(0, level.size, COUNTABLE):
         part = slice(start, start + COUNTABLE)
-        every, true = (
-            cv2.calcHist([level[part]], [0], where, [256], [0, 256]).ravel().astype(np.int64)
-            for where in (None, inside[part])
-        )
-        counts += every - true, true
+        joint = cv2.calcHist([level[part], inside[part]], [0, 1], None, [256, 2], [0, 256, 0, 2])
+        counts += joint.T.astype(np.int64)
     return counts
 
 
