@@ -88,7 +88,7 @@ def _points(numbers: Any, least: int) -> np.ndarray:
     """(N, 2) float64: x and y of each point, from a flat list or one of pairs."""
     try:
         points = np.asarray(numbers, np.float64).reshape(-1, 2)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise ValueError(f"expected x and y of each point as numbers, got {_short(numbers)}") from None
     if len(points) < least or not (np.abs(points) < FARTHEST).all():
         raise ValueError(f"expected {least} or more points inside an image, got {_short(numbers)}")

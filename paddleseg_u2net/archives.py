@@ -182,7 +182,9 @@ def _checked(archive: zipfile.ZipFile, gate: _Gate, wanted: Callable[[str], bool
     members, claimed = [], 0
     for info in archive.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
-        gate.check(info.orig_filename, kind in (0, stat.S_IFREG, stat.S_IFDIR), info.is_dir())
+        # newer Pythons take `filename` from an extra field (0x7075), older ones cut it at a NUL
+        name = info.orig_filename if "\0" in info.orig_filename else info.filename
+        gate.check(name, kind in (0, stat.S_IFREG, stat.S_IFDIR), info.is_dir())
         if info.flag_bits & 1:
             raise gate.refuse(info.filename, "is encrypted")
         if info.is_dir() or not wanted(info.filename):

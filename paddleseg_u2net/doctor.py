@@ -236,11 +236,12 @@ def _unnamed_masks(patient: Patient) -> Iterator[Example]:
     pairs = [look.pair for chart in patient.charts for look in chart.examination.looks]
     named = {str(path) for pair in pairs for path in (pair.image, pair.mask)}
     images = {pair.image.parent for pair in pairs}
+    stems = {Path(name).stem for folder in images if folder.is_dir() for name in os.listdir(folder)}
     for folder in sorted({pair.mask.parent for pair in pairs if pair.mask} - images):
         for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
             path = os.path.join(folder, name)
-            if path not in named and Path(name).suffix.lower() in SUFFIXES:
-                yield Example(f"{path}: no pair names this mask")
+            if path not in named and Path(name).suffix.lower() in SUFFIXES and Path(name).stem not in stems:
+                yield Example(f"{path}: no pair names this mask, and no image is called so")
 
 
 def _soft(patient: Patient) -> Iterator[Example]:
@@ -327,7 +328,7 @@ CHECKS: dict[str, Check] = {
     "duplicates": Check(
         *("note", lambda p: _shared(p.twins, "shows the same as")), "it counts more than once", cheap=False
     ),
-    "masks without a pair": Check("note", _unnamed_masks, "add their images, or remove them"),
+    "masks without a pair": Check("note", _unnamed_masks, "add their images, or let them be"),
     "rare classes": Check(
         "note", _rare_classes, "weigh it more: CrossEntropyLoss weight, or more such images"
     ),

@@ -7,10 +7,12 @@ address to a file of the same name below it.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
 import re
 import shutil
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -53,6 +55,16 @@ def _is_local(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
+def _is_inside(url: str) -> bool:
+    """Whether an address leads into this machine or its own network, as far as its name is resolved now."""
+    try:
+        found = socket.getaddrinfo(urlsplit(url).hostname or "", None)
+    except (OSError, ValueError):
+        return False  # then it cannot be fetched either
+    numbers = [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
+    return any(not (getattr(number, "ipv4_mapped", None) or number).is_global for number in numbers)
+
+
 def _check_address(url: str, trusted: bool) -> None:
     """Raise DownloadError unless it may be fetched; `trusted` where what comes is checked or accepted."""
     scheme = urlsplit(url).scheme
@@ -74,7 +86,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         self.trusted = trusted
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
-        inwards = _is_local(newurl) and not _is_local(req.full_url)
+        inwards = _is_inside(newurl) and not _is_inside(req.full_url)
         if urlsplit(newurl).scheme not in ("http", "https") or inwards:
             raise DownloadError(f"{req.full_url}: redirects to {newurl}, which is not allowed")
         _check_address(newurl, self.trusted)
@@ -244,6 +256,8 @@ class _Transfer:
             if not partly or (begun and _goes_on(answer, version, begun, start)):
                 self._copy(answer, start if partly else 0, version)
                 return
+        if not begun:
+            raise DownloadError(f"{self.url}: answers with a part (206) where all was asked for")
         self._forget()  # a part, but not the one that is missing
         self._fetch()
 

@@ -37,8 +37,9 @@ def arriving(destination: Path, durable: bool = True) -> Iterator[Path]:
     Raises:
         DiskError: it could not be written; the message names it and the way out.
     """
-    # a name as long as the system allows has to leave room for ours
-    partial = destination.with_name(f".{destination.name[:200]}.{secrets.token_hex(4)}{PARTIAL}")
+    # a name as long as the system allows, in bytes, has to leave room for ours
+    short = os.fsencode(destination.name)[:200].decode(errors="ignore")
+    partial = destination.with_name(f".{short}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         with disk_trouble_named(destination):
             destination.parent.mkdir(parents=True, exist_ok=True)

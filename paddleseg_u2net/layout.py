@@ -85,13 +85,16 @@ class _Mover:
     def __init__(self, row: DataSet, target: Path, movable: Path):
         self.row, self.target, self.movable = row, target, movable
         self.faults: list[str] = []
-        self.came_from: dict[Path, PurePosixPath] = {}
+        self.came_from: dict[Path, Found] = {}
 
     def put(self, file: Found, place: Path, mask: bool = False) -> None:
         """One file, once, and never over another."""
-        earlier = self.came_from.setdefault(place, file.name)
-        if earlier != file.name:
-            self.faults.append(f"{place}: both {earlier} and {file.name}. Fix: give one of them")
+        earlier = self.came_from.setdefault(place, file)
+        if earlier.path != file.path:
+            told = (earlier.name, file.name) if earlier.name != file.name else (earlier.path, file.path)
+            self.faults.append(f"{place}: both {told[0]} and {told[1]}. Fix: give one of them")
+        elif not str(place.relative_to(self.target)).isprintable():
+            self.faults.append(f"{str(file.name)!a}: a name that a list cannot hold. Fix: rename it")
         elif not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             if mask and self.row.threshold is not None:

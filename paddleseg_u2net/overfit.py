@@ -83,6 +83,11 @@ def overfit(
     trainer = Trainer(network, optimizer, build_losses(config), data, None, config, settings)
     trainer.prepare()
     samples = collate([data[index, 0] for index in range(len(data))])
+    labels = samples["label"]
+    if not (labels[labels != IGNORE] >= 0.5).any():
+        raise ValueError(
+            f"--overfit: the objects of these pairs vanish at {SIDE} x {SIDE}. Fix: images cropped to them"
+        )
     batch = {key: paddle.to_tensor(array) for key, array in samples.items()}
     losses = []
     with tqdm(total=steps, desc="overfit", disable=None, delay=1, leave=False) as bar:

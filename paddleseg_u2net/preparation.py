@@ -73,6 +73,10 @@ def prepare(
     elif not work.exists() and not lock.exists():  # as a process leaves them that is killed at the very end
         log.info("%s is there already", root)
         return root
+    if inside := [path for path in sources if path.resolve().is_relative_to(work.resolve())]:
+        raise ValueError(
+            f"--archive {inside[0]}: lies in {work}, which is cleared. Fix: move it out of there"
+        )
     with alone(lock), _workplace(work), disk_trouble_named(root):
         if _is_there(root):  # another process may have made it meanwhile
             log.info("%s is there already", root)
@@ -84,9 +88,10 @@ def prepare(
 
 
 def _is_there(root: Path) -> bool:
+    taken = root.exists()  # looked for first, as another process may bring it to its place in between
     if (root / RECORD).is_file():
         return True
-    if root.exists():
+    if taken:
         aside = root.with_name(f"{root.name}.own")
         raise FileExistsError(
             f"{root}: exists, and is not a set that this program finished (it has no {RECORD}). It is left "
@@ -189,7 +194,8 @@ def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
     image_dir, mode = keys.get("image_dir"), keys.get("mode", "train")
     if image_dir and (root / RECORD).is_file() and not (root / str(image_dir)).is_dir():
         log.info("%s has no %s; its %s_list.txt is taken", root, image_dir, mode)
-        return {**keys, "image_dir": None, "mask_dir": None, f"{mode}_path": f"{mode}_list.txt"}
+        listed = str(root / f"{mode}_list.txt")  # not one of that name in the working folder
+        return {**keys, "image_dir": None, "mask_dir": None, f"{mode}_path": listed}
     return dict(keys)
 
 
@@ -208,6 +214,8 @@ def _obtain(
         urls = [address.url for address in archive.addresses] or [archive.file]  # below the mirror
         if path.is_file():  # a process was killed after it had come
             origin = urls[0]
+            if archive.checksum:
+                _verify_kept(path, archive.checksum)
         else:
             try:
                 origin = download_first(
@@ -227,9 +235,17 @@ def _obtain(
     return found
 
 
+def _verify_kept(path: Path, checksum: str) -> None:
+    """Raise ValueError, whereupon the next run fetches it, unless what is left is what was published."""
+    try:
+        verify(path, checksum)
+    except DownloadError as error:
+        raise ValueError(f"{error}: not the file that is published. Fix: run the command again") from error
+
+
 def _given(row: DataSet, path: Path, accept_unverified: bool) -> Source:
     """A source of the user's; an archive is compared with the published one."""
-    path = path.resolve()
+    path = Path(os.path.abspath(path))  # a link keeps its own name, by which its checksum is known
     if path.is_dir():
         return Source(path, path.name, None)
     same = [archive for archive in row.archives if archive.file == path.name]
@@ -312,7 +328,7 @@ def check(root: Path) -> None:
     """Raise ValueError unless a prepared set still is as it was made."""
     if not (root / RECORD).is_file():
         raise ValueError(f"{root}: holds no {RECORD}. Fix: prepare it first")
-    expected = json.loads((root / RECORD).read_text(encoding="utf-8"))["contents"]
+    expected = json.loads((root / RECORD).read_text(encoding="utf-8")).get("contents")
     if (found := contents(root)) != expected:
         raise ValueError(
             f"{root}: its files are not those it was made of ({found}, expected {expected}). Fix: move it "

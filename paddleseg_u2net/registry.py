@@ -137,7 +137,7 @@ def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
     if type(download) is not bool:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
     if kind != "Dataset":
-        pairs, ignore_index = _stock_pairs(key, kind, cfg)
+        pairs, ignore_index = _stock_pairs(key, kind, cfg, download)
         return Dataset(pairs, num_classes, operators, ignore_index, "index", mode=mode, name=key)
     channels = cfg.get("img_channels", 3)
     if "backbone" not in config["model"] and config["model"].get("in_channels", 3) != channels:
@@ -161,7 +161,20 @@ def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
     return Dataset(pairs, num_classes, operators, mode=mode, name=key, faults=faults, **options)
 
 
-def _stock_pairs(key: str, kind: str, cfg: Mapping[str, Any]) -> tuple[list[Pair], int | None]:
+def _require_root(key: str, kind: str, root: Any, download: bool) -> None:
+    """Get a known data set, or refuse; classes of paddleseg would fetch what is absent, unchecked."""
+    if root:
+        find_data({"dataset_root": root}, download)
+    if not root or not Path(str(root)).is_dir():
+        raise ConfigError(
+            f"{key}: dataset_root: {root}: no such folder, and {kind} would fetch it unchecked. "
+            "Fix: prepare the data, and name their folder"
+        )
+
+
+def _stock_pairs(
+    key: str, kind: str, cfg: Mapping[str, Any], download: bool
+) -> tuple[list[Pair], int | None]:
     """The pairs that a dataset class of paddleseg lists, and the value it ignores."""
     from paddleseg.datasets import Dataset as Stock
 
@@ -172,6 +185,7 @@ def _stock_pairs(key: str, kind: str, cfg: Mapping[str, Any]) -> tuple[list[Pair
         raise ConfigError(
             f"{key}: {kind} changes labels while it reads them. Fix: use type: Dataset with a list"
         )
+    _require_root(key, kind, cfg.get("dataset_root"), download)
     built = _build("DATASETS", key, cfg)
     return [Pair(Path(image), Path(mask), f"{key}: ") for image, mask in built.file_list], built.ignore_index
 

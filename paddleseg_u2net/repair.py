@@ -98,7 +98,7 @@ def _plan(patient: Patient) -> Iterator[Task]:
             leak.looks[0]
         ): f"{place(leak.looks[0])}: shows the same as {place(leak.looks[1])} of {leak.second.name}"
         for leak in patient.leaks
-        if leak.first.dataset.mode == "train"
+        if leak.first.dataset.mode == "train" and not _fault(leak.looks[1], leak.second)
     }
     taken: Counter[str] = Counter()
     for chart in patient.charts:
@@ -163,7 +163,8 @@ def _write(task: Task, folder: Path, marks: bool) -> list[str]:
     assert look.pair.mask is not None
     if look.turned:
         write_image(folder / task.image, read_image(look.pair.image))
-        actions.append("image turned upright")
+        drawn = "" if look.mask_turned or look.mismatch else "; its mask kept: LOOK whether it still fits"
+        actions.append(f"image turned upright{drawn}")
     else:
         with arriving(folder / task.image) as partial:
             partial.write_bytes(look.pair.image.read_bytes())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment, make_config, pixels, tree
+from conftest import ROOT, environment, make_config, pixels, tree, write_mask
 from PIL import Image
 from test_download import Site, serving
 
@@ -688,3 +688,22 @@ def test_an_entry_runs_from_anywhere_and_puts_data_into_the_project(tmp_path):
     assert again.stdout.split("\n")[:-1] == [
         f"{project}/data/DUTS-{end} is there already" for end in ("TR", "TE")
     ]
+
+
+def test_sources_that_would_be_lost_or_not_listed_are_refused(tmp_path):
+    for name in ("one", "two"):
+        for kind in ("images", "masks"):
+            write_mask(tmp_path / name / kind / "b.png", np.full((4, 4), 9, np.uint8))
+    sources = [tmp_path / name for name in ("one", "two")]
+    with pytest.raises(ValueError, match=r"both .*one.*b.png and .*two.*b.png. Fix: give one of them"):
+        prepare("SOD", tmp_path / "data", sources)
+    shutil.move(tmp_path / "one" / "images" / "b.png", tmp_path / "one" / "images" / "a\nb.png")
+    shutil.move(tmp_path / "one" / "masks" / "b.png", tmp_path / "one" / "masks" / "a\nb.png")
+    with pytest.raises(ValueError, match="a name that a list cannot hold. Fix: rename it"):
+        prepare("SOD", tmp_path / "data", sources[:1])
+    inside = tmp_path / "data" / ".SOD.preparing" / "downloads" / "SOD.zip"
+    inside.parent.mkdir(parents=True)
+    inside.write_bytes(b"mine")
+    with pytest.raises(ValueError, match="which is cleared. Fix: move it out of there"):
+        prepare("SOD", tmp_path / "data", [inside])
+    assert inside.read_bytes() == b"mine"

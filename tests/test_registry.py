@@ -196,3 +196,14 @@ def test_a_dataset_class_of_paddleseg_tells_its_pairs(data, config):
     own = build_dataset(found, "train_dataset")
     assert [pair.image.name for pair in own.pairs] == [f"p{i}.png" for i in range(4)]
     assert (own.ignore_index, own.requested_encoding) == (255, "index")
+
+
+def test_classes_of_paddleseg_do_not_fetch_unchecked(config):
+    found = load_config(config, opts=["train_dataset={type: OpticDiscSeg, dataset_root: data/none}"])
+    with pytest.raises(ConfigError, match=r"data/none: no such folder, and OpticDiscSeg would fetch it unch"):
+        build_dataset(found, "train_dataset")
+    found = load_config(
+        config, opts=["train_dataset={type: OpticDiscSeg, dataset_root: data/optic_disc_seg}"]
+    )
+    with pytest.raises(FileNotFoundError, match="It is a known data set"):
+        build_dataset(found, "train_dataset")

@@ -68,6 +68,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     idle = [name for name in NOT_WITH_CONFIG if args.config and getattr(args, name) is not None]
     if idle:
         flags.error(f"--{idle[0]}: the config says it. Fix: --opts train_dataset.{idle[0]}=… or leave it out")
+    if args.fix and args.overfit:
+        flags.error("--overfit cannot go with --fix. Fix: write the copy first, and try that")
     for name in ("overfit", "opts", "device"):
         if getattr(args, name) and not args.config:
             flags.error(f"--{name} needs --config")
