@@ -28,7 +28,7 @@ def pack(path: Path, members: dict[str, bytes]) -> Path:
     """An archive by the suffix of its path, with a member for the folder a."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
-            target.mkdir("a")
+            target.writestr("a/", "")
             for name, content in members.items():
                 target.writestr(name, content)
         return path
