@@ -50,6 +50,13 @@ def _clean_environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers(monkeypatch, request):
+    """A module's random numbers start anew for each test: none depends on which ran before it."""
+    if hasattr(request.module, "RNG"):
+        monkeypatch.setattr(request.module, "RNG", np.random.default_rng(0))
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder of real data and official weights; tests that need it are skipped without it."""

@@ -80,12 +80,16 @@ def test_roc_equals_scikit_learn(num_classes):
     mask = RNG.integers(0, max(num_classes, 2), (30, 40))
     measure = RocMeasure(num_classes)
     measure.update(probabilities, mask)
-    flat = probabilities.reshape(num_classes, -1)
-    if num_classes <= 2:
-        expected = roc_auc_score(mask.ravel(), flat[-1])
-    else:
-        expected = np.mean([roc_auc_score(mask.ravel() == c, flat[c]) for c in range(num_classes)])
-    assert measure.compute()["Auc_roc"] == pytest.approx(expected, abs=1e-5)
+
+    def expected(scores):
+        flat = scores.reshape(num_classes, -1)
+        if num_classes <= 2:
+            return roc_auc_score(mask.ravel(), flat[-1])
+        return np.mean([roc_auc_score(mask.ravel() == c, flat[c]) for c in range(num_classes)])
+
+    found = measure.compute()["Auc_roc"]
+    assert found == pytest.approx(expected(np.floor(probabilities * measure.bins)), abs=1e-12)
+    assert found == pytest.approx(expected(probabilities), abs=1e-4)  # scores of one bin count as equal
 
 
 def test_roc_of_one_class_alone_is_undefined():
