@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +212,7 @@ def _in_parallel(chunks: Sequence[Sequence], rules: Rules, workers: int) -> Iter
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
-        with _deaf():  # as workers then are from their birth
+        with _deaf():  # as workers are from their birth, and stay
             parts = pool.map(partial(_measure, rules=rules), chunks)
         yield from parts
     except BrokenProcessPool:
@@ -228,15 +228,13 @@ def _in_parallel(chunks: Sequence[Sequence], rules: Rules, workers: int) -> Iter
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C; processes that start meanwhile do so to their end."""
-    if threading.current_thread() is not threading.main_thread():  # which alone hears it
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let Ctrl-C wait until the end of this; processes that start meanwhile never hear it."""
+    resource_tracker.ensure_running()  # its start, which comes before that of workers, opens the ears
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:

@@ -168,41 +168,31 @@ def test_maps_are_resized_where_told_and_it_is_said(evaluate, folders):
     assert stored()["mae"] == pytest.approx(oracle(resized)["mae"], rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["0/1", "1-bit", "palette", "RGB", "16-bit"])
-def test_masks_mean_the_same_however_they_are_stored(evaluate, folders, kind):
-    maps, masks = folders
-    assert evaluate(maps, masks)[0] == 0
-    expected = stored()
-    for path in masks.rglob("*.png"):
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        image = {
-            "0/1": lambda m=mask: Image.fromarray(m // 255),
-            "1-bit": lambda m=mask: Image.fromarray(m).convert("1"),
-            "palette": lambda m=mask: Image.frombytes("P", m.shape[::-1], (m // 255).tobytes()),
-            "RGB": lambda m=mask: Image.fromarray(m).convert("RGB"),
-            "16-bit": lambda m=mask: Image.fromarray(m.astype(np.uint16) * 257),
-        }[kind]()
-        if kind == "palette":
-            image.putpalette([0, 0, 0, 200, 0, 0])
-        image.save(path)
-    assert evaluate(maps, masks, save_dir="again")[0] == 0
-    found = stored("again")
-    assert {k: v for k, v in found.items() if k != "protocol"} == pytest.approx(
-        {k: v for k, v in expected.items() if k != "protocol"}, rel=1e-7
-    )
+def _as_palette(values: np.ndarray) -> Image.Image:
+    image = Image.fromarray(values // 255, "P")
+    image.putpalette([0, 0, 0, 200, 0, 0])
+    return image
 
 
-@pytest.mark.parametrize("kind", ["RGB", "16-bit"])
-def test_maps_mean_the_same_however_they_are_stored(evaluate, folders, kind):
-    maps, masks = folders
-    assert evaluate(maps, masks)[0] == 0
-    expected = stored()
-    for path in maps.rglob("*.png"):
-        values = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        image = Image.fromarray(values.astype(np.uint16) * 257)
-        (image if kind == "16-bit" else Image.fromarray(values).convert("RGB")).save(path)
-    assert evaluate(maps, masks, save_dir="again")[0] == 0
-    assert stored("again") == {k: v if k == "protocol" else pytest.approx(v) for k, v in expected.items()}
+STORED = {
+    "0/1": lambda values: Image.fromarray(values // 255),
+    "1-bit": lambda values: Image.fromarray(values).convert("1"),
+    "palette": _as_palette,
+    "RGB": lambda values: Image.fromarray(values).convert("RGB"),
+    "16-bit": lambda values: Image.fromarray(values.astype(np.uint16) * 257),
+}
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"), [*(("masks", kind) for kind in STORED), ("my maps", "RGB"), ("my maps", "16-bit")]
+)
+def test_a_file_means_the_same_however_it_is_stored(evaluate, folders, folder, kind):
+    assert evaluate(*folders)[0] == 0
+    for path in Path(folder).rglob("*.png"):
+        STORED[kind](cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)).save(path)
+    assert evaluate(*folders, save_dir="again")[0] == 0
+    again, expected = ({**stored(folder), "protocol": 0} for folder in ("again", "scores"))
+    assert again == pytest.approx(expected, rel=1e-7)
 
 
 def test_maps_that_cannot_be_brightness_are_refused(evaluate, folders):
@@ -323,28 +313,25 @@ def test_a_worker_that_dies_is_one_clear_line(folders, monkeypatch):
         score_folder(folders[0], pair_up(*folders), Rules(), 2)
 
 
-def test_an_interruption_is_one_word(folders, tmp_path):
-    """Ctrl-C reaches a whole group of processes."""
+@pytest.mark.parametrize("delay", [0, 0.4])
+def test_an_interruption_is_one_word(folders, tmp_path, delay):
+    """Ctrl-C reaches a whole group of processes, here as soon as it has workers and when they import."""
     maps, masks = folders
     for folder in folders:
         for copy in range(2000):
             os.link(folder / "a.png", folder / f"copy{copy}.png")
-    command = [
-        sys.executable,
-        ROOT / "tools" / "evaluate_folder.py",
-        "--pred_dir",
-        maps,
-        "--label_dir",
-        masks,
-    ]
+    command = [sys.executable, ROOT / "tools" / "evaluate_folder.py", "--pred_dir", maps]
     child = subprocess.Popen(
-        [*command, "--save_dir", tmp_path / "out", "--workers", "2"],
+        [*command, "--label_dir", masks, "--save_dir", tmp_path / "out", "--workers", "2"],
         **dict.fromkeys(("stdout", "stderr"), subprocess.PIPE),
         text=True,
         env=environment(),
         start_new_session=True,
     )
-    time.sleep(2)
+    children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    while child.poll() is None and len(children.read_text().split()) < 3:  # one of them minds the others
+        time.sleep(0.01)
+    time.sleep(delay)
     os.killpg(child.pid, signal.SIGINT)
     assert child.communicate(timeout=20)[1].splitlines() == ["Interrupted"]
     assert child.returncode == 130

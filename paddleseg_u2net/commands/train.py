@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net import checkpoint
 from paddleseg_u2net.commands.flags import (
@@ -25,6 +25,9 @@ from paddleseg_u2net.evaluation import LOGGED, Protocol
 from paddleseg_u2net.files import require_writable, sweep
 from paddleseg_u2net.ranks import this_rank
 from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
+
+if TYPE_CHECKING:
+    from paddleseg_u2net.training import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +90,28 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; returns the exit code."""
     args = parse(argv)
+    config = _load(args)
+    if args.overfit:
+        return _overfit(args, config)
+    trainer = _build(args, config)
+    progress, iters = trainer.progress, trainer.settings.iters
+    if trainer.finished:
+        log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, progress.iter, iters)
+        return 0
+    _admit(trainer)
+    if trainer.rank == 0:
+        _prepare_folder(args, config, trainer.settings, progress)
+    if not args.resume_model:
+        log.info("Seed %d: --seed %d repeats this run", progress.seed, progress.seed)
+    trainer.run()
+    if trainer.interrupted and not trainer.finished:
+        log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")
+        return 130
+    log.info("Done at iter %d of %d: %s", progress.iter, iters, args.save_dir)
+    return 0
+
+
+def _load(args: argparse.Namespace) -> dict[str, Any]:
     config = load_config(
         args.config,
         learning_rate=args.learning_rate,
@@ -97,8 +122,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for key in ("iters", "batch_size"):
         if key not in config:
             raise ConfigError(f"{args.config}: {key} is missing. Fix: add it, or --{key}")
-    if args.overfit:
-        return _overfit(args, config)
+    return config
+
+
+def _build(args: argparse.Namespace, config: dict[str, Any]) -> Trainer:
+    """All that takes part, with nothing read of the data and nothing written."""
     views = views_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
 
@@ -111,7 +139,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     import paddle
 
     from paddleseg_u2net import registry, training
-    from paddleseg_u2net.doctor import admit
 
     amp_options(args.precision, args.amp_level or "O1", device)
     model = {
@@ -125,27 +152,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         val_data = registry.build_dataset(config, "val_dataset") if args.do_eval else None
         network = registry.build_network(model)
         optimizer = registry.build_optimizer(config, network)
-    trainer = training.Trainer(network, optimizer, losses, data, val_data, config, settings, views)
-    if trainer.finished:
-        log.info(
-            "Nothing to do: %s is at iter %d of %d", args.resume_model, trainer.progress.iter, settings.iters
-        )
-        return 0
-    admit([data, *([val_data] if val_data else [])])
-    data[0, 0]  # transforms that cannot work fail before an earlier run is moved
-    if ranks > 1:
-        paddle.distributed.barrier()  # every process has read what it starts from
-    if trainer.rank == 0:
-        _prepare_folder(args, config, settings, trainer.progress)
     log.info("Training on %s, %d process(es)", device, ranks)
-    if not args.resume_model:
-        log.info("Seed %d: --seed %d repeats this run", settings.seed, settings.seed)
-    progress = trainer.run()
-    if trainer.interrupted and not trainer.finished:
-        log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")
-        return 130
-    log.info("Done at iter %d of %d: %s", progress.iter, settings.iters, args.save_dir)
-    return 0
+    return training.Trainer(network, optimizer, losses, data, val_data, config, settings, views)
+
+
+def _admit(trainer: Trainer) -> None:
+    """Let no rank pass before all have found their data right."""
+    from paddleseg_u2net import doctor
+
+    doctor.admit([data for data in (trainer.data, trainer.val_data) if data])
+    trainer.data[0, 0]  # transforms that cannot work fail before an earlier run is moved
+    if trainer.ranks > 1:
+        import paddle.distributed as dist
+
+        dist.barrier()
 
 
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
