@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.config import suggest
+from paddleseg_u2net.config_keys import suggest
 from paddleseg_u2net.images import MAX_PIXELS, check_size, pillow
 from paddleseg_u2net.masks import IGNORE
 

@@ -7,27 +7,21 @@ keys, wrong values and numbers that YAML 1.1 reads as text (`1e-4`) are refused 
 from __future__ import annotations
 
 import contextlib
-import difflib
-import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES
+from paddleseg_u2net.config_keys import KEYS, SECTIONS, TEST_KEYS, ConfigError, check_keys, positive, suggest
 from paddleseg_u2net.preprocessing import Preprocessing
 
 BASE, INHERITED = "_base_", "_inherited_"
 HERE = "${here}"  # in a path of a data set: the folder of the file that says it
 _HERE = Path(__file__).parent
 CONFIGS = next(path for path in (_HERE / "configs", _HERE.parent / "configs") if path.is_dir())
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used, with the place and the way out."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -58,93 +52,6 @@ for _side in (_Loader, _Dumper):
         re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
         list("-+0123456789"),
     )
-
-
-def suggest(wrong: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or the known names where none is near."""
-    known = list(known)
-    near = difflib.get_close_matches(wrong, known, n=1)
-    return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}"
-
-
-def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless `target` can be called with these arguments."""
-    parameters = inspect.signature(target).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    names = [parameter.name for parameter in parameters]
-    for key in arguments:
-        if key not in names:
-            raise ConfigError(f"{where}: {key}: no such key.{suggest(key, names)}")
-    missing = [p.name for p in parameters if p.default is p.empty and p.name not in arguments]
-    if missing:
-        raise ConfigError(f"{where}: {', '.join(missing)} is missing")
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _component(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("type"), str)
-
-
-def _pair_of_ints(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_positive, value))
-
-
-def _scales(value: Any) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return all(isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0 for v in values)
-
-
-def _dataset(value: Any) -> bool:
-    transforms = value.get("transforms", []) if _component(value) else None
-    return isinstance(transforms, list) and all(map(_component, transforms))
-
-
-def _boolean(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-METRICS = (*AREA_MEASURES, *MEASURES, *(row.also for row in MEASURES.values() if row.also))
-COMPONENT = (_component, "a mapping with 'type'")
-DATASET = (_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
-BOOLEAN = (_boolean, "true or false")
-KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "batch_size": (_positive, "a whole number above 0"),
-    "iters": (_positive, "a whole number above 0"),
-    "train_dataset": DATASET,
-    "val_dataset": DATASET,
-    "model": COMPONENT,
-    "optimizer": COMPONENT,
-    "lr_scheduler": COMPONENT,
-    "loss": (
-        lambda v: isinstance(v, dict) and {"types", "coef"} == set(v),
-        "a mapping of 'types' and 'coef'",
-    ),
-    "test_config": (lambda v: isinstance(v, dict), "a mapping"),
-    "Deploy": (lambda v: isinstance(v, dict), "a mapping"),
-    "metric": (lambda v: v in METRICS, f"one of {', '.join(METRICS)}"),
-    "metrics": (
-        lambda v: v == "all" or (isinstance(v, list) and all(name in METRICS for name in v)),
-        f"all, or a list of {', '.join(METRICS)}",
-    ),
-}
-SECTIONS = ("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "test_config")
-TEST_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "aug_eval": BOOLEAN,
-    "scales": (_scales, "a number above 0 or a list of them"),
-    "flip_horizontal": BOOLEAN,
-    "flip_vertical": BOOLEAN,
-    "is_slide": BOOLEAN,
-    "crop_size": (_pair_of_ints, "[W, H]"),
-    "stride": (_pair_of_ints, "[W, H]"),
-    "auc_roc": BOOLEAN,
-    "minmax": BOOLEAN,
-    "official": BOOLEAN,
-    "as_is": BOOLEAN,
-}
 
 
 def find_config(path: str | Path) -> Path:
@@ -274,7 +181,7 @@ def load_config(
     for option in opts or ():
         _set(config, option, str(path))
     config = {key: value for key, value in config.items() if value is not None}
-    _check(config, KEYS, str(path))
+    check_keys(config, KEYS, str(path))
     if learning_rate is not None:
         schedule = section(config, "lr_scheduler")
         rate = "max_learning_rate" if schedule.get("type") == "OneCycleLR" else "learning_rate"
@@ -286,19 +193,10 @@ def load_config(
         if "model" in config and "num_classes" in config.get(key, {}):
             config["model"].setdefault("num_classes", config[key]["num_classes"])
     for key in ("num_classes", "in_channels"):
-        if not _positive(count := config.get("model", {}).get(key, 1)):
+        if not positive(count := config.get("model", {}).get(key, 1)):
             raise ConfigError(f"{path}: model.{key}: expected a whole number above 0, got {count!r}")
-    _check(config.get("test_config", {}), TEST_KEYS, f"{path}: test_config")
+    check_keys(config.get("test_config", {}), TEST_KEYS, f"{path}: test_config")
     return config
-
-
-def _check(section: Mapping[str, Any], keys: Mapping[str, tuple[Callable, str]], where: str) -> None:
-    for key, value in section.items():
-        if key not in keys:
-            raise ConfigError(f"{where}: {key}: no such key.{suggest(key, keys)}")
-        valid, expected = keys[key]
-        if not valid(value):
-            raise ConfigError(f"{where}: {key}: expected {expected}, got {value!r}")
 
 
 def section(config: Mapping[str, Any], key: str) -> dict[str, Any]:

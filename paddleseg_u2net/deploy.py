@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.config import ConfigError, check_arguments, dump_config, load_config
+from paddleseg_u2net.config import dump_config, load_config
+from paddleseg_u2net.config_keys import ConfigError, check_arguments
 from paddleseg_u2net.files import digest
 
 RECORD = "deploy.yaml"

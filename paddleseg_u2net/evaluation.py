@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.config import ConfigError, class_count
+from paddleseg_u2net.config import class_count
+from paddleseg_u2net.config_keys import ConfigError
 from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.devices import processors
 from paddleseg_u2net.masks import IGNORE

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from paddleseg_u2net.architecture import IMAGE, NETWORKS, Node, dataflow
-from paddleseg_u2net.config import ConfigError
+from paddleseg_u2net.config_keys import ConfigError
 from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.formats import State
 from paddleseg_u2net.graph import GraphWriter, finish

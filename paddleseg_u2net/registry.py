@@ -13,7 +13,8 @@ import paddle
 
 from paddleseg_u2net import losses, model, transforms
 from paddleseg_u2net.architecture import HEADS
-from paddleseg_u2net.config import ConfigError, check_arguments, class_count, section, suggest
+from paddleseg_u2net.config import class_count, section
+from paddleseg_u2net.config_keys import ConfigError, check_arguments, suggest
 from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.dependencies import need
 from paddleseg_u2net.masks import IGNORE

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
     {"architecture", "averages", "data_sets", "dependencies", "files", "losses", "meter", "metrics"}
     | {"preprocessing", "ranks", "sampling", "settings", "similarity", "splits"},
+    {"config_keys"},
     {"config", "devices", "download", "drawing", "formats", "graph", "images"},
     {"archives", "masks", "pairs", "preprocessing_graph", "weights"},
     {"inspection"},

@@ -10,8 +10,6 @@ from conftest import ROOT, make_config
 from paddleseg.cvlibs import Config
 
 from paddleseg_u2net.config import (
-    ConfigError,
-    check_arguments,
     class_count,
     dump_config,
     find_config,
@@ -19,6 +17,7 @@ from paddleseg_u2net.config import (
     preprocessing_of,
     section,
 )
+from paddleseg_u2net.config_keys import ConfigError, check_arguments
 
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paddleseg_u2net.config import ConfigError
+from paddleseg_u2net.config_keys import ConfigError
 from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.evaluation import Protocol, Scores, better, evaluate
 from paddleseg_u2net.masks import IGNORE

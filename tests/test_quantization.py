@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from paddleseg_u2net import loading
 from paddleseg_u2net.architecture import NETWORKS, dataflow
-from paddleseg_u2net.config import ConfigError
+from paddleseg_u2net.config_keys import ConfigError
 from paddleseg_u2net.formats import read_state
 from paddleseg_u2net.model import U2Netp
 from paddleseg_u2net.network_graph import Quantization, build_onnx

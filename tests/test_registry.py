@@ -10,7 +10,8 @@ from conftest import TinyNet, make_config
 from paddleseg.cvlibs import manager
 
 from paddleseg_u2net import losses, model
-from paddleseg_u2net.config import ConfigError, load_config
+from paddleseg_u2net.config import load_config
+from paddleseg_u2net.config_keys import ConfigError
 from paddleseg_u2net.registry import build_dataset, build_losses, build_network, build_optimizer, register
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from paddleseg_u2net.config import TEST_KEYS, ConfigError
+from paddleseg_u2net.config_keys import TEST_KEYS, ConfigError
 from paddleseg_u2net.prediction import Views
 from paddleseg_u2net.runtime import BACKENDS
 from paddleseg_u2net.weights import KNOWN

@@ -20,7 +20,8 @@ from paddleseg_u2net.commands.flags import (
     positive,
     views_from,
 )
-from paddleseg_u2net.config import ConfigError, class_count, in_file, load_config, section
+from paddleseg_u2net.config import class_count, in_file, load_config, section
+from paddleseg_u2net.config_keys import ConfigError
 from paddleseg_u2net.evaluation import LOGGED, Protocol
 from paddleseg_u2net.files import require_writable, sweep
 from paddleseg_u2net.ranks import this_rank
