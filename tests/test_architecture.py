@@ -16,11 +16,11 @@ RANKS = (
     {"architecture", "averages", "data_sets", "dependencies", "files", "losses", "meter", "metrics"}
     | {"preprocessing", "ranks", "sampling", "settings", "similarity", "splits"},
     {"config", "devices", "download", "drawing", "formats", "graph", "images"},
-    {"archives", "masks", "pairs", "preprocessing_graph", "weights"},
+    {"archives", "masks", "pairs", "preprocessing_graph", "shapes", "weights"},
     {"inspection"},
     {"annotations", "checkpoint", "dataset", "deploy", "layout", "model"}
     | {"network_graph", "openvino_engine", "transforms"},
-    {"doctor", "preparation", "runtime", "scoring"},
+    {"coco", "doctor", "labelme", "lists", "preparation", "runtime", "scoring"},
     {"registry", "repair"},
     {"conversion", "quantization"},
     {"proof"},
@@ -28,8 +28,8 @@ RANKS = (
     {"loading"},
     {"prediction"},
     {"evaluation", "outputs"},
-    {"doctor_page", "own_data", "training"},
-    {"overfit"},
+    {"doctor_page", "sources", "training"},
+    {"overfit", "own_data"},
     {"commands"},
     {"__main__"},
 )

@@ -17,8 +17,9 @@ from test_annotations import coco, encode, labelme, shape
 
 from paddleseg_u2net.config import load_config
 from paddleseg_u2net.masks import MaskEncoding, Survey
-from paddleseg_u2net.own_data import Entry, Seen, Wish, count_classes, strata
-from paddleseg_u2net.pairs import Pair, list_pairs
+from paddleseg_u2net.own_data import strata
+from paddleseg_u2net.pairs import list_pairs
+from paddleseg_u2net.sources import Meaning, count_classes
 from tools.make_dataset import main as tool
 
 SMALL = "{0}_dataset.transforms.0.target_size=[32,32]"
@@ -310,11 +311,11 @@ def test_names_that_no_list_can_hold_are_faults_all_together(make, photos):
 )
 def test_masks_say_whether_they_hold_classes(masks, options, expected):
     surveys = [Survey(f"{n}.png", "8-bit", np.array(levels)) for n, levels in enumerate(masks)]
-    assert count_classes(surveys, Wish(Path("x"), **options)) == expected
+    assert count_classes(surveys, Meaning(**options)) == expected
 
 
 def test_palettes_of_many_classes_are_classes():
-    assert count_classes([Survey("a", "palette", np.array([0, 3, 149, 255]))], Wish(Path("x"))) == (150, 255)
+    assert count_classes([Survey("a", "palette", np.array([0, 3, 149, 255]))], Meaning()) == (150, 255)
 
 
 def test_class_ids_in_folders_are_found_and_stratified_by_the_rarest(make, tmp_path):
@@ -332,14 +333,11 @@ def test_class_ids_in_folders_are_found_and_stratified_by_the_rarest(make, tmp_p
 
 def test_the_share_of_the_foreground_counts_what_counts():
     encoding = MaskEncoding("grey", 1, ignore_index=7)
-    seen = []
-    for counts in ({0: 100}, {0: 95, 255: 5, 7: 900}, {0: 100, 120: 300, 140: 1}, {255: 9}):
-        table = np.zeros(256, int)
-        table[list(counts)] = list(counts.values())
-        seen.append(
-            Seen(Entry("", Pair(Path(), None)), Survey("", "8-bit", np.flatnonzero(table)), table, "")
-        )
-    assert [name.split()[-1] for name in strata(seen, encoding)] == ["0.0", "0.05", "0.01", "1.0"]
+    contents = [
+        encoding.measure(Survey("", "8-bit", np.array(list(counts))), np.array(list(counts.values())))
+        for counts in ({0: 100}, {0: 95, 7: 900, 255: 5}, {0: 100, 120: 300, 140: 1}, {255: 9})
+    ]
+    assert [name.split()[-1] for name in strata(contents, saliency=True)] == ["0.0", "0.05", "0.01", "1.0"]
 
 
 def test_small_and_large_objects_are_shared_out(make, tmp_path):
