@@ -207,6 +207,9 @@ def make_dataset(source: Source, wish: Wish) -> Summary:
     for path in (wish.save_dir, config):
         if path.exists() or path.is_symlink():
             raise FileExistsError(f"{path}: exists already. Fix: remove it, or choose another name")
+        above = next(parent for parent in absolute(path).parents if parent.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(f"{above}: a file, expected a folder. Fix: choose a place beside it")
     if wish.shares is None:  # parts may have images of one name
         named = [entry._replace(name=f"{PARTS[entry.part]}/{entry.name}") for entry in source.entries]
         source = source._replace(entries=named)
