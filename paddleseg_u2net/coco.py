@@ -37,10 +37,11 @@ def read_coco(path: Path, image_dir: Path, crowd: str = CROWDS[0]) -> Annotation
     if not image_dir.is_dir():
         raise FileNotFoundError(f"{image_dir}: no such folder. Fix: the one that file_name is relative to")
     content, faults = read_json(path, _compact), []
-    rows = {table: list(_rows(path, content, table, faults)) for table in ("categories", "images")}
-    faults += _twice(rows)
-    names = {row["id"]: row["name"] for _, row in rows["categories"]}
-    images = {row["id"]: _image(where, row, image_dir, faults) for where, row in rows["images"]}
+    names = {row["id"]: row["name"] for _, row in _rows(path, content, "categories", faults)}
+    images = {
+        row["id"]: _image(where, row, image_dir, faults)
+        for where, row in _rows(path, content, "images", faults)
+    }
     for where, row in _rows(path, content, "annotations", faults):
         unknown = [("image_id", "images")] * (row["image_id"] not in images)
         unknown += [("category_id", "categories")] * (row["category_id"] not in names)
@@ -77,25 +78,17 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[str]) -> Iterat
     if not isinstance(content.get(table), list):
         faults.append(f"{path}: {table}: expected a list, as COCO's instances have it")
         return
+    ids = set()
     for index, row in enumerate(content[table]):
-        where = f"{path}: {table}[{index}]: "
-        wrong = wrong_keys(row, TABLES[table])
+        where, kinds = f"{path}: {table}[{index}]: ", TABLES[table]
+        wrong = wrong_keys(row, kinds)
+        if not wrong and "id" in kinds:
+            if row["id"] in ids:
+                wrong = [f"id {row['id']} stands twice. Fix: number the {table} anew"]
+            ids.add(row["id"])
         faults += [f"{where}{fault}" for fault in wrong]
         if not wrong:
             yield where, row
-
-
-def _twice(tables: Mapping[str, list[tuple[str, dict]]]) -> list[str]:
-    """A fault per row whose id another one of its table has."""
-    faults = []
-    for table, rows in tables.items():
-        first = {row["id"]: where for where, row in reversed(rows)}
-        faults += [
-            f"{where}id {row['id']} stands twice. Fix: number the {table} anew"
-            for where, row in rows
-            if first[row["id"]] != where
-        ]
-    return faults
 
 
 def _label(row: dict, names: Mapping[Any, str], crowd: str) -> str | None:

@@ -83,30 +83,27 @@ def from_folders(
     image_dirs: Sequence[Path], mask_dirs: Sequence[Path], image_suffix: str, mask_suffix: str
 ) -> Source:
     """Two folders, or one whose file names end differently; arguments as `pair_folders`, one or several."""
-    source = Source([], [])
-    for part, (image_dir, mask_dir) in enumerate(zip(image_dirs, mask_dirs, strict=True)):
-        if image_dir == mask_dir and image_suffix == mask_suffix:
-            raise ValueError(
-                f"{image_dir}: images and masks cannot be told apart. Fix: --mask_suffix _gt, or "
-                "--image_suffix .jpg --mask_suffix .png"
-            )
-        pairs, faults = pair_folders(image_dir, mask_dir, image_suffix, mask_suffix)
-        source.faults.extend(faults)
-        for pair in pairs:
-            source.entries.append(Entry(pair.image.relative_to(image_dir).as_posix(), pair, part=part))
-    return source
+    for folder in {*image_dirs} & {*mask_dirs} if image_suffix == mask_suffix else ():
+        raise ValueError(
+            f"{folder}: images and masks cannot be told apart. Fix: --mask_suffix _gt, or "
+            "--image_suffix .jpg --mask_suffix .png"
+        )
+    folders = list(zip(image_dirs, mask_dirs, strict=True))
+    return _of_files([pair_folders(*pair, image_suffix, mask_suffix) for pair in folders], image_dirs)
 
 
 def from_lists(paths: Sequence[Path], root: Path) -> Source:
     """PaddleSeg's lists, one or several."""
-    source = Source([], [])
-    for part, path in enumerate(paths):
-        pairs, faults = read_list(path, root)
-        source.faults.extend(faults)
-        for pair in pairs:
-            name = Path(os.path.relpath(pair.image, root)).as_posix()
-            source.entries.append(Entry(name, pair, part=part))
-    return source
+    return _of_files([read_list(path, root) for path in paths], [root] * len(paths))
+
+
+def _of_files(found: Sequence[tuple[list[Pair], list[str]]], roots: Sequence[Path]) -> Source:
+    entries = [
+        Entry(Path(os.path.relpath(pair.image, root)).as_posix(), pair, part=part)
+        for part, ((pairs, _), root) in enumerate(zip(found, roots, strict=True))
+        for pair in pairs
+    ]
+    return Source(entries, [fault for _, faults in found for fault in faults])
 
 
 def from_annotations(found: Sequence[Annotations]) -> Source:
