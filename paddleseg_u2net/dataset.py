@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -80,6 +80,13 @@ class Examination(NamedTuple):
         return [*self.list_faults, *of_files, *self.contradictions.values(), *self.lacking]
 
 
+def look_at_all(pairs: Sequence[Any], name: str, look: Callable[[Any], Look] = look_at) -> list[Look]:
+    """Read every pair once, on all processors; `name` is what the progress bar says."""
+    with ThreadPoolExecutor(processors()) as pool:  # decoding releases the interpreter
+        results = pool.map(look, pairs)
+        return list(tqdm(results, name, len(pairs), disable=None, delay=1, leave=False, unit=" pairs"))
+
+
 class Dataset:
     """Images and masks, checked by `inspect` before anything is read from them.
 
@@ -143,12 +150,13 @@ class Dataset:
             log.warning("%s: %d of %d masks are empty", self.name, empty, len(self))
         return found.faults
 
-    def examine(self) -> Examination:
-        """Read every file once and decide the mask encoding; logs it where nothing is wrong."""
-        with ThreadPoolExecutor(processors()) as pool:  # decoding releases the interpreter
-            results = pool.map(look_at, self.pairs)
-            bar = tqdm(results, self.name, len(self), disable=None, delay=1, leave=False, unit=" pairs")
-            looks = list(bar)
+    def examine(self, looks: Sequence[Look] | None = None) -> Examination:
+        """Decide the mask encoding; logs it where nothing is wrong.
+
+        Args:
+            looks: one per pair, where every file has been read before; else each is read once here.
+        """
+        looks = look_at_all(self.pairs, self.name) if looks is None else list(looks)
         surveys = [look.survey for look in looks if look.survey]
         self.encoding, contradictions = decide_encoding(
             surveys, self.num_classes, self.ignore_index, self.requested_encoding

@@ -11,20 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from paddleseg_u2net.annotations import (
-    IGNORE_LABEL,
-    Annotated,
-    Region,
-    class_values,
+from paddleseg_u2net.annotations import IGNORE_LABEL, Annotated, Region, class_values, draw, join_labels
+from paddleseg_u2net.coco import read_coco
+from paddleseg_u2net.labelme import read_labelme
+from paddleseg_u2net.shapes import (
     decode_counts,
-    draw,
     fill_circle,
     fill_polygon,
     fill_polygons,
     fill_rectangle,
     fill_rle,
-    read_coco,
-    read_labelme,
 )
 
 # annotation 1768 of instances_val2017.json, as published: area 702.1057, bbox [473.07, 395.93, 38.65, 28.67]
@@ -234,7 +230,7 @@ def coco(path: Path, annotations: list, **changes) -> Path:
 
 
 def drawn(found, wanted=None, saliency=False) -> np.ndarray:
-    _, values = class_values(found.labels, wanted, saliency)
+    _, values = class_values(join_labels([found])[0], wanted, saliency)
     ids, faults = draw(found.images[0], values, 4, 6)
     assert faults == []
     return ids
@@ -243,7 +239,7 @@ def drawn(found, wanted=None, saliency=False) -> np.ndarray:
 def test_coco_classes_are_in_the_order_of_their_ids_and_small_objects_on_top(tmp_path):
     rows = [{"category_id": 18, "segmentation": INNER}, {}]
     found = read_coco(coco(tmp_path / "a.json", rows), tmp_path)
-    assert found.labels == ["cat", "dog"]
+    assert join_labels([found]) == (["cat", "dog"], [])
     assert found.faults == []
     assert (found.images[0].image, found.images[0].name) == (tmp_path / "sub" / "ü a.jpg", "sub/ü a")
     expected = np.zeros((4, 6), int)
@@ -253,6 +249,25 @@ def test_coco_classes_are_in_the_order_of_their_ids_and_small_objects_on_top(tmp
     np.testing.assert_array_equal(drawn(found, saliency=True), expected > 0)
     np.testing.assert_array_equal(drawn(found, ["dog"]), expected == 2)
     np.testing.assert_array_equal(drawn(found, ["dog", "cat"]), np.array([0, 2, 1])[expected])
+
+
+def test_any_category_ids_are_classes_in_their_order_and_those_of_one_name_are_one(tmp_path):
+    ids = {9000: "dog", 0: "cat", "a": "hare", 300: "dog"}
+    names = [{"id": key, "name": name} for key, name in ids.items()]
+    corners = [[[n, 0, n + 1, 0, n + 1, 4, n, 4]] for n in range(4)]
+    rows = [{"category_id": key, "segmentation": part} for key, part in zip(ids, corners, strict=True)]
+    found = read_coco(coco(tmp_path / "a.json", rows, categories=names), tmp_path)
+    assert class_values(join_labels([found])[0])[0] == ["cat", "dog", "hare"]
+    assert drawn(found)[0].tolist() == [2, 1, 3, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "points", [[1, 2, 3, 4, 5, "x"], [1, 2, 3, 4, 5, 10**400], [[1], [2, 3]], {}, "abcdef"]
+)
+def test_polygons_that_cannot_be_packed_are_told_when_they_are_drawn(tmp_path, points):
+    found = read_coco(coco(tmp_path / "a.json", [{"segmentation": [points]}]), tmp_path)
+    ((fault,),) = draw(found.images[0], {"cat": 1}, 4, 6)[1:]
+    assert "annotations[0]: segmentation: expected x and y of each point as numbers, got " in fault
 
 
 @pytest.mark.parametrize(("crowd", "value"), [("ignore", 255), ("class", 2), ("drop", 0)])
@@ -277,7 +292,8 @@ def test_every_fault_of_a_coco_file_has_its_place(tmp_path):
         5,
     ]
     rows = [{"image_id": 70}, {"category_id": 4}, {"segmentation": []}, {"segmentation": None}]
-    path = coco(tmp_path / "a.json", rows, images=images, categories=[{"id": 3, "name": "cat"}, {"id": True}])
+    categories = [{"id": 3, "name": "cat"}, {"id": True}, {"id": 3, "name": "dog"}]
+    path = coco(tmp_path / "a.json", rows, images=images, categories=categories)
     assert [image.name for image in read_coco(path, tmp_path).images] == ["a"]
     for expected in (
         "images[1]: id 7 stands twice. Fix:",
@@ -288,6 +304,7 @@ def test_every_fault_of_a_coco_file_has_its_place(tmp_path):
         "images[6]: expected an object in braces, got 5",
         "categories[1]: id: expected a whole number or text, got True",
         "categories[1]: name: expected text, got None",
+        "categories[2]: id 3 stands twice. Fix: number the categories anew",
         "annotations[0]: image_id 70: not among the images",
         "annotations[1]: category_id 4: not among the categories",
         "annotations[2]: segmentation: empty; a box alone has no outline. Fix:",
@@ -295,7 +312,7 @@ def test_every_fault_of_a_coco_file_has_its_place(tmp_path):
     ):
         faults = read_coco(path, tmp_path).faults
         assert any(f"{path}: {expected}" in fault for fault in faults), (expected, faults)
-    assert len(faults) == 12
+    assert len(faults) == 13
     path.write_text('{"info": {}}')
     assert [fault.split(": ")[1] for fault in read_coco(path, tmp_path).faults] == [
         "categories",
@@ -307,7 +324,7 @@ def test_every_fault_of_a_coco_file_has_its_place(tmp_path):
 def test_a_shape_that_cannot_be_drawn_has_its_place(tmp_path):
     path = coco(tmp_path / "a.json", [{}, {"segmentation": [[1, 2, 3]]}, {"segmentation": {"size": [9, 9]}}])
     found = read_coco(path, tmp_path)
-    _, faults = draw(found.images[0], class_values(found.labels)[1], 4, 6)
+    _, faults = draw(found.images[0], {"cat": 1}, 4, 6)
     assert [fault.split(" expected")[0] for fault in faults] == [
         f"{path}: annotations[1]: segmentation: polygon 0:".replace(" polygon 0:", ""),
         f"{path}: annotations[2]: segmentation: size:",
@@ -321,6 +338,7 @@ def test_a_shape_that_cannot_be_drawn_has_its_place(tmp_path):
         (b'{"images":\n[1,', ":2: not JSON"),
         (b"\xff\xfe\xfa", ": not JSON"),
         (b"[" * 100000, ": not JSON"),
+        (b'{"id": ' + b"9" * 5000 + b"}", ": not JSON"),  # Python reads 4300 digits
         (b"[]", ": expected an object in braces, got a list"),
         (None, ": no such file"),
     ],
@@ -356,14 +374,29 @@ def test_labelme_draws_in_order_with_its_names_for_background_and_ignored(tmp_pa
         shape("dog", [[4, 1]], "point"),
     )
     found = read_labelme(tmp_path)
-    assert found.labels == ["__ignore__", "_background_", "cat", "dog"]
-    assert class_values(found.labels)[0] == ["cat", "dog"]
+    labels, _ = join_labels([found])
+    assert labels == ["__ignore__", "_background_", "cat", "dog"]
+    assert class_values(labels)[0] == ["cat", "dog"]
     assert found.images[0].image == tmp_path / "sub" / "ü a.jpg"
     ids = drawn(found)
     assert ids[0, 0] == ids[2, 2] == 1  # the cat was drawn over the dog
     assert ids[1, 1] == ids[0, 4] == 0
     assert (ids[:, 5] == 255).all()
     assert "shapes without an area are left out: 1 line, 1 point" in caplog.text
+
+
+def test_labelme_images_are_where_windows_says_and_their_masks_never_outside(tmp_path):
+    more = {"imagePath": "..\\photos\\ü a.jpg", "imageData": "x" * 1000}
+    group = [shape("cat", [[0, 0], [n, n]], "rectangle", group_id=7) for n in (2, 4)]
+    labelme(tmp_path / "json" / "sub" / "b.json", *group, **more)
+    labelme(tmp_path / "json" / "c.json", shape("cat", [[3, 3]], "circle"), imagePath="../../etc/x.jpg")
+    found = read_labelme(tmp_path / "json")
+    assert [image.name for image in found.images] == ["c", "sub/b"]
+    assert found.images[1].image.resolve() == tmp_path / "json" / "photos" / "ü a.jpg"
+    assert draw(found.images[1], {"cat": 1}, 4, 6)[0].sum() == 16
+    assert draw(found.images[0], {"cat": 1}, 4, 6)[1] == [
+        f"{tmp_path / 'json' / 'c.json'}: shapes[0]: expected 2 or more points inside an image, got [[3, 3]]"
+    ]
 
 
 def test_masks_that_labelme_stores_as_pictures_are_drawn(tmp_path):

@@ -17,8 +17,10 @@ from test_annotations import coco, encode, labelme, shape
 
 from paddleseg_u2net.config import load_config
 from paddleseg_u2net.masks import MaskEncoding, Survey
-from paddleseg_u2net.own_data import Entry, Seen, Wish, count_classes, strata
-from paddleseg_u2net.pairs import Pair, list_pairs
+from paddleseg_u2net.own_data import strata
+from paddleseg_u2net.pairs import list_pairs
+from paddleseg_u2net.sources import Meaning, count_classes
+from tools import benchmark_coco
 from tools.make_dataset import main as tool
 
 SMALL = "{0}_dataset.transforms.0.target_size=[32,32]"
@@ -60,6 +62,10 @@ def pairs_of(config: Path, part: str) -> list[tuple[Path, Path]]:
     return [(pair.image.resolve(), pair.mask.resolve()) for pair in found]
 
 
+def nothing_is_written() -> bool:
+    return not Path("data").exists() or not list(Path("data").rglob("*"))
+
+
 # -- whole commands ---------------------------------------------------------------------------------------
 
 
@@ -80,10 +86,11 @@ def test_two_folders_become_a_config_that_trains_validates_and_predicts_from_any
     (tmp_path / "elsewhere" / "val_list.txt").write_text("another list\n")
     monkeypatch.chdir(tmp_path / "elsewhere")
     where = ["--config", tmp_path / "data/mine/config.yaml", "--model_path", tmp_path / "run"]
-    code, out, err = run("val", *where, *TINY[:1], TINY[2])
+    where += ["--backend", "paddle", *TINY[:1], TINY[2]]  # nothing is exported for two images
+    code, out, err = run("val", *where)
     assert (code, err) == (0, "")
     assert "#Images: 2" in out
-    code, _, err = run("predict", *where, "--image_path", photos / "images" / "p0.png", *TINY[:1], TINY[2])
+    code, _, err = run("predict", *where, "--image_path", photos / "images" / "p0.png")
     assert (code, err) == (0, "")
     assert "output/result/saliency/p0.png" in tree(".")
 
@@ -191,6 +198,82 @@ def test_lists_are_joined_and_split_anew(make, data):
     assert sorted(image.name for image, _ in found) == [f"p{index}.png" for index in range(6)]
 
 
+def test_lists_that_are_parts_stay_as_they_are(make, data):
+    words = ["--list", data / "train_list.txt", data / "val_list.txt", "--dataset_root", data]
+    code, out, err = make(*words)
+    assert (code, err) == (0, "")
+    assert "train 4, val 2" in out
+    found = pairs_of(Path("data/mine/config.yaml"), "val")
+    assert [image.name for image, _ in found] == ["p4.png", "p5.png"]
+    record = json.loads(Path("data/mine/dataset.json").read_text())
+    assert (record["split"], record["seed"]) == ("as given", None)
+    (data / "images" / "p5.png").write_bytes((data / "images" / "p0.png").read_bytes())
+    _, out, _ = make(*words, "--save_dir", "b")
+    assert "1 images of val or test are in train too. Fix: --split keeps copies together" in out
+
+
+@pytest.fixture
+def parts(tmp_path) -> list:
+    """COCO's own layout: a file and a folder for train and for val, images of the same names in both."""
+    for part, count in (("train", 3), ("val", 2)):
+        images = [{"id": n, "file_name": f"{n}.png", "height": 40, "width": 48} for n in range(count)]
+        for index in range(count):
+            draw_pair(tmp_path / part, f"{index}", size=(40, 48), seed=len(part))
+        rows = [{"image_id": n, "category_id": 18 if part == "val" else 3} for n in range(count)]
+        coco(Path(f"{part}.json"), rows, images=images)
+    return ["--coco", "train.json", "val.json", "--image_dir", "train/images", "val/images"]
+
+
+def test_coco_files_of_train_and_val_stay_apart(make, parts):
+    code, out, err = make(*parts)
+    assert (code, err) == (0, "")
+    assert "train 3, val 2" in out
+    assert "classes: 0 background, 1 cat, 2 dog" in out
+    for part, value in (("train", 1), ("val", 2)):
+        for image, mask in pairs_of(Path("data/mine/config.yaml"), part):
+            assert image.is_relative_to(Path(part).resolve())
+            assert mask == Path(f"data/mine/masks/{part}/{image.name}").resolve()
+            assert set(np.unique(pixels(mask))) == {0, value}
+    code, _, err = make(*parts, "--save_dir", "b", "--split", 0.6, 0.4, 0)
+    assert (code, "val.json: images[0]: " in err, err.count("stands twice")) == (1, True, 2)
+
+
+def test_coco_files_whose_categories_differ_are_refused(make, parts):
+    content = json.loads(Path("val.json").read_text())
+    content["categories"] = [{"id": 18, "name": "hare"}, {"id": 4, "name": "cat"}]
+    Path("val.json").write_text(json.dumps(content))
+    code, _, err = make(*parts)
+    assert code == 1
+    assert "val.json: category 18 is 'hare', and 'dog' in train.json. Fix: give all files the same" in err
+    assert nothing_is_written()
+
+
+def test_a_part_of_which_nothing_is_left_is_refused(make, parts):
+    coco(Path("val.json"), [], images=[{"id": 0, "file_name": "0.png", "height": 40, "width": 48}])
+    code, _, err = make(*parts, "--skip_empty")
+    assert code == 1
+    assert "val: no image is left of it. Fix: --split joins all and splits them anew" in err
+    assert nothing_is_written()
+
+
+def test_folders_and_labelme_come_in_parts_too(make, tmp_path):
+    for part in ("train", "val", "test"):
+        draw_pair(tmp_path / part, "a", seed=len(part) + ord(part[0]))
+        rectangle = shape("cat", [[0, 0], [4, 4]], "rectangle")
+        labelme(
+            tmp_path / part / "a.json", rectangle, imagePath="images\\a.png", imageHeight=32, imageWidth=32
+        )
+    dirs = [[f"{part}/{kind}" for part in ("train", "val", "test")] for kind in ("images", "masks")]
+    for name, words in {
+        "a": ["--image_dir", *dirs[0], "--mask_dir", *dirs[1]],
+        "b": ["--labelme", "train", "val", "test"],
+    }.items():
+        code, out, err = make(*words, "--save_dir", name)
+        assert (code, err) == (0, "")
+        assert "train 1, val 1, test 1" in out
+        assert "val/images/a.png" in Path(name, "val_list.txt").read_text()
+
+
 def test_labelme_files_become_masks_beside_their_lists(make, tmp_path):
     for index in range(4):
         write_mask(
@@ -285,7 +368,7 @@ def test_names_that_no_list_can_hold_are_faults_all_together(make, photos):
     assert code == 1
     assert err.count("a tab or a line break. Fix: rename it") == 6
     assert err.count("a name that is not UTF-8. Fix: rename it") == 2
-    assert not Path("data").exists() or not tree("data")
+    assert nothing_is_written()
 
 
 # -- what masks mean --------------------------------------------------------------------------------------
@@ -310,11 +393,11 @@ def test_names_that_no_list_can_hold_are_faults_all_together(make, photos):
 )
 def test_masks_say_whether_they_hold_classes(masks, options, expected):
     surveys = [Survey(f"{n}.png", "8-bit", np.array(levels)) for n, levels in enumerate(masks)]
-    assert count_classes(surveys, Wish(Path("x"), **options)) == expected
+    assert count_classes(surveys, Meaning(**options)) == expected
 
 
 def test_palettes_of_many_classes_are_classes():
-    assert count_classes([Survey("a", "palette", np.array([0, 3, 149, 255]))], Wish(Path("x"))) == (150, 255)
+    assert count_classes([Survey("a", "palette", np.array([0, 3, 149, 255]))], Meaning()) == (150, 255)
 
 
 def test_class_ids_in_folders_are_found_and_stratified_by_the_rarest(make, tmp_path):
@@ -332,14 +415,11 @@ def test_class_ids_in_folders_are_found_and_stratified_by_the_rarest(make, tmp_p
 
 def test_the_share_of_the_foreground_counts_what_counts():
     encoding = MaskEncoding("grey", 1, ignore_index=7)
-    seen = []
-    for counts in ({0: 100}, {0: 95, 255: 5, 7: 900}, {0: 100, 120: 300, 140: 1}, {255: 9}):
-        table = np.zeros(256, int)
-        table[list(counts)] = list(counts.values())
-        seen.append(
-            Seen(Entry("", Pair(Path(), None)), Survey("", "8-bit", np.flatnonzero(table)), table, "")
-        )
-    assert [name.split()[-1] for name in strata(seen, encoding)] == ["0.0", "0.05", "0.01", "1.0"]
+    contents = [
+        encoding.measure(Survey("", "8-bit", np.array(list(counts))), np.array(list(counts.values())))
+        for counts in ({0: 100}, {0: 95, 7: 900, 255: 5}, {0: 100, 120: 300, 140: 1}, {255: 9})
+    ]
+    assert [name.split()[-1] for name in strata(contents, saliency=True)] == ["0.0", "0.05", "0.01", "1.0"]
 
 
 def test_small_and_large_objects_are_shared_out(make, tmp_path):
@@ -405,6 +485,10 @@ def test_copies_and_groups_stay_together(make, photos):
         (["--folder", "a", "--split", "1", "0", "0"], "those of train and val above 0"),
         (["--folder", "a", "--split", "nan", "0.2", "0"], "shares that add up to 1"),
         (["--folder", "a", "--group_by", "("], "not a regular expression"),
+        (["--coco", "a", "b", "--image_dir", "c", "d", "e"], "--image_dir: 3 folders for 2 of --coco"),
+        (["--mask_dir", "a", "--image_dir", "c", "d"], "--image_dir: 2 folders for 1 of --mask_dir"),
+        (["--labelme", *"abcd"], "--labelme: 4 are more than train, val and test; --split joins them"),
+        (["--labelme", *"ab", "--seed", "1"], "--seed means nothing for parts that are given; --split"),
         (["--foldr", "a"], "Did you mean --folder?"),
     ],
 )
@@ -437,7 +521,7 @@ def test_sources_that_are_not_there_are_named(make, photos, words, message):
     code, _, err = make(*words)
     assert code == 1
     assert message in err
-    assert not Path("data").exists() or not tree("data")
+    assert nothing_is_written()
 
 
 def test_all_faults_of_files_come_together_and_nothing_is_written(make, photos):
@@ -456,7 +540,7 @@ def test_all_faults_of_files_come_together_and_nothing_is_written(make, photos):
         "p4.png: mask (H, W) (9, 9) differs from its image's (40, 48)",
     ):
         assert expected in err, expected
-    assert not Path("data").exists() or not list(Path("data").iterdir())
+    assert nothing_is_written()
 
 
 def test_all_faults_of_annotations_come_together_and_nothing_is_written(make, photos):
@@ -483,7 +567,7 @@ def test_all_faults_of_annotations_come_together_and_nothing_is_written(make, ph
         "class 'dgo': nothing is called so. Did you mean 'dog'?",
     ):
         assert expected in err, expected
-    assert not Path("data").exists() or not list(Path("data").iterdir())
+    assert nothing_is_written()
 
 
 def test_nothing_is_overwritten(make, photos):
@@ -504,7 +588,36 @@ def test_sets_too_small_for_their_parts_are_refused(make, photos):
     assert "--group_by video: matches no name, as 'p0.png'" in err
     code, _, err = make(*folders(photos), "--group_by", "p")
     assert "Fix: more images, other shares, or smaller groups" in err
-    assert not Path("data").exists() or not tree("data")
+    assert nothing_is_written()
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("my photos/images/p0.png/c.yaml", "images/p0.png: a file, expected a folder. Fix:"),
+        ("data/mine", "data/mine: the folder of the data set. Fix: --config_out names a file"),
+        ("data", "data: the folder of the data set. Fix: --config_out names a file"),
+        ("/sys/c.yaml", "/sys/c.yaml: cannot be written"),  # by anyone, root included
+    ],
+)
+def test_without_a_place_for_the_config_nothing_is_written(make, photos, place, message):
+    code, _, err = make(*folders(photos), "--config_out", place)
+    assert code == 1
+    assert message in err
+    assert nothing_is_written()
+
+
+def test_a_config_that_cannot_be_written_at_last_leaves_nothing(make, photos, monkeypatch):
+    monkeypatch.setattr("paddleseg_u2net.own_data.config_text", lambda *_: "\udcff")  # no UTF-8
+    for words in ([], ["--config_out", "configs/own.yaml"], ["--config_out", "data/mine/sub/own.yaml"]):
+        assert make(*folders(photos), *words)[0] == 1
+        assert nothing_is_written()
+        assert not Path("configs").exists() or not list(Path("configs").iterdir())
+
+
+def test_a_config_may_lie_anywhere_in_the_new_folder(make, photos):
+    assert make(*folders(photos), "--config_out", "data/mine/sub/own.yaml")[0] == 0
+    assert len(pairs_of(Path("data/mine/sub/own.yaml"), "train")) == 8
 
 
 def test_an_image_named_twice_is_a_fault(make, data):
@@ -528,6 +641,15 @@ def test_a_read_only_place_is_named(make, photos):
     code, _, err = make(*folders(photos), "--save_dir", "closed/mine")
     assert code == 1
     assert "closed/mine: cannot be written" in err
+
+
+def test_the_benchmark_measures_every_way(tmp_path, capsys):
+    benchmark_coco.draw_annotations(tmp_path, 10)
+    benchmark_coco.draw_images(tmp_path, 10)
+    for way in benchmark_coco.WAYS:
+        benchmark_coco.measure(way, tmp_path)
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"| {way} | ")
+    assert len(list((tmp_path / "mine" / "masks").iterdir())) == 10
 
 
 def test_help_teaches_each_source(make):

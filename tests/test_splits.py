@@ -52,6 +52,14 @@ def test_the_order_is_that_of_a_hash_that_anyone_can_compute():
     assert val == {item.name for item in ordered[40:]}
 
 
+def test_the_split_is_the_same_in_years():
+    found = [Item(f"clip{n % 4}/ü {n}.jpg", str(n), "ab"[n % 2]) for n in range(12)]
+    frames = ["".join(f"{n:x}" for n in sorted(part)) for part in split(found, (0.6, 0.2, 0.2), 5)]
+    assert frames == ["1234678", "09b", "5a"]
+    groups = split(found, (0.5, 0.25, 0.25), 5, re.compile(r"clip\d"))
+    assert [sorted({n % 4 for n in part}) for part in groups] == [[1, 2], [0], [3]]
+
+
 def test_names_of_macos_are_split_as_those_of_linux():
     linux = [Item(f"é{index}", str(index)) for index in range(50)]
     macos = [item._replace(name=unicodedata.normalize("NFD", item.name)) for item in linux]

@@ -14,20 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from paddleseg_u2net.__main__ import configure_log, guarded
-from paddleseg_u2net.annotations import CROWDS, read_coco, read_labelme
+from paddleseg_u2net.coco import CROWDS, read_coco
 from paddleseg_u2net.commands.flags import count, parser, some_path
-from paddleseg_u2net.own_data import (
-    CHECK,
-    PARTS,
-    TRAIN,
-    Source,
-    Summary,
-    Wish,
-    from_annotations,
-    from_folders,
-    from_lists,
-    make_dataset,
-)
+from paddleseg_u2net.labelme import read_labelme
+from paddleseg_u2net.lists import PARTS
+from paddleseg_u2net.own_data import CHECK, TRAIN, Summary, Wish, make_dataset
+from paddleseg_u2net.sources import Meaning, Source, from_annotations, from_folders, from_lists
 
 EXAMPLES = """\
   two folders, cat.jpg and cat.png or cat_mask.png:
@@ -41,22 +33,26 @@ EXAMPLES = """\
     python tools/make_dataset.py --coco instances.json --image_dir photos --saliency
   LabelMe, a JSON file an image:
     python tools/make_dataset.py --labelme photos --classes cat dog
-  a list of PaddleSeg, split anew:
-    python tools/make_dataset.py --list data/old/train.txt data/old/val.txt --dataset_root data/old
+  two or three of a kind are train, val and test as they are; with --split they are joined and split anew:
+    python tools/make_dataset.py --coco train.json val.json --image_dir train2017 val2017
+    python tools/make_dataset.py --list train.txt val.txt --dataset_root data/old
+    python tools/make_dataset.py --list train.txt val.txt --dataset_root data/old --split 0.8 0.1 0.1
   frames of a video, clip3_0001.jpg, stay in one part; small and large objects in both:
     python tools/make_dataset.py --folder frames --mask_suffix _gt --group_by '^[^_]+' --stratify
 """
 
+SHARES = (0.8, 0.2, 0.0)  # of train, val and test
+SEVERAL: dict[str, Any] = {"type": some_path, "nargs": "+"}
 SOURCE_FLAGS: dict[str, dict[str, Any]] = {
-    "image_dir": {"type": some_path, "help": "folder of images, with sub-folders"},
-    "mask_dir": {"type": some_path, "help": "folder of masks of the same names"},
-    "folder": {"type": some_path, "help": "folder of both, told apart by how their names end"},
+    "image_dir": {**SEVERAL, "metavar": "DIR", "help": "folder of images, with sub-folders"},
+    "mask_dir": {**SEVERAL, "metavar": "DIR", "help": "folder of masks of the same names"},
+    "folder": {**SEVERAL, "metavar": "DIR", "help": "folder of both, told apart by how their names end"},
     "image_suffix": {"default": "", "help": "what names of images end with: _rgb, or .jpg"},
     "mask_suffix": {"default": "", "help": "what names of masks end with: _mask, or .png"},
-    "coco": {"type": some_path, "metavar": "JSON", "help": "COCO instances; polygons and RLE"},
+    "coco": {**SEVERAL, "metavar": "JSON", "help": "COCO instances; polygons and RLE"},
     "crowd": {"choices": CROWDS, "default": CROWDS[0], "help": "COCO's iscrowd regions (%(default)s)"},
-    "labelme": {"type": some_path, "metavar": "DIR", "help": "folder of LabelMe's JSON files"},
-    "list": {"type": some_path, "nargs": "+", "metavar": "FILE", "help": "lists of 'image mask' lines"},
+    "labelme": {**SEVERAL, "metavar": "DIR", "help": "folder of LabelMe's JSON files"},
+    "list": {**SEVERAL, "metavar": "FILE", "help": "lists of 'image mask' lines"},
     "dataset_root": {"type": some_path, "help": "folder that the paths in the lists are relative to"},
 }
 FLAGS: dict[str, dict[str, Any]] = {
@@ -73,9 +69,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "split": {
         "nargs": len(PARTS),
         "type": float,
-        "default": [0.8, 0.2, 0.0],
         "metavar": tuple(part.upper() for part in PARTS),
-        "help": "shares (0.8 0.2 0)",
+        "help": "shares (0.8 0.2 0); sources that are parts already are joined",
     },
     "seed": {"type": count, "default": 0, "help": "of the split (%(default)s)"},
     "stratify": {"action": "store_true", "help": "small and large objects, or rare classes, in each part"},
@@ -97,9 +92,14 @@ KINDS = {
     "coco": Kind(
         ("image_dir",),
         ("crowd",),
-        lambda args: from_annotations(read_coco(args.coco, args.image_dir, args.crowd)),
+        lambda args: from_annotations(
+            [
+                read_coco(path, folder, args.crowd)
+                for path, folder in zip(args.coco, args.image_dir, strict=True)
+            ]
+        ),
     ),
-    "labelme": Kind((), (), lambda args: from_annotations(read_labelme(args.labelme))),
+    "labelme": Kind((), (), lambda args: from_annotations([read_labelme(path) for path in args.labelme])),
     "list": Kind(("dataset_root",), MASK_FILES, lambda args: from_lists(args.list, args.dataset_root)),
     "folder": Kind(
         (),
@@ -135,6 +135,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if strange := sorted(given & own):
         flags.error(f"--{strange[0]} means nothing with --{args.kind}")
     check(flags, args)
+    args.shares = shares(flags, args, given)
     return args
 
 
@@ -146,13 +147,29 @@ def check(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         flags.error("--num_classes counts background too, at least 2; --saliency for one foreground")
     if args.classes and args.num_classes and len(args.classes) + 1 != args.num_classes:
         flags.error("--num_classes is one more than --classes names, which leave out background")
-    train, val, test = args.split
-    if not (train > 0 and val > 0 and test >= 0 and abs(train + val + test - 1) < 1e-6):
-        flags.error("--split: shares that add up to 1, those of train and val above 0")
     try:
         args.group_by = args.group_by and re.compile(args.group_by)
     except re.error as error:
         flags.error(f"--group_by {args.group_by}: not a regular expression: {error}")
+
+
+def shares(flags: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> tuple | None:
+    """Those of the split, None where two or three sources are its parts; an image_dir for each source."""
+    number = len(getattr(args, args.kind))
+    if args.kind == "coco" and len(args.image_dir) == 1:
+        args.image_dir *= number
+    if args.image_dir and len(args.image_dir) != number:
+        flags.error(f"--image_dir: {len(args.image_dir)} folders for {number} of --{args.kind}")
+    if number > 1 and args.split is None:
+        if number > len(PARTS):
+            flags.error(f"--{args.kind}: {number} are more than train, val and test; --split joins them")
+        if strange := sorted(given & {"seed", "stratify", "group_by"}):
+            flags.error(f"--{strange[0]} means nothing for parts that are given; --split splits them anew")
+        return None
+    train, val, test = args.split or SHARES
+    if not (train > 0 and val > 0 and test >= 0 and abs(train + val + test - 1) < 1e-6):
+        flags.error("--split: shares that add up to 1, those of train and val above 0")
+    return train, val, test
 
 
 def tell(summary: Summary, save_dir: Path) -> None:
@@ -171,9 +188,9 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     args = parse(argv)
     command = shlex.join(["python", "tools/make_dataset.py", *(sys.argv[1:] if argv is None else argv)])
-    names = ("save_dir", "config_out", "seed", "group_by", "stratify", "skip_empty", "saliency")
-    names += ("classes", "num_classes", "ignore_index")
-    wish = Wish(**{name: getattr(args, name) for name in names}, shares=tuple(args.split), command=command)
+    meaning = Meaning(args.saliency, args.classes, args.num_classes, args.ignore_index)
+    names = ("save_dir", "config_out", "shares", "seed", "group_by", "stratify", "skip_empty")
+    wish = Wish(**{name: getattr(args, name) for name in names}, meaning=meaning, command=command)
 
     def make() -> None:
         configure_log()
