@@ -13,13 +13,23 @@ from conftest import ROOT, environment
 
 PACKAGE = ROOT / "paddleseg_u2net"
 RANKS = (
-    {"architecture", "averages", "data_sets", "dependencies", "files", "losses", "meter", "metrics"}
+    {
+        "addresses",
+        "architecture",
+        "averages",
+        "data_sets",
+        "dependencies",
+        "files",
+        "losses",
+        "meter",
+        "metrics",
+    }
     | {"preprocessing", "ranks", "sampling", "settings", "similarity", "splits"},
     {"config", "devices", "download", "drawing", "formats", "graph", "images"},
     {"archives", "masks", "pairs", "preprocessing_graph", "weights"},
     {"inspection"},
     {"annotations", "checkpoint", "dataset", "deploy", "layout", "model"}
-    | {"network_graph", "openvino_engine", "transforms"},
+    | {"network_graph", "openvino_engine", "sources", "transforms"},
     {"doctor", "preparation", "runtime", "scoring"},
     {"registry", "repair"},
     {"conversion", "quantization"},
