@@ -59,6 +59,7 @@ def test_redirects_go_where_an_address_may(start, target, trusted, allowed):
         ("::ffff:10.0.0.1", False),
         ("fe80::1%eth0", False),
         ("2606:2800:220:1::1", True),
+        ("::ffff:93.184.216.34", True),
     ],
 )
 def test_a_name_that_resolves_to_the_own_network_is_inside_it(monkeypatch, number, allowed):
