@@ -20,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from paddleseg_u2net.acquisition import Source, fetch, given
 from paddleseg_u2net.addresses import MIRROR, DownloadError
 from paddleseg_u2net.archives import unpack
 from paddleseg_u2net.data_sets import DATA_SETS, DataSet
@@ -28,7 +29,6 @@ from paddleseg_u2net.drawing import draw_into
 from paddleseg_u2net.files import alone, digest, disk_trouble_named, require_writable
 from paddleseg_u2net.layout import Found, find_files, is_wanted, lay_out
 from paddleseg_u2net.pairs import read_list
-from paddleseg_u2net.sources import Source, fetch, given
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ RANKS = (
     {"archives", "masks", "pairs", "preprocessing_graph", "weights"},
     {"inspection"},
     {"annotations", "checkpoint", "dataset", "deploy", "layout", "model"}
-    | {"network_graph", "openvino_engine", "sources", "transforms"},
+    | {"network_graph", "openvino_engine", "acquisition", "transforms"},
     {"doctor", "preparation", "runtime", "scoring"},
     {"registry", "repair"},
     {"conversion", "quantization"},
