@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     flags.add_argument(
         "--accept-unverified",
         action="store_true",
-        help="take an archive without, or of another, checksum; its sha256 is printed",
+        help="take an archive without a known checksum, or of another one; its sha256 is printed",
     )
     flags.add_argument("--check", action="store_true", help="compare a prepared set with its dataset.json")
     args = flags.parse_args(argv)

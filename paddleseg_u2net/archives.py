@@ -6,7 +6,6 @@ inside archives stay packed.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import os
 import re
@@ -16,9 +15,9 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, TypeVar
 
 from tqdm import tqdm
 
@@ -30,6 +29,9 @@ PIECE = 1 << 16  # read at a time; zipfile takes twice as long over a megabyte
 SMALL = 1 << 16  # packed bytes below which that is not asked
 MAX_MEMBERS = 1 << 18
 MAX_NAME, MAX_PATH = 255, 1024  # bytes, of a name and of all of it
+MAX_DIRECTORY = 1 << 24  # bytes of a zip's table of contents; ten times as many in memory
+MAX_HEADERS = 1 << 20  # bytes of a tar that are read to learn of one member
+MAX_GLOBAL = 64  # headers of a tar for all of its members
 ZIP, GZIP, TAR = "zip", "tar.gz", "tar"
 OTHERS = {
     b"Rar!": "RAR",
@@ -39,7 +41,9 @@ OTHERS = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RecursionError)
-DAMAGE += (UnicodeDecodeError, struct.error)
+DAMAGE += (UnicodeDecodeError, struct.error, NotImplementedError)
+ALL = 1 << 62  # bytes; no bound
+T = TypeVar("T")
 
 
 def kind_of(path: Path) -> str:
@@ -144,7 +148,9 @@ class _Gate:
 
     def write(self, name: str, source: IO[bytes], bar: tqdm) -> None:
         """Copy a member to its place, counting."""
-        target = os.path.join(self.folder, name)
+        target = os.path.join(
+            self.folder, *PurePosixPath(name).parts
+        )  # as checked: a//b and a/. end in a/b, a
         if (above := os.path.dirname(target)) not in self.made:
             os.makedirs(above, exist_ok=True)
             self.made.add(above)
@@ -163,17 +169,48 @@ def _bar(total: int | None) -> tqdm:
     return tqdm(desc="unpack", total=total, unit="B", unit_scale=True, disable=None, delay=1, leave=False)
 
 
-def _unpack_zip(path: Path, gate: _Gate, wanted: Callable[[str], bool]) -> None:
-    with contextlib.ExitStack() as stack:
+class _Bounded:
+    """A file that gives at most so much, and to those who parse it only so much at a time."""
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, most: int = ALL):
+        self.file, self.most, self.left = file, most, ALL
+        self.tell, self.seekable = file.tell, file.seekable
+
+    def parse(self, step: Callable[[], T], most: int) -> T:
+        """The result of a step that may read so many bytes; whatever it trips over is damage."""
+        self.left = most
         try:
-            archive = stack.enter_context(zipfile.ZipFile(path))
-        except (OSError, ValueError, NotImplementedError) as error:  # a directory that points nowhere
-            raise zipfile.BadZipFile(str(error)) from error
+            return step()
+        except (OSError, ValueError, LookupError, NotImplementedError) as error:
+            raise tarfile.ReadError(str(error)) from error
+        finally:
+            self.left = ALL
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.file.read(size if 0 <= size <= self.left else self.left + 1)
+        self.left -= len(content)
+        if self.left < 0:
+            raise tarfile.ReadError("headers that are longer than those of a data set")
+        return self._within(content)
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        return self._within(self.file.seek(min(position, self.most + 1), whence))
+
+    def _within(self, result: Any) -> Any:
+        if self.file.tell() > self.most:
+            raise tarfile.ReadError("more inside than a data set would hold")
+        return result
+
+
+def _unpack_zip(path: Path, gate: _Gate, wanted: Callable[[str], bool]) -> None:
+    with path.open("rb") as raw:
+        file = _Bounded(raw)
+        archive = file.parse(lambda: zipfile.ZipFile(file), MAX_DIRECTORY)  # pyright: ignore
         members = _checked(archive, gate, wanted)
-        bar = stack.enter_context(_bar(sum(info.file_size for info in members)))
-        for info in members:
-            with archive.open(info) as content:
-                gate.write(info.filename, content, bar)
+        with _bar(sum(info.file_size for info in members)) as bar:
+            for info in members:
+                with archive.open(info) as content:
+                    gate.write(info.filename, content, bar)
 
 
 def _checked(archive: zipfile.ZipFile, gate: _Gate, wanted: Callable[[str], bool]) -> list[zipfile.ZipInfo]:
@@ -184,10 +221,11 @@ def _checked(archive: zipfile.ZipFile, gate: _Gate, wanted: Callable[[str], bool
         kind = stat.S_IFMT(info.external_attr >> 16)
         # newer Pythons take `filename` from an extra field (0x7075), older ones cut it at a NUL
         name = info.orig_filename if "\0" in info.orig_filename else info.filename
-        gate.check(name, kind in (0, stat.S_IFREG, stat.S_IFDIR), info.is_dir())
+        is_folder = name.endswith("/")  # info.is_dir() trips over an empty name
+        gate.check(name, kind in (0, stat.S_IFREG, stat.S_IFDIR), is_folder)
         if info.flag_bits & 1:
             raise gate.refuse(info.filename, "is encrypted")
-        if info.is_dir() or not wanted(info.filename):
+        if is_folder or not wanted(info.filename):
             continue
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise gate.refuse(info.filename, "is packed in a way that is not read here (stored, deflated)")
@@ -210,53 +248,28 @@ def _check_overlap(archive: zipfile.ZipFile, gate: _Gate) -> None:
         raise zipfile.BadZipFile("members reach into the directory")
 
 
-class _Bounded:
-    """A file that gives at most so much, and only in small pieces: no header can ask for all memory."""
-
-    def __init__(self, file: BinaryIO | gzip.GzipFile, most: int):
-        self.file, self.most = file, most
-        self.tell = file.tell
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= CHUNK:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._within(self.file.read(size))
-
-    def seek(self, position: int) -> int:
-        return self._within(self.file.seek(min(position, self.most + 1)))
-
-    def _within(self, result: Any) -> Any:
-        if self.file.tell() > self.most:
-            raise tarfile.ReadError("more inside than a data set would hold")
-        return result
-
-
 def _unpack_tar(path: Path, gate: _Gate, wanted: Callable[[str], bool]) -> None:
     """Members are checked as they come: a tar has no directory to read first."""
     packed = kind_of(path) == GZIP
     with path.open("rb") as raw, _bar(None) as bar:
-        file = gzip.GzipFile(fileobj=raw) if packed else raw
-        bounded = _Bounded(file, gate.most + (gate.most >> 2) + (1 << 24))  # headers and padding
-        with tarfile.open(fileobj=bounded, mode="r:") as archive:  # pyright: ignore
-            for member in _members(archive):
-                plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
-                gate.check(member.name, plain, member.isdir())
-                if not member.isdir() and wanted(member.name):
-                    gate.check_size(member.name, member.size)
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    gate.write(member.name, content, bar)
+        most = gate.most + (gate.most >> 2) + (1 << 24)  # headers and padding
+        file = _Bounded(gzip.GzipFile(fileobj=raw) if packed else raw, most)
+        archive = file.parse(lambda: tarfile.TarFile(fileobj=file), MAX_HEADERS)  # pyright: ignore
+        while member := file.parse(archive.next, MAX_HEADERS):
+            archive.members.clear()  # which keeps all of them otherwise
+            if len(archive.pax_headers) > MAX_GLOBAL:
+                raise tarfile.ReadError("headers that are longer than those of a data set")
+            plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
+            gate.check(member.name, plain and not member.issparse(), member.isdir())
+            if not member.isdir() and wanted(member.name):
+                gate.check_size(member.name, member.size)
+                content = archive.extractfile(member)
+                assert content is not None
+                gate.write(member.name, content, bar)
         if packed:
-            while bounded.read(CHUNK):  # to the end, where the checksum is
+            while file.read(CHUNK):  # to the end, where the checksum is
                 pass
         else:
             raw.seek(archive.offset)
             if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("no end mark")
-
-
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Each member, forgotten after it: tarfile keeps them all otherwise."""
-    while member := archive.next():
-        yield member
-        archive.members.clear()

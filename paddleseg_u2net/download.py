@@ -1,18 +1,12 @@
-"""Public files -> the user's disk: bounded, verified, atomic, and from where a broken one ended.
-
-`U2NET_MIRROR` (https:// or file://; http:// where a checksum is known, or from this machine) redirects every
-address to a file of the same name below it.
-"""
+"""Public files -> the user's disk: bounded, verified, atomic, and from where a broken one ended."""
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import os
 import re
 import shutil
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -20,30 +14,19 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
+from paddleseg_u2net.addresses import DownloadError, SafeRedirects, check_address, redirect
 from paddleseg_u2net.files import CHUNK, DiskError, arriving, digest, disk_trouble_named, flush
 
-MIRROR = "U2NET_MIRROR"
 TIMEOUT_S = 20
-PAGE = (b"<!doctype html", b"<html")
+PAGE = (b"<!doctype html", b"<html", b"<head", b"<script", b"<!--", b"<?xml")
 TRIES = 5  # to go on with a download that breaks and gets further each time
 KEPT = ".partial"  # of a name: what a broken download leaves
-NOTE = ".json"  # of that name: what it is the start of
-
-
-class DownloadError(OSError):
-    """A file could not be fetched whole and right."""
+NOTE = ".json"  # of that name: what it is the start of, and what the whole file came from
 
 
 class _BrokenOffError(DownloadError):
     """The connection ended before the file did."""
-
-
-def redirect(url: str) -> str:
-    """The address to use for `url`: itself, or its file name below the mirror."""
-    mirror = os.environ.get(MIRROR)
-    return f"{mirror.rstrip('/')}/{url.rsplit('/', 1)[-1]}" if mirror else url
 
 
 def is_web_page(head: bytes) -> bool:
@@ -51,60 +34,19 @@ def is_web_page(head: bytes) -> bool:
     return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(PAGE)
 
 
-def _is_local(url: str) -> bool:
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-
-
-def _is_inside(url: str) -> bool:
-    """Whether an address leads into this machine or its own network, as far as its name is resolved now."""
-    try:
-        found = socket.getaddrinfo(urlsplit(url).hostname or "", None)
-    except (OSError, ValueError):
-        return False  # then it cannot be fetched either
-    numbers = [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
-    return any(not (getattr(number, "ipv4_mapped", None) or number).is_global for number in numbers)
-
-
-def _check_address(url: str, trusted: bool) -> None:
-    """Raise DownloadError unless it may be fetched; `trusted` where what comes is checked or accepted."""
-    scheme = urlsplit(url).scheme
-    if scheme in ("https", "file") or (scheme == "http" and (trusted or _is_local(url))):
-        return
-    if scheme == "http":
-        raise DownloadError(
-            f"{url}: plain http can be changed on its way, and no checksum of this file is known. "
-            "Fix: --accept-unverified takes it as it comes, and prints its sha256"
-        )
-    hint = f". Fix: {MIRROR}=file:///folder" if os.environ.get(MIRROR) else ""
-    raise DownloadError(f"{url}: only https and file addresses are fetched, or http from this machine{hint}")
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """A server may send us on, but not into this machine, nor to what may not be fetched."""
-
-    def __init__(self, trusted: bool):
-        self.trusted = trusted
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        inwards = _is_inside(newurl) and not _is_inside(req.full_url)
-        if urlsplit(newurl).scheme not in ("http", "https") or inwards:
-            raise DownloadError(f"{req.full_url}: redirects to {newurl}, which is not allowed")
-        _check_address(newurl, self.trusted)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def verify(path: Path, checksum: str, called: str | None = None) -> None:
-    """Raise DownloadError unless the file has this checksum.
+def verify(path: Path, *checksums: str, called: str | None = None) -> None:
+    """Raise DownloadError unless the file has one of these checksums.
 
     Args:
         path: an existing file.
-        checksum: `sha256:HEX` or `md5:HEX`.
+        checksums: `sha256:HEX` or `md5:HEX`.
         called: what the message names instead of the path.
     """
-    name, _, expected = checksum.partition(":")
-    found = digest(path, name)
-    if found != expected:
-        raise DownloadError(f"{called or path}: {name} is {found}, expected {expected}")
+    names = dict.fromkeys(checksum.partition(":")[0] for checksum in checksums)
+    found = [f"{name}:{digest(path, name)}" for name in names]
+    if not {*found} & {*checksums}:
+        told, expected = " and ".join(found), " or ".join(checksums)
+        raise DownloadError(f"{called or path}: its checksum is {told}, expected {expected}")
 
 
 def download_first(urls: Sequence[str], destination: Path, **options: Any) -> str:
@@ -144,7 +86,8 @@ def download(
         checksum: `sha256:HEX` or `md5:HEX`; None where the publisher gives none.
         max_bytes: a larger answer is refused.
         accept_unverified: take plain http without a checksum too.
-        resume: keep what came of a broken download as `<name>.partial`, and go on from there.
+        resume: keep what came of a broken download as `<name>.partial`, and go on from there; a note beside
+            it, which stays, says where it came from.
 
     Raises:
         DownloadError: unreachable, too large, a web page, or another content than expected.
@@ -152,8 +95,8 @@ def download(
     """
     url = redirect(url)
     trusted = bool(checksum) or accept_unverified
-    _check_address(url, trusted)
-    opener = urllib.request.build_opener(_SafeRedirects(trusted))
+    check_address(url, trusted)
+    opener = urllib.request.build_opener(SafeRedirects(trusted))
     with (_keeping if resume else arriving)(destination) as partial:
         transfer = _Transfer(opener, url, partial, max_bytes, resume)
         try:
@@ -173,11 +116,17 @@ def _keeping(destination: Path) -> Iterator[Path]:
         yield partial
         flush(partial)
         os.replace(partial, destination)
-        _note_of(partial).unlink(missing_ok=True)
 
 
 def _note_of(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}{NOTE}")
+
+
+def origin_of(path: Path) -> str:
+    """The address that a file was fetched from with `resume`, or `unknown`."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        return str(json.loads(_note_of(path.with_name(f"{path.name}{KEPT}")).read_text())["url"])
+    return "unknown"
 
 
 class _Version(NamedTuple):
@@ -194,7 +143,7 @@ class _Version(NamedTuple):
         mark = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
         rest = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range") or "")
         total = rest[1] if rest else length
-        return cls(url, mark, int(total) if total and total.isdecimal() else None)
+        return cls(url, mark, int(total) if re.fullmatch(r"\d{1,18}", total or "") else None)
 
 
 class _Transfer:
@@ -218,7 +167,7 @@ class _Transfer:
     def verify(self, checksum: str) -> None:
         """Check what came; what is not the file is nothing to go on from."""
         try:
-            verify(self.partial, checksum, self.url)
+            verify(self.partial, checksum, called=self.url)
         except DownloadError:
             self._forget()
             raise
@@ -251,14 +200,14 @@ class _Transfer:
         if begun and start == begun.total:
             return  # a process ended between the last byte and the next step
         with self._ask(start, begun) as answer:
-            version = _Version.of(self.url, answer)
-            partly = getattr(answer, "status", None) == 206
-            if not partly or (begun and _goes_on(answer, version, begun, start)):
-                self._copy(answer, start if partly else 0, version)
+            version, status = _Version.of(self.url, answer), getattr(answer, "status", None)
+            rest = status == 206 and begun and _goes_on(answer, version, begun, start)
+            if rest or status not in (206, 416):
+                self._copy(answer, start if rest else 0, version)
                 return
         if not begun:
             raise DownloadError(f"{self.url}: answers with a part (206) where all was asked for")
-        self._forget()  # a part, but not the one that is missing
+        self._forget()  # a part, but not the one that is missing; or what came is longer than the file (416)
         self._fetch()
 
     def _ask(self, start: int, begun: _Version | None) -> Any:
@@ -271,9 +220,10 @@ class _Transfer:
         except DownloadError:
             raise
         except (OSError, ValueError, HTTPException) as error:
-            if start and getattr(error, "code", None) == 416:  # shorter than what came of it
-                self._forget()
-                return self._ask(0, None)
+            if isinstance(error, urllib.error.HTTPError):
+                if start and error.code == 416:
+                    return error  # which is an answer as well
+                error.close()
             raise DownloadError(f"{self.url}: {getattr(error, 'reason', error)}") from error
 
     def _read(self, answer: Any) -> bytes:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
@@ -85,11 +86,12 @@ class _Mover:
     def __init__(self, row: DataSet, target: Path, movable: Path):
         self.row, self.target, self.movable = row, target, movable
         self.faults: list[str] = []
-        self.came_from: dict[Path, Found] = {}
+        self.came_from: dict[str, Found] = {}
 
     def put(self, file: Found, place: Path, mask: bool = False) -> None:
         """One file, once, and never over another."""
-        earlier = self.came_from.setdefault(place, file)
+        # as a disk sees it that takes upper and lower case, or two ways to write ä, for the same
+        earlier = self.came_from.setdefault(unicodedata.normalize("NFC", str(place)).casefold(), file)
         if earlier.path != file.path:
             told = (earlier.name, file.name) if earlier.name != file.name else (earlier.path, file.path)
             self.faults.append(f"{place}: both {told[0]} and {told[1]}. Fix: give one of them")

@@ -16,14 +16,15 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
+from paddleseg_u2net.acquisition import Source, fetch, given
+from paddleseg_u2net.addresses import MIRROR, DownloadError
 from paddleseg_u2net.archives import unpack
-from paddleseg_u2net.data_sets import DATA_SETS, Archive, DataSet
+from paddleseg_u2net.data_sets import DATA_SETS, DataSet
 from paddleseg_u2net.dataset import DataError
-from paddleseg_u2net.download import MIRROR, DownloadError, download_first, verify
 from paddleseg_u2net.drawing import draw_into
 from paddleseg_u2net.files import alone, digest, disk_trouble_named, require_writable
 from paddleseg_u2net.layout import Found, find_files, is_wanted, lay_out
@@ -36,14 +37,6 @@ LISTS = ("train", "val", "test")
 PROGRAM = "python -m Benckmark_data_prepare.prepare"
 
 
-class Source(NamedTuple):
-    """Something a data set is made from: an archive, or a folder, which is only read."""
-
-    path: Path
-    origin: str  # address, or the user's file name
-    sha256: str | None
-
-
 def prepare(
     name: str, data_root: Path, sources: Sequence[Path] = (), *, accept_unverified: bool = False
 ) -> Path:
@@ -53,7 +46,8 @@ def prepare(
         name: key of DATA_SETS.
         data_root: folder of all data sets.
         sources: archives, or folders of what is in them, to use instead of downloading; they are only read.
-        accept_unverified: take an archive of another checksum, or over plain http without one.
+        accept_unverified: take an archive of another checksum, or over plain http without one, and print its
+            own.
 
     Returns:
         The folder, with its lists and `dataset.json`.
@@ -61,7 +55,7 @@ def prepare(
     Raises:
         DownloadError: it cannot be fetched; the message says how a person does.
         DataError: what came is not this data set; all faults.
-        ValueError: an archive is damaged or unsafe.
+        ValueError: an archive is damaged or unsafe, or not what is published.
         OSError: the disk is full or may not be written to, or the folder's name is taken.
     """
     row, root = DATA_SETS[name], data_root / name
@@ -77,7 +71,7 @@ def prepare(
         raise ValueError(
             f"--archive {inside[0]}: lies in {work}, which is cleared. Fix: move it out of there"
         )
-    with alone(lock), _workplace(work), disk_trouble_named(root):
+    with alone(lock), _workplace(work, fetching=not sources), disk_trouble_named(root):
         if _is_there(root):  # another process may have made it meanwhile
             log.info("%s is there already", root)
         else:
@@ -88,7 +82,7 @@ def prepare(
 
 
 def _is_there(root: Path) -> bool:
-    taken = root.exists()  # looked for first, as another process may bring it to its place in between
+    taken = os.path.lexists(root)  # asked first, as another process may bring it to its place in between
     if (root / RECORD).is_file():
         return True
     if taken:
@@ -101,7 +95,7 @@ def _is_there(root: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _workplace(work: Path) -> Iterator[None]:
+def _workplace(work: Path, fetching: bool) -> Iterator[None]:
     """A folder to work in; afterwards nothing of it is there but what came of a download that broke."""
 
     def clear(*names: str) -> None:
@@ -115,13 +109,11 @@ def _workplace(work: Path) -> Iterator[None]:
     work.mkdir(exist_ok=True)
     try:
         yield
-    except ValueError:
-        clear("downloads", "unpacked", "set")  # what came is wrong, and no use to keep
-        raise
-    except BaseException:
-        clear("unpacked", "set")
+    except BaseException as error:
+        wrong = fetching and isinstance(error, ValueError)  # what came, which is no use to keep then
+        clear("unpacked", "set", *(["downloads"] if wrong else []))
         if work.exists():
-            log.info("What came is kept in %s; the same command goes on from there", work / "downloads")
+            log.info("What came is kept in %s; the next download goes on from there", work / "downloads")
         raise
     clear("downloads", "unpacked", "set")
 
@@ -135,7 +127,7 @@ def _say_how(name: str, row: DataSet, data_root: Path, sources: Sequence[Path]) 
     """Raise unless the sources exist, or the set can be fetched or drawn."""
     if sources and not row.archives:
         raise ValueError(f"{name}: is drawn, not unpacked. Fix: leave --archive out")
-    absent = [f"{path}: no such file or folder" for path in sources if not path.exists()]
+    absent = [f"{p}: no such file or folder" for p in sources if not (p.is_file() or p.is_dir())]
     if absent:
         raise FileNotFoundError("\n".join(absent) + "\nFix: --archive takes archives and folders")
     unknown = [archive.file for archive in row.archives if not archive.addresses]
@@ -157,7 +149,8 @@ def _make(name: str, row: DataSet, work: Path, sources: Sequence[Path], accept_u
         found: list[Source] = []
         pairs = {key: read_list(target / f"{key}_list.txt", target)[0] for key in LISTS}
     else:
-        found = _obtain(name, row, work / "downloads", sources, accept_unverified)
+        found = [given(row, path, accept_unverified) for path in sources]
+        found = found or fetch(name, row, work / "downloads", accept_unverified)
         files = _files(row, found, work / "unpacked")
         pairs, faults = lay_out(row, files, target, movable=work)
         if faults:
@@ -199,73 +192,7 @@ def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
     return dict(keys)
 
 
-# -- obtaining --------------------------------------------------------------------------------------------
-
-
-def _obtain(
-    name: str, row: DataSet, folder: Path, sources: Sequence[Path], accept_unverified: bool
-) -> list[Source]:
-    """The archives and folders to make a set from, verified as far as that can be."""
-    if sources:
-        return [_given(row, path, accept_unverified) for path in sources]
-    found = []
-    for archive in row.archives:
-        path = folder / archive.file
-        urls = [address.url for address in archive.addresses] or [archive.file]  # below the mirror
-        if path.is_file():  # a process was killed after it had come
-            origin = urls[0]
-            if archive.checksum:
-                _verify_kept(path, archive.checksum)
-        else:
-            try:
-                origin = download_first(
-                    urls,
-                    path,
-                    checksum=archive.checksum,
-                    max_bytes=row.max_bytes,
-                    accept_unverified=accept_unverified,
-                    resume=True,
-                )
-            except DownloadError as error:
-                raise DownloadError(
-                    f"{name}: {archive.file} cannot be fetched:\n{error}\nOr get it from {row.page}, and "
-                    "give it to --archive"
-                ) from error
-        found.append(_stamped(path, origin, archive))
-    return found
-
-
-def _verify_kept(path: Path, checksum: str) -> None:
-    """Raise ValueError, whereupon the next run fetches it, unless what is left is what was published."""
-    try:
-        verify(path, checksum)
-    except DownloadError as error:
-        raise ValueError(f"{error}: not the file that is published. Fix: run the command again") from error
-
-
-def _given(row: DataSet, path: Path, accept_unverified: bool) -> Source:
-    """A source of the user's; an archive is compared with the published one."""
-    path = Path(os.path.abspath(path))  # a link keeps its own name, by which its checksum is known
-    if path.is_dir():
-        return Source(path, path.name, None)
-    same = [archive for archive in row.archives if archive.file == path.name]
-    archive = same[0] if same else row.archives[0] if len(row.archives) == 1 else Archive(path.name)
-    if archive.checksum and not accept_unverified:
-        try:
-            verify(path, archive.checksum)
-        except DownloadError as error:
-            raise ValueError(
-                f"{error}: not the file that is published. Fix: get it anew, or --accept-unverified if you "
-                "trust it"
-            ) from error
-    return _stamped(path, path.name, archive)
-
-
-def _stamped(path: Path, origin: str, archive: Archive) -> Source:
-    sha256 = digest(path, "sha256")
-    if archive.checksum is None:
-        log.info("No checksum of %s is published; this one's is sha256:%s", archive.file, sha256)
-    return Source(path, origin, sha256)
+# -- unpacking --------------------------------------------------------------------------------------------
 
 
 def _files(row: DataSet, sources: Sequence[Source], unpacked: Path) -> list[Found]:

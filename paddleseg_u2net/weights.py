@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paddleseg_u2net.addresses import MIRROR, DownloadError, redirect
 from paddleseg_u2net.architecture import HEADS, identify
-from paddleseg_u2net.download import MIRROR, DownloadError, download, redirect, verify
+from paddleseg_u2net.download import download, verify
 from paddleseg_u2net.files import arriving, digest, require_writable
 from paddleseg_u2net.formats import FOLDED_VARIANCE, State, read_state
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 from paddleseg_u2net.dependencies import quiet
@@ -44,9 +46,10 @@ class TinyNet(nn.Layer):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch, tmp_path):
-    """No test reads the user's cache or mirror, or writes into the project."""
+    """No test reads the user's cache, mirror or proxy, or writes into the project."""
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "u2net_home"))
     monkeypatch.delenv("U2NET_MIRROR", raising=False)
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.chdir(tmp_path)
 
 
@@ -148,6 +151,17 @@ def photos() -> dict[str, np.ndarray]:
 def environment(**changes: str) -> dict[str, str]:
     """What a child process of a test gets."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **changes}
+
+
+@contextmanager
+def small_files(size: int):
+    """The system refuses to write files beyond a size, as it does beyond a quota or on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # -- the commands ---------------------------------------------------------------------------------------

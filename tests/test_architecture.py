@@ -12,28 +12,31 @@ import pytest
 from conftest import ROOT, environment
 
 PACKAGE = ROOT / "paddleseg_u2net"
-RANKS = (
-    {"architecture", "averages", "data_sets", "dependencies", "files", "losses", "meter", "metrics"}
-    | {"preprocessing", "ranks", "sampling", "settings", "similarity", "splits"},
-    {"config_keys"},
-    {"config", "devices", "download", "drawing", "formats", "graph", "images"},
-    {"archives", "masks", "pairs", "preprocessing_graph", "shapes", "weights"},
-    {"inspection"},
-    {"annotations", "checkpoint", "dataset", "deploy", "layout", "model"}
-    | {"network_graph", "openvino_engine", "transforms"},
-    {"coco", "doctor", "labelme", "lists", "preparation", "runtime", "scoring"},
-    {"registry", "repair"},
-    {"conversion", "quantization"},
-    {"proof"},
-    {"export"},
-    {"loading"},
-    {"prediction"},
-    {"evaluation", "outputs"},
-    {"doctor_page", "sources", "training"},
-    {"overfit", "own_data"},
-    {"commands"},
-    {"__main__"},
-)
+RANKS = [
+    set(row.split())
+    for row in (
+        "addresses architecture averages data_sets dependencies files losses meter metrics preprocessing "
+        "ranks sampling settings similarity splits",
+        "config_keys",
+        "config devices download drawing formats graph images",
+        "archives masks pairs preprocessing_graph shapes weights",
+        "inspection",
+        "acquisition annotations checkpoint dataset deploy layout model network_graph openvino_engine "
+        "transforms",
+        "coco labelme lists patient preparation runtime scoring",
+        "registry repair summary",
+        "checks conversion quantization",
+        "doctor proof",
+        "export",
+        "loading",
+        "prediction",
+        "evaluation outputs",
+        "doctor_page sources training",
+        "overfit own_data",
+        "commands",
+        "__main__",
+    )
+]
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

