@@ -24,10 +24,11 @@ import numpy as np
 
 from paddleseg_u2net.__main__ import guarded
 from paddleseg_u2net.dataset import Dataset
-from paddleseg_u2net.doctor import diagnose, examine
+from paddleseg_u2net.doctor import diagnose
 from paddleseg_u2net.images import read_image
 from paddleseg_u2net.masks import read_raw
 from paddleseg_u2net.pairs import Pair, pair_folders
+from paddleseg_u2net.patient import examine
 from tools.benchmark import ROOT, peak_memory
 
 PARTS = (4, 2, 1)  # of the pairs, a quarter to all, where memory is measured
