@@ -61,7 +61,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "precision": {"choices": list(PRECISIONS), "default": "fp32", "help": "half precision needs a GPU"},
     "overfit": {
         "action": "store_true",
-        "help": "only try whether the network learns two pairs by heart, in --iters steps (docs/doctor.md)",
+        "help": "only try whether the network learns two pairs by heart, in --iters steps, with --seed (0 "
+        "where it is left out) and --precision (docs/doctor.md)",
     },
     "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
 }
@@ -97,15 +98,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for key in ("iters", "batch_size"):
         if key not in config:
             raise ConfigError(f"{args.config}: {key} is missing. Fix: add it, or --{key}")
-    if args.overfit:
-        return _overfit(args, config)
     views = views_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
 
     from paddleseg_u2net.devices import set_device
 
     device = set_device(args.device)
+    amp_options(args.precision, args.amp_level or "O1", device)
     require_writable(args.save_dir)
+    if args.overfit:
+        return _overfit(args, config)
     ranks = start_ranks()
 
     import paddle
@@ -113,7 +115,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paddleseg_u2net import registry, training
     from paddleseg_u2net.doctor import admit
 
-    amp_options(args.precision, args.amp_level or "O1", device)
     model = {
         k: v for k, v in section(config, "model").items() if not (args.resume_model and k == "pretrained")
     }
@@ -150,14 +151,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Try two pairs in place of training; returns the exit code, 1 where they cannot be learned."""
-    require_writable(args.save_dir)
     from paddleseg_u2net import doctor, registry
     from paddleseg_u2net.overfit import overfit
 
     with in_file(args.config):
         data = registry.build_dataset(config, "train_dataset")
+    run = {"seed": args.seed or 0, "precision": args.precision, "amp_level": args.amp_level or "O1"}
     found = doctor.admit([data]).charts[0].examination
-    outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate)
+    outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate, **run)
     return 0 if outcome.learned else 1
 
 
