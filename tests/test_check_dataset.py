@@ -212,3 +212,17 @@ def test_the_benchmark_of_the_doctor_measures_time_and_memory(tmp_path, capsys, 
     text = capsys.readouterr().out
     assert "time over decoding alone: " in text
     assert "| doctor | 2 | " in text
+
+
+def test_the_benchmark_of_the_doctor_counts_the_copies_found(tmp_path, capsys):
+    for index in range(4):
+        image = np.random.default_rng(index).integers(0, 256, (6, 8, 3), np.uint8)
+        write_mask(tmp_path / f"{index}.png", cv2.resize(image, (160, 120), interpolation=cv2.INTER_CUBIC))
+    assert benchmark_doctor.main(["--image_path", str(tmp_path), "--copies"]) == 0
+    text = capsys.readouterr().out
+    assert "among 4 photographs: 0 pairs that show the same" in text
+    assert "| mirrored | 100.0% | 0 |" in text
+    assert "| cropped by a tenth | 0.0% | 0 |" in text
+    with pytest.raises(SystemExit):
+        benchmark_doctor.main(["--image_path", str(tmp_path)])
+    assert "give --mask_path, or --copies" in capsys.readouterr().err
