@@ -12,13 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from paddleseg_u2net.checks import Example
 from paddleseg_u2net.dataset import Examination
-from paddleseg_u2net.doctor import Chart, Example, Finding, Patient, summary
+from paddleseg_u2net.doctor import Finding
 from paddleseg_u2net.files import arriving
 from paddleseg_u2net.images import read_image
 from paddleseg_u2net.inspection import Look
 from paddleseg_u2net.masks import IGNORE, read_raw
 from paddleseg_u2net.outputs import make_palette
+from paddleseg_u2net.patient import Chart, Patient
+from paddleseg_u2net.summary import summary
 
 SHOWN, LISTED = 6, 50  # examples of a check with and without a picture
 LOOKS = 12  # pairs of each set that are drawn whether or not something is wrong

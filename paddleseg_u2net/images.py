@@ -15,14 +15,14 @@ from paddleseg_u2net.files import arriving
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 ORIENTATION = 0x0112  # the EXIF tag that says how to turn the pixels; 1 is as stored
-UPRIGHT = (None, 0, 1)
+UPRIGHT, SIDEWAYS = 1, 5  # values of that tag: as stored; from here on width and height change places
 
 
 class Header(NamedTuple):
-    """What an encoded image says of itself: (width, height) as stored, and whether a tag turns it."""
+    """What an encoded image says of itself: (width, height) as stored, and its EXIF orientation."""
 
     size: tuple[int, int]
-    turned: bool = False
+    orientation: int = UPRIGHT
 
 
 def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
@@ -86,21 +86,22 @@ def read_header(data: bytes) -> Header | None:
     with contextlib.suppress(OSError, SyntaxError, ValueError, cv2.error):
         try:
             with pillow().open(io.BytesIO(data)) as image:
-                return Header(image.size, is_turned(image, data))
+                return Header(image.size, orientation_of(image, data))
         except ModuleNotFoundError:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             return None if image is None else Header((image.shape[1], image.shape[0]))
     return None
 
 
-def is_turned(image: Any, data: bytes) -> bool:
-    """Whether the EXIF tag of an opened picture turns it; `data` is the content of its file."""
+def orientation_of(image: Any, data: bytes) -> int:
+    """The EXIF orientation of an opened picture, 1 to 8; `data` is the content of its file."""
     if image.format == "PNG" and b"eXIf" not in data:  # Pillow would decode it all to look for the tag
-        return False
+        return UPRIGHT
     try:
-        return image.getexif().get(ORIENTATION) not in UPRIGHT
+        tag = image.getexif().get(ORIENTATION)
     except Exception:  # a broken tag raises whatever its parser does, and turns nothing
-        return False
+        return UPRIGHT
+    return int(tag) if tag in range(1, 9) else UPRIGHT
 
 
 def pillow() -> Any:

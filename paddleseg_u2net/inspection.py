@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.images import decode_image, read_bytes, read_header
+from paddleseg_u2net.images import SIDEWAYS, UPRIGHT, decode_image, read_bytes, read_header
 from paddleseg_u2net.masks import RawMask, Survey, decode_raw, tally
 from paddleseg_u2net.pairs import Pair
 from paddleseg_u2net.similarity import sample, thumbnail
@@ -26,7 +26,7 @@ class Look(NamedTuple):
         broken: faults of files that cannot be read.
         mismatch: the fault of sizes that differ.
         size: (H, W) of the image, upright.
-        turned: whether an EXIF tag turns the image.
+        orientation: EXIF orientation of the image; 1 is upright.
         digest: checksum of the image's file.
         thumb: of the image, see `similarity.thumbnail`.
         constant: whether the image is of one colour.
@@ -34,7 +34,7 @@ class Look(NamedTuple):
         survey: of the mask.
         counts: pixels of each of its levels.
         mask_size: (H, W) of the mask, upright.
-        mask_turned: whether an EXIF tag turns the mask.
+        mask_orientation: that of the mask.
         mask_sample: (32, 32), stored values.
     """
 
@@ -42,7 +42,7 @@ class Look(NamedTuple):
     broken: tuple[str, ...] = ()
     mismatch: str | None = None
     size: tuple[int, int] | None = None
-    turned: bool = False
+    orientation: int = UPRIGHT
     digest: bytes = b""
     thumb: np.ndarray | None = None
     constant: bool = False
@@ -50,8 +50,30 @@ class Look(NamedTuple):
     survey: Survey | None = None
     counts: np.ndarray = np.empty(0, int)
     mask_size: tuple[int, int] | None = None
-    mask_turned: bool = False
+    mask_orientation: int = UPRIGHT
     mask_sample: np.ndarray | None = None
+
+    @property
+    def place(self) -> str:
+        """List file, line and path of the image."""
+        return f"{self.pair.where}{self.pair.image}"
+
+    @property
+    def mask_place(self) -> str:
+        """List file, line and path of the mask."""
+        return f"{self.pair.where}{self.pair.mask}"
+
+    @property
+    def turned_apart(self) -> bool:
+        """Whether EXIF tags turn image and mask differently, and nothing shows that they fit so.
+
+        One case is clear: a tag turns an image that is not square by a quarter, and the mask, which has none,
+        is of its size: it was drawn on the upright image. Of a square, or where the tag mirrors or turns by a
+        half, either may be meant; tags of masks are read by few programs.
+        """
+        clear = self.orientation >= SIDEWAYS and self.size and self.size[0] != self.size[1]
+        differ = self.orientation != self.mask_orientation and self.size == self.mask_size
+        return differ and not (clear and self.mask_orientation == UPRIGHT)
 
     @property
     def faults(self) -> list[str]:
@@ -67,7 +89,8 @@ def look_at(pair: Pair) -> Look:
         header = read_header(data)
         image = decode_image(pair.image, data, header)
         look = _see_image(look, image)._replace(
-            turned=bool(header and header.turned), digest=hashlib.blake2b(data, digest_size=16).digest()
+            orientation=header.orientation if header else UPRIGHT,
+            digest=hashlib.blake2b(data, digest_size=16).digest(),
         )
     except (OSError, ValueError) as error:
         look = look._replace(broken=(f"{pair.where}{error}",))
@@ -81,7 +104,7 @@ def look_at(pair: Pair) -> Look:
         return look
     if look.size != look.mask_size:
         fault = (
-            f"{pair.where}{pair.mask}: mask (H, W) {look.mask_size} differs from its image's "
+            f"{look.mask_place}: mask (H, W) {look.mask_size} differs from its image's "
             f"{look.size} (both upright by their EXIF tags). Fix: make them the same size"
         )
         return look._replace(mismatch=fault)
@@ -98,10 +121,10 @@ def _see_image(look: Look, image: np.ndarray) -> Look:
 def _see_mask(look: Look, raw: RawMask) -> Look:
     levels, counts = tally(raw)
     return look._replace(
-        survey=Survey(f"{look.pair.where}{look.pair.mask}", raw.kind, levels),
+        survey=Survey(look.mask_place, raw.kind, levels),
         counts=counts,
         mask_size=raw.values.shape,
-        mask_turned=raw.turned,
+        mask_orientation=raw.orientation,
         mask_sample=sample(raw.values, MASK_SIDE),
     )
 

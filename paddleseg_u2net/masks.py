@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import ImageOps, UnidentifiedImageError
 
-from paddleseg_u2net.images import MAX_PIXELS, check_size, is_turned, pillow, read_bytes
+from paddleseg_u2net.images import MAX_PIXELS, UPRIGHT, check_size, orientation_of, pillow, read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,12 @@ class RawMask(NamedTuple):
     Args:
         values: (H, W), uint8 or uint16, upright by its EXIF tag.
         kind: `1-bit`, `palette`, `8-bit`, `RGB` (of equal channels) or `16-bit`.
-        turned: whether an EXIF tag turned it.
+        orientation: as its EXIF tag says; the values are upright already.
     """
 
     values: np.ndarray
     kind: str
-    turned: bool = False
+    orientation: int = UPRIGHT
 
 
 class Survey(NamedTuple):
@@ -64,7 +64,7 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
         with pillow().open(io.BytesIO(data)) as image:
             check_size(path, image.size, MAX_PIXELS)
             image.load()
-            turned = is_turned(image, data)
+            orientation = orientation_of(image, data)
             ImageOps.exif_transpose(image, in_place=True)
             values = np.asarray(image)
     except UnidentifiedImageError:
@@ -76,17 +76,17 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
             f"{path}: all of one grey, what it shows is in its alpha channel. Fix: save that as a grey {what}"
         )
     if image.mode == "1":
-        return RawMask(values.astype(np.uint8), "1-bit", turned)
+        return RawMask(values.astype(np.uint8), "1-bit", orientation)
     if image.mode == "P":
-        return RawMask(values, "palette", turned)
+        return RawMask(values, "palette", orientation)
     if image.mode.startswith("I"):
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise ValueError(f"{path}: holds values beyond 16 bits")
-        return RawMask(values.astype(np.uint16), "16-bit", turned)
+        return RawMask(values.astype(np.uint16), "16-bit", orientation)
     if image.mode in ("L", "LA"):
-        return RawMask(values if values.ndim == 2 else values[..., 0], "8-bit", turned)
+        return RawMask(values if values.ndim == 2 else values[..., 0], "8-bit", orientation)
     if image.mode in ("RGB", "RGBA") and (values[..., :1] == values[..., 1:3]).all():
-        return RawMask(values[..., 0], "RGB", turned)
+        return RawMask(values[..., 0], "RGB", orientation)
     raise ValueError(
         f"{path}: a {what} of colours or fractions (Pillow's mode {image.mode}); expected grey of 8 or 16 "
         "bits, a palette or 1-bit. Fix: store the class id or the brightness of each pixel"

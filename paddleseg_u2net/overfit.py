@@ -7,6 +7,7 @@ a large network learns wrong ones as well, given time. The picture shows which i
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ def overfit(
     device: str | None = None,
     steps: int | None = None,
     learning_rate: float | None = None,
+    **run: Any,
 ) -> Outcome:
     """Train the network of a config on a few pairs only, at a small size, and log whether it learns them.
 
@@ -66,17 +68,21 @@ def overfit(
         config: model, data and loss; the optimizer is Adam at a constant rate whatever it says.
         examination: of its train_dataset, without faults; the pairs are taken evenly from those that
             have foreground.
-        save_dir: where the picture goes: a row per pair, image, mask and prediction.
+        save_dir: where the picture goes: a row per pair, image, mask and prediction. Others stay.
         device: see `set_device`.
         steps: at most.
         learning_rate: of Adam.
+        run: seed, precision and amp_level, see `Settings`.
+
+    Raises:
+        ValueError: no object is left at this size, or a precision that the device lacks.
     """
-    set_device(device)
     steps = steps or STEPS
+    settings = Settings(save_dir, iters=steps, batch_size=PAIRS, metric="", **run)
+    set_device(device)
     config = _recipe(config, learning_rate or RATE)
     data = build_dataset(config, "train_dataset")
     data.pairs, data.encoding = _choose(examination), examination.encoding
-    settings = Settings(save_dir, iters=steps, batch_size=len(data), metric="")
     paddle.seed(settings.seed)
     network = build_network(config["model"])
     optimizer = build_optimizer(config, network)
@@ -94,13 +100,20 @@ def overfit(
         while len(losses) < steps and (not losses or math.isfinite(losses[-1])):
             losses.append(float(trainer.step(batch)[0].numpy().mean()))
             bar.update()
-            if len(losses) % EVERY == 0 and _iou(_predict(network, batch["img"]), samples["label"]) >= ENOUGH:
+            if len(losses) % EVERY == 0 and _iou(_predict(trainer, batch["img"]), labels) >= ENOUGH:
                 break
-    maps = _predict(network, batch["img"])
-    outcome = Outcome(losses[0], losses[-1], _iou(maps, samples["label"]), len(losses))
-    _draw(save_dir / PICTURE, data, maps)
-    _tell(outcome, data, save_dir / PICTURE)
+    maps = _predict(trainer, batch["img"])
+    outcome = Outcome(losses[0], losses[-1], _iou(maps, labels), len(losses))
+    picture = _free(save_dir / PICTURE)
+    _draw(picture, data, maps)
+    _tell(outcome, data, picture)
     return outcome
+
+
+def _free(path: Path) -> Path:
+    """`a.png`, or `a_2.png` where there is one."""
+    later = (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], later) if not name.exists())
 
 
 def _recipe(config: Mapping[str, Any], rate: float) -> dict[str, Any]:
@@ -124,11 +137,11 @@ def _choose(examination: Examination) -> list:
     return [showing[i] for i in sorted({int(i) for i in np.linspace(0, len(showing) - 1, PAIRS)})]
 
 
-def _predict(network: paddle.nn.Layer, images: paddle.Tensor) -> np.ndarray:
+def _predict(trainer: Trainer, images: paddle.Tensor) -> np.ndarray:
     """(N, h, w): saliency float32, or class ids uint8, by the statistics of this batch."""
-    network.train()
-    with paddle.no_grad():
-        logits = network(images)[0]
+    trainer.model.train()
+    with paddle.no_grad(), paddle.amp.auto_cast(**trainer.amp):
+        logits = trainer.model(images)[0].astype("float32")
     if logits.shape[1] == 1:
         return paddle.nn.functional.sigmoid(logits).numpy()[:, 0]
     return logits.argmax(1).numpy().astype(np.uint8)

@@ -5,10 +5,11 @@ The originals are read only.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,13 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from paddleseg_u2net.dataset import DataError
+from paddleseg_u2net.dataset import DataError, Dataset
 from paddleseg_u2net.devices import processors
-from paddleseg_u2net.doctor import Chart, Patient, place
 from paddleseg_u2net.files import arriving
-from paddleseg_u2net.images import ORIENTATION, pillow, read_image, write_image
+from paddleseg_u2net.images import ORIENTATION, SIDEWAYS, UPRIGHT, pillow, read_image, write_image
 from paddleseg_u2net.inspection import Look
 from paddleseg_u2net.masks import IGNORE, decide_encoding, read_raw
+from paddleseg_u2net.patient import Chart, Patient
 
 RECORD = "fixed.json"
 SOFT_MARK = 128  # value of pixels that do not count in a written soft mask, where 255 means object
@@ -47,7 +48,7 @@ def repair(patient: Patient, destination: Path) -> dict[str, Any]:
     """Write the corrected copy; it appears whole or not at all.
 
     Args:
-        patient: what `doctor.examine` returned.
+        patient: what `patient.examine` returned.
         destination: folder that does not exist yet.
 
     Returns:
@@ -56,17 +57,10 @@ def repair(patient: Patient, destination: Path) -> dict[str, Any]:
 
     Raises:
         FileExistsError: the folder exists.
-        ValueError: it would lie among the originals, or nothing would be left.
+        ValueError: see `check_destination`; or nothing would be left.
         DataError: what the masks mean is not clear.
     """
-    if destination.exists() or destination.is_symlink():
-        raise FileExistsError(f"--fix {destination}: exists already. Fix: another folder")
-    pairs = [look.pair for chart in patient.charts for look in chart.examination.looks]
-    sources = {path.parent.resolve() for pair in pairs for path in (pair.image, pair.mask) if path}
-    if inside := sources & {destination.resolve(), *destination.resolve().parents}:
-        raise ValueError(
-            f"--fix {destination}: lies among the originals in {inside.pop()}. Fix: another folder"
-        )
+    check_destination([chart.dataset for chart in patient.charts], destination)
     tasks = list(_plan(patient))
     kept = [task for task in tasks if not task.reason]
     if not kept:
@@ -92,30 +86,64 @@ def repair(patient: Patient, destination: Path) -> dict[str, Any]:
     return record
 
 
+def check_destination(datasets: Sequence[Dataset], destination: Path) -> None:
+    """Refuse what cannot be written, as far as that is known before anything is read.
+
+    Raises:
+        FileExistsError: the folder exists.
+        ValueError: it would lie among the originals, or two lists would have one name.
+    """
+    if destination.exists() or destination.is_symlink():
+        raise FileExistsError(f"--fix {destination}: exists already. Fix: another folder")
+    folders = {path.parent for dataset in datasets for pair in dataset.pairs for path in pair[:2] if path}
+    here = {destination.resolve(), *destination.resolve().parents}
+    if inside := {folder.resolve() for folder in folders} & here:
+        raise ValueError(
+            f"--fix {destination}: lies among the originals in {inside.pop()}. Fix: another folder"
+        )
+    for one, other in itertools.combinations(datasets, 2):
+        if one.mode == other.mode:
+            raise ValueError(
+                f"--fix {destination}: {one.name} and {other.name} have one mode, {one.mode}, and so one "
+                "list in the copy. Fix: give each its own mode (train, val, test), or write one copy each"
+            )
+
+
 def _plan(patient: Patient) -> Iterator[Task]:
-    leaked = {
-        id(
-            leak.looks[0]
-        ): f"{place(leak.looks[0])}: shows the same as {place(leak.looks[1])} of {leak.second.name}"
-        for leak in patient.leaks
-        if leak.first.dataset.mode == "train" and not _fault(leak.looks[1], leak.second)
-    }
-    taken: Counter[str] = Counter()
     for chart in patient.charts:
         _check_clear(chart)
+    leaked = _leaked(patient)
+    taken: Counter[str] = Counter()
+    for chart in patient.charts:
         listed: set[Path] = set()
         for look in chart.examination.looks:
             reason = _fault(look, chart) or leaked.get(id(look), "")
             if not reason and look.pair.image in listed:
-                reason = f"{place(look)}: listed before"
+                reason = f"{look.place}: listed before"
             if reason:
                 yield Task(chart, look, reason)
                 continue
             listed.add(look.pair.image)
             name = Path(re.sub(r"[^\w.() +,=@~-]", "_", look.pair.image.name))
             stem = _free(name.stem, taken)
-            suffix = ".png" if look.turned else name.suffix
+            suffix = ".png" if look.orientation != UPRIGHT else name.suffix
             yield Task(chart, look, "", f"images/{stem}{suffix}", f"masks/{stem}.png")
+
+
+def _leaked(patient: Patient) -> dict[int, str]:
+    """By identity, why images to train on are left out: another set shows the same and keeps it."""
+    sound = Patient([_without_faults(chart) for chart in patient.charts])
+    return {
+        id(look): f"{look.place}: shows the same as {other.place} of {leak.second.name}"
+        for leak in (*sound.same_files, *sound.same_pictures)
+        for look, other in [leak.looks]
+        if leak.first.dataset.mode == "train"
+    }
+
+
+def _without_faults(chart: Chart) -> Chart:
+    looks = [look for look in chart.examination.looks if not _fault(look, chart)]
+    return Chart(chart.dataset, chart.examination._replace(looks=looks))
 
 
 def _fault(look: Look, chart: Chart) -> str:
@@ -123,7 +151,7 @@ def _fault(look: Look, chart: Chart) -> str:
     if look.broken:
         return look.broken[0]
     if look.survey is None:
-        return f"{place(look)}: has no mask"
+        return f"{look.place}: has no mask"
     unfit = look.mismatch if look.mismatch and not _way_to_fit(look) else ""
     return chart.examination.contradictions.get(look.survey.where, "") or unfit
 
@@ -152,7 +180,8 @@ def _way_to_fit(look: Look) -> str:
     if look.size is None or look.mask_size is None:
         return ""
     (height, width), (tall, wide) = look.size, look.mask_size
-    if look.turned and not look.mask_turned and (height, width) == (wide, tall):
+    quarter = look.orientation >= SIDEWAYS and look.mask_orientation == UPRIGHT
+    if quarter and (height, width) == (wide, tall):
         return "turn"
     return "resize" if abs(height * wide / (width * tall) - 1) <= SAME_ASPECT else ""
 
@@ -161,17 +190,18 @@ def _write(task: Task, folder: Path, marks: bool) -> list[str]:
     """Write one pair; says what was changed."""
     look, actions = task.look, []
     assert look.pair.mask is not None
-    if look.turned:
+    if look.orientation != UPRIGHT:
         write_image(folder / task.image, read_image(look.pair.image))
-        drawn = "" if look.mask_turned or look.mismatch else "; its mask kept: LOOK whether it still fits"
-        actions.append(f"image turned upright{drawn}")
+        actions.append("image turned upright")
     else:
         with arriving(folder / task.image) as partial:
             partial.write_bytes(look.pair.image.read_bytes())
     raw = read_raw(look.pair.mask)
     stored = to_8bit(task.chart.examination.encoding.decode(raw), marks)
-    if raw.turned:
+    if raw.orientation != UPRIGHT:
         actions.append("mask turned upright")
+    if look.turned_apart:
+        actions.append("LOOK whether image and mask fit: they were turned differently")
     if (raw.kind, look.pair.mask.suffix.lower()) != ("8-bit", ".png") or (raw.values != stored).any():
         actions.append(f"mask re-encoded ({raw.kind} {look.pair.mask.suffix})")
     way = _way_to_fit(look) if look.mismatch else ""

@@ -7,9 +7,10 @@ docs/doctor.md says what that finds and what it leaves out.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +18,8 @@ import numpy as np
 SIDE = 16  # of a thumbnail
 ALIKE, DETAIL_ALIKE = 0.15, 0.26  # distances of unit vectors: 0 for the same, 1.4 for unrelated ones
 FREQUENCIES = 4  # per axis, that the search looks at; those left out can only add to a distance
-NEIGHBOURS = 8  # nearest ones of each picture that are compared, which bounds time and memory
+ENOUGH = 8  # copies of a picture, from which on no more of it are looked for
+BLOCK = 256  # pictures that are looked up together, which bounds memory
 FLAT = 2.0  # standard deviation of a thumbnail below which it shows nothing, in levels of 255
 
 
@@ -44,51 +46,80 @@ def sample(values: np.ndarray, side: int = SIDE) -> np.ndarray:
 def matches(first: np.ndarray, second: np.ndarray | None = None) -> Iterator[Match]:
     """Find the pictures that show the same, mirrored ones too.
 
+    Each of either set that shows the same as any of the other is named: with all of them, or where there are
+    `ENOUGH` or more with as many of the nearest, so that thousands of copies of one picture stay cheap.
+
     Args:
         first: (N, 16, 16, 3) uint8 thumbnails.
-        second: those of another set; None to look within the first.
+        second: those of another set; None to look within the first, where each counts as a copy of itself.
 
     Yields:
-        Each pair once, the nearest of each picture first; of very many alike, those nearest.
+        Each pair once.
     """
     seen = set()
-    others = first if second is None else second
-    if not len(first) or not len(others):
-        return
     for mirrored in (False, True):
-        looked = others[:, :, ::-1] if mirrored else others
-        for i, j in _near(first, looked):
-            key = (i, j) if second is not None else (min(i, j), max(i, j))
-            itself = i == j and second is None
-            if not itself and key not in seen and alike(first[i], looked[j]):
+        others = (first if second is None else second)[:, :, :: -1 if mirrored else 1]
+        found = _pairs(first, others)
+        if second is not None:  # a picture may be among the nearest of another whose nearest are others
+            found = itertools.chain(found, ((i, j) for j, i in _pairs(others, first)))
+        for pair in found:
+            key = pair if second is not None else (min(pair), max(pair))
+            if key not in seen and not (second is None and key[0] == key[1]):
                 seen.add(key)
                 yield Match(*key, mirrored)
 
 
-def _near(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Index pairs of thumbnails that may be alike, by a tree over few low frequencies."""
+def _pairs(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Indices of thumbnails that are alike: of each of the second all of the first, or the `ENOUGH` nearest.
+
+    A tree over few low frequencies finds those that may be. More and more of them are compared until enough
+    are alike or there are no more.
+    """
     from scipy.spatial import cKDTree
 
-    kept, asked = (np.flatnonzero(stack.reshape(len(stack), -1).std(1) >= FLAT) for stack in (first, second))
+    kept, asked = (np.flatnonzero(stack.std((1, 2, 3)) >= FLAT) for stack in (first, second))
     if not len(kept) or not len(asked):
         return
-    tree = cKDTree(_low_frequencies(first[kept]))
-    found = tree.query(_low_frequencies(second[asked]), k=NEIGHBOURS, distance_upper_bound=ALIKE)[1]
-    rows, ranks = np.nonzero(found < len(kept))
-    for j, i in zip(asked[rows], kept[found[rows, ranks]], strict=True):
-        yield int(i), int(j)
+    tree, points = cKDTree(_low_frequencies(first[kept])), _low_frequencies(second[asked])
+    for start in range(0, len(asked), BLOCK):
+        rows, count = np.arange(start, min(start + BLOCK, len(asked))), ENOUGH
+        while len(rows):
+            near = tree.query(points[rows], count, distance_upper_bound=ALIKE)[1]  # (R, count); N for none
+            columns, places = np.unique(near, return_inverse=True)
+            table = alike(second[asked[rows]], first[kept[columns[columns < len(kept)]]])
+            table = np.pad(table, ((0, 0), (0, 1)))  # no picture is alike to none
+            good = np.take_along_axis(table, places.reshape(near.shape), 1)
+            good &= good.cumsum(1) <= ENOUGH
+            of_rows, ranks = np.nonzero(good)
+            yield from zip(kept[near[of_rows, ranks]].tolist(), asked[rows[of_rows]].tolist(), strict=True)
+            rows = rows[(good.sum(1) < ENOUGH) & (near[:, -1] < len(kept))]
+            count = min(8 * count, len(kept) + 1)  # the last of all is none
 
 
-def alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two thumbnails show the same, as a whole and in their details."""
-    pair = np.stack([one, other]).astype(np.float32)
-    details = np.stack([thumb - cv2.GaussianBlur(thumb, (0, 0), 2) for thumb in pair])
-    return _distance(pair) <= ALIKE and _distance(details) <= DETAIL_ALIKE
+def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(N, M) bool: which thumbnails of two stacks show the same, as a whole and in their details."""
+    table = np.empty((len(first), len(second)), bool)
+    whole, details = _unit(first), _unit(_details(first))
+    for start in range(0, len(second), 1024):  # in blocks, as the floats of all would take much room
+        block = second[start : start + 1024]
+        table[:, start : start + 1024] = (_distances(whole, _unit(block)) <= ALIKE) & (
+            _distances(details, _unit(_details(block))) <= DETAIL_ALIKE
+        )
+    return table
 
 
-def _distance(pair: np.ndarray) -> float:
-    first, second = _unit(pair)
-    return float(np.linalg.norm(first - second))
+def _details(stack: np.ndarray) -> np.ndarray:
+    """(N, 16, 16, 3) -> (N, 768) float32: thumbnails less their blur."""
+    along: Any = cv2.sepFilter2D(np.eye(SIDE), -1, np.ones(1), cv2.getGaussianKernel(17, 2))
+    sharp = (np.eye(SIDE**2) - np.kron(along, along)).astype(np.float32)
+    planes = np.moveaxis(stack, 3, 1).reshape(-1, SIDE**2).astype(np.float32)
+    return (planes @ sharp.T).reshape(len(stack), -1)
+
+
+def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(N, L) and (M, L) -> (N, M)."""
+    squares = (first**2).sum(1)[:, None] + (second**2).sum(1) - 2 * first @ second.T
+    return np.sqrt(np.maximum(squares, 0))
 
 
 def _unit(stack: np.ndarray) -> np.ndarray:

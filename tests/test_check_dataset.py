@@ -81,9 +81,44 @@ def test_fix_writes_a_copy_that_passes(check, data):
     assert code == 0
     assert f"left out: {data}/train_list.txt:1: {data}/masks/p0.png: cannot be read as a mask" in text
     assert "fixed: 5 pairs, 0 of them changed, 1 left out" in text
+    assert text.endswith("fixed, examined: nothing was found\n")
     assert check("--dataset_root", "fixed")[0] == 0
     code, _, error = check("--dataset_root", data, "--fix", "fixed")
     assert (code, error.startswith("error: --fix fixed: exists already")) == (1, True)
+
+
+def test_fix_ends_as_the_copy_is(check, data):
+    """With 0 for warnings that are left, with 1 for errors, as where no pair to validate with is sound."""
+    write_mask(data / "masks" / "p0.png", np.zeros((32, 32), np.uint8))
+    (data / "images" / "p1.png").unlink()
+    code, text, _ = check("--dataset_root", data, "--fix", "warned")
+    assert (code, text.splitlines()[-1]) == (0, "warned, examined: empty masks (1)")
+    for name in ("p2", "p3"):  # those with an object, which val shows as well
+        shutil.copy(data / "images" / "p4.png", data / "images" / f"{name}.png")
+    code, text, _ = check("--dataset_root", data, "--fix", "emptied")
+    assert (code, text.splitlines()[-1]) == (1, "emptied, examined: no foreground (1), empty masks (1)")
+    for name in ("p4", "p5"):
+        (data / "images" / f"{name}.png").unlink()
+    code, _, error = check("--dataset_root", data, "--fix", "wrong")
+    assert (code, "wrong/val_list.txt: val images: 0" in error) == (1, True)
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(check, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tools.check_dataset.examine", lambda data: pytest.fail("examined"))
+    for name in ("report.json", "report.html"):
+        path = tmp_path / name.partition(".")[2] / name
+        path.parent.mkdir()
+        path.write_text("mine")
+        code, _, error = check("--dataset_root", data, "--save_dir", path.parent)
+        assert code == 1
+        assert error == f"error: {path}: exists already. Fix: another --save_dir, or remove it\n"
+        assert (tree(path.parent), path.read_text()) == ([name], "mine")
+    code, _, error = check("--dataset_root", data, "--fix", data)
+    assert (code, "exists already. Fix: another folder" in error) == (1, True)
+    both = ["--opts", "val_dataset.mode=train", "val_dataset.train_path=val_list.txt"]
+    code, _, error = check("--config", make_config(tmp_path / "c.yaml", data), *both, "--fix", "new")
+    assert (code, "train_dataset and val_dataset have one mode, train" in error) == (1, True)
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(
@@ -93,6 +128,7 @@ def test_fix_writes_a_copy_that_passes(check, data):
         (["--config", "a", "--list", "b"], "give one of"),
         (["--image_dir", "a"], "--image_dir and --mask_dir belong together"),
         (["--list", "a", "--overfit"], "--overfit needs --config"),
+        (["--config", "a", "--overfit", "--fix", "b"], "--overfit cannot go with --fix. Fix: write the copy"),
         (["--list", "a", "--opts", "b=1"], "--opts needs --config"),
         (["--config", "a", "--num_classes", "2"], "--num_classes: the config says it"),
         (["--list", "a", "--num_classes", "0"], "0 is not above 0"),
@@ -176,3 +212,17 @@ def test_the_benchmark_of_the_doctor_measures_time_and_memory(tmp_path, capsys, 
     text = capsys.readouterr().out
     assert "time over decoding alone: " in text
     assert "| doctor | 2 | " in text
+
+
+def test_the_benchmark_of_the_doctor_counts_the_copies_found(tmp_path, capsys):
+    for index in range(4):
+        image = np.random.default_rng(index).integers(0, 256, (6, 8, 3), np.uint8)
+        write_mask(tmp_path / f"{index}.png", cv2.resize(image, (160, 120), interpolation=cv2.INTER_CUBIC))
+    assert benchmark_doctor.main(["--image_path", str(tmp_path), "--copies"]) == 0
+    text = capsys.readouterr().out
+    assert "among 4 photographs: 0 pairs that show the same" in text
+    assert "| mirrored | 100.0% | 0 |" in text
+    assert "| cropped by a tenth | 0.0% | 0 |" in text
+    with pytest.raises(SystemExit):
+        benchmark_doctor.main(["--image_path", str(tmp_path)])
+    assert "give --mask_path, or --copies" in capsys.readouterr().err

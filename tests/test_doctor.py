@@ -14,21 +14,15 @@ import pytest
 from conftest import ROOT, draw_pair, tree, write_mask
 from PIL import Image
 
+from paddleseg_u2net.checks import CHECKS
 from paddleseg_u2net.dataset import DataError, Dataset
-from paddleseg_u2net.doctor import (
-    CHECKS,
-    admit,
-    class_balance,
-    diagnose,
-    examine,
-    report,
-    suggest_size,
-    summary,
-)
+from paddleseg_u2net.doctor import admit, diagnose, report
 from paddleseg_u2net.doctor_page import overlay, write_page
 from paddleseg_u2net.inspection import look_at
 from paddleseg_u2net.outputs import make_palette
 from paddleseg_u2net.pairs import Pair, list_pairs
+from paddleseg_u2net.patient import examine
+from paddleseg_u2net.summary import summary
 
 ORIENTATION = 0x0112
 
@@ -124,11 +118,11 @@ PLANTED = {
     ),
     "a tag on the image": (
         lambda d: turn(image_of(d, "p0"), 3),
-        *("EXIF rotation", "p0.png: the image is turned by an EXIF tag, its mask is not"),
+        *("EXIF rotation", "p0.png: EXIF orientation 3 of the image, 1 of its mask"),
     ),
     "a tag on the mask": (
         lambda d: turn(mask_of(d, "p0"), 6),
-        *("EXIF rotation", "the mask is turned by an EXIF tag, its image is not"),
+        *("EXIF rotation", "p0.png: EXIF orientation 1 of the image, 6 of its mask"),
     ),
     "an empty mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.zeros((32, 32), np.uint8)),
@@ -259,9 +253,25 @@ def test_a_pair_is_read_once(data, monkeypatch):
     assert sorted(read) == sorted([*(data / "images").iterdir(), *(data / "masks").iterdir()])
 
 
-def test_tags_on_both_sides_are_no_finding(data):
-    for path in (image_of(data, "p0"), mask_of(data, "p0")):
-        turn(path, 6)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mask_orientation", range(1, 9))
+@pytest.mark.parametrize("square", [False, True])
+def test_tags_are_told_where_sizes_do_not_say_how_the_mask_lies(
+    tmp_path, orientation, mask_orientation, square
+):
+    """Both are stored so that they are of one size when upright, as the mask of a portrait drawn as seen."""
+    for path, tag in ((image_of(tmp_path, "p"), orientation), (mask_of(tmp_path, "p"), mask_orientation)):
+        stored = np.arange(600, dtype=np.uint8).reshape((30, 20) if tag >= 5 else (20, 30))
+        write_mask(path, stored[:20, :20] if square else stored)
+        turn(path, tag)
+    look = look_at(Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p")))
+    assert look.faults == []
+    portrait = orientation >= 5 and mask_orientation == 1 and not square
+    assert look.turned_apart == (orientation != mask_orientation and not portrait)
+
+
+def test_a_tag_beyond_the_eight_turns_nothing(data):
+    turn(image_of(data, "p0"), 9)
     assert found(data) == {}
 
 
@@ -272,7 +282,8 @@ def test_tags_are_seen_in_every_format(tmp_path, name):
     Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(tmp_path / name, exif=exif)
     write_mask(tmp_path / "m.png", np.zeros((8, 4), np.uint8))
     look = look_at(Pair(tmp_path / name, tmp_path / "m.png"))
-    assert (look.turned, look.mask_turned, look.faults) == (True, False, [])
+    assert (look.orientation, look.mask_orientation, look.faults) == (6, 1, [])
+    assert look.turned_apart is False
 
 
 def test_a_broken_tag_turns_nothing(tmp_path):
@@ -281,40 +292,6 @@ def test_a_broken_tag_turns_nothing(tmp_path):
     (tmp_path / "a.jpg").write_bytes(stored.getvalue())
     write_mask(tmp_path / "m.png", np.zeros((4, 8), np.uint8))
     assert look_at(Pair(tmp_path / "a.jpg", tmp_path / "m.png")).faults == []
-
-
-def test_class_balance_and_shares_are_those_of_the_pixels(data):
-    ids = np.random.default_rng(0).choice(
-        np.array([0, 1, 2, 250], np.uint8), (6, 32, 32), p=[0.5, 0.2, 0.1, 0.2]
-    )
-    for index in range(6):
-        write_mask(mask_of(data, f"p{index}"), ids[index])
-    chart = examine(sets(data, 3, ignore_index=250)).charts[0]
-    rows = class_balance(chart)
-    for c in range(3):
-        assert rows[c]["pixels"] == (ids[:4] == c).sum()
-        assert rows[c]["share"] == pytest.approx((ids[:4] == c).sum() / (ids[:4] < 250).sum())
-        assert rows[c]["images"] == 4
-    shares = [content.share for _, content in chart.measured()]
-    np.testing.assert_allclose(shares, [((m > 0) & (m < 250)).sum() / (m < 250).sum() for m in ids[:4]])
-
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ([(300, 400)] * 3, (384, 288)),
-        ([(300, 400), (400, 300)] * 3, (352, 352)),
-        ([(20, 20)], (256, 256)),
-        ([(4000, 6000)] * 9 + [(6000, 4000)], (640, 416)),
-        ([(1, 1000)], (8096, 0)),
-    ],
-)
-def test_an_input_size_is_suggested_by_the_rule(sizes, expected):
-    width, height = suggest_size(sizes)
-    assert width % 32 == height % 32 == 0
-    assert min(width, height) >= 32
-    if expected[1]:
-        assert (width, height) == expected
 
 
 def test_the_report_is_plain_json_with_all_examples(data):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import draw_pair, make_config, write_mask
+from conftest import draw_pair, make_config, tree, write_mask
 
 from paddleseg_u2net.config import load_config
-from paddleseg_u2net.doctor import examine
 from paddleseg_u2net.images import read_image
 from paddleseg_u2net.overfit import Outcome, overfit
+from paddleseg_u2net.patient import examine
 from paddleseg_u2net.registry import build_dataset
 
 
 def tried(data, num_classes: int = 1, **options) -> Outcome:
     config = load_config(make_config(data / "c.yaml", data, num_classes=num_classes))
     examination = examine([build_dataset(config, "train_dataset")]).charts[0].examination
-    return overfit(config, examination, data / "out", "cpu", steps=60, learning_rate=0.05, **options)
+    options = {"steps": 60, "learning_rate": 0.05, **options}
+    return overfit(config, examination, data / "out", "cpu", **options)
 
 
 @pytest.fixture
@@ -58,6 +59,34 @@ def test_masks_that_do_not_belong_to_their_images_are_told(large, how, caplog):
     assert "the masks cannot be learned in so many steps. Look at " in caplog.text
 
 
+def test_objects_that_vanish_at_the_small_size_are_told(tmp_path):
+    """What is two pixels wide in a large image is nothing at 96 x 96, and nothing is learned at once."""
+    for index in range(6):
+        draw_pair(tmp_path, f"p{index}", size=(960, 960), white=0)
+        mask = np.zeros((960, 960), np.uint8)
+        mask[100 * index + 4, 500:502] = 255
+        write_mask(tmp_path / "masks" / f"p{index}.png", mask)
+    lines = "".join(f"images/p{i}.png masks/p{i}.png\n" for i in range(6))
+    for mode in ("train", "val"):
+        (tmp_path / f"{mode}_list.txt").write_text(lines)
+    for num_classes in (1, 2):
+        with pytest.raises(ValueError, match="vanish at 96 x 96. Fix: images cropped to them"):
+            tried(tmp_path, num_classes)
+    assert not (tmp_path / "out" / "overfit.png").exists()
+
+
+def test_the_seed_decides_and_no_picture_is_overwritten(large):
+    first, again, other = (tried(large, steps=2, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert tree(large / "out") == ["overfit.png", "overfit_2.png", "overfit_3.png"]
+
+
+def test_precision_reaches_the_steps(large):
+    """On a CPU it is refused, as in training; never computed otherwise in silence."""
+    with pytest.raises(ValueError, match="--precision bf16: Paddle computes in fp32 on a CPU"):
+        tried(large, precision="bf16")
+
+
 def test_a_small_loss_alone_is_no_success():
     """As that of 0/255 masks under ignore_index 255 in stock PaddleSeg, where nothing counts."""
     assert not Outcome(0.0, float("nan"), 1.0, 5).learned
@@ -73,6 +102,11 @@ def test_the_command_ends_with_what_was_found(run, large):
     assert (code, "cannot be learned in so many steps" in text) == (1, True)
     code, _, error = run("train", *flags, "--do_eval")
     assert (code, "--overfit tries new weights in one process" in error) == (2, True)
+    code, _, error = run("train", *flags, "--precision", "fp16", "--device", "cpu")
+    assert (code, "--precision fp16: Paddle computes in fp32 on a CPU" in error) == (1, True)
+    lines = [run("train", *flags, "--iters", 1, "--seed", seed)[1] for seed in (3, 3, 4)]
+    losses = [line.partition("loss ")[2].partition(":")[0] for line in lines]
+    assert losses[0] == losses[1] != losses[2]
     (large / "images" / "p0.png").unlink()
     code, _, error = run("train", *flags)
     assert code == 1

@@ -15,9 +15,10 @@ from test_doctor import append, image_of, mask_of, sets, turn
 from test_masks import store
 
 from paddleseg_u2net.dataset import DataError, Dataset
-from paddleseg_u2net.doctor import diagnose, examine
+from paddleseg_u2net.doctor import diagnose
 from paddleseg_u2net.files import digest
 from paddleseg_u2net.pairs import Pair
+from paddleseg_u2net.patient import examine
 from paddleseg_u2net.repair import repair
 
 
@@ -129,6 +130,76 @@ def test_what_validation_shows_too_is_taken_out_of_training(data):
     assert [Path(row["image"]).stem for row in record["left out"]] == ["p0", "p1"]
     assert "shows the same as" in record["left out"][0]["why"]
     assert len(Path("fixed/val_list.txt").read_text().splitlines()) == 2
+
+
+def copies(data: Path, name: str, names: list[str]) -> list[str]:
+    """Files of one content; the lines that list them."""
+    for other in names:
+        shutil.copy(image_of(data, name), image_of(data, other))
+        shutil.copy(mask_of(data, name), mask_of(data, other))
+    return [f"images/{other}.png\tmasks/{other}.png\n" for other in names]
+
+
+def listed_more(data: Path, mode: str, lines: list[str]) -> None:
+    with (data / f"{mode}_list.txt").open("a") as file:
+        file.writelines(lines)
+
+
+@pytest.mark.parametrize("change", [None, "brighter"])
+def test_no_copy_of_what_validation_shows_is_left_however_many_there_are(data, change):
+    """Forty on each side, so that none is among the nearest of all."""
+    listed_more(data, "train", copies(data, "p4", [f"t{i}" for i in range(40)]))
+    listed_more(data, "val", copies(data, "p4", [f"v{i}" for i in range(40)]))
+    for index in range(40 if change else 0):
+        path = image_of(data, f"t{index}")
+        cv2.imwrite(str(path), np.clip(cv2.imread(str(path)) * 0.8 + index, 0, 255).astype(np.uint8))
+    record = fixed(data)
+    left_out = {Path(row["image"]).stem for row in record["left out"]}
+    assert left_out == {f"t{index}" for index in range(40)}
+    again = diagnose(examine(sets(Path("fixed"))))
+    assert not [finding.name for finding in again if "two sets" in finding.name]
+
+
+def test_what_validation_loses_for_another_reason_does_not_count(data):
+    """Of two copies in val one is useless; the other is there, and one of train's stays where none is."""
+    listed_more(data, "train", copies(data, "p4", ["t0", "t1"]))
+    listed_more(data, "val", copies(data, "p4", ["v0"]))
+    shutil.copy(image_of(data, "p5"), image_of(data, "p1"))
+    for name in ("p4", "p5"):
+        mask_of(data, name).write_text("no")
+    record = fixed(data)
+    assert {Path(row["image"]).stem for row in record["left out"]} == {"p4", "p5", "t0", "t1"}
+
+
+def test_two_sets_of_one_mode_are_refused(data):
+    one, other = sets(data)
+    other.mode = "train"
+    with pytest.raises(
+        ValueError, match="--fix new: train and val have one mode, train, and so one list in the copy. Fix: "
+    ):
+        repair(examine([one, other]), Path("new"))
+    assert not Path("new").exists()
+
+
+def test_a_half_turn_is_not_taken_for_what_makes_sizes_fit(tmp_path):
+    for name in ("p", "q"):
+        draw_pair(tmp_path, name, size=(20, 30))
+    write_mask(mask_of(tmp_path, "p"), pixels(mask_of(tmp_path, "p")).T.copy())
+    turn(image_of(tmp_path, "p"), 3)
+    pairs = [Pair(image_of(tmp_path, name), mask_of(tmp_path, name)) for name in ("p", "q")]
+    record = repair(examine([Dataset(pairs, 1)]), Path("fixed"))
+    assert [Path(row["image"]).stem for row in record["left out"]] == ["p"]
+
+
+@pytest.mark.parametrize(("size", "doubtful"), [((20, 30), False), ((30, 30), True)])
+def test_a_turned_image_whose_mask_may_lie_either_way_is_marked(tmp_path, size, doubtful):
+    draw_pair(tmp_path, "p", size=size)
+    write_mask(mask_of(tmp_path, "p"), pixels(mask_of(tmp_path, "p")).T.copy())  # drawn on the upright image
+    turn(image_of(tmp_path, "p"), 6)
+    pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
+    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    doubt = ["LOOK whether image and mask fit: they were turned differently"]
+    assert done(record)["p"] == ["image turned upright", *(doubt if doubtful else [])]
 
 
 def test_names_that_clash_or_break_lists_become_safe(tmp_path):

@@ -1,12 +1,13 @@
-"""Measure the doctor: images a second of one core beside decoding alone, and memory as a data set grows.
+"""Measure the doctor: images a second of one core beside decoding alone, memory, and which copies it finds.
 
 OMP_NUM_THREADS=1 python -m tools.benchmark_doctor --image_path images/ --mask_path masks/
 OMP_NUM_THREADS=1 python -m tools.benchmark_doctor --image_path images/ --mask_path masks/ --turns 9
+python -m tools.benchmark_doctor --image_path images/ --copies
 
 Both sides read, decode and turn upright each image and mask by the same code; the doctor then checks them,
 comparisons of pictures included. The process is bound to one core; seconds are those it computes, waiting not
 counted, and the two run in turn, so that what else the machine does meets both. Memory is that of whole
-processes.
+processes. With --copies a changed copy of each photograph is looked for among the photographs.
 """
 
 from __future__ import annotations
@@ -24,12 +25,25 @@ import numpy as np
 
 from paddleseg_u2net.__main__ import guarded
 from paddleseg_u2net.dataset import Dataset
-from paddleseg_u2net.doctor import diagnose, examine
-from paddleseg_u2net.images import read_image
+from paddleseg_u2net.doctor import diagnose
+from paddleseg_u2net.images import list_images, read_image
 from paddleseg_u2net.masks import read_raw
 from paddleseg_u2net.pairs import Pair, pair_folders
+from paddleseg_u2net.patient import examine
+from paddleseg_u2net.similarity import matches, thumbnail
 from tools.benchmark import ROOT, peak_memory
 
+COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mirrored": lambda image: image[:, ::-1].copy(),
+    "0.3 times the size": lambda image: scaled(image, 0.3),
+    "half the size": lambda image: scaled(image, 0.5),
+    "1.4 times the size": lambda image: scaled(image, 1.4),
+    "3 times the size": lambda image: scaled(image, 3),
+    "made square": lambda image: cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA),
+    "JPEG of quality 20": lambda image: jpeg(image, 20),
+    "15 % brighter, whites cut off": lambda image: np.clip(image * 1.15, 0, 255).astype(np.uint8),
+    "cropped by a tenth": lambda image: image[: image.shape[0] * 9 // 10, : image.shape[1] * 9 // 10],
+}
 PARTS = (4, 2, 1)  # of the pairs, a quarter to all, where memory is measured
 
 
@@ -39,10 +53,44 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="benchmark_doctor.py"
     )
     parser.add_argument("--image_path", type=Path, required=True, help="folder of photographs")
-    parser.add_argument("--mask_path", type=Path, required=True, help="folder of their masks")
+    parser.add_argument("--mask_path", type=Path, help="folder of their masks")
     parser.add_argument("--turns", type=int, default=5, help="of each side (%(default)s)")
+    parser.add_argument("--copies", action="store_true", help="which copies are found, in place of time")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not args.copies and args.mask_path is None:
+        parser.error("give --mask_path, or --copies")
+    return args
+
+
+def scaled(image: np.ndarray, factor: float) -> np.ndarray:
+    """An image of another size."""
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """An image as a JPEG file keeps it."""
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+
+
+def tell_copies(paths: Sequence[Path]) -> None:
+    """Print how many copies of each kind are found, and how often different photographs are taken for one."""
+    if not paths:
+        raise ValueError("--image_path: holds no image")
+    thumbs: dict[str, list[np.ndarray]] = {name: [] for name in ("", *COPIES)}
+    for path in paths:
+        image = read_image(path)
+        for name, stack in thumbs.items():
+            stack.append(thumbnail(COPIES[name](image) if name else image))
+    originals = np.stack(thumbs.pop(""))
+    print(f"among {len(paths)} photographs: {len(list(matches(originals)))} pairs that show the same")
+    print("\n| copy | found | others taken for it |\n|---|---|---|")
+    for name, stack in thumbs.items():
+        pairs = [match[:2] for match in matches(originals, np.stack(stack))]
+        found = sum(first == second for first, second in pairs)
+        print(f"| {name} | {found / len(paths):.1%} | {len(pairs) - found} |")
 
 
 def decode(pairs: Sequence[Pair]) -> None:
@@ -82,6 +130,9 @@ def memory(args: argparse.Namespace, count: int) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Print the tables."""
     args = parse(argv)
+    if args.copies:
+        tell_copies(list_images(args.image_path))
+        return 0
     cv2.setNumThreads(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

@@ -6,8 +6,8 @@ python tools/check_dataset.py --dataset_root data/mine --num_classes 5 --save_di
 python tools/check_dataset.py --list data/mine/train_list.txt --fix data/mine_fixed
 python tools/check_dataset.py --config configs/RGB/U2Net/u2netp.yaml --overfit
 
-The exit code is 0 where training can run, warnings or not, 1 for errors, 2 for wrong flags. docs/doctor.md
-explains each check.
+The exit code is 0 where training can run, warnings or not, 1 for errors, 2 for wrong flags. With --fix it is
+that of the copy, which is examined as well. Nothing is overwritten. docs/doctor.md explains each check.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from paddleseg_u2net.__main__ import configure_log, guarded
 from paddleseg_u2net.commands.flags import DEVICE_FLAGS, add_flags, count, positive, some_path
 from paddleseg_u2net.config import in_file, load_config
 from paddleseg_u2net.dataset import Dataset
-from paddleseg_u2net.doctor import Finding, Patient, diagnose, examine, report, summary
+from paddleseg_u2net.doctor import Finding, diagnose, report
 from paddleseg_u2net.files import arriving, require_writable
 from paddleseg_u2net.masks import ENCODINGS
 from paddleseg_u2net.pairs import list_pairs, pair_folders, read_list
+from paddleseg_u2net.patient import Patient, examine
+from paddleseg_u2net.summary import summary
 
 log = logging.getLogger("paddleseg_u2net.check_dataset")
 
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
+REPORTS = ("report.json", "report.html")
 FLAGS: dict[str, dict[str, Any]] = {
     "config": {"help": "YAML file: checks its train_dataset and val_dataset as train.py would read them"},
     "image_dir": {"type": some_path, "help": "folder of images, with --mask_dir"},
@@ -45,9 +48,16 @@ FLAGS: dict[str, dict[str, Any]] = {
     "num_classes": {"type": positive, "help": "1 for saliency, the default, else class ids"},
     "mask_encoding": {"choices": ENCODINGS, "help": "how masks are read; decided over all masks without it"},
     "ignore_index": {"type": count, "help": "value of mask pixels that do not count"},
-    "save_dir": {"type": Path, "help": "write report.json and report.html, and the picture of --overfit"},
+    "save_dir": {
+        "type": Path,
+        "help": f"write {' and '.join(REPORTS)}, which must not be there yet, and the picture of --overfit",
+    },
     "fix": {"type": some_path, "metavar": "DIR", "help": "write a corrected copy into this new folder"},
-    "overfit": {"action": "store_true", "help": "with --config: can the network learn one batch by heart?"},
+    "overfit": {
+        "action": "store_true",
+        "help": "with --config, where there are no errors: can the network learn two pairs by heart? "
+        "(train.py --overfit takes --seed, --precision and --iters)",
+    },
     **DEVICE_FLAGS,
 }
 NOT_WITH_CONFIG = ("num_classes", "mask_encoding", "ignore_index")
@@ -96,14 +106,17 @@ def datasets(args: argparse.Namespace) -> Iterator[Dataset]:
             raise FileNotFoundError(f"--list {args.list}: no such file")
         yield _dataset(read_list(args.list, args.dataset_root or args.list.parent), "train", options)
     else:
-        names = {mode: name for mode, name in LISTS.items() if (args.dataset_root / name).is_file()}
-        if not names:
-            raise FileNotFoundError(
-                f"--dataset_root {args.dataset_root}: holds none of {', '.join(LISTS.values())}"
-            )
-        for mode, name in names.items():
-            path = str(args.dataset_root / name)
-            yield _dataset(list_pairs(mode, str(args.dataset_root), **{f"{mode}_path": path}), mode, options)
+        yield from listed(args.dataset_root, options)
+
+
+def listed(root: Path, options: dict[str, Any]) -> Iterator[Dataset]:
+    """The data sets of the lists in a folder."""
+    names = {mode: name for mode, name in LISTS.items() if (root / name).is_file()}
+    if not names:
+        raise FileNotFoundError(f"--dataset_root {root}: holds none of {', '.join(LISTS.values())}")
+    for mode, name in names.items():
+        path = str(root / name)
+        yield _dataset(list_pairs(mode, str(root), **{f"{mode}_path": path}), mode, options)
 
 
 def _dataset(found: tuple[list, list[str]], mode: str, options: dict[str, Any]) -> Dataset:
@@ -139,22 +152,22 @@ def tell(patient: Patient, findings: Sequence[Finding]) -> Iterator[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, tell, write; returns the exit code."""
-    if args.save_dir:
-        require_writable(args.save_dir)
-    patient = examine(list(datasets(args)))
+    data = list(datasets(args))
+    check_room(args, data)
+    patient = examine(data)
     findings = diagnose(patient)
     print("\n".join(tell(patient, findings)))
     if args.save_dir:
         from paddleseg_u2net.doctor_page import write_page
 
-        with arriving(args.save_dir / "report.json") as partial:
+        with arriving(args.save_dir / REPORTS[0]) as partial:
             partial.write_text(json.dumps(report(patient, findings), indent=1), encoding="utf-8")
         source = args.config or args.image_dir or args.list or args.dataset_root
-        write_page(args.save_dir / "report.html", patient, findings, str(source))
-        log.info("Wrote report.json and report.html into %s", args.save_dir)
+        write_page(args.save_dir / REPORTS[1], patient, findings, str(source))
+        log.info("Wrote %s into %s", " and ".join(REPORTS), args.save_dir)
     if args.fix:
         return fix(patient, args.fix)
-    if any(finding.check.severity == "error" for finding in findings):
+    if errors(findings):
         return 1
     if args.overfit:
         from paddleseg_u2net.overfit import overfit
@@ -166,8 +179,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def check_room(args: argparse.Namespace, data: Sequence[Dataset]) -> None:
+    """Refuse before the work what could not be written after it."""
+    if args.save_dir:
+        for path in (args.save_dir / name for name in REPORTS):
+            if path.exists():
+                raise FileExistsError(f"{path}: exists already. Fix: another --save_dir, or remove it")
+        require_writable(args.save_dir)
+    if args.fix:
+        from paddleseg_u2net.repair import check_destination
+
+        check_destination(data, args.fix)
+
+
+def errors(findings: Sequence[Finding]) -> list[str]:
+    """The checks that keep training from running."""
+    return [finding.name for finding in findings if finding.check.severity == "error"]
+
+
 def fix(patient: Patient, destination: Path) -> int:
-    """Write the corrected copy and say what is in it; returns the exit code."""
+    """Write the corrected copy, examine it, and say what is in it; returns the exit code."""
     from paddleseg_u2net.repair import RECORD, repair
 
     record = repair(patient, destination)
@@ -178,7 +209,10 @@ def fix(patient: Patient, destination: Path) -> int:
         f"{destination}: {len(record['files'])} pairs, {changed} of them changed, {len(record['left out'])} "
         f"left out ({RECORD} says what was done). Read it with {record['settings']}"
     )
-    return 0
+    findings = diagnose(examine(list(listed(destination, record["settings"]))))
+    left = ", ".join(f"{finding.name} ({len(finding.examples)})" for finding in findings)
+    print(f"{destination}, examined: {left or 'nothing was found'}")
+    return 1 if errors(findings) else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,45 @@
+"""A data set in numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import write_mask
+from test_doctor import mask_of, sets
+
+from paddleseg_u2net.patient import examine
+from paddleseg_u2net.summary import class_balance, suggest_size
+
+
+def test_class_balance_and_shares_are_those_of_the_pixels(data):
+    ids = np.random.default_rng(0).choice(
+        np.array([0, 1, 2, 250], np.uint8), (6, 32, 32), p=[0.5, 0.2, 0.1, 0.2]
+    )
+    for index in range(6):
+        write_mask(mask_of(data, f"p{index}"), ids[index])
+    chart = examine(sets(data, 3, ignore_index=250)).charts[0]
+    rows = class_balance(chart)
+    for c in range(3):
+        assert rows[c]["pixels"] == (ids[:4] == c).sum()
+        assert rows[c]["share"] == pytest.approx((ids[:4] == c).sum() / (ids[:4] < 250).sum())
+        assert rows[c]["images"] == 4
+    shares = [content.share for _, content in chart.measured()]
+    np.testing.assert_allclose(shares, [((m > 0) & (m < 250)).sum() / (m < 250).sum() for m in ids[:4]])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(300, 400)] * 3, (384, 288)),
+        ([(300, 400), (400, 300)] * 3, (352, 352)),
+        ([(20, 20)], (256, 256)),
+        ([(4000, 6000)] * 9 + [(6000, 4000)], (640, 416)),
+        ([(1, 1000)], (8096, 0)),
+    ],
+)
+def test_an_input_size_is_suggested_by_the_rule(sizes, expected):
+    width, height = suggest_size(sizes)
+    assert width % 32 == height % 32 == 0
+    assert min(width, height) >= 32
+    if expected[1]:
+        assert (width, height) == expected
