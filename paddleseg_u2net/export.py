@@ -26,6 +26,7 @@ from paddleseg_u2net.deploy import (
 )
 from paddleseg_u2net.files import arriving
 from paddleseg_u2net.network_graph import build_onnx
+from paddleseg_u2net.openvino_engine import core
 from paddleseg_u2net.preprocessing import Preprocessing
 from paddleseg_u2net.proof import TOLERANCES, Pair, check, compare
 from paddleseg_u2net.quantization import Quantization
@@ -169,7 +170,7 @@ def _write_openvino(folder: Path, network: Any, precision: str, *options: Any) -
     openvino = need("openvino")
     stored = "fp32" if precision == "bf16" else precision  # bf16 is how it computes, not what is stored
     graph = _graph(network, stored, *options)
-    model = openvino.Core().read_model(graph.SerializeToString())
+    model = core().read_model(graph.SerializeToString())
     openvino.save_model(model, str(folder / "model.xml"), compress_to_fp16=False)
     return "model.xml"
 

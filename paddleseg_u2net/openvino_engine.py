@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import threading
@@ -17,6 +18,16 @@ from paddleseg_u2net.files import arriving, digest, prune
 from paddleseg_u2net.weights import CACHE_BYTES, cache_folder
 
 CHECKSUM = hashlib.sha256().digest_size
+
+
+@functools.cache
+def core() -> Any:
+    """OpenVINO itself, one for the whole process and never let go.
+
+    Its CPU plugin lends the thread that loads it a stack for signal handlers, and takes it back in the thread
+    that frees it. Were these two, the next signal that Python handles would end the process.
+    """
+    return need("openvino").Core()
 
 
 class OpenVinoRuntime:
@@ -35,9 +46,8 @@ class OpenVinoRuntime:
     def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1):
         if device != "cpu":
             raise ValueError(f"--device {device}: OpenVINO is used on CPUs here. Fix: another --backend")
-        openvino = need("openvino")
-        self.core, self.path = openvino.Core(), path
-        if precision == "bf16" and "BF16" not in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        self.path = path
+        if precision == "bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError(
                 "bf16: this CPU has no units for it, so it would be no faster. Fix: fp32 or int8"
             )
@@ -46,7 +56,7 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": processors(),
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
-        self.cache = CompiledModels(self.core, path, self.options)
+        self.cache = CompiledModels(path, self.options)
         self.model = None if self.cache.knows_model() else self._read()
         self.compiled: dict[tuple[int, ...], Any] = {}
         self.lock, self.threads = threading.Lock(), threading.local()
@@ -83,11 +93,11 @@ class OpenVinoRuntime:
         if not self.exported.compatible(partial_shape(list(example))):
             raise ValueError(f"an input of {example}, but the model was exported for {self.exported}")
         self.model.reshape(partial_shape(list(shape)))
-        return self.core.compile_model(self.model, "CPU", self.options)
+        return core().compile_model(self.model, "CPU", self.options)
 
     def _read(self) -> Any:
         try:
-            model = self.core.read_model(str(self.path))
+            model = core().read_model(str(self.path))
         except RuntimeError as error:
             raise ValueError(f"{self.path}: not a model that OpenVINO can run: {last_line(error)}") from error
         self.exported = need("openvino").PartialShape(model.inputs[0].partial_shape)
@@ -102,17 +112,16 @@ class CompiledModels:
     own checksum.
 
     Args:
-        core: of OpenVINO.
         path: the model file.
         options: of the compilation.
     """
 
-    def __init__(self, core: Any, path: Path, options: dict[str, Any]):
-        self.core, self.options = core, options
+    def __init__(self, path: Path, options: dict[str, Any]):
+        self.options = options
         self.folder = cache_folder() / "openvino"
         data = path.with_suffix(".bin")  # of an `.xml`
         self.model = "-".join(digest(part, "sha256")[:32] for part in (path, data) if part.is_file())
-        processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+        processor = core().get_property("CPU", "FULL_DEVICE_NAME")
         self.made_for = [need("openvino").__version__, processor, sorted(options.items())]
 
     def knows_model(self) -> bool:
@@ -129,7 +138,7 @@ class CompiledModels:
             stored = self._file(shape).read_bytes()
             checksum, content = stored[:CHECKSUM], stored[CHECKSUM:]
             if hashlib.sha256(content).digest() == checksum:
-                compiled = self.core.import_model(content, "CPU", self.options)
+                compiled = core().import_model(content, "CPU", self.options)
                 with contextlib.suppress(OSError):
                     os.utime(self._file(shape))  # `prune` keeps what is used
                 return compiled

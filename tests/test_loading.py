@@ -184,6 +184,20 @@ def test_a_damaged_compiled_model_is_compiled_anew(weights, tmp_path):
         np.testing.assert_allclose(load_runtime(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
 
 
+def test_an_engine_may_be_let_go_in_another_thread(weights):
+    """OpenVINO would take the stack of signal handlers from under the main thread."""
+    code = (
+        "import signal, threading\n"
+        "from paddleseg_u2net.loading import load_runtime\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('heard'))\n"
+        f"engines = [load_runtime({str(weights[0])!r}, {CONFIG}, backend='openvino')]\n"
+        "thread = threading.Thread(target=engines.clear); thread.start(); thread.join()\n"
+        "signal.raise_signal(signal.SIGUSR1)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment())
+    assert (child.returncode, child.stdout) == (0, b"heard\n"), child.stderr
+
+
 def test_sizes_that_differ_share_one_compiled_model(weights):
     runtime = load_runtime(weights[0], CONFIG, backend="openvino")
     for size in range(40, 60):

@@ -231,7 +231,6 @@ def test_a_folder_that_cannot_be_written_is_named(run, config):
     assert "Fix: choose another --save_dir" in error
 
 
-@pytest.mark.slow  # passes alone, but its pytest-xdist worker dies in whole runs, for a cause not found yet
 def test_a_full_disk_ends_in_one_line_and_leaves_what_was_whole(config, tmp_path):
     """A real limit on file sizes, in a child process, that the second checkpoint breaks."""
     path = tmp_path / "one_step.py"
