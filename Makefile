@@ -4,8 +4,8 @@ PADDLE ?= 3.2.2
 DEFAULT_PADDLE := 3.2.2
 VENV ?= .venv$(if $(filter-out $(DEFAULT_PADDLE),$(PADDLE)),-paddle$(PADDLE))
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c tools/constraints.txt
-# one thread a worker: two workers share two cores
-PYTEST_FLAGS ?= -n 2
+# one thread a worker: two workers share two cores, and the rest of each other's tests
+PYTEST_FLAGS ?= -n 2 --dist worksteal
 
 .PHONY: demo test setup clean help
 

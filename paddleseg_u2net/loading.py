@@ -259,11 +259,11 @@ def cached_export(
     name = "-".join([digest(weights, "sha256")[:32], *map(str, described)])
     folder = cache_folder() / "exports" / name
     try:
-        read_record(folder / RECORD)
-    except OSError:
-        _write_export(folder, weights, model, calibration, half)
-    except ValueError as error:
+        whole = (folder / RECORD).is_file() and read_record(folder / RECORD)
+    except (OSError, ValueError) as error:
         log.warning("%s: it is written anew", error)
+        whole = None
+    if not whole:
         _write_export(folder, weights, model, calibration, half)
     with contextlib.suppress(OSError):
         os.utime(folder)  # `prune` keeps what is used

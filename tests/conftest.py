@@ -77,6 +77,17 @@ def official_weights(shared) -> Path:
     return home / "u2netp.onnx"
 
 
+@pytest.fixture
+def known_weights(official_weights, tmp_path_factory) -> Path:
+    """The same, with exports and compiled models that all tests of a run share."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    for name in ("exports", "openvino"):
+        (base / "u2net_home" / name).mkdir(parents=True, exist_ok=True)
+        (official_weights.parent / name).symlink_to(base / "u2net_home" / name)
+    return official_weights
+
+
 def write_mask(path: Path, mask: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), mask)

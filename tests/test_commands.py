@@ -150,7 +150,7 @@ def test_u2netp_trains_validates_and_predicts_from_one_yaml(run, data, tmp_path)
     assert len(tree("output/result")) == 6 * 4
 
 
-def test_known_weights_need_no_config_and_fine_tune(run, official_weights, data, tmp_path):
+def test_known_weights_need_no_config_and_fine_tune(run, known_weights, data, tmp_path):
     words = ["--image_path", data / "images" / "p0.png", "--outputs", "saliency"]
     assert run("predict", "--model_path", "u2netp", *words)[0] == 0
     config = make_config(tmp_path / "a.yaml", data, 2, "U2Netp")

@@ -55,7 +55,7 @@ def mirror(tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_command_of_the_readme_runs(project, mirror, official_weights, tmp_path):
+def test_every_command_of_the_readme_runs(project, mirror, known_weights, tmp_path):
     """In order, in one folder, as a reader would; training is shortened, downloads come from a mirror."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
@@ -78,7 +78,7 @@ def test_every_command_of_the_readme_runs(project, mirror, official_weights, tmp
     assert len(list((project / "output" / "result" / "cutout").iterdir())) == 10
 
 
-def test_the_python_of_the_readme_runs(official_weights, monkeypatch):
+def test_the_python_of_the_readme_runs(known_weights, monkeypatch):
     monkeypatch.chdir(ROOT)
     (code,) = blocks("python")
     names: dict = {}

@@ -62,6 +62,7 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
     load_runtime(path, CONFIG)
     assert "comparing it with Paddle, once" in caplog.text
     assert "Difference of a pixel: " in caplog.text
+    assert {record.levelname for record in caplog.records} == {"INFO"}
     assert f"Model {path}, fp32; backend onnxruntime on cpu (auto: the fastest installed)" in caplog.text
     monkeypatch.setattr(loading, "_network", None)  # not needed any more
     np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)

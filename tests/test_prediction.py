@@ -197,7 +197,7 @@ def test_interpolation_stays_in_range():
     assert saliency.max() <= 1
 
 
-def test_known_weights_cut_real_photographs(official_weights, photos):
+def test_known_weights_cut_real_photographs(known_weights, photos):
     saliency = Predictor("u2netp")(photos["coffee.png"])
     assert saliency.shape == photos["coffee.png"].shape[:2]
     assert saliency[200, 300] > 0.95  # the cup

@@ -99,7 +99,7 @@ def test_the_shipped_calibration_fits_its_network_and_finds_the_known_layer():
     assert shipped.kept == always_kept(FLOW) | {"stage2d.rebnconv1d"}
 
 
-def test_integers_keep_the_saliency_of_real_photographs(official_weights, photos, monkeypatch):
+def test_integers_keep_the_saliency_of_real_photographs(known_weights, photos, monkeypatch):
     monkeypatch.setattr(loading, "has_int8_units", lambda: True)
     exact, rounded = (Predictor("u2netp", precision=name) for name in ("fp32", "int8"))
     for name, image in photos.items():
@@ -108,7 +108,7 @@ def test_integers_keep_the_saliency_of_real_photographs(official_weights, photos
         assert 0 < difference < 0.01, name
 
 
-def test_the_default_is_integers_only_where_they_are_proven_and_fast(official_weights, monkeypatch, caplog):
+def test_the_default_is_integers_only_where_they_are_proven_and_fast(known_weights, monkeypatch, caplog):
     caplog.set_level("INFO")
     for units, expected in ((True, "int8; backend openvino"), (False, "fp32; backend onnxruntime")):
         monkeypatch.setattr(loading, "has_int8_units", lambda units=units: units)
@@ -129,7 +129,7 @@ def test_the_default_is_integers_only_where_they_are_proven_and_fast(official_we
         ),
     ],
 )
-def test_precisions_that_cannot_be_are_refused(official_weights, options, message):
+def test_precisions_that_cannot_be_are_refused(known_weights, options, message):
     with pytest.raises(ValueError, match=message):
         Predictor("u2netp", **options)
 
@@ -141,7 +141,7 @@ def test_ones_own_weights_stay_in_floats_until_they_are_calibrated(tmp_path, net
         Predictor(tmp_path / "w.pdparams", config, precision="int8")
 
 
-def test_published_weights_are_those_of_the_calibration(official_weights):
-    assert read_state(official_weights)  # the row's checksum is verified when they are resolved
+def test_published_weights_are_those_of_the_calibration(known_weights):
+    assert read_state(known_weights)  # the row's checksum is verified when they are resolved
     assert KNOWN["u2netp"].calibration == "u2netp.yaml"
     assert KNOWN["u2net"].calibration is None

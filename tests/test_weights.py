@@ -143,12 +143,12 @@ def mean_difference_from_the_official_picture(folder, name: str) -> float:
 
 
 @pytest.mark.parametrize("name", ["bike.jpg", "whisk.png", "girl.png"])
-def test_official_pictures_are_met(official_weights, shared, name):
+def test_official_pictures_are_met(known_weights, shared, name):
     assert mean_difference_from_the_official_picture(shared / "data" / "official_outputs", name) < 0.0011
 
 
 @pytest.mark.slow
-def test_all_18_official_pictures_are_met(official_weights, shared):
+def test_all_18_official_pictures_are_met(known_weights, shared):
     folder = shared / "data" / "official_outputs"
     names = sorted(path.name for path in (folder / "test_images").iterdir())
     found = {name: mean_difference_from_the_official_picture(folder, name) for name in names}
@@ -225,7 +225,7 @@ def test_pretrained_weights_of_another_network_or_input_are_refused(tmp_path):
             make()
 
 
-def test_restored_norms_leave_the_output_and_make_training_start_where_eval_is(official_weights, photos):
+def test_restored_norms_leave_the_output_and_make_training_start_where_eval_is(known_weights, photos):
     network = U2Netp(1, pretrained="u2netp")
     predictor = Predictor("u2netp")
     image = paddle.to_tensor(predictor.preprocessing(photos["coffee.png"])[0][None, :, ::2, ::2].copy())
