@@ -78,13 +78,20 @@ def official_weights(shared) -> Path:
 
 
 @pytest.fixture
-def known_weights(official_weights, tmp_path_factory) -> Path:
-    """The same, with exports and compiled models that all tests of a run share."""
+def warm_cache(tmp_path_factory) -> None:
+    """A cache with the exports and compiled models of all tests of this run that ask for it."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    home = Path(os.environ["U2NET_HOME"])
+    home.mkdir(exist_ok=True)
     for name in ("exports", "openvino"):
         (base / "u2net_home" / name).mkdir(parents=True, exist_ok=True)
-        (official_weights.parent / name).symlink_to(base / "u2net_home" / name)
+        (home / name).symlink_to(base / "u2net_home" / name)
+
+
+@pytest.fixture
+def known_weights(official_weights, warm_cache) -> Path:
+    """The official weights, exported already where an earlier test needed that."""
     return official_weights
 
 

@@ -72,7 +72,8 @@ def test_modules_import_lower_ranks_only(path):
 
 def test_no_room_is_called_utils():
     forbidden = {"utils", "util", "misc", "common", "helpers", "helper"}
-    assert not forbidden & {path.stem for path in ROOT.rglob("*.py") if ".venv" not in str(path)}
+    folders = (path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    assert not forbidden & {path.stem for folder in folders for path in folder.rglob("*.py")}
 
 
 LIGHT = (
