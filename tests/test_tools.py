@@ -99,33 +99,6 @@ def test_a_contact_sheet_has_a_row_an_image(tmp_path):
     assert read_image(tmp_path / "sheet.png").shape == (30 + 2 * one_row, 5 * 208, 3)
 
 
-def test_the_benchmark_measures_engines_and_whole_commands(known_weights, data, capsys, monkeypatch):
-    kinds = (benchmark.Kind("onnx", "fp32", "onnxruntime"), benchmark.Kind("openvino", "bf16", "openvino"))
-    monkeypatch.setattr(benchmark, "KINDS", kinds)
-    monkeypatch.setattr(benchmark, "CALLS", 2)
-    for name in ("p2", "p3", "p4", "p5"):
-        (data / "images" / f"{name}.png").unlink()
-        (data / "masks" / f"{name}.png").unlink()
-    words = ["--image_path", data / "images", "--mask_path", data / "masks", "--batches", "1"]
-    words += ["--repeats", "1", "--plot", "plot.png"]
-    assert benchmark.main([str(word) for word in words]) == 1
-    assert "int8 would be scored on the images it is calibrated on" in capsys.readouterr().err
-    words += ["--calibration", data / "images"]
-    assert benchmark.main([str(word) for word in words]) == 0
-    text = capsys.readouterr().out
-    assert "| onnx | fp32 | onnxruntime | 1 | 4.36 |" in text
-    assert "| MAE | maxF |" in text
-    assert ("openvino bf16: left out: " in text) != ("| openvino | bf16 |" in text)
-    assert "| predict.py, auto | 2 |" in text
-    assert "| predict.py, fp32 | 1 |" in text
-    assert read_image("plot.png").shape[1] == 780
-    assert benchmark.main(["--image_path", "absent"]) == 1
-    assert (
-        benchmark.main(["--image_path", str(data / "images"), "--model_path", "a.npz", "--against", "r"]) == 1
-    )
-    assert "--against: rembg has no model a.npz. Fix: u2netp" in capsys.readouterr().err
-
-
 @pytest.fixture
 def words(data, tmp_path) -> list[str]:
     """Flags that predict the six images of `data` with random weights."""
@@ -133,6 +106,26 @@ def words(data, tmp_path) -> list[str]:
     config = make_config(tmp_path / "a.yaml", data, model="U2Netp")
     flags = {"config": config, "model_path": "w.pdparams", "image_path": data / "images"}
     return [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+
+
+def test_the_benchmark_measures_engines_and_whole_commands(words, data, capsys, monkeypatch):
+    kinds = (benchmark.Kind("onnx", "fp32", "onnxruntime"), benchmark.Kind("openvino", "bf16", "openvino"))
+    monkeypatch.setattr(benchmark, "KINDS", kinds)
+    monkeypatch.setattr(benchmark, "CALLS", 2)
+    words += ["--mask_path", str(data / "masks"), "--batches", "1", "--repeats", "1", "--plot", "plot.png"]
+    assert benchmark.main(words) == 1
+    assert "int8 would be scored on the images it is calibrated on" in capsys.readouterr().err
+    assert benchmark.main([*words, "--calibration", str(data / "images")]) == 0
+    text = capsys.readouterr().out
+    assert "| onnx | fp32 | onnxruntime | 1 | 4.36 |" in text
+    assert "| MAE | maxF |" in text
+    assert ("openvino bf16: left out: " in text) != ("| openvino | bf16 |" in text)
+    assert "| predict.py, fp32 | 6 |" in text
+    assert "| predict.py, fp32 | 1 |" in text
+    assert read_image("plot.png").shape[1] == 780
+    assert benchmark.main(["--image_path", "absent"]) == 1
+    assert benchmark.main([*words, "--calibration", "absent", "--against", "r"]) == 1
+    assert "--against: rembg has no model w.pdparams. Fix: u2netp" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not find_spec("ray"), reason="needs ray: pip install -e '.[cluster]'")
