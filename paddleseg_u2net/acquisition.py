@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.addresses import DownloadError
+from paddleseg_u2net.addresses import DownloadError, check_address
 from paddleseg_u2net.data_sets import Archive, DataSet
 from paddleseg_u2net.download import download_first, origin_of, verify
 from paddleseg_u2net.files import digest
@@ -36,6 +36,8 @@ def fetch(name: str, row: DataSet, folder: Path, accept_unverified: bool) -> lis
         path = folder / archive.file
         if not path.is_file():  # as it is where a process was killed after it had come
             _download(name, row, archive, path, accept_unverified)
+        elif not archive.checksum and "://" in origin_of(path):
+            check_address(origin_of(path), accept_unverified)  # it may have come by leave of that flag
         checksums = [archive.checksum] if archive.checksum else []
         found.append(_verified(path, origin_of(path), checksums, accept_unverified, "run the command again"))
     return found

@@ -104,8 +104,8 @@ def class_values(
     absent = [name for name in classes if name not in found]
     faults = [f"class '{name}': nothing is called so.{suggest(name, found)}" for name in absent]
     if not found:
-        faults = ["no object is annotated"]
-    if len(classes) >= IGNORE:
+        faults = ["no object is annotated. Fix: draw some"]
+    if len(classes) >= IGNORE and not saliency:
         faults.append(f"{len(classes)} classes, at most {IGNORE - 1} fit a mask. Fix: name those to draw")
     if faults:
         raise ValueError("\n".join(faults))

@@ -16,6 +16,7 @@ from paddleseg_u2net.annotations import (
     read_json,
     wrong_keys,
 )
+from paddleseg_u2net.images import SUFFIXES
 
 CROWDS = ("ignore", "class", "drop")  # what becomes of iscrowd regions
 TABLES: dict[str, Kinds] = {
@@ -106,5 +107,6 @@ def _image(where: str, row: dict, image_dir: Path, faults: list[str]) -> Annotat
         faults.append(
             f"{where}file_name {row['file_name']!r} leads out of {image_dir}. Fix: take folders out"
         )
-    name = file.with_suffix("").as_posix() if inside else ""
+    stem = file.with_suffix("") if file.suffix.lower() in SUFFIXES else file  # not the 7 of `img.7`
+    name = stem.as_posix() if inside else ""
     return Annotated(image_dir / file, name, where, (row["height"], row["width"]), [], in_order=False)

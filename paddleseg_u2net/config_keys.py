@@ -26,6 +26,7 @@ def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) 
     parameters = inspect.signature(target).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
+    parameters = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     names = [parameter.name for parameter in parameters]
     for key in arguments:
         if key not in names:
@@ -50,7 +51,8 @@ def _pair_of_ints(value: Any) -> bool:
 
 def _scales(value: Any) -> bool:
     values = value if isinstance(value, list) else [value]
-    return all(isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0 for v in values)
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0 for v in values)
+    return numbers and bool(values)
 
 
 def _dataset(value: Any) -> bool:

@@ -16,6 +16,16 @@ MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk onl
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 ORIENTATION = 0x0112  # the EXIF tag that says how to turn the pixels; 1 is as stored
 UPRIGHT, SIDEWAYS = 1, 5  # values of that tag: as stored; from here on width and height change places
+TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+XMP = ("xmp", "XML:com.adobe.xmp")  # where Pillow keeps these of a file
 
 
 class Header(NamedTuple):
@@ -97,11 +107,19 @@ def orientation_of(image: Any, data: bytes) -> int:
     """The EXIF orientation of an opened picture, 1 to 8; `data` is the content of its file."""
     if image.format == "PNG" and b"eXIf" not in data:  # Pillow would decode it all to look for the tag
         return UPRIGHT
+    for name in XMP:  # which Pillow would ask next, and OpenCV never
+        image.info.pop(name, None)
     try:
         tag = image.getexif().get(ORIENTATION)
     except Exception:  # a broken tag raises whatever its parser does, and turns nothing
         return UPRIGHT
     return int(tag) if tag in range(1, 9) else UPRIGHT
+
+
+def upright(image: Any, orientation: int) -> Any:
+    """A picture of Pillow as it is meant to be seen."""
+    # not `ImageOps.exif_transpose`, which writes the other tags anew and fails where one is broken
+    return image if orientation == UPRIGHT else image.transpose(pillow().Transpose[TURNS[orientation]])
 
 
 def pillow() -> Any:

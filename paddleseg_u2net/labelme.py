@@ -63,6 +63,8 @@ def _image(path: Path, name: Path, left_out: Counter[str]) -> Annotated:
     if faults:
         raise ValueError("\n".join(faults))
     height, width = content.get("imageHeight"), content.get("imageWidth")
-    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    size = None
+    if isinstance(height, int) and isinstance(width, int) and bool not in (type(height), type(width)):
+        size = height, width
     image = path.parent / content["imagePath"].replace("\\", "/")
     return Annotated(image, name.with_suffix("").as_posix(), f"{path}: ", size, regions, in_order=True)

@@ -15,9 +15,17 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from paddleseg_u2net.images import MAX_PIXELS, UPRIGHT, check_size, orientation_of, pillow, read_bytes
+from paddleseg_u2net.images import (
+    MAX_PIXELS,
+    UPRIGHT,
+    check_size,
+    orientation_of,
+    pillow,
+    read_bytes,
+    upright,
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +73,7 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
             check_size(path, image.size, MAX_PIXELS)
             image.load()
             orientation = orientation_of(image, data)
-            ImageOps.exif_transpose(image, in_place=True)
+            image = upright(image, orientation)
             values = np.asarray(image)
     except UnidentifiedImageError:
         raise ValueError(f"{path}: cannot be read as a {what}: the file is empty or no image") from None

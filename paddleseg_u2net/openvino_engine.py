@@ -20,14 +20,18 @@ from paddleseg_u2net.weights import CACHE_BYTES, cache_folder
 CHECKSUM = hashlib.sha256().digest_size
 
 
-@functools.cache
+_STARTING = threading.Lock()
+_started = functools.cache(lambda: need("openvino").Core())
+
+
 def core() -> Any:
     """OpenVINO itself, one for the whole process and never let go.
 
     Its CPU plugin lends the thread that loads it a stack for signal handlers, and takes it back in the thread
     that frees it. Were these two, the next signal that Python handles would end the process.
     """
-    return need("openvino").Core()
+    with _STARTING:  # two threads would make two, and let one go
+        return _started()
 
 
 class OpenVinoRuntime:

@@ -134,6 +134,8 @@ def _choose(examination: Examination) -> list:
     """Pairs that show something, evenly from the whole set."""
     pairs = zip(examination.looks, examination.masks, strict=True)
     showing = [look.pair for look, content in pairs if content and content.share > 0]
+    if not showing:
+        raise ValueError("no mask shows an object, so there is nothing to learn. Fix: other data")
     return [showing[i] for i in sorted({int(i) for i in np.linspace(0, len(showing) - 1, PAIRS)})]
 
 

@@ -229,8 +229,11 @@ def _places(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
     if absolute(save_dir).is_relative_to(absolute(config)):
         raise ValueError(f"{config}: the folder of the data set. Fix: --config_out names a file")
     if absolute(config).is_relative_to(absolute(save_dir)):
+        inside = absolute(config).relative_to(absolute(save_dir))
+        if inside.parts[0] in (RECORD, MASKS, *(f"{part}_list.txt" for part in PARTS)):
+            raise ValueError(f"{config}: belongs to the data set. Fix: another name for --config_out")
         with arriving(save_dir) as folder:
-            place = folder / absolute(config).relative_to(absolute(save_dir))
+            place = folder / inside
             place.parent.mkdir(parents=True)
             yield folder, place
         return

@@ -71,11 +71,17 @@ class Patient:
         """Those of all sets."""
         return itertools.chain.from_iterable(chart.examination.looks for chart in self.charts)
 
+    @property
+    def _apart(self) -> list[tuple[Chart, Chart]]:
+        """Sets that must not share images: those to train on and each other one; val may well be test."""
+        pairs = itertools.combinations([chart for chart in self.charts if chart.seen], 2)
+        return [pair for pair in pairs if "train" in {chart.dataset.mode for chart in pair}]
+
     @functools.cached_property
     def same_files(self) -> list[Leak]:
-        """Images of equal content in two sets, each of them named."""
+        """Images of equal content in a set to train on and another, each of them named."""
         found = []
-        for one, other in itertools.combinations(self.charts, 2):
+        for one, other in self._apart:
             known, asked = _by_content(one), _by_content(other)
             for first, second in ((known[digest], asked[digest]) for digest in known if digest in asked):
                 for k in range(max(len(first), len(second))):
@@ -84,9 +90,9 @@ class Patient:
 
     @functools.cached_property
     def same_pictures(self) -> list[Leak]:
-        """Different files of two sets that show the same; each image that does is named."""
+        """Different files of such two sets that show the same; each image that does is named."""
         found = []
-        for one, other in itertools.combinations([chart for chart in self.charts if chart.seen], 2):
+        for one, other in self._apart:
             found += [_leak(one, other, match) for match in matches(one.thumbs, other.thumbs)]
         return [leak for leak in found if leak.looks[0].digest != leak.looks[1].digest]
 

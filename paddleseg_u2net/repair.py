@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from paddleseg_u2net.dataset import DataError, Dataset
 from paddleseg_u2net.devices import processors
 from paddleseg_u2net.files import arriving
-from paddleseg_u2net.images import ORIENTATION, SIDEWAYS, UPRIGHT, pillow, read_image, write_image
+from paddleseg_u2net.images import SIDEWAYS, UPRIGHT, pillow, read_image, upright, write_image
 from paddleseg_u2net.inspection import Look
 from paddleseg_u2net.masks import IGNORE, decide_encoding, read_raw
 from paddleseg_u2net.patient import Chart, Patient
@@ -63,8 +62,12 @@ def repair(patient: Patient, destination: Path) -> dict[str, Any]:
     check_destination([chart.dataset for chart in patient.charts], destination)
     tasks = list(_plan(patient))
     kept = [task for task in tasks if not task.reason]
-    if not kept:
-        raise ValueError(f"--fix {destination}: no pair would be left")
+    for chart in patient.charts:
+        if not any(task.chart is chart for task in kept):
+            raise ValueError(
+                f"--fix {destination}: no pair of {chart.name} would be left. "
+                "Fix: mend by hand what is told of it"
+            )
     record: dict[str, Any] = {"settings": _settings(patient), "files": [], "left out": []}
     marks = record["settings"]["ignore_index"] is not None
     with arriving(destination) as folder:
@@ -86,8 +89,13 @@ def repair(patient: Patient, destination: Path) -> dict[str, Any]:
     return record
 
 
-def check_destination(datasets: Sequence[Dataset], destination: Path) -> None:
+def check_destination(datasets: Sequence[Dataset], destination: Path, roots: Iterable[Path] = ()) -> None:
     """Refuse what cannot be written, as far as that is known before anything is read.
+
+    Args:
+        datasets: what is to be copied.
+        destination: folder of the copy.
+        roots: folders that all below belongs to, besides those of the files.
 
     Raises:
         FileExistsError: the folder exists.
@@ -97,7 +105,7 @@ def check_destination(datasets: Sequence[Dataset], destination: Path) -> None:
         raise FileExistsError(f"--fix {destination}: exists already. Fix: another folder")
     folders = {path.parent for dataset in datasets for pair in dataset.pairs for path in pair[:2] if path}
     here = {destination.resolve(), *destination.resolve().parents}
-    if inside := {folder.resolve() for folder in folders} & here:
+    if inside := {folder.resolve() for folder in (*folders, *roots)} & here:
         raise ValueError(
             f"--fix {destination}: lies among the originals in {inside.pop()}. Fix: another folder"
         )
@@ -200,13 +208,13 @@ def _write(task: Task, folder: Path, marks: bool) -> list[str]:
     stored = to_8bit(task.chart.examination.encoding.decode(raw), marks)
     if raw.orientation != UPRIGHT:
         actions.append("mask turned upright")
-    if look.turned_apart:
+    way = _way_to_fit(look) if look.mismatch else ""
+    if (look._replace(mask_size=look.size) if way == "resize" else look).turned_apart:
         actions.append("LOOK whether image and mask fit: they were turned differently")
     if (raw.kind, look.pair.mask.suffix.lower()) != ("8-bit", ".png") or (raw.values != stored).any():
         actions.append(f"mask re-encoded ({raw.kind} {look.pair.mask.suffix})")
-    way = _way_to_fit(look) if look.mismatch else ""
     if way == "turn":
-        stored = _turn_like(look.pair.image, stored)
+        stored = np.asarray(upright(pillow().fromarray(stored), look.orientation))
         actions.append("mask turned as the EXIF tag of its image says")
     elif way == "resize" and look.size:
         stored = cv2.resize(stored, look.size[::-1], interpolation=cv2.INTER_NEAREST)
@@ -235,12 +243,3 @@ def _settings(patient: Patient) -> dict[str, Any]:
         "mask_encoding": "grey" if single else "index",
         "ignore_index": (SOFT_MARK if single else IGNORE) if marks else None,
     }
-
-
-def _turn_like(image: Path, mask: np.ndarray) -> np.ndarray:
-    """A mask that was drawn on the stored pixels of an image, upright."""
-    with pillow().open(image) as tagged:
-        orientation = tagged.getexif()[ORIENTATION]
-    picture = Image.fromarray(mask)
-    picture.getexif()[ORIENTATION] = orientation
-    return np.asarray(ImageOps.exif_transpose(picture))

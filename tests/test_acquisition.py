@@ -100,6 +100,15 @@ def test_the_record_says_where_a_kept_download_came_from_or_that_it_is_unknown(t
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["DUTS-TE"]
 
 
+def test_what_came_by_leave_of_accept_unverified_stays_with_it(tmp_path):
+    downloads = tmp_path / "data" / ".DUTS-TE.preparing" / "downloads"
+    build(downloads, PUBLISHED["DUTS-TE"])
+    (downloads / "DUTS-TE.zip.partial.json").write_text(json.dumps({"url": "http://a.org/DUTS-TE.zip"}))
+    with pytest.raises(OSError, match="http://a.org/DUTS-TE.zip: plain http can be changed on its way"):
+        prepare("DUTS-TE", tmp_path / "data")
+    assert prepare("DUTS-TE", tmp_path / "data", accept_unverified=True).is_dir()
+
+
 def test_a_kept_download_is_verified_again(tmp_path, publish, monkeypatch):
     downloads = tmp_path / "data" / ".DUTS-TE.preparing" / "downloads"
     (path,) = build(downloads, PUBLISHED["DUTS-TE"])

@@ -283,6 +283,13 @@ def test_crowds_do_not_count_or_as_asked_and_never_hide_an_object(tmp_path, crow
         assert ids[0, 4] == 1
 
 
+def test_only_a_format_is_taken_off_a_name(tmp_path):
+    size = {"height": 4, "width": 6}
+    images = [{"id": n, "file_name": name, **size} for n, name in enumerate(("a.001", "a.002", "b.JPG"))]
+    found = read_coco(coco(tmp_path / "a.json", [], images=images), tmp_path)
+    assert [image.name for image in found.images] == ["a.001", "a.002", "b"]
+
+
 def test_every_fault_of_a_coco_file_has_its_place(tmp_path):
     image = {"id": 7, "file_name": "a.jpg", "height": 4, "width": 6}
     images = [image, image, {**image, "id": 8, "file_name": "../b.jpg"}, {**image, "id": 9, "width": "6"}]
@@ -442,6 +449,7 @@ def test_classes_that_are_not_there_or_too_many_are_refused():
         class_values([IGNORE_LABEL])
     with pytest.raises(ValueError, match="255 classes, at most 254 fit a mask. Fix:"):
         class_values([f"c{n}" for n in range(255)])
+    assert set(class_values([f"c{n}" for n in range(255)], saliency=True)[1].values()) == {0, 1, 255}
     assert class_values(["b", "a", "b"], saliency=True) == (
         ["b", "a"],
         {"_background_": 0, "b": 1, "a": 1, "__ignore__": 255},

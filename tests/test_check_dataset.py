@@ -88,7 +88,7 @@ def test_fix_writes_a_copy_that_passes(check, data):
 
 
 def test_fix_ends_as_the_copy_is(check, data):
-    """With 0 for warnings that are left, with 1 for errors, as where no pair to validate with is sound."""
+    """With 0 for warnings that are left, with 1 for errors, and nothing where a set would hold no pair."""
     write_mask(data / "masks" / "p0.png", np.zeros((32, 32), np.uint8))
     (data / "images" / "p1.png").unlink()
     code, text, _ = check("--dataset_root", data, "--fix", "warned")
@@ -100,7 +100,15 @@ def test_fix_ends_as_the_copy_is(check, data):
     for name in ("p4", "p5"):
         (data / "images" / f"{name}.png").unlink()
     code, _, error = check("--dataset_root", data, "--fix", "wrong")
-    assert (code, "wrong/val_list.txt: val images: 0" in error) == (1, True)
+    assert (code, "no pair of val would be left. Fix: mend by hand" in error) == (1, True)
+    assert not Path("wrong").exists()
+
+
+def test_val_and_test_may_be_the_same(check, data):
+    """As of most published sets, which have one part to measure on."""
+    shutil.copy(data / "val_list.txt", data / "test_list.txt")
+    code, text, _ = check("--dataset_root", data)
+    assert (code, "in two sets" in text) == (0, False)
 
 
 def test_what_cannot_be_written_is_refused_before_the_work(check, data, tmp_path, monkeypatch):
@@ -113,6 +121,14 @@ def test_what_cannot_be_written_is_refused_before_the_work(check, data, tmp_path
         assert code == 1
         assert error == f"error: {path}: exists already. Fix: another --save_dir, or remove it\n"
         assert (tree(path.parent), path.read_text()) == ([name], "mine")
+    flags = ("--image_dir", data / "images", "--mask_dir", data / "masks", "--fix")
+    code, _, error = check(*flags, data / "images" / "sub" / "new")
+    assert (code, "lies among the originals" in error) == (1, True)
+    code, _, error = check(*flags, "new", "--save_dir", "new/report")
+    assert (code, "--save_dir new/report: lies in the copy. Fix: a folder beside it" in error) == (1, True)
+    Path("output").write_text("a file")
+    code, _, error = check("--config", make_config(tmp_path / "o.yaml", data), "--overfit")
+    assert (code, "output/overfit: cannot be written to" in error) == (1, True)
     code, _, error = check("--dataset_root", data, "--fix", data)
     assert (code, "exists already. Fix: another folder" in error) == (1, True)
     both = ["--opts", "val_dataset.mode=train", "val_dataset.train_path=val_list.txt"]

@@ -119,6 +119,7 @@ def test_wrong_options_are_refused_with_a_suggestion(config, option, message):
         ("- 1", "expected keys and values, got a list"),
         ("test_config: {aug_evall: true}", "test_config: aug_evall: no such key. Did you mean 'aug_eval'?"),
         ("test_config: {scales: [0]}", "scales: expected a number above 0 or a list of them, got [0]"),
+        ("test_config: {scales: []}", "scales: expected a number above 0 or a list of them, got []"),
         ("test_config: {crop_size: 3}", "crop_size: expected [W, H], got 3"),
         ("test_config: {minmax: 1}", "minmax: expected true or false, got 1"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,13 @@ def test_an_engine_may_be_let_go_in_another_thread(warm):
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment())
     assert (child.returncode, child.stdout) == (0, b"heard\n"), child.stderr
+
+
+def test_threads_share_one_openvino():
+    from paddleseg_u2net.openvino_engine import core
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(map(id, pool.map(lambda _: core(), range(8))))) == 1
 
 
 def test_sizes_that_differ_share_one_compiled_model(warm):

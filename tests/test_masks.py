@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 
+from paddleseg_u2net.images import read_header, read_image
 from paddleseg_u2net.masks import IGNORE, MaskEncoding, Survey, decide_encoding, read_raw, tally
 
 # a header that promises more than there is: Pillow says so by a ValueError without the file's name
@@ -93,6 +96,43 @@ def test_masks_are_turned_by_their_exif_tag(tmp_path):
     exif[0x0112] = 6  # rotate by 90 degrees to be upright
     Image.fromarray(BINARY * 255).save(tmp_path / "m.png", exif=exif)
     assert read_raw(tmp_path / "m.png").values.shape == (3, 2)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_are_turned_as_pillow_turns(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
+    picture.save(tmp_path / "m.png", exif=exif)
+    with Image.open(tmp_path / "m.png") as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored))
+    np.testing.assert_array_equal(read_raw(tmp_path / "m.png").values, expected)
+
+
+def test_other_tags_may_be_broken(tmp_path):
+    """Pillow's own way would write them anew, and fail."""
+    tags = struct.pack(
+        ">HHI4sHHI4s", 0x112, 3, 1, b"\0\x06\0\0", 0x102, 2, 2, b"7\0\0\0"
+    )  # a text for a number
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + tags + bytes(4)
+    Image.fromarray(BINARY * 255).save(tmp_path / "m.png", exif=exif)
+    raw = read_raw(tmp_path / "m.png")
+    assert (raw.orientation, raw.values.shape) == (6, (3, 2))
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.jpg"])
+def test_what_xmp_says_turns_nothing(tmp_path, name):
+    """OpenCV, which reads images, does not look there."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF tiff:Orientation="6"/></x:xmpmeta>'
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    options = {"pnginfo": text} if name == "m.png" else {"xmp": xmp}
+    Image.fromarray(BINARY * 255).save(tmp_path / name, **options)
+    data = (tmp_path / name).read_bytes()
+    assert b"tiff:Orientation" in data
+    assert read_raw(tmp_path / name).values.shape == BINARY.shape
+    assert read_header(data).orientation == 1
+    assert read_image(tmp_path / name).shape[:2] == BINARY.shape
 
 
 def test_ignored_values_are_marked_in_both_kinds_of_mask(tmp_path):

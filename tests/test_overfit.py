@@ -75,6 +75,15 @@ def test_objects_that_vanish_at_the_small_size_are_told(tmp_path):
     assert not (tmp_path / "out" / "overfit.png").exists()
 
 
+def test_masks_without_any_object_are_told(data, tmp_path):
+    for path in (data / "masks").iterdir():
+        write_mask(path, np.zeros((32, 32), np.uint8))
+    config = load_config(make_config(tmp_path / "a.yaml", data))
+    examination = build_dataset(config, "val_dataset").examine()  # only training needs objects
+    with pytest.raises(ValueError, match="no mask shows an object, so there is nothing to learn. Fix:"):
+        overfit(config, examination, tmp_path / "out", "cpu")
+
+
 def test_the_seed_decides_and_no_picture_is_overwritten(large):
     first, again, other = (tried(large, steps=2, seed=seed) for seed in (1, 1, 2))
     assert first == again != other

@@ -597,6 +597,8 @@ def test_sets_too_small_for_their_parts_are_refused(make, photos):
         ("my photos/images/p0.png/c.yaml", "images/p0.png: a file, expected a folder. Fix:"),
         ("data/mine", "data/mine: the folder of the data set. Fix: --config_out names a file"),
         ("data", "data: the folder of the data set. Fix: --config_out names a file"),
+        ("data/mine/train_list.txt", "belongs to the data set. Fix: another name for --config_out"),
+        ("data/mine/masks/a.yaml", "belongs to the data set. Fix: another name for --config_out"),
         ("/sys/c.yaml", "/sys/c.yaml: cannot be written"),  # by anyone, root included
     ],
 )

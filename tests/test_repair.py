@@ -19,7 +19,7 @@ from paddleseg_u2net.doctor import diagnose
 from paddleseg_u2net.files import digest
 from paddleseg_u2net.pairs import Pair
 from paddleseg_u2net.patient import examine
-from paddleseg_u2net.repair import repair
+from paddleseg_u2net.repair import check_destination, repair
 
 
 def fixed(root: Path, num_classes: int = 1, **options) -> dict:
@@ -94,6 +94,18 @@ def test_a_mask_drawn_on_the_stored_pixels_is_turned_like_its_image(tmp_path, or
     image, mask = pixels("fixed/images/p.png"), pixels("fixed/masks/p.png")
     assert image.shape[:2] == mask.shape == (30, 20)
     assert image[mask > 0].min() >= 120 > 100 > image[mask == 0].max()  # the bright square of `draw_pair`
+
+
+@pytest.mark.parametrize(("size", "orientation"), [((32, 32), 6), ((20, 30), 3)])
+def test_a_mask_that_is_resized_and_may_lie_otherwise_is_to_be_looked_at(tmp_path, size, orientation):
+    draw_pair(tmp_path, "p", size=size)
+    pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
+    turn(pair.image, orientation)
+    write_mask(pair.mask, cv2.resize(pixels(pair.mask), None, fx=0.5, fy=0.5))
+    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    told = done(record)["p"]
+    assert any(line.startswith("mask resized from") for line in told)
+    assert "LOOK whether image and mask fit: they were turned differently" in told
 
 
 @pytest.mark.parametrize("mode", ["palette", "16-bit", "RGB", "1-bit", "grey + alpha"])
@@ -238,7 +250,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(data):
         DataError, match="look like class ids.*\n--fix cannot decide how the masks are to be read"
     ):
         repair(examine(sets(data)), Path("new"))
-    with pytest.raises(ValueError, match="no pair would be left"):
+    with pytest.raises(ValueError, match="lies among the originals in .*my data. Fix: another folder"):
+        check_destination([chart.dataset for chart in patient.charts], data / "new", [data])
+    with pytest.raises(ValueError, match="no pair of .* would be left. Fix: mend by hand"):
         repair(examine([Dataset([Pair(Path("a/no.png"), None)], 1)]), Path("new"))
     assert tree(".") == tree(data.parent)
     assert not Path("new").exists()

@@ -26,6 +26,7 @@ from paddleseg_u2net.config import in_file, load_config
 from paddleseg_u2net.dataset import Dataset
 from paddleseg_u2net.doctor import Finding, diagnose, report
 from paddleseg_u2net.files import arriving, require_writable
+from paddleseg_u2net.lists import absolute
 from paddleseg_u2net.masks import ENCODINGS
 from paddleseg_u2net.pairs import list_pairs, pair_folders, read_list
 from paddleseg_u2net.patient import Patient, examine
@@ -35,6 +36,7 @@ log = logging.getLogger("paddleseg_u2net.check_dataset")
 
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 REPORTS = ("report.json", "report.html")
+OVERFIT = Path("output/overfit")
 FLAGS: dict[str, dict[str, Any]] = {
     "config": {"help": "YAML file: checks its train_dataset and val_dataset as train.py would read them"},
     "image_dir": {"type": some_path, "help": "folder of images, with --mask_dir"},
@@ -173,23 +175,27 @@ def run(args: argparse.Namespace) -> int:
         from paddleseg_u2net.overfit import overfit
 
         found = patient.charts[0].examination  # the train_dataset comes first
-        save_dir = args.save_dir or Path("output/overfit")
-        outcome = overfit(load_config(args.config, opts=args.opts), found, save_dir, args.device)
+        config = load_config(args.config, opts=args.opts)
+        outcome = overfit(config, found, args.save_dir or OVERFIT, args.device)
         return 0 if outcome.learned else 1
     return 0
 
 
 def check_room(args: argparse.Namespace, data: Sequence[Dataset]) -> None:
     """Refuse before the work what could not be written after it."""
+    if args.fix:
+        from paddleseg_u2net.repair import check_destination
+
+        check_destination(data, args.fix, filter(None, (args.image_dir, args.mask_dir)))
     if args.save_dir:
         for path in (args.save_dir / name for name in REPORTS):
             if path.exists():
                 raise FileExistsError(f"{path}: exists already. Fix: another --save_dir, or remove it")
+        if args.fix and absolute(args.save_dir).is_relative_to(absolute(args.fix)):
+            raise ValueError(f"--save_dir {args.save_dir}: lies in the copy. Fix: a folder beside it")
         require_writable(args.save_dir)
-    if args.fix:
-        from paddleseg_u2net.repair import check_destination
-
-        check_destination(data, args.fix)
+    if args.overfit:
+        require_writable(args.save_dir or OVERFIT)
 
 
 def errors(findings: Sequence[Finding]) -> list[str]:
