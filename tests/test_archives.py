@@ -47,7 +47,7 @@ def folder_info(name: str) -> tarfile.TarInfo:
     return info
 
 
-def refused(path: Path, tmp_path: Path, message: str, max_bytes: int = MAX) -> None:
+def assert_refused(path: Path, tmp_path: Path, message: str, max_bytes: int = MAX) -> None:
     """Nothing is left where an archive is refused, and nothing is written beside it."""
     (tmp_path / "deep").mkdir(exist_ok=True)
     before = tree(tmp_path)
@@ -101,7 +101,7 @@ NAMES = [
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_hostile_names_are_refused(tmp_path, suffix, name, message):
     path = pack(tmp_path / f"x{suffix}", {**CONTENT, name: b"y"})
-    refused(path, tmp_path, message)
+    assert_refused(path, tmp_path, message)
     with pytest.raises(ValueError, match="Nothing of it is kept"):
         unpack(path, tmp_path / "out", MAX, wanted=lambda name: name == "b.txt")  # all are checked
 
@@ -128,20 +128,20 @@ def test_a_second_name_in_a_zip_leads_nowhere_else(tmp_path, name, other):
         unpack(tmp_path / "x.zip", tmp_path / "out", MAX)
         assert tree(tmp_path) == ["out/a.png", "x.zip"]
     else:
-        refused(tmp_path / "x.zip", tmp_path, r"../b.png would be written outside the folder")
+        assert_refused(tmp_path / "x.zip", tmp_path, r"../b.png would be written outside the folder")
 
 
 def test_a_name_with_an_end_in_its_middle_is_refused(tmp_path):
     """As zipfile cuts names there, the rest would not be checked."""
     path = pack(tmp_path / "x.zip", {"a/b?c.png": b"x"})
     path.write_bytes(path.read_bytes().replace(b"b?c", b"b\0c"))
-    refused(path, tmp_path, "characters that do not show")
+    assert_refused(path, tmp_path, "characters that do not show")
 
 
 def test_a_member_without_a_name_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as target:
         target.writestr(zipfile.ZipInfo(""), "")
-    refused(tmp_path / "x.zip", tmp_path, "is a link or a device, not a file")
+    assert_refused(tmp_path / "x.zip", tmp_path, "is a link or a device, not a file")
 
 
 def test_a_way_of_packing_that_python_does_not_know_is_called_damage(tmp_path):
@@ -149,7 +149,7 @@ def test_a_way_of_packing_that_python_does_not_know_is_called_damage(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 1) + 8] |= 1 << 5
     path.write_bytes(data)
-    refused(path, tmp_path, r"x.zip: damaged, or not whole: compressed patched data")
+    assert_refused(path, tmp_path, r"x.zip: damaged, or not whole: compressed patched data")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
@@ -159,7 +159,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, kind):
         info.external_attr = (kind | 0o777) << 16
         target.writestr(info, "/etc")
         target.writestr("a/link/x", "y")
-    refused(tmp_path / "x.zip", tmp_path, "a/link is a link or a device")
+    assert_refused(tmp_path / "x.zip", tmp_path, "a/link is a link or a device")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_links_devices_and_sparse_files_in_a_tar_are_refused(tmp_path, kind):
         info = tarfile.TarInfo("link")
         info.type, info.linkname = kind, "/etc/passwd"
         target.addfile(info)
-    refused(tmp_path / "x.tar", tmp_path, "link is a link or a device")
+    assert_refused(tmp_path / "x.tar", tmp_path, "link is a link or a device")
 
 
 def test_an_encrypted_member_and_rare_compressions_are_refused(tmp_path):
@@ -182,10 +182,12 @@ def test_an_encrypted_member_and_rare_compressions_are_refused(tmp_path):
             data[at + offset] |= 1
             at = data.find(mark, at + 4)
     path.write_bytes(data)
-    refused(path, tmp_path, "is encrypted")
+    assert_refused(path, tmp_path, "is encrypted")
     with zipfile.ZipFile(tmp_path / "y.zip", "w", zipfile.ZIP_BZIP2) as target:
         target.writestr("x", bytes(100))
-    refused(tmp_path / "y.zip", tmp_path, r"packed in a way that is not read here \(stored, deflated\)")
+    assert_refused(
+        tmp_path / "y.zip", tmp_path, r"packed in a way that is not read here \(stored, deflated\)"
+    )
 
 
 # -- bombs ------------------------------------------------------------------------------------------------
@@ -195,13 +197,13 @@ def test_an_encrypted_member_and_rare_compressions_are_refused(tmp_path):
 def test_what_packs_too_well_is_refused(tmp_path, suffix):
     bomb = pack(tmp_path / f"x{suffix}", {"bomb": bytes(MAX_RATIO * (1 << 16) + 1)})
     assert bomb.stat().st_size < 1 << 17
-    refused(bomb, tmp_path, "unpacks to more than a data set would|more inside", 1 << 40)
+    assert_refused(bomb, tmp_path, "unpacks to more than a data set would|more inside", 1 << 40)
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
 def test_what_is_too_large_altogether_is_refused(tmp_path, suffix):
     path = pack(tmp_path / f"x{suffix}", {name: bytes(range(256)) * 40 for name in "cdefg"})
-    refused(path, tmp_path, "unpacks to more than a data set would", max_bytes=5 * 10240 - 1)
+    assert_refused(path, tmp_path, "unpacks to more than a data set would", max_bytes=5 * 10240 - 1)
     unpack(path, tmp_path / "out", 5 * 10240)
 
 
@@ -212,7 +214,7 @@ def test_a_zip_that_claims_less_than_it_holds_is_refused(tmp_path):
     lie = data.replace(struct.pack("<L", 1 << 20), struct.pack("<L", 100))
     assert lie != data
     path.write_bytes(lie)
-    refused(path, tmp_path, "damaged, or not whole: Bad CRC-32")
+    assert_refused(path, tmp_path, "damaged, or not whole: Bad CRC-32")
 
 
 def test_a_zip_whose_members_share_their_bytes_is_refused(tmp_path):
@@ -230,7 +232,7 @@ def test_a_zip_whose_members_share_their_bytes_is_refused(tmp_path):
     (tmp_path / "x.zip").write_bytes(body + directory + end)
     with zipfile.ZipFile(tmp_path / "x.zip") as archive:
         assert len(archive.infolist()) == 50
-    refused(tmp_path / "x.zip", tmp_path, "overlaps another member", 1 << 30)
+    assert_refused(tmp_path / "x.zip", tmp_path, "overlaps another member", 1 << 30)
 
 
 def header(kind: bytes, size: int) -> bytes:
@@ -315,13 +317,13 @@ def test_headers_that_ask_for_much_memory_are_refused(tmp_path):
 )
 def test_headers_that_make_no_sense_end_in_a_message(tmp_path, content):
     (tmp_path / "x.tar").write_bytes(content)
-    refused(tmp_path / "x.tar", tmp_path, r"x.tar: (damaged, or not whole|x clashes)")
+    assert_refused(tmp_path / "x.tar", tmp_path, r"x.tar: (damaged, or not whole|x clashes)")
 
 
 def test_a_sparse_file_is_refused(tmp_path):
     sparse = pax({"GNU.sparse.map": "0,1"}) + header(b"0", 512) + b"y" * 512
     (tmp_path / "x.tar").write_bytes(sparse + bytes(1024))
-    refused(tmp_path / "x.tar", tmp_path, "x is a link or a device, not a file")
+    assert_refused(tmp_path / "x.tar", tmp_path, "x is a link or a device, not a file")
 
 
 def test_headers_within_headers_end_in_a_message(tmp_path):
@@ -329,12 +331,12 @@ def test_headers_within_headers_end_in_a_message(tmp_path):
     info.pax_headers = {"comment": "y"}
     pax = info.tobuf(tarfile.PAX_FORMAT)[:-512]
     (tmp_path / "x.tar").write_bytes(pax * 5000 + bytes(1024))
-    refused(tmp_path / "x.tar", tmp_path, "damaged, or not whole")
+    assert_refused(tmp_path / "x.tar", tmp_path, "damaged, or not whole")
 
 
 def test_a_count_of_members_that_no_data_set_has_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("paddleseg_u2net.archives.MAX_MEMBERS", 3)
-    refused(pack(tmp_path / "x.zip", CONTENT), tmp_path, "holds more than 3 files")
+    assert_refused(pack(tmp_path / "x.zip", CONTENT), tmp_path, "holds more than 3 files")
 
 
 def test_archives_in_archives_stay_packed(tmp_path):
@@ -378,7 +380,7 @@ def test_broken_archives_end_in_a_message_or_in_the_right_files(tmp_path, suffix
 )
 def test_what_is_no_archive_is_called_by_its_name(tmp_path, head, message):
     (tmp_path / "x.zip").write_bytes(head)
-    refused(tmp_path / "x.zip", tmp_path, f"x.zip: {message}")
+    assert_refused(tmp_path / "x.zip", tmp_path, f"x.zip: {message}")
 
 
 def test_the_format_is_that_of_the_content(tmp_path):

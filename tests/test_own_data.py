@@ -524,6 +524,13 @@ def test_sources_that_are_not_there_are_named(make, photos, words, message):
     assert nothing_is_written()
 
 
+def assert_told(code: int, err: str, faults: tuple[str, ...]) -> None:
+    """All of them at once, and nothing is written."""
+    assert code == 1
+    assert [fault for fault in faults if fault not in err] == []
+    assert nothing_is_written()
+
+
 def test_all_faults_of_files_come_together_and_nothing_is_written(make, photos):
     (photos / "masks" / "p1.png").unlink()
     (photos / "images" / "p2.png").write_bytes((photos / "images" / "p2.png").read_bytes()[:300])
@@ -531,16 +538,17 @@ def test_all_faults_of_files_come_together_and_nothing_is_written(make, photos):
     write_mask(photos / "masks" / "p4.png", np.zeros((9, 9), np.uint8))
     write_mask(photos / "masks" / "p5.png", np.ones((40, 48), np.uint8))
     code, _, err = make(*folders(photos), "--saliency")
-    assert code == 1
-    for expected in (
-        "p1.png: no mask named 'p1'",
-        "p2.png: truncated",
-        "p3.png: cannot be read as a mask",
-        "p5.png: holds 1, but 6 masks are grey",
-        "p4.png: mask (H, W) (9, 9) differs from its image's (40, 48)",
-    ):
-        assert expected in err, expected
-    assert nothing_is_written()
+    assert_told(
+        code,
+        err,
+        (
+            "p1.png: no mask named 'p1'",
+            "p2.png: truncated",
+            "p3.png: cannot be read as a mask",
+            "p5.png: holds 1, but 6 masks are grey",
+            "p4.png: mask (H, W) (9, 9) differs from its image's (40, 48)",
+        ),
+    )
 
 
 def test_all_faults_of_annotations_come_together_and_nothing_is_written(make, photos):
@@ -555,19 +563,20 @@ def test_all_faults_of_annotations_come_together_and_nothing_is_written(make, ph
     ]
     coco(Path("a.json"), rows, images=images)
     code, _, err = make("--coco", "a.json", "--image_dir", photos / "images", "--classes", "cat", "dgo")
-    assert code == 1
-    for expected in (
-        "a.json: annotations[0]: segmentation: expected",
-        "a.json: annotations[1]: image_id 99: not among",
-        "a.json: images[4]: ",
-        "absent.png: no such image file",
-        "the name 'p0' stands twice, first in a.json: images[0]. Fix:",
-        "a.json: images[6]: (H, W) (48, 40) differs from the (40, 48)",
-        "Fix: turn the image for good and annotate that",
-        "class 'dgo': nothing is called so. Did you mean 'dog'?",
-    ):
-        assert expected in err, expected
-    assert nothing_is_written()
+    assert_told(
+        code,
+        err,
+        (
+            "a.json: annotations[0]: segmentation: expected",
+            "a.json: annotations[1]: image_id 99: not among",
+            "a.json: images[4]: ",
+            "absent.png: no such image file",
+            "the name 'p0' stands twice, first in a.json: images[0]. Fix:",
+            "a.json: images[6]: (H, W) (48, 40) differs from the (40, 48)",
+            "Fix: turn the image for good and annotate that",
+            "class 'dgo': nothing is called so. Did you mean 'dog'?",
+        ),
+    )
 
 
 def test_nothing_is_overwritten(make, photos):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment, make_config, pixels, small_files, tree, write_mask
+from conftest import environment, make_config, pixels, small_files, tree, write_mask
 from PIL import Image
 from test_download import Site, serving
 
@@ -433,6 +433,27 @@ def test_wrong_words_are_told_with_the_way_out(capsys, words, code, told):
     assert told in capsys.readouterr().err
 
 
+def test_sources_that_would_be_lost_or_not_listed_are_refused(tmp_path):
+    for name in ("one", "two"):
+        for kind in ("images", "masks"):
+            write_mask(tmp_path / name / kind / "b.png", np.full((4, 4), 9, np.uint8))
+    sources = [tmp_path / name for name in ("one", "two")]
+    with pytest.raises(ValueError, match=r"both .*one.*b.png and .*two.*b.png. Fix: give one of them"):
+        prepare("SOD", tmp_path / "data", sources)
+    shutil.move(tmp_path / "one" / "images" / "b.png", tmp_path / "one" / "images" / "a\nb.png")
+    shutil.move(tmp_path / "one" / "masks" / "b.png", tmp_path / "one" / "masks" / "a\nb.png")
+    with pytest.raises(ValueError, match="a name that a list cannot hold. Fix: rename it"):
+        prepare("SOD", tmp_path / "data", sources[:1])
+    inside = tmp_path / "data" / ".SOD.preparing" / "downloads" / "SOD.zip"
+    inside.parent.mkdir(parents=True)
+    inside.write_bytes(b"mine")
+    with pytest.raises(ValueError, match="which is cleared. Fix: move it out of there"):
+        prepare("SOD", tmp_path / "data", [inside])
+    with pytest.raises(ValueError, match="a name that a list cannot hold"):
+        prepare("SOD", tmp_path / "data", sources[:1])  # what came of a download has no part in this fault
+    assert inside.read_bytes() == b"mine"
+
+
 # -- fetching ---------------------------------------------------------------------------------------------
 
 
@@ -660,75 +681,3 @@ def test_other_data_are_read_as_the_config_says(data):
     shutil.copytree(data, Path("data/ECSSD"))  # of a known name, but not prepared
     keys["dataset_root"] = "data/ECSSD"
     assert find_data(keys, True) == keys
-
-
-# -- the table --------------------------------------------------------------------------------------------
-
-
-def test_every_row_is_complete_and_no_address_is_claimed_to_be_verified_without_a_date():
-    for name, row in DATA_SETS.items():
-        assert all((row.task, row.about, row.paper, row.licence, row.page, row.size)), name
-        assert row.page.startswith(("https://", "http://"))
-        assert {key for part in row.parts for key in part.lists} <= {"train", "val", "test"}
-        for archive in row.archives:
-            assert archive.checksum is None or re.fullmatch(
-                "sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", archive.checksum
-            )
-            for address in archive.addresses:
-                assert re.match("https?://", address.url)
-                assert address.url.endswith(f"/{archive.file}")
-                assert address.verified == "never" or re.fullmatch(r"20\d\d-\d\d-\d\d", address.verified)
-
-
-def test_the_list_names_every_set(capsys):
-    assert main(["--list"]) == 0
-    lines = capsys.readouterr().out.splitlines()[1:]
-    assert [line.split()[0] for line in lines] == list(DATA_SETS)
-    assert re.search(
-        "ECSSD +salient objects +1000 +69 MB +none stated; for research +never", "\n".join(lines)
-    )
-
-
-def test_every_set_has_an_entry_and_every_entry_a_set():
-    folder = ROOT / "Benckmark_data_prepare" / "RGB"
-    named = {}
-    for path in folder.rglob("*.sh"):
-        words = path.read_text().splitlines()[-1].split()
-        named |= {name: f"RGB/{path.relative_to(folder)}" for name in words if name in DATA_SETS}
-    assert named == {name: row.script for name, row in DATA_SETS.items()}
-
-
-def test_an_entry_runs_from_anywhere_and_puts_data_into_the_project(tmp_path):
-    project, mirror = tmp_path / "a project", tmp_path / "mirror"
-    for name in ("Benckmark_data_prepare", "paddleseg_u2net", "configs"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    build(mirror, {**PUBLISHED["DUTS-TR"], **PUBLISHED["DUTS-TE"]})
-    prepare("DUTS-TR", project / "data", [mirror / "DUTS-TR.zip"])
-    env = environment(U2NET_MIRROR=f"file://{mirror}", PYTHON=sys.executable, PYTHONPATH="")
-    script = project / "Benckmark_data_prepare" / "RGB" / "SOD" / "duts.sh"
-    done = subprocess.run(["bash", script], capture_output=True, text=True, cwd="/", env=env)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{project}/data/DUTS-TR is there already\nDUTS-TE: salient objects")
-    assert "val_list.txt and test_list.txt: 2 pairs (published: 5019)" in done.stdout
-    assert sorted(path.name for path in (project / "data").iterdir()) == ["DUTS-TE", "DUTS-TR"]
-
-
-def test_sources_that_would_be_lost_or_not_listed_are_refused(tmp_path):
-    for name in ("one", "two"):
-        for kind in ("images", "masks"):
-            write_mask(tmp_path / name / kind / "b.png", np.full((4, 4), 9, np.uint8))
-    sources = [tmp_path / name for name in ("one", "two")]
-    with pytest.raises(ValueError, match=r"both .*one.*b.png and .*two.*b.png. Fix: give one of them"):
-        prepare("SOD", tmp_path / "data", sources)
-    shutil.move(tmp_path / "one" / "images" / "b.png", tmp_path / "one" / "images" / "a\nb.png")
-    shutil.move(tmp_path / "one" / "masks" / "b.png", tmp_path / "one" / "masks" / "a\nb.png")
-    with pytest.raises(ValueError, match="a name that a list cannot hold. Fix: rename it"):
-        prepare("SOD", tmp_path / "data", sources[:1])
-    inside = tmp_path / "data" / ".SOD.preparing" / "downloads" / "SOD.zip"
-    inside.parent.mkdir(parents=True)
-    inside.write_bytes(b"mine")
-    with pytest.raises(ValueError, match="which is cleared. Fix: move it out of there"):
-        prepare("SOD", tmp_path / "data", [inside])
-    with pytest.raises(ValueError, match="a name that a list cannot hold"):
-        prepare("SOD", tmp_path / "data", sources[:1])  # what came of a download has no part in this fault
-    assert inside.read_bytes() == b"mine"
