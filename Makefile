@@ -13,7 +13,7 @@ help:
 	@head -1 Makefile | cut -c3-
 
 demo: $(VENV)/.ready
-	$(VENV)/bin/python -m tools.demo
+	$(VENV)/bin/python -m paddleseg_u2net demo
 
 test: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check .

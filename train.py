@@ -1,8 +1,8 @@
-"""`python train.py --help` tells all; the command itself is paddleseg_u2net/commands/train.py."""
+"""`python train.py --help` tells all; the command itself is paddleseg_u2net/cli/train.py."""
 
 import sys
 
-from paddleseg_u2net.__main__ import main
+from paddleseg_u2net.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -5,4 +5,4 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-$root/.venv/bin/python}
 [ -n "${PYTHON:-}" ] || [ -x "$python" ] || python=python3
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-exec "$python" -m Benckmark_data_prepare.prepare --data_root "$root/data" "$@"
+exec "$python" -m paddleseg_u2net.cli.prepare --data_root "$root/data" "$@"

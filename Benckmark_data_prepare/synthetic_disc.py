@@ -11,9 +11,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.drawing import draw_dataset
-from paddleseg_u2net.files import arriving
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.datasets.synthetic import draw_dataset
+from paddleseg_u2net.io.files import arriving
 
 
 def draw(out: Path, images: int, size: int, seed: int, packed: bool) -> None:

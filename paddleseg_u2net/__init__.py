@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its complaints come without the file's name
 
 if TYPE_CHECKING:
-    from paddleseg_u2net.prediction import Predictor, Views
-    from paddleseg_u2net.registry import register
+    from paddleseg_u2net.builders import register
+    from paddleseg_u2net.inference.predictor import Predictor, Views
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "Views", "register"]
@@ -22,14 +22,14 @@ __all__ = ["Predictor", "Views", "register"]
 def __getattr__(name: str):
     """Import what is asked for when it is asked for, so that `import paddleseg_u2net` stays fast."""
     if name in ("Predictor", "Views"):
-        from paddleseg_u2net import prediction
+        from paddleseg_u2net.inference import predictor
 
-        return getattr(prediction, name)
+        return getattr(predictor, name)
     if name == "register":
-        from paddleseg_u2net.dependencies import need
+        from paddleseg_u2net.environment.optional_imports import need
 
         need("paddle")
-        from paddleseg_u2net.registry import register
+        from paddleseg_u2net.builders import register
 
         return register
     raise AttributeError(name)

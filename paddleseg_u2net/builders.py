@@ -11,19 +11,21 @@ from typing import Any
 
 import paddle
 
-from paddleseg_u2net import losses, model, transforms
-from paddleseg_u2net.architecture import HEADS
-from paddleseg_u2net.config import class_count, section
-from paddleseg_u2net.config_keys import ConfigError, check_arguments, suggest
-from paddleseg_u2net.dataset import Dataset
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.masks import IGNORE
-from paddleseg_u2net.pairs import Pair, list_pairs
-from paddleseg_u2net.preparation import find_data
+from paddleseg_u2net import losses
+from paddleseg_u2net.config.loader import class_count, section
+from paddleseg_u2net.config.schema import ConfigError, check_arguments, suggest
+from paddleseg_u2net.data import transforms
+from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.pairs import Pair, list_pairs
+from paddleseg_u2net.datasets.prepare import find_data
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.models import u2net
+from paddleseg_u2net.models.architecture import HEADS
 
 # Replaced on purpose: our networks are bit-equal to paddleseg's, and its CrossEntropyLoss fails on Paddle 3.
 COMPONENTS = {
-    "MODELS": (model.U2Net, model.U2Netp),
+    "MODELS": (u2net.U2Net, u2net.U2Netp),
     "LOSSES": (losses.SaliencyLoss, losses.CrossEntropyLoss),
     "TRANSFORMS": (transforms.ResizeSoftMask, transforms.RandomCrop, transforms.NormalizeByMax),
 }

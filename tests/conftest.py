@@ -1,47 +1,16 @@
-"""Small data, a small network, and where the large real data lie if they do."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
 import os
-import re
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
-from paddleseg_u2net.dependencies import quiet
+import cv2
+import numpy as np
+import pytest
+from support import SHARED, draw_pair, make_config
 
-quiet()
-
-import cv2  # noqa: E402 - Paddle must be imported after `quiet`
-import numpy as np  # noqa: E402
-import paddle  # noqa: E402
-import pytest  # noqa: E402
-import yaml  # noqa: E402
-from paddle import nn  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from paddleseg_u2net.__main__ import main  # noqa: E402
-from paddleseg_u2net.registry import register  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-GOLDEN = Path(__file__).parent / "golden"
-
-paddle.set_device("cpu")
-cv2.setNumThreads(1)
-
-
-@register().manager.MODELS.add_component
-class TinyNet(nn.Layer):
-    """A stand-in for any registered PaddleSeg network: one output, a BatchNorm, milliseconds a step."""
-
-    def __init__(self, num_classes: int, in_channels: int = 3):
-        super().__init__()
-        self.norm = nn.BatchNorm2D(4)
-        self.first, self.last = nn.Conv2D(in_channels, 4, 3, padding=1), nn.Conv2D(4, num_classes, 1)
-
-    def forward(self, x):
-        return [self.last(nn.functional.relu(self.norm(self.first(x))))]
+from paddleseg_u2net.cli.app import main
 
 
 @pytest.fixture(autouse=True)
@@ -95,25 +64,6 @@ def known_weights(official_weights, warm_cache) -> Path:
     return official_weights
 
 
-def write_mask(path: Path, mask: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), mask)
-    return path
-
-
-def draw_pair(root: Path, name: str, size=(32, 32), white: int = 255, seed: int = 0) -> None:
-    """An image below `root/images` with a bright square, and its mask below `root/masks`."""
-    rng = np.random.default_rng([seed, *map(ord, name)])
-    image = rng.integers(0, 100, (*size, 3), dtype=np.uint8)
-    mask = np.zeros(size, np.uint8)
-    top, left = (int(rng.integers(2, max(n // 2, 3))) for n in size)
-    rows, columns = slice(top, top + size[0] // 3 + 1), slice(left, left + size[1] // 3 + 1)
-    image[rows, columns] += 120
-    mask[rows, columns] = white
-    write_mask(root / "images" / f"{name}.png", image)
-    write_mask(root / "masks" / f"{name}.png", mask)
-
-
 @pytest.fixture
 def data(tmp_path) -> Path:
     """Six pairs of 32 x 32 with lists of four to train and two to validate; a space in the folder's name."""
@@ -124,32 +74,6 @@ def data(tmp_path) -> Path:
     (root / "train_list.txt").write_text("".join(lines[:4]))
     (root / "val_list.txt").write_text("".join(lines[4:]))
     return root
-
-
-def make_config(path: Path, data: Path, num_classes: int = 1, model: str = "TinyNet", **changes) -> Path:
-    """A config of `data`; keyword arguments replace whole sections."""
-    outputs = 1 if model == "TinyNet" else 7
-    loss = "SaliencyLoss" if num_classes == 1 else "CrossEntropyLoss"
-    normalize = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
-    dataset = {"type": "Dataset", "dataset_root": str(data), "num_classes": num_classes}
-    config = {
-        "batch_size": 2,
-        "iters": 4,
-        "train_dataset": {
-            **dataset,
-            "mode": "train",
-            "train_path": "train_list.txt",
-            "transforms": [{"type": "RandomHorizontalFlip"}, normalize],
-        },
-        "val_dataset": {**dataset, "mode": "val", "val_path": "val_list.txt", "transforms": [normalize]},
-        "model": {"type": model, "num_classes": num_classes},
-        "loss": {"types": [{"type": loss}], "coef": [1] * outputs},
-        "optimizer": {"type": "Adam"},
-        "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.01, "end_lr": 0.0, "power": 0.9},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump({**config, **changes}))
-    return path
 
 
 @pytest.fixture
@@ -164,36 +88,6 @@ def photos() -> dict[str, np.ndarray]:
     folder = Path(pytest.importorskip("skimage").__file__).parent / "data"
     names = ("astronaut.png", "coffee.png", "chelsea.png")
     return {name: cv2.imread(str(folder / name))[..., ::-1].copy() for name in names}
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """What a child process of a test gets."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **changes}
-
-
-@contextmanager
-def small_files(size: int):
-    """The system refuses to write files beyond a size, as it does beyond a quota or on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-# -- the commands ---------------------------------------------------------------------------------------
-
-# ways to look at an image; --aug is --aug_eval or --aug_pred
-LOOKS = [
-    ["--aug", "--scales", 0.5],
-    ["--aug", "--flip_horizontal"],
-    ["--aug", "--flip_vertical"],
-    ["--is_slide", "--crop_size", 9, 9, "--stride", 5, 5],
-    ["--minmax"],
-    ["--official"],
-    ["--opts", "val_dataset.transforms.0.std=[0.05, 0.05, 0.05]"],
-]
 
 
 @pytest.fixture
@@ -220,11 +114,6 @@ def trained(run, config, tmp_path) -> Path:
     return tmp_path / "run"
 
 
-def scores(text: str) -> dict[str, float]:
-    """The numbers of the [EVAL] lines."""
-    return {name: float(value) for name, value in re.findall(r"(\w+): (-?\d+\.\d{4}|nan)", text)}
-
-
 @pytest.fixture
 def photos_dir(tmp_path) -> Path:
     """Images in sub-folders, with names that clash."""
@@ -241,13 +130,3 @@ def photos_dir(tmp_path) -> Path:
             path.unlink() if path.is_file() else path.rmdir()
         (root / folder).rmdir()
     return root
-
-
-def pixels(path, mode: str | None = None) -> np.ndarray:
-    """A picture as stored, or converted to `mode`."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert(mode) if mode else picture)
-
-
-def tree(folder) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())

@@ -6,13 +6,14 @@ import re
 
 import paddle
 import pytest
-from conftest import TinyNet, make_config
 from paddleseg.cvlibs import manager
+from support import TinyNet, make_config
 
-from paddleseg_u2net import losses, model
-from paddleseg_u2net.config import load_config
-from paddleseg_u2net.config_keys import ConfigError
-from paddleseg_u2net.registry import build_dataset, build_losses, build_network, build_optimizer, register
+from paddleseg_u2net import losses
+from paddleseg_u2net.builders import build_dataset, build_losses, build_network, build_optimizer, register
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.config.schema import ConfigError
+from paddleseg_u2net.models import u2net
 
 
 def test_only_what_we_mean_to_replace_is_replaced():
@@ -41,7 +42,7 @@ def test_paddlesegs_own_builder_makes_our_network(tmp_path, data):
     from paddleseg.cvlibs import Config, SegBuilder
 
     path = make_config(tmp_path / "a.yaml", data, num_classes=2, model="U2Netp")
-    assert type(SegBuilder(Config(str(path))).model) is model.U2Netp
+    assert type(SegBuilder(Config(str(path))).model) is u2net.U2Netp
 
 
 def test_networks_of_paddleseg_are_built_too():

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, environment
+from support import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -105,7 +105,7 @@ def test_the_tree_names_every_module():
 
 
 def test_the_tables_name_every_config_and_known_weight():
-    from paddleseg_u2net.weights import KNOWN
+    from paddleseg_u2net.models.pretrained import KNOWN
 
     for path in (ROOT / "configs" / "RGB" / "U2Net").iterdir():
         assert f"`{path.name}`" in README
@@ -116,7 +116,7 @@ def test_the_tables_name_every_config_and_known_weight():
 
 
 def test_the_page_on_data_sets_has_a_row_for_each():
-    from paddleseg_u2net.data_sets import DATA_SETS
+    from paddleseg_u2net.datasets.catalog import DATA_SETS
 
     rows = (ROOT / "docs" / "data_sets.md").read_text(encoding="utf-8").splitlines()
     for name, row in DATA_SETS.items():
@@ -138,7 +138,8 @@ def test_configs_come_along_with_an_installation(project, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "from paddleseg_u2net.config import load_config as l; print(l('RGB/U2Net/u2netp_duts.yaml')['model'])"
+        "from paddleseg_u2net.config.loader import load_config as l; "
+        "print(l('RGB/U2Net/u2netp_duts.yaml')['model'])"
     )
     run = subprocess.run(
         [sys.executable, "-c", code],

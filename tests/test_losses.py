@@ -100,7 +100,7 @@ def test_deep_supervision_says_how_many_coefs_it_needs():
 
 @pytest.mark.parametrize("name", ["OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss"])
 def test_losses_of_paddleseg_take_our_labels(name):
-    from paddleseg_u2net.registry import register
+    from paddleseg_u2net.builders import register
 
     loss = register().manager.LOSSES[name]()
     label = paddle.to_tensor(RNG.integers(0, 2, (2, 1, 24, 20)))

@@ -14,21 +14,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from paddleseg_u2net.__main__ import configure_log, guarded
-from paddleseg_u2net.commands.flags import add_flags, positive
-from paddleseg_u2net.commands.predict import (
+from paddleseg_u2net.cli.app import configure_log, guarded
+from paddleseg_u2net.cli.flags import add_flags, positive
+from paddleseg_u2net.cli.predict import (
     Job,
     Worker,
     plan_jobs,
     prediction_flags,
     report,
 )
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.devices import MAX_PARALLEL, processors, threads_for
-from paddleseg_u2net.files import require_writable
-from paddleseg_u2net.loading import config_of
-from paddleseg_u2net.ranks import Rank
-from paddleseg_u2net.weights import KNOWN
+from paddleseg_u2net.environment.devices import MAX_PARALLEL, processors, threads_for
+from paddleseg_u2net.environment.distributed import Rank
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.inference.model_source import config_of
+from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.models.pretrained import KNOWN
 
 EXAMPLES = """\
   python tools/predict_ray.py --model_path u2netp --image_path photos/ --save_dir out --workers 2

@@ -11,11 +11,26 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from paddleseg_u2net.dependencies import missing, quiet
-from paddleseg_u2net.ranks import this_rank
+from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.environment.optional_imports import missing, quiet
 
 LINE = "%(asctime)s [%(levelname)s]\t%(message)s"
-COMMANDS = ("train", "val", "predict")
+COMMANDS = {
+    name: name.replace("-", "_")
+    for name in (
+        "train",
+        "val",
+        "predict",
+        "export",
+        "evaluate",
+        "make-dataset",
+        "check-dataset",
+        "prepare",
+        "convert-weights",
+        "benchmark",
+        "demo",
+    )
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         configure_log(every_rank=name == "predict")  # there each rank has images of its own
-        return importlib.import_module(f"paddleseg_u2net.commands.{name}").main(flags)
+        return importlib.import_module(f"paddleseg_u2net.cli.{COMMANDS[name]}").main(flags)
 
     return guarded(command)
 
@@ -77,7 +92,3 @@ def configure_log(every_rank: bool = False, line: str = LINE) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.INFO if every_rank or this_rank().index == 0 else logging.ERROR)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.images import list_images, read_image
-from paddleseg_u2net.pairs import pair_folders
-from paddleseg_u2net.weights import KNOWN
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.data.pairs import pair_folders
+from paddleseg_u2net.io.images import list_images, read_image
+from paddleseg_u2net.models.pretrained import KNOWN
 
 if TYPE_CHECKING:
-    from paddleseg_u2net.prediction import Predictor
+    from paddleseg_u2net.inference.predictor import Predictor
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CALLS = 15
 Table = list[dict[str, str | float]]
 
@@ -77,7 +77,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def measure_engine(args: argparse.Namespace) -> dict[str, float]:
     """One engine in this process: seconds to load, milliseconds a call, memory, scores."""
-    from paddleseg_u2net.prediction import Predictor
+    from paddleseg_u2net.inference.predictor import Predictor
 
     backend, batch = args.engine
     precision = "fp32" if backend == "paddle" else "auto"  # a folder has one
@@ -111,8 +111,8 @@ def peak_memory() -> float:
 
 def scores(args: argparse.Namespace, predictor: Predictor) -> dict[str, float]:
     """MAE and maxF of a predictor on the photographs."""
-    from paddleseg_u2net.dataset import Dataset, inspect_all
-    from paddleseg_u2net.evaluation import evaluate
+    from paddleseg_u2net.data.dataset import Dataset, inspect_all
+    from paddleseg_u2net.evaluation.model import evaluate
 
     pairs, faults = pair_folders(args.image_path, args.mask_path)
     dataset = Dataset(pairs, num_classes=1, mode="val", faults=faults)
@@ -170,7 +170,7 @@ def model_words(args: argparse.Namespace, model: Path | None = None) -> list[str
 def engines(args: argparse.Namespace, exports: Mapping[str, Path]) -> Table:
     """A row per kind and batch, each in a process of its own."""
     rows: Table = []
-    measure = [sys.executable, "-m", "tools.benchmark", "--image_path", args.image_path]
+    measure = [sys.executable, "-m", "paddleseg_u2net.cli.benchmark", "--image_path", args.image_path]
     for kind in KINDS:
         model = exports.get(f"{kind.format}-{kind.precision}")
         if model is None and kind.format != "none":

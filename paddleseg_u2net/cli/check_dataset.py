@@ -20,17 +20,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.__main__ import configure_log, guarded
-from paddleseg_u2net.commands.flags import DEVICE_FLAGS, add_flags, count, positive, some_path
-from paddleseg_u2net.config import in_file, load_config
-from paddleseg_u2net.dataset import Dataset
-from paddleseg_u2net.doctor import Finding, diagnose, report
-from paddleseg_u2net.files import arriving, require_writable
-from paddleseg_u2net.lists import absolute
-from paddleseg_u2net.masks import ENCODINGS
-from paddleseg_u2net.pairs import list_pairs, pair_folders, read_list
-from paddleseg_u2net.patient import Patient, examine
-from paddleseg_u2net.summary import summary
+from paddleseg_u2net.cli.app import configure_log, guarded
+from paddleseg_u2net.cli.flags import DEVICE_FLAGS, add_flags, count, positive, some_path
+from paddleseg_u2net.config.loader import in_file, load_config
+from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.masks import ENCODINGS
+from paddleseg_u2net.data.pairs import list_pairs, pair_folders, read_list
+from paddleseg_u2net.data_check.findings import Finding, diagnose, report
+from paddleseg_u2net.data_check.statistics import summary
+from paddleseg_u2net.data_check.survey import Patient, examine
+from paddleseg_u2net.importers.list_writer import absolute
+from paddleseg_u2net.io.files import arriving, require_writable
 
 log = logging.getLogger("paddleseg_u2net.check_dataset")
 
@@ -91,7 +91,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def datasets(args: argparse.Namespace) -> Iterator[Dataset]:
     """The data sets that the flags name."""
     if args.config:
-        from paddleseg_u2net.registry import build_dataset
+        from paddleseg_u2net.builders import build_dataset
 
         config = load_config(args.config, opts=args.opts)
         with in_file(args.config):
@@ -160,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     findings = diagnose(patient)
     print("\n".join(tell(patient, findings)))
     if args.save_dir:
-        from paddleseg_u2net.doctor_page import write_page
+        from paddleseg_u2net.data_check.report import write_page
 
         with arriving(args.save_dir / REPORTS[0]) as partial:
             partial.write_text(json.dumps(report(patient, findings), indent=1), encoding="utf-8")
@@ -172,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
     if errors(findings):
         return 1
     if args.overfit:
-        from paddleseg_u2net.overfit import overfit
+        from paddleseg_u2net.training.overfit import overfit
 
         found = patient.charts[0].examination  # the train_dataset comes first
         config = load_config(args.config, opts=args.opts)
@@ -184,7 +184,7 @@ def run(args: argparse.Namespace) -> int:
 def check_room(args: argparse.Namespace, data: Sequence[Dataset]) -> None:
     """Refuse before the work what could not be written after it."""
     if args.fix:
-        from paddleseg_u2net.repair import check_destination
+        from paddleseg_u2net.data_check.repair import check_destination
 
         check_destination(data, args.fix, filter(None, (args.image_dir, args.mask_dir)))
     if args.save_dir:
@@ -205,7 +205,7 @@ def errors(findings: Sequence[Finding]) -> list[str]:
 
 def fix(patient: Patient, destination: Path) -> int:
     """Write the corrected copy, examine it, and say what is in it; returns the exit code."""
-    from paddleseg_u2net.repair import RECORD, repair
+    from paddleseg_u2net.data_check.repair import RECORD, repair
 
     record = repair(patient, destination)
     for row in record["left out"]:

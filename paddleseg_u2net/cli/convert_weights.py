@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.architecture import identify
-from paddleseg_u2net.files import arriving
-from paddleseg_u2net.formats import State, read_state
-from paddleseg_u2net.weights import KNOWN, resolve
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.models.architecture import identify
+from paddleseg_u2net.models.pretrained import KNOWN, resolve
+from paddleseg_u2net.models.weight_files import State, read_state
 
 
 def _write_pdparams(path: Path, state: State) -> None:

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 
 from Benckmark_data_prepare.synthetic_disc import draw_dataset
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.images import list_images, read_image, write_image
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.io.images import list_images, read_image, write_image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SALIENCY_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "china.jpg", "flower.jpg")
 FUNDUS_PHOTO = "retina.jpg"
 CONFIG = "configs/RGB/U2Net/u2netp.yaml"
@@ -55,12 +55,12 @@ def photographs(folder: Path) -> list[Path]:
 
 def baseline(data: Path, size: int) -> float:
     """MIoU on the validation images before training: official weights with fresh heads."""
-    registry = need("paddleseg_u2net.registry")
-    from paddleseg_u2net.config import load_config
-    from paddleseg_u2net.dataset import inspect_all
-    from paddleseg_u2net.evaluation import evaluate
-    from paddleseg_u2net.prediction import Predictor
-    from paddleseg_u2net.runtime import PaddleRuntime
+    registry = need("paddleseg_u2net.builders")
+    from paddleseg_u2net.config.loader import load_config
+    from paddleseg_u2net.data.dataset import inspect_all
+    from paddleseg_u2net.engines.base import PaddleRuntime
+    from paddleseg_u2net.evaluation.model import evaluate
+    from paddleseg_u2net.inference.predictor import Predictor
 
     config = load_config(ROOT / CONFIG, opts=options(data, size))
     dataset = registry.build_dataset(config, "val_dataset")

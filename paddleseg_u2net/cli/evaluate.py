@@ -25,13 +25,13 @@ from pathlib import Path
 
 import numpy as np
 
-from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.dataset import DataError
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.devices import processors
-from paddleseg_u2net.files import arriving, require_writable
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.data.dataset import DataError
+from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.evaluation.folders import FolderScores, Paired, Rules, pair_up, score_folder
+from paddleseg_u2net.io.files import arriving, require_writable
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
-from paddleseg_u2net.scoring import FolderScores, Paired, Rules, pair_up, score_folder
 
 ALL = MEASURES | AREA_MEASURES
 PLOTS = (

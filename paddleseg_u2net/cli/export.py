@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.__main__ import configure_log, guarded
-from paddleseg_u2net.config import preprocessing_of, section
-from paddleseg_u2net.export import FORMATS, REPORT, check_wish, export
-from paddleseg_u2net.images import list_images, read_image
-from paddleseg_u2net.loading import build, config_of
-from paddleseg_u2net.preprocessing_graph import check_writable
-from paddleseg_u2net.proof import prepare
+from paddleseg_u2net.cli.app import configure_log, guarded
+from paddleseg_u2net.config.loader import preprocessing_of, section
+from paddleseg_u2net.export.exporter import FORMATS, REPORT, check_wish, export
+from paddleseg_u2net.export.onnx_preprocessing import check_writable
+from paddleseg_u2net.export.verify import prepare
+from paddleseg_u2net.inference.model_source import build, config_of
+from paddleseg_u2net.io.images import list_images, read_image
 
-log = logging.getLogger("paddleseg_u2net.export")
+log = logging.getLogger("paddleseg_u2net.export.exporter")
 
 IMAGES, CALIBRATION_IMAGES = 20, 24
 
@@ -78,8 +78,8 @@ def load_images(
         if not found:
             raise ValueError(f"{folder}: holds no images")
         return [(read_image(path), None) for path in found]
-    from paddleseg_u2net.dataset import inspect_all
-    from paddleseg_u2net.registry import build_dataset
+    from paddleseg_u2net.builders import build_dataset
+    from paddleseg_u2net.data.dataset import inspect_all
 
     try:
         dataset = build_dataset(config, key)
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
     network = build(args.model_path, model)
     quantization = None
     if args.precision in ("int8", "fp16"):
-        from paddleseg_u2net.quantization import calibrate
+        from paddleseg_u2net.export.quantization import calibrate
 
         if args.precision == "int8":
             measured = load_images(config, "train_dataset", args.calibration, CALIBRATION_IMAGES)

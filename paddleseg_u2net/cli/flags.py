@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from paddleseg_u2net.config_keys import TEST_KEYS, ConfigError
-from paddleseg_u2net.prediction import Views
-from paddleseg_u2net.runtime import BACKENDS
-from paddleseg_u2net.weights import KNOWN
+from paddleseg_u2net.config.schema import TEST_KEYS, ConfigError
+from paddleseg_u2net.engines.base import BACKENDS
+from paddleseg_u2net.inference.predictor import Views
+from paddleseg_u2net.models.pretrained import KNOWN
 
 
 class _Parser(argparse.ArgumentParser):

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.__main__ import configure_log, guarded
-from paddleseg_u2net.coco import CROWDS, read_coco
-from paddleseg_u2net.commands.flags import count, parser, some_path
-from paddleseg_u2net.labelme import read_labelme
-from paddleseg_u2net.lists import PARTS
-from paddleseg_u2net.own_data import CHECK, TRAIN, Summary, Wish, make_dataset
-from paddleseg_u2net.sources import Meaning, Source, from_annotations, from_folders, from_lists
+from paddleseg_u2net.cli.app import configure_log, guarded
+from paddleseg_u2net.cli.flags import count, parser, some_path
+from paddleseg_u2net.importers.build import CHECK, TRAIN, Summary, Wish, make_dataset
+from paddleseg_u2net.importers.coco import CROWDS, read_coco
+from paddleseg_u2net.importers.labelme import read_labelme
+from paddleseg_u2net.importers.list_writer import PARTS
+from paddleseg_u2net.importers.sources import Meaning, Source, from_annotations, from_folders, from_lists
 
 EXAMPLES = """\
   two folders, cat.jpg and cat.png or cat_mask.png:

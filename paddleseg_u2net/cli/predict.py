@@ -15,7 +15,7 @@ from typing import Any
 
 import cv2
 
-from paddleseg_u2net.commands.flags import (
+from paddleseg_u2net.cli.flags import (
     MODEL_FLAGS,
     add_flags,
     add_view_flags,
@@ -24,14 +24,14 @@ from paddleseg_u2net.commands.flags import (
     some_path,
     views_from,
 )
-from paddleseg_u2net.devices import threads_for
-from paddleseg_u2net.files import require_writable
-from paddleseg_u2net.images import MAX_PIXELS, SUFFIXES, list_images, read_image
-from paddleseg_u2net.loading import config_of
-from paddleseg_u2net.outputs import OUTPUTS, make_palette, plan_outputs
-from paddleseg_u2net.pairs import list_lines
-from paddleseg_u2net.prediction import Predictor, maps_of
-from paddleseg_u2net.ranks import Rank, this_rank, wait_for_neighbours
+from paddleseg_u2net.data.pairs import list_lines
+from paddleseg_u2net.environment.devices import threads_for
+from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
+from paddleseg_u2net.inference.model_source import config_of
+from paddleseg_u2net.inference.outputs import OUTPUTS, make_palette, plan_outputs
+from paddleseg_u2net.inference.predictor import Predictor, maps_of
+from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from prettytable import PrettyTable
 
-from paddleseg_u2net.__main__ import configure_log, guarded
-from paddleseg_u2net.commands.flags import parser
-from paddleseg_u2net.config import suggest
-from paddleseg_u2net.data_sets import DATA_SETS
-from paddleseg_u2net.preparation import PROGRAM, check, prepare
+from paddleseg_u2net.cli.app import configure_log, guarded
+from paddleseg_u2net.cli.flags import parser
+from paddleseg_u2net.config.loader import suggest
+from paddleseg_u2net.datasets.catalog import DATA_SETS
+from paddleseg_u2net.datasets.prepare import PROGRAM, check, prepare
 
 EXAMPLES = f"""\
   {PROGRAM} --list

@@ -10,8 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paddleseg_u2net import checkpoint
-from paddleseg_u2net.commands.flags import (
+from paddleseg_u2net.cli.flags import (
     DEVICE_FLAGS,
     add_flags,
     count,
@@ -20,15 +19,16 @@ from paddleseg_u2net.commands.flags import (
     positive,
     views_from,
 )
-from paddleseg_u2net.config import class_count, in_file, load_config, section
-from paddleseg_u2net.config_keys import ConfigError
-from paddleseg_u2net.evaluation import LOGGED, Protocol
-from paddleseg_u2net.files import require_writable, sweep
-from paddleseg_u2net.ranks import this_rank
-from paddleseg_u2net.settings import PRECISIONS, Settings, amp_options
+from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
+from paddleseg_u2net.config.schema import ConfigError
+from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.evaluation.model import LOGGED, Protocol
+from paddleseg_u2net.io.files import require_writable, sweep
+from paddleseg_u2net.models import checkpoint
+from paddleseg_u2net.training.settings import PRECISIONS, Settings, amp_options
 
 if TYPE_CHECKING:
-    from paddleseg_u2net.training import Trainer
+    from paddleseg_u2net.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
 
 def _set_device(args: argparse.Namespace) -> str:
     """Choose it, and refuse a precision that it cannot compute and a folder that takes no results."""
-    from paddleseg_u2net.devices import set_device
+    from paddleseg_u2net.environment.devices import set_device
 
     device = set_device(args.device)
     amp_options(args.precision, args.amp_level or "O1", device)
@@ -146,7 +146,8 @@ def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Tra
 
     import paddle
 
-    from paddleseg_u2net import registry, training
+    from paddleseg_u2net import builders
+    from paddleseg_u2net.training import trainer
 
     model = {
         k: v for k, v in section(config, "model").items() if not (args.resume_model and k == "pretrained")
@@ -154,20 +155,20 @@ def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Tra
     settings = Settings(**_settings(args, config) | {"metric": metric, "seed": _seed(args, ranks)})
     paddle.seed(settings.seed)  # what starts at random, alike in every process
     with in_file(args.config):
-        losses = registry.build_losses(config)
-        data = registry.build_dataset(config, "train_dataset")
-        val_data = registry.build_dataset(config, "val_dataset") if args.do_eval else None
-        network = registry.build_network(model)
-        optimizer = registry.build_optimizer(config, network)
+        losses = builders.build_losses(config)
+        data = builders.build_dataset(config, "train_dataset")
+        val_data = builders.build_dataset(config, "val_dataset") if args.do_eval else None
+        network = builders.build_network(model)
+        optimizer = builders.build_optimizer(config, network)
     log.info("Training on %s, %d process(es)", device, ranks)
-    return training.Trainer(network, optimizer, losses, data, val_data, config, settings, views)
+    return trainer.Trainer(network, optimizer, losses, data, val_data, config, settings, views)
 
 
 def _admit(trainer: Trainer) -> None:
     """Let no rank pass before all have found their data right."""
-    from paddleseg_u2net import doctor
+    from paddleseg_u2net.data_check import findings
 
-    doctor.admit([data for data in (trainer.data, trainer.val_data) if data])
+    findings.admit([data for data in (trainer.data, trainer.val_data) if data])
     trainer.data[0, 0]  # transforms that cannot work fail before an earlier run is moved
     if trainer.ranks > 1:
         import paddle.distributed as dist
@@ -177,13 +178,14 @@ def _admit(trainer: Trainer) -> None:
 
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Try two pairs in place of training; returns the exit code, 1 where they cannot be learned."""
-    from paddleseg_u2net import doctor, registry
-    from paddleseg_u2net.overfit import overfit
+    from paddleseg_u2net import builders
+    from paddleseg_u2net.data_check import findings
+    from paddleseg_u2net.training.overfit import overfit
 
     with in_file(args.config):
-        data = registry.build_dataset(config, "train_dataset")
+        data = builders.build_dataset(config, "train_dataset")
     run = {"seed": args.seed or 0, "precision": args.precision, "amp_level": args.amp_level or "O1"}
-    found = doctor.admit([data]).charts[0].examination
+    found = findings.admit([data]).charts[0].examination
     outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate, **run)
     return 0 if outcome.learned else 1
 

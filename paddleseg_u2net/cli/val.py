@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from paddleseg_u2net.commands.flags import (
+from paddleseg_u2net.cli.flags import (
     MODEL_FLAGS,
     add_flags,
     add_view_flags,
@@ -16,8 +16,8 @@ from paddleseg_u2net.commands.flags import (
     positive,
     views_from,
 )
-from paddleseg_u2net.config import in_file
-from paddleseg_u2net.devices import threads_for
+from paddleseg_u2net.config.loader import in_file
+from paddleseg_u2net.environment.devices import threads_for
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +55,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; returns the exit code."""
     args = parse(argv)
-    from paddleseg_u2net.dataset import inspect_all
-    from paddleseg_u2net.evaluation import Protocol, evaluate
-    from paddleseg_u2net.loading import config_of
-    from paddleseg_u2net.prediction import Predictor, maps_of
+    from paddleseg_u2net.data.dataset import inspect_all
+    from paddleseg_u2net.evaluation.model import Protocol, evaluate
+    from paddleseg_u2net.inference.model_source import config_of
+    from paddleseg_u2net.inference.predictor import Predictor, maps_of
 
     config = config_of(args.model_path, args.config, args.opts)
     test = config.get("test_config", {})
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         maps=maps_of(vars(args) if args.minmax or args.official else test),
     )
 
-    from paddleseg_u2net.registry import build_dataset
+    from paddleseg_u2net.builders import build_dataset
 
     with in_file(args.config or args.model_path):
         dataset = build_dataset(config, "val_dataset")

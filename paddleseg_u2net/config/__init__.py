@@ -1,0 +1,1 @@
+"""YAML configs: loading, inheritance, checks."""

@@ -15,12 +15,20 @@ from typing import Any
 
 import yaml
 
-from paddleseg_u2net.config_keys import KEYS, SECTIONS, TEST_KEYS, ConfigError, check_keys, positive, suggest
-from paddleseg_u2net.preprocessing import Preprocessing
+from paddleseg_u2net.config.schema import (
+    KEYS,
+    SECTIONS,
+    TEST_KEYS,
+    ConfigError,
+    check_keys,
+    positive,
+    suggest,
+)
+from paddleseg_u2net.data.preprocessing import Preprocessing
 
 BASE, INHERITED = "_base_", "_inherited_"
 HERE = "${here}"  # in a path of a data set: the folder of the file that says it
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1]
 CONFIGS = next(path for path in (_HERE / "configs", _HERE.parent / "configs") if path.is_dir())
 
 

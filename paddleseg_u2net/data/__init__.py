@@ -1,0 +1,1 @@
+"""Pairs of image and mask, their decoding, inspection, preprocessing and order."""

@@ -13,10 +13,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.devices import processors
-from paddleseg_u2net.images import read_image
-from paddleseg_u2net.inspection import Look, look_at
-from paddleseg_u2net.masks import (
+from paddleseg_u2net.data.inspection import Look, look_at
+from paddleseg_u2net.data.masks import (
     ENCODINGS,
     IGNORE,
     MaskContent,
@@ -24,7 +22,9 @@ from paddleseg_u2net.masks import (
     decide_encoding,
     read_raw,
 )
-from paddleseg_u2net.pairs import Pair
+from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.io.images import read_image
 
 log = logging.getLogger(__name__)
 

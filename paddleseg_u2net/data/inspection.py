@@ -8,10 +8,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.images import SIDEWAYS, UPRIGHT, decode_image, read_bytes, read_header
-from paddleseg_u2net.masks import RawMask, Survey, decode_raw, tally
-from paddleseg_u2net.pairs import Pair
-from paddleseg_u2net.similarity import sample, thumbnail
+from paddleseg_u2net.data.masks import RawMask, Survey, decode_raw, tally
+from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data_check.duplicates import sample, thumbnail
+from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, decode_image, read_bytes, read_header
 
 MASK_SIDE = 32  # of the sample kept of a mask
 NOISE = 2.0  # standard deviation of a channel below which an image is one colour, in levels of 255

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from paddleseg_u2net.images import (
+from paddleseg_u2net.io.images import (
     MAX_PIXELS,
     UPRIGHT,
     check_size,

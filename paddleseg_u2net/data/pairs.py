@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.images import list_images
+from paddleseg_u2net.io.images import list_images
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paddleseg_u2net.masks import IGNORE
-from paddleseg_u2net.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATION, normalize_by_max, resize
+from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    INTERPOLATION,
+    normalize_by_max,
+    resize,
+)
 
 
 def height_width(name: str, size: Sequence[int]) -> tuple[int, int]:

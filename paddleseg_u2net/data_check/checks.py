@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.images import SUFFIXES
-from paddleseg_u2net.inspection import Look
-from paddleseg_u2net.patient import OVERLAP, Chart, Leak, Patient, overlap
-from paddleseg_u2net.summary import class_balance
+from paddleseg_u2net.data.inspection import Look
+from paddleseg_u2net.data_check.statistics import class_balance
+from paddleseg_u2net.data_check.survey import OVERLAP, Chart, Leak, Patient, overlap
+from paddleseg_u2net.io.images import SUFFIXES
 
 TINY = 32  # pixels; U²-Net halves its input five times
 RARE = 1e-3  # share of the pixels

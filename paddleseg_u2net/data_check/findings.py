@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paddleseg_u2net.checks import CHECKS, Check, Example
-from paddleseg_u2net.dataset import DataError, Dataset
-from paddleseg_u2net.patient import Patient, examine
-from paddleseg_u2net.summary import summary
+from paddleseg_u2net.data.dataset import DataError, Dataset
+from paddleseg_u2net.data_check.checks import CHECKS, Check, Example
+from paddleseg_u2net.data_check.statistics import summary
+from paddleseg_u2net.data_check.survey import Patient, examine
 
 log = logging.getLogger(__name__)
 

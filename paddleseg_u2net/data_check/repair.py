@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.dataset import DataError, Dataset
-from paddleseg_u2net.devices import processors
-from paddleseg_u2net.files import arriving
-from paddleseg_u2net.images import SIDEWAYS, UPRIGHT, pillow, read_image, upright, write_image
-from paddleseg_u2net.inspection import Look
-from paddleseg_u2net.masks import IGNORE, decide_encoding, read_raw
-from paddleseg_u2net.patient import Chart, Patient
+from paddleseg_u2net.data.dataset import DataError, Dataset
+from paddleseg_u2net.data.inspection import Look
+from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
+from paddleseg_u2net.data_check.survey import Chart, Patient
+from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow, read_image, upright, write_image
 
 RECORD = "fixed.json"
 SOFT_MARK = 128  # value of pixels that do not count in a written soft mask, where 255 means object

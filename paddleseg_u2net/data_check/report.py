@@ -12,16 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from paddleseg_u2net.checks import Example
-from paddleseg_u2net.dataset import Examination
-from paddleseg_u2net.doctor import Finding
-from paddleseg_u2net.files import arriving
-from paddleseg_u2net.images import read_image
-from paddleseg_u2net.inspection import Look
-from paddleseg_u2net.masks import IGNORE, read_raw
-from paddleseg_u2net.outputs import make_palette
-from paddleseg_u2net.patient import Chart, Patient
-from paddleseg_u2net.summary import summary
+from paddleseg_u2net.data.dataset import Examination
+from paddleseg_u2net.data.inspection import Look
+from paddleseg_u2net.data.masks import IGNORE, read_raw
+from paddleseg_u2net.data_check.checks import Example
+from paddleseg_u2net.data_check.findings import Finding
+from paddleseg_u2net.data_check.statistics import summary
+from paddleseg_u2net.data_check.survey import Chart, Patient
+from paddleseg_u2net.inference.outputs import make_palette
+from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.images import read_image
 
 SHOWN, LISTED = 6, 50  # examples of a check with and without a picture
 LOOKS = 12  # pairs of each set that are drawn whether or not something is wrong

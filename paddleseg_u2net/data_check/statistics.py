@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.patient import Chart
+from paddleseg_u2net.data_check.survey import Chart
 
 MULTIPLE, SMALLEST, LARGEST = 32, 256, 512  # of a suggested input's sides
 SAME_SHAPE = 0.1  # how far most aspect ratios may lie from their median where the suggestion keeps it

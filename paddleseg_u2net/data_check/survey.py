@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.dataset import Dataset, Examination
-from paddleseg_u2net.inspection import Look
-from paddleseg_u2net.masks import IGNORE, RawMask, read_raw
-from paddleseg_u2net.similarity import Match, matches
+from paddleseg_u2net.data.dataset import Dataset, Examination
+from paddleseg_u2net.data.inspection import Look
+from paddleseg_u2net.data.masks import IGNORE, RawMask, read_raw
+from paddleseg_u2net.data_check.duplicates import Match, matches
 
 OVERLAP = 0.8  # intersection over union below which two masks of one image differ
 COMPARED = 8  # sampled pixels of foreground that make this a measurement

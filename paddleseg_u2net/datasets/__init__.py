@@ -1,0 +1,1 @@
+"""Known data sets: where they come from and how their files become lists."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.addresses import DownloadError, check_address
-from paddleseg_u2net.data_sets import Archive, DataSet
-from paddleseg_u2net.download import download_first, origin_of, verify
-from paddleseg_u2net.files import digest
+from paddleseg_u2net.datasets.catalog import Archive, DataSet
+from paddleseg_u2net.io.download import download_first, origin_of, verify
+from paddleseg_u2net.io.files import digest
+from paddleseg_u2net.io.urls import DownloadError, check_address
 
 log = logging.getLogger(__name__)
 

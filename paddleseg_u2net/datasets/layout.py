@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.data_sets import TEST, DataSet, Part
-from paddleseg_u2net.images import MAX_PIXELS, SUFFIXES, check_size, pillow, write_image
-from paddleseg_u2net.pairs import Pair, pair_folders, read_list
+from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
+from paddleseg_u2net.datasets.catalog import TEST, DataSet, Part
+from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, check_size, pillow, write_image
 
 log = logging.getLogger(__name__)
 

@@ -20,15 +20,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from paddleseg_u2net.acquisition import Source, fetch, given
-from paddleseg_u2net.addresses import MIRROR, DownloadError
-from paddleseg_u2net.archives import unpack
-from paddleseg_u2net.data_sets import DATA_SETS, DataSet
-from paddleseg_u2net.dataset import DataError
-from paddleseg_u2net.drawing import draw_into
-from paddleseg_u2net.files import alone, digest, disk_trouble_named, require_writable
-from paddleseg_u2net.layout import Found, find_files, is_wanted, lay_out
-from paddleseg_u2net.pairs import read_list
+from paddleseg_u2net.data.dataset import DataError
+from paddleseg_u2net.data.pairs import read_list
+from paddleseg_u2net.datasets.catalog import DATA_SETS, DataSet
+from paddleseg_u2net.datasets.fetch import Source, fetch, given
+from paddleseg_u2net.datasets.layout import Found, find_files, is_wanted, lay_out
+from paddleseg_u2net.datasets.synthetic import draw_into
+from paddleseg_u2net.io.archives import unpack
+from paddleseg_u2net.io.files import alone, digest, disk_trouble_named, require_writable
+from paddleseg_u2net.io.urls import MIRROR, DownloadError
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.files import arriving
+from paddleseg_u2net.io.files import arriving
 
 SPLIT = {"train": 0.7, "val": 0.2, "test": 0.1}
 

@@ -1,0 +1,1 @@
+"""One call for every inference engine, and the record of an exported folder."""

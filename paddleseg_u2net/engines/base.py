@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.devices import gpu_index, last_line, processors, set_device
-from paddleseg_u2net.openvino_engine import OpenVinoRuntime
-from paddleseg_u2net.preprocessing import resize_batch
+from paddleseg_u2net.data.preprocessing import resize_batch
+from paddleseg_u2net.engines.openvino import OpenVinoRuntime
+from paddleseg_u2net.environment.devices import gpu_index, last_line, processors, set_device
+from paddleseg_u2net.environment.optional_imports import need
 
 
 class Runtime(Protocol):

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.config import dump_config, load_config
-from paddleseg_u2net.config_keys import ConfigError, check_arguments
-from paddleseg_u2net.files import digest
+from paddleseg_u2net.config.loader import dump_config, load_config
+from paddleseg_u2net.config.schema import ConfigError, check_arguments
+from paddleseg_u2net.io.files import digest
 
 RECORD = "deploy.yaml"
 PADDLE_MODEL = "model.json"

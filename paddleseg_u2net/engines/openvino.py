@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.devices import last_line, processors
-from paddleseg_u2net.files import arriving, digest, prune
-from paddleseg_u2net.weights import CACHE_BYTES, cache_folder
+from paddleseg_u2net.environment.devices import last_line, processors
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.io.files import arriving, digest, prune
+from paddleseg_u2net.models.pretrained import CACHE_BYTES, cache_folder
 
 CHECKSUM = hashlib.sha256().digest_size
 

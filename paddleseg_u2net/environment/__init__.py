@@ -1,0 +1,1 @@
+"""Devices, ranks of a distributed run, optional packages."""

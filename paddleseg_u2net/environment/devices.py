@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.ranks import this_rank
+from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.environment.optional_imports import need
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 MAX_PARALLEL = 4  # predictions at once; each costs the memory of one more image and its activations

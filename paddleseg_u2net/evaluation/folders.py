@@ -20,9 +20,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from paddleseg_u2net.masks import RawMask, Survey, decide_encoding, read_raw, tally
+from paddleseg_u2net.data.masks import RawMask, Survey, decide_encoding, read_raw, tally
+from paddleseg_u2net.data.pairs import by_stem, second_files
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
-from paddleseg_u2net.pairs import by_stem, second_files
 
 CHUNK = 16  # images a task
 WHITE, FOREGROUND_ABOVE = 255, 128

@@ -1,0 +1,1 @@
+"""A model -> ONNX, OpenVINO or Paddle files, verified against the model."""

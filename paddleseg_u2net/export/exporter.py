@@ -14,22 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.architecture import NETWORKS
-from paddleseg_u2net.conversion import PADDLE_FORMAT, convert
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.deploy import (
+from paddleseg_u2net.data.preprocessing import Preprocessing
+from paddleseg_u2net.engines.deploy_config import (
     PADDLE_MODEL,
     PHOTOGRAPH,
     PREPARED,
     describe,
     write_record,
 )
-from paddleseg_u2net.files import arriving
-from paddleseg_u2net.network_graph import build_onnx
-from paddleseg_u2net.openvino_engine import core
-from paddleseg_u2net.preprocessing import Preprocessing
-from paddleseg_u2net.proof import TOLERANCES, Pair, check, compare
-from paddleseg_u2net.quantization import Quantization
+from paddleseg_u2net.engines.openvino import core
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.export.onnx_network import build_onnx
+from paddleseg_u2net.export.paddle2onnx import PADDLE_FORMAT, convert
+from paddleseg_u2net.export.quantization import Quantization
+from paddleseg_u2net.export.verify import TOLERANCES, Pair, check, compare
+from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.models.architecture import NETWORKS
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.architecture import IMAGE
+from paddleseg_u2net.models.architecture import IMAGE
 
 OPSET, IR_VERSION = 17, 8  # old enough for ONNX Runtime 1.14, new enough for slices of Shape
 OUTPUT = "probabilities"

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.architecture import BN_EPSILON, IMAGE, NETWORKS, Identity, Node, dataflow, identify
-from paddleseg_u2net.formats import State
-from paddleseg_u2net.graph import OUTPUT, GraphWriter, finish
-from paddleseg_u2net.preprocessing import Preprocessing
-from paddleseg_u2net.preprocessing_graph import write_preprocessing, write_restoring
+from paddleseg_u2net.data.preprocessing import Preprocessing
+from paddleseg_u2net.export.onnx_graph import OUTPUT, GraphWriter, finish
+from paddleseg_u2net.export.onnx_preprocessing import write_preprocessing, write_restoring
+from paddleseg_u2net.models.architecture import (
+    BN_EPSILON,
+    IMAGE,
+    NETWORKS,
+    Identity,
+    Node,
+    dataflow,
+    identify,
+)
+from paddleseg_u2net.models.weight_files import State
 
 if TYPE_CHECKING:
     import onnx

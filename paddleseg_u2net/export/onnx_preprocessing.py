@@ -6,9 +6,9 @@ import inspect
 
 import numpy as np
 
-from paddleseg_u2net.architecture import IMAGE
-from paddleseg_u2net.graph import GraphWriter
-from paddleseg_u2net.preprocessing import NORMALIZATIONS, RESIZES, Preprocessing
+from paddleseg_u2net.data.preprocessing import NORMALIZATIONS, RESIZES, Preprocessing
+from paddleseg_u2net.export.onnx_graph import GraphWriter
+from paddleseg_u2net.models.architecture import IMAGE
 
 ARGUMENTS = {name: {"target_size", "interp"} for name in ("Resize", "ResizeSoftMask")}
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paddleseg_u2net.architecture import IMAGE
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.graph import OPSET, OUTPUT
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.export.onnx_graph import OPSET, OUTPUT
+from paddleseg_u2net.models.architecture import IMAGE
 
 if TYPE_CHECKING:
     import onnx

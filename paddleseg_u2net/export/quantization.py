@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from paddleseg_u2net.architecture import IMAGE, NETWORKS, Node, dataflow
-from paddleseg_u2net.config_keys import ConfigError
-from paddleseg_u2net.dependencies import need
-from paddleseg_u2net.formats import State
-from paddleseg_u2net.graph import GraphWriter, finish
-from paddleseg_u2net.network_graph import NetworkWriter, Quantization, fold, identity_of
+from paddleseg_u2net.config.schema import ConfigError
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.export.onnx_graph import GraphWriter, finish
+from paddleseg_u2net.export.onnx_network import NetworkWriter, Quantization, fold, identity_of
+from paddleseg_u2net.models.architecture import IMAGE, NETWORKS, Node, dataflow
+from paddleseg_u2net.models.weight_files import State
 
 LEAST_SNR_DB = 15.0  # of a convolution with rounded input and weights; those below stay in float32
 

@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.config import class_count, preprocessing_of
-from paddleseg_u2net.deploy import (
+from paddleseg_u2net.config.loader import class_count, preprocessing_of
+from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.preprocessing import Preprocessing, resize
+from paddleseg_u2net.engines.base import PaddleRuntime, Runtime, choose, engines_for, open_runtime
+from paddleseg_u2net.engines.deploy_config import (
     RECORD,
     DifferentError,
     read_record,
 )
-from paddleseg_u2net.masks import IGNORE
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
 from paddleseg_u2net.metrics.table import MapMeasures
-from paddleseg_u2net.preprocessing import Preprocessing, resize
-from paddleseg_u2net.runtime import PaddleRuntime, Runtime, choose, engines_for, open_runtime
 
 # what the model takes of an image; truth (H, W): in [0, 1] for saliency, else class ids, with IGNORE; or None
 Pair = tuple[np.ndarray, np.ndarray | None]

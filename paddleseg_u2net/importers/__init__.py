@@ -1,0 +1,1 @@
+"""Own images and annotations -> list files, masks and a config."""

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.config_keys import suggest
-from paddleseg_u2net.masks import IGNORE
-from paddleseg_u2net.shapes import FILLED, short
+from paddleseg_u2net.config.schema import suggest
+from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.importers.rasterize import FILLED, short
 
 BACKGROUND_LABEL, IGNORE_LABEL = "_background_", "__ignore__"  # as LabelMe's own examples write them
 

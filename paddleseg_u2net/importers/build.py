@@ -15,12 +15,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.dataset import DataError
-from paddleseg_u2net.files import arriving
-from paddleseg_u2net.lists import PARTS, absolute, anchored, config_text, find_root, list_texts
-from paddleseg_u2net.masks import MaskContent, MaskEncoding
-from paddleseg_u2net.sources import Checked, Meaning, Source, read_source
-from paddleseg_u2net.splits import Item, group_of, split
+from paddleseg_u2net.data.dataset import DataError
+from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
+from paddleseg_u2net.importers.list_writer import (
+    PARTS,
+    absolute,
+    anchored,
+    config_text,
+    find_root,
+    list_texts,
+)
+from paddleseg_u2net.importers.sources import Checked, Meaning, Source, read_source
+from paddleseg_u2net.importers.splits import Item, group_of, split
+from paddleseg_u2net.io.files import arriving
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.annotations import (
+from paddleseg_u2net.importers.annotations import (
     IGNORE_LABEL,
     Annotated,
     Annotations,
@@ -16,7 +16,7 @@ from paddleseg_u2net.annotations import (
     read_json,
     wrong_keys,
 )
-from paddleseg_u2net.images import SUFFIXES
+from paddleseg_u2net.io.images import SUFFIXES
 
 CROWDS = ("ignore", "class", "drop")  # what becomes of iscrowd regions
 TABLES: dict[str, Kinds] = {

@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from paddleseg_u2net.annotations import Annotated, Annotations, Kinds, Region, read_json, wrong_keys
-from paddleseg_u2net.config_keys import suggest
-from paddleseg_u2net.shapes import short
+from paddleseg_u2net.config.schema import suggest
+from paddleseg_u2net.importers.annotations import Annotated, Annotations, Kinds, Region, read_json, wrong_keys
+from paddleseg_u2net.importers.rasterize import short
 
 log = logging.getLogger(__name__)
 

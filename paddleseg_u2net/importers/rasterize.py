@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.images import MAX_PIXELS, check_size, pillow
+from paddleseg_u2net.io.images import MAX_PIXELS, check_size, pillow
 
 FARTHEST = 1e7  # coordinates beyond are no pixels
 

@@ -8,11 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.annotations import Annotated, Annotations, class_values, draw, join_labels
-from paddleseg_u2net.dataset import DataError, Dataset, look_at_all
-from paddleseg_u2net.images import pillow
-from paddleseg_u2net.inspection import Look, look_at
-from paddleseg_u2net.masks import (
+from paddleseg_u2net.data.dataset import DataError, Dataset, look_at_all
+from paddleseg_u2net.data.inspection import Look, look_at
+from paddleseg_u2net.data.masks import (
     IDS_BELOW,
     IGNORE,
     MaskContent,
@@ -22,8 +20,10 @@ from paddleseg_u2net.masks import (
     decide_encoding,
     tally,
 )
-from paddleseg_u2net.outputs import make_palette
-from paddleseg_u2net.pairs import Pair, pair_folders, read_list
+from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
+from paddleseg_u2net.importers.annotations import Annotated, Annotations, class_values, draw, join_labels
+from paddleseg_u2net.inference.outputs import make_palette
+from paddleseg_u2net.io.images import pillow
 
 RUN_LENGTHS = 3  # zlib's Z_RLE: areas of one value get as small as by its search, in a third of the time
 

@@ -14,14 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.architecture import NETWORKS
-from paddleseg_u2net.checkpoint import CONFIG, EMA, MODEL, numbered
-from paddleseg_u2net.config import CONFIGS, load_config, section
-from paddleseg_u2net.deploy import PADDLE_MODEL, PHOTOGRAPH, RECORD, DifferentError, find_record, read_record
-from paddleseg_u2net.devices import check_device_name, has_int8_units, set_device
-from paddleseg_u2net.files import digest, prune, require_writable
-from paddleseg_u2net.quantization import read_calibration
-from paddleseg_u2net.runtime import (
+from paddleseg_u2net.config.loader import CONFIGS, load_config, section
+from paddleseg_u2net.engines.base import (
     PADDLE,
     FixedSizeRuntime,
     PaddleRuntime,
@@ -31,7 +25,20 @@ from paddleseg_u2net.runtime import (
     engines_for,
     open_runtime,
 )
-from paddleseg_u2net.weights import (
+from paddleseg_u2net.engines.deploy_config import (
+    PADDLE_MODEL,
+    PHOTOGRAPH,
+    RECORD,
+    DifferentError,
+    find_record,
+    read_record,
+)
+from paddleseg_u2net.environment.devices import check_device_name, has_int8_units, set_device
+from paddleseg_u2net.export.quantization import read_calibration
+from paddleseg_u2net.io.files import digest, prune, require_writable
+from paddleseg_u2net.models.architecture import NETWORKS
+from paddleseg_u2net.models.checkpoint import CONFIG, EMA, MODEL, numbered
+from paddleseg_u2net.models.pretrained import (
     CACHE_BYTES,
     CALIBRATIONS,
     KNOWN,
@@ -227,7 +234,7 @@ def build(model_path: str | Path, model: Mapping[str, Any]) -> Any:
 
 def _network(weights: Path, model: Mapping[str, Any]) -> Any:
     """The network of a `model` section, filled with weights that fit exactly."""
-    from paddleseg_u2net.registry import build_network
+    from paddleseg_u2net.builders import build_network
 
     layer = build_network(model)
     load_strict(layer, weights)
@@ -275,7 +282,7 @@ def _write_export(
     folder: Path, weights: Path, model: Mapping[str, Any], calibration: Path | None, half: str | None
 ) -> None:
     """Write one folder of the cache, in place of what may lie there."""
-    from paddleseg_u2net.export import export
+    from paddleseg_u2net.export.exporter import export
 
     require_writable(folder.parent, "set U2NET_HOME to another folder")
     shutil.rmtree(folder, ignore_errors=True)

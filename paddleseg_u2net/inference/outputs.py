@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from paddleseg_u2net.files import arriving
-from paddleseg_u2net.images import SUFFIXES, write_image
-from paddleseg_u2net.prediction import Prediction
+from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.images import SUFFIXES, write_image
 
 IMAGE_WEIGHT = 0.6  # of the photo in an added prediction, as in PaddleSeg
 SALIENCY_PALETTE = (0, 0, 0, 0, 200, 90)

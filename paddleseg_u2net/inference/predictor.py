@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.config import class_count, load_config, preprocessing_of
-from paddleseg_u2net.images import MAX_PIXELS, pillow, read_image
-from paddleseg_u2net.loading import config_of, load_runtime
+from paddleseg_u2net.config.loader import class_count, load_config, preprocessing_of
+from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
+from paddleseg_u2net.engines.base import PhotographRuntime, Runtime
+from paddleseg_u2net.inference.model_source import config_of, load_runtime
+from paddleseg_u2net.io.images import MAX_PIXELS, pillow, read_image
 from paddleseg_u2net.metrics.saliency import stretch
-from paddleseg_u2net.preprocessing import Preprocessing, Size, resize_batch
-from paddleseg_u2net.runtime import PhotographRuntime, Runtime
 
 # how a predictor gives saliency maps -> what score tables say of it
 MAPS = {

@@ -21,8 +21,8 @@ from typing import IO, Any, TypeVar
 
 from tqdm import tqdm
 
-from paddleseg_u2net.download import is_web_page
-from paddleseg_u2net.files import CHUNK, arriving
+from paddleseg_u2net.io.download import is_web_page
+from paddleseg_u2net.io.files import CHUNK, arriving
 
 MAX_RATIO = 200  # of what is unpacked to what is packed; images do not pack that well
 PIECE = 1 << 16  # read at a time; zipfile takes twice as long over a megabyte

@@ -15,8 +15,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.addresses import DownloadError, SafeRedirects, check_address, redirect
-from paddleseg_u2net.files import CHUNK, DiskError, arriving, digest, disk_trouble_named, flush
+from paddleseg_u2net.io.files import CHUNK, DiskError, arriving, digest, disk_trouble_named, flush
+from paddleseg_u2net.io.urls import DownloadError, SafeRedirects, check_address, redirect
 
 TIMEOUT_S = 20
 PAGE = (b"<!doctype html", b"<html", b"<head", b"<script", b"<!--", b"<?xml")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.files import arriving
+from paddleseg_u2net.io.files import arriving
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

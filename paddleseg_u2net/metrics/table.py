@@ -77,7 +77,7 @@ class Measure(NamedTuple):
         of: makes of one image what is averaged over the images; rows with one `of` share its work.
         score: makes the measure of that average.
         cost: milliseconds of `of` for a megapixel on one core, besides the 8 that the `Pair` and its counts
-            cost once for all; of 8-bit maps, by `tools/benchmark_measures.py`.
+            cost once for all; of 8-bit maps, by `tools/benchmarks/measures.py`.
         larger_is_better: or smaller.
         spatial: hangs on where pixels are, so none can be left out.
         also: its name in logs and, where people like, in configs.

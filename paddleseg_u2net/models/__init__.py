@@ -1,0 +1,1 @@
+"""The U²-Net architecture, its weights and checkpoints."""

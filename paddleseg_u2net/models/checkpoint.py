@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paddleseg_u2net.config import dump_config
-from paddleseg_u2net.files import arriving
-from paddleseg_u2net.formats import read_pickle
-from paddleseg_u2net.weights import load_strict
+from paddleseg_u2net.config.loader import dump_config
+from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.models.pretrained import load_strict
+from paddleseg_u2net.models.weight_files import read_pickle
 
 if TYPE_CHECKING:
     from paddle import nn

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddleseg_u2net.addresses import MIRROR, DownloadError, redirect
-from paddleseg_u2net.architecture import HEADS, identify
-from paddleseg_u2net.download import download, verify
-from paddleseg_u2net.files import arriving, digest, require_writable
-from paddleseg_u2net.formats import FOLDED_VARIANCE, State, read_state
+from paddleseg_u2net.io.download import download, verify
+from paddleseg_u2net.io.files import arriving, digest, require_writable
+from paddleseg_u2net.io.urls import MIRROR, DownloadError, redirect
+from paddleseg_u2net.models.architecture import HEADS, identify
+from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, State, read_state
 
 if TYPE_CHECKING:
     from paddle import Tensor, nn

@@ -12,8 +12,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from paddleseg_u2net.architecture import BN_EPSILON, ENCODERS, NETWORKS, SIDES, Stage, side_channels
-from paddleseg_u2net.weights import load_pretrained
+from paddleseg_u2net.models.architecture import BN_EPSILON, ENCODERS, NETWORKS, SIDES, Stage, side_channels
+from paddleseg_u2net.models.pretrained import load_pretrained
 
 
 def _resize_like(x: Tensor, target: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from paddleseg_u2net.architecture import BN_EPSILON, NETWORKS, convolution_names
+from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, convolution_names
 
 State = dict[str, np.ndarray]
 FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity

@@ -18,17 +18,17 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from paddleseg_u2net.dataset import Dataset, Examination, collate
-from paddleseg_u2net.devices import set_device
-from paddleseg_u2net.doctor_page import overlay
-from paddleseg_u2net.images import write_image
-from paddleseg_u2net.masks import IGNORE
+from paddleseg_u2net.builders import build_dataset, build_losses, build_network, build_optimizer
+from paddleseg_u2net.data.dataset import Dataset, Examination, collate
+from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.preprocessing import NORMALIZATIONS
+from paddleseg_u2net.data_check.report import overlay
+from paddleseg_u2net.environment.devices import set_device
+from paddleseg_u2net.inference.outputs import make_palette
+from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
-from paddleseg_u2net.outputs import make_palette
-from paddleseg_u2net.preprocessing import NORMALIZATIONS
-from paddleseg_u2net.registry import build_dataset, build_losses, build_network, build_optimizer
-from paddleseg_u2net.settings import Settings
-from paddleseg_u2net.training import Trainer
+from paddleseg_u2net.training.settings import Settings
+from paddleseg_u2net.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 

@@ -18,20 +18,20 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor
 
-from paddleseg_u2net import checkpoint
-from paddleseg_u2net.averages import average_into, average_statistics
-from paddleseg_u2net.checkpoint import Progress
-from paddleseg_u2net.config import class_count, differences, load_config, preprocessing_of
-from paddleseg_u2net.dataset import Dataset, Unraising, collate
-from paddleseg_u2net.evaluation import Protocol, Scores, better, evaluate
+from paddleseg_u2net.config.loader import class_count, differences, load_config, preprocessing_of
+from paddleseg_u2net.data.dataset import Dataset, Unraising, collate
+from paddleseg_u2net.data.sampler import BatchStream
+from paddleseg_u2net.engines.base import PaddleRuntime
+from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
+from paddleseg_u2net.inference.predictor import Predictor, Views, check_maps, maps_of
 from paddleseg_u2net.losses import deep_supervision
-from paddleseg_u2net.meter import Meter
-from paddleseg_u2net.prediction import Predictor, Views, check_maps, maps_of
-from paddleseg_u2net.ranks import this_rank
-from paddleseg_u2net.runtime import PaddleRuntime
-from paddleseg_u2net.sampling import BatchStream
-from paddleseg_u2net.settings import Settings, amp_options
-from paddleseg_u2net.weights import folded_norms, restore_batch_norm
+from paddleseg_u2net.models import checkpoint
+from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.models.pretrained import folded_norms, restore_batch_norm
+from paddleseg_u2net.training.ema import average_into, average_statistics
+from paddleseg_u2net.training.meter import Meter
+from paddleseg_u2net.training.settings import Settings, amp_options
 
 log = logging.getLogger(__name__)
 

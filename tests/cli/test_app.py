@@ -9,10 +9,10 @@ from pathlib import Path
 
 import paddle
 import pytest
-from conftest import ROOT, environment, make_config, tree
+from support import ROOT, environment, make_config, tree
 
-from paddleseg_u2net.__main__ import COMMANDS, guarded
-from paddleseg_u2net.model import U2Netp
+from paddleseg_u2net.cli.app import COMMANDS, guarded
+from paddleseg_u2net.models.u2net import U2Netp
 
 
 @pytest.mark.parametrize("name", COMMANDS)

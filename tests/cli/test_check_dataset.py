@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, draw_pair, environment, make_config, tree, write_mask
+from support import ROOT, draw_pair, environment, make_config, tree, write_mask
 
-from tools import benchmark_doctor
-from tools.check_dataset import FLAGS, main
+from paddleseg_u2net.cli.check_dataset import FLAGS, main
+from tools.benchmarks import data_check as benchmark_doctor
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_val_and_test_may_be_the_same(check, data):
 
 
 def test_what_cannot_be_written_is_refused_before_the_work(check, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("tools.check_dataset.examine", lambda data: pytest.fail("examined"))
+    monkeypatch.setattr("paddleseg_u2net.cli.check_dataset.examine", lambda data: pytest.fail("examined"))
     for name in ("report.json", "report.html"):
         path = tmp_path / name.partition(".")[2] / name
         path.parent.mkdir()

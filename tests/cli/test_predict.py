@@ -15,10 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import LOOKS, environment, make_config, pixels, scores, tree, write_mask
 from PIL import Image
+from support import LOOKS, environment, make_config, pixels, scores, tree, write_mask
 
-from paddleseg_u2net.prediction import Predictor
+from paddleseg_u2net.inference.predictor import Predictor
 
 
 def test_a_folder_is_mirrored_into_all_outputs(run, trained, photos_dir):
@@ -118,7 +118,7 @@ def test_a_rank_without_images_ends_well_and_one_that_cannot_be_does_not(
 
 def test_the_bar_names_images_a_second_however_slow(trained, photos_dir):
     """On a terminal of 100 columns; elsewhere there is no bar."""
-    script = "import time; from paddleseg_u2net.commands.predict import report\n"
+    script = "import time; from paddleseg_u2net.cli.predict import report\n"
     script += "report((time.sleep(1.2) or '' for _ in range(2)), 2, 'out')"
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))

@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from conftest import GOLDEN, ROOT, environment, make_config
+from support import GOLDEN, ROOT, environment, make_config
 
-from paddleseg_u2net.__main__ import main as u2net
-from paddleseg_u2net.commands.predict import prediction_flags
-from paddleseg_u2net.config import load_config
-from paddleseg_u2net.devices import processors
-from paddleseg_u2net.formats import read_state
-from paddleseg_u2net.images import read_image
-from paddleseg_u2net.model import U2Netp
-from tools import benchmark, predict_ray
-from tools.convert_weights import main as convert
-from tools.demo import contact_sheet, fit
+from paddleseg_u2net.cli import benchmark
+from paddleseg_u2net.cli.app import main as u2net
+from paddleseg_u2net.cli.convert_weights import main as convert
+from paddleseg_u2net.cli.demo import contact_sheet, fit
+from paddleseg_u2net.cli.predict import prediction_flags
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.io.images import read_image
+from paddleseg_u2net.models.u2net import U2Netp
+from paddleseg_u2net.models.weight_files import read_state
+from tools import predict_ray
 
 
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors", ".npz"])
@@ -88,8 +89,8 @@ def test_the_demo_runs_and_a_second_run_reuses_all(known_weights, tmp_path):
 
 
 def test_a_contact_sheet_has_a_row_an_image(tmp_path):
-    from paddleseg_u2net.images import write_image
-    from paddleseg_u2net.outputs import OUTPUTS
+    from paddleseg_u2net.inference.outputs import OUTPUTS
+    from paddleseg_u2net.io.images import write_image
 
     write_image(tmp_path / "a.png", np.zeros((10, 10, 3), np.uint8))
     for output in OUTPUTS.values():

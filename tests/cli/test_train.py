@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment, make_config, scores, write_mask
+from support import ROOT, environment, make_config, scores, write_mask
 
-from paddleseg_u2net.formats import read_state
+from paddleseg_u2net.models.weight_files import read_state
 
 
 def train_line(text: str, iteration: int) -> str:
@@ -238,8 +238,8 @@ def test_a_full_disk_ends_in_one_line_and_leaves_what_was_whole(config, tmp_path
         "import resource, signal, sys\n"
         f"sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]\n"
         "import conftest\n"
-        "from paddleseg_u2net import checkpoint\n"
-        "from paddleseg_u2net.__main__ import main\n"
+        "from paddleseg_u2net.models import checkpoint\n"
+        "from paddleseg_u2net.cli.app import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "save = checkpoint.save_checkpoint\n"
         "def limited(folder, *args):\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from conftest import LOOKS, make_config, scores
+from support import LOOKS, make_config, scores
 
-from paddleseg_u2net.formats import read_state
+from paddleseg_u2net.models.weight_files import read_state
 
 
 def test_val_equals_the_evaluation_of_training(run, trained, config):

@@ -6,10 +6,10 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT, make_config
 from paddleseg.cvlibs import Config
+from support import ROOT, make_config
 
-from paddleseg_u2net.config import (
+from paddleseg_u2net.config.loader import (
     class_count,
     dump_config,
     find_config,
@@ -17,7 +17,7 @@ from paddleseg_u2net.config import (
     preprocessing_of,
     section,
 )
-from paddleseg_u2net.config_keys import ConfigError, check_arguments
+from paddleseg_u2net.config.schema import ConfigError, check_arguments
 
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 
@@ -157,7 +157,7 @@ def test_null_takes_a_section_back(tmp_path, config):
 
 
 def test_text_that_looks_like_a_number_is_written_as_text(tmp_path):
-    from paddleseg_u2net.config import dump_config
+    from paddleseg_u2net.config.loader import dump_config
 
     (tmp_path / "a.yaml").write_text(dump_config({"model": {"type": "1e5", "num_classes": 1}}))
     assert load_config(tmp_path / "a.yaml")["model"]["type"] == "1e5"

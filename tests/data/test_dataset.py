@@ -7,18 +7,18 @@ import random
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_pair, write_mask
 from PIL import Image
+from support import draw_pair, write_mask
 
-from paddleseg_u2net.dataset import (
+from paddleseg_u2net.builders import register
+from paddleseg_u2net.data.dataset import (
     DataError,
     Dataset,
     Unraising,
     collate,
     inspect_all,
 )
-from paddleseg_u2net.pairs import Pair, list_pairs, pair_folders, read_list
-from paddleseg_u2net.registry import register
+from paddleseg_u2net.data.pairs import Pair, list_pairs, pair_folders, read_list
 
 
 def faults_of(call) -> str:

@@ -6,10 +6,11 @@ import struct
 
 import numpy as np
 import pytest
+from mask_files import store
 from PIL import Image, ImageOps, PngImagePlugin
 
-from paddleseg_u2net.images import read_header, read_image
-from paddleseg_u2net.masks import IGNORE, MaskEncoding, Survey, decide_encoding, read_raw, tally
+from paddleseg_u2net.data.masks import IGNORE, MaskEncoding, Survey, decide_encoding, read_raw, tally
+from paddleseg_u2net.io.images import read_header, read_image
 
 # a header that promises more than there is: Pillow says so by a ValueError without the file's name
 BROKEN_TIFF = bytes.fromhex(
@@ -17,27 +18,6 @@ BROKEN_TIFF = bytes.fromhex(
 )
 IDS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
 BINARY = (IDS > 0).astype(np.uint8)
-
-
-def store(path, values: np.ndarray, mode: str):
-    """Write a mask in one of the ways that users' tools do."""
-    if mode == "palette":
-        picture = Image.frombytes("P", values.shape[::-1], values.tobytes())
-        picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
-    elif mode == "1-bit":
-        picture = Image.fromarray(values.astype(bool))
-    elif mode == "16-bit":
-        picture = Image.fromarray(values.astype(np.uint16))
-    elif mode == "RGB":
-        picture = Image.fromarray(np.dstack([values] * 3))
-    elif mode == "RGBA":
-        picture = Image.fromarray(np.dstack([values] * 3 + [np.full_like(values, 255)]))
-    elif mode == "grey + alpha":
-        picture = Image.fromarray(np.dstack([values, np.full_like(values, 255)]), "LA")
-    else:
-        picture = Image.fromarray(values)
-    picture.save(path)
-    return path
 
 
 def survey(path) -> Survey:

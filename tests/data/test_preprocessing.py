@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from paddleseg.transforms import Compose
 
-from paddleseg_u2net.preprocessing import STEPS, Preprocessing, normalize_by_max
-from paddleseg_u2net.registry import register
+from paddleseg_u2net.builders import register
+from paddleseg_u2net.data.preprocessing import STEPS, Preprocessing, normalize_by_max
 
 RNG = np.random.default_rng(0)
 MEAN = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from paddleseg_u2net.sampling import BatchStream
+from paddleseg_u2net.data.sampler import BatchStream
 
 
 def flat(stream: BatchStream) -> list[tuple[int, int]]:

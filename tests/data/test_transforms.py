@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paddleseg_u2net.transforms import NormalizeByMax, RandomCrop, ResizeSoftMask
+from paddleseg_u2net.data.transforms import NormalizeByMax, RandomCrop, ResizeSoftMask
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from paddleseg_u2net.similarity import (
+from paddleseg_u2net.data_check.duplicates import (
     ALIKE,
     DETAIL_ALIKE,
     ENOUGH,

@@ -11,61 +11,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, draw_pair, tree, write_mask
+from drawn_sets import ORIENTATION, append, found, image_of, mask_of, sets, turn
 from PIL import Image
+from support import ROOT, draw_pair, tree, write_mask
 
-from paddleseg_u2net.checks import CHECKS
-from paddleseg_u2net.dataset import DataError, Dataset
-from paddleseg_u2net.doctor import admit, diagnose, report
-from paddleseg_u2net.doctor_page import overlay, write_page
-from paddleseg_u2net.inspection import look_at
-from paddleseg_u2net.outputs import make_palette
-from paddleseg_u2net.pairs import Pair, list_pairs
-from paddleseg_u2net.patient import examine
-from paddleseg_u2net.summary import summary
-
-ORIENTATION = 0x0112
-
-
-def sets(root: Path, num_classes: int = 1, **options) -> list[Dataset]:
-    found = []
-    for mode in ("train", "val"):
-        pairs, faults = list_pairs(mode, str(root), "train_list.txt", "val_list.txt")
-        found.append(Dataset(pairs, num_classes, mode=mode, name=mode, faults=faults, **options))
-    return found
-
-
-def found(root: Path, num_classes: int = 1, **options) -> dict[str, list[str]]:
-    """Check -> the texts of its examples."""
-    findings = diagnose(examine(sets(root, num_classes, **options)))
-    return {finding.name: [example.text for example in finding.examples] for finding in findings}
-
-
-def turn(path: Path, orientation: int) -> None:
-    """Give a picture an EXIF tag; its pixels stay as they are."""
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    with Image.open(path) as picture:
-        picture.load()
-    picture.save(path, exif=exif)
-
-
-def image_of(root: Path, name: str) -> Path:
-    return root / "images" / f"{name}.png"
-
-
-def mask_of(root: Path, name: str) -> Path:
-    return root / "masks" / f"{name}.png"
+from paddleseg_u2net.data.dataset import DataError, Dataset
+from paddleseg_u2net.data.inspection import look_at
+from paddleseg_u2net.data.pairs import Pair, list_pairs
+from paddleseg_u2net.data_check.checks import CHECKS
+from paddleseg_u2net.data_check.findings import admit, diagnose, report
+from paddleseg_u2net.data_check.report import overlay, write_page
+from paddleseg_u2net.data_check.statistics import summary
+from paddleseg_u2net.data_check.survey import examine
+from paddleseg_u2net.inference.outputs import make_palette
 
 
 def copy(root: Path, source: str, target: str, change=lambda image: image) -> None:
     image = cv2.imread(str(image_of(root, source)))
     cv2.imwrite(str(image_of(root, target)), change(image))
-
-
-def append(root: Path, line: str) -> None:
-    with (root / "train_list.txt").open("a") as file:
-        file.write(line)
 
 
 def test_the_page_on_the_doctor_names_every_check_and_its_severity():

@@ -9,17 +9,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import draw_pair, pixels, tree, write_mask
+from drawn_sets import append, image_of, mask_of, sets, turn
+from mask_files import store
 from PIL import Image, ImageOps
-from test_doctor import append, image_of, mask_of, sets, turn
-from test_masks import store
+from support import draw_pair, pixels, tree, write_mask
 
-from paddleseg_u2net.dataset import DataError, Dataset
-from paddleseg_u2net.doctor import diagnose
-from paddleseg_u2net.files import digest
-from paddleseg_u2net.pairs import Pair
-from paddleseg_u2net.patient import examine
-from paddleseg_u2net.repair import check_destination, repair
+from paddleseg_u2net.data.dataset import DataError, Dataset
+from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data_check.findings import diagnose
+from paddleseg_u2net.data_check.repair import check_destination, repair
+from paddleseg_u2net.data_check.survey import examine
+from paddleseg_u2net.io.files import digest
 
 
 def fixed(root: Path, num_classes: int = 1, **options) -> dict:
@@ -230,7 +230,7 @@ def test_names_that_clash_or_break_lists_become_safe(tmp_path):
 
 
 def list_of(root: Path) -> list[Pair]:
-    from paddleseg_u2net.pairs import read_list
+    from paddleseg_u2net.data.pairs import read_list
 
     pairs, faults = read_list(root / "train_list.txt", root)
     assert not faults

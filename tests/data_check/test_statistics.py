@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import write_mask
-from test_doctor import mask_of, sets
+from drawn_sets import mask_of, sets
+from support import write_mask
 
-from paddleseg_u2net.patient import examine
-from paddleseg_u2net.summary import class_balance, suggest_size
+from paddleseg_u2net.data_check.statistics import class_balance, suggest_size
+from paddleseg_u2net.data_check.survey import examine
 
 
 def test_class_balance_and_shares_are_those_of_the_pixels(data):

@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import write_mask
-from test_doctor import image_of, mask_of
+from drawn_sets import image_of, mask_of
+from support import write_mask
 
-from paddleseg_u2net.dataset import Dataset
-from paddleseg_u2net.doctor import diagnose
-from paddleseg_u2net.pairs import Pair
-from paddleseg_u2net.patient import agreement, examine
+from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data_check.findings import diagnose
+from paddleseg_u2net.data_check.survey import agreement, examine
 
 
 def drawing(size=(400, 600), thickness: int = 3) -> np.ndarray:

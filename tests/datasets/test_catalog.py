@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import sys
 
-from conftest import ROOT, environment
-from test_preparation import PUBLISHED, build
+from published_sets import PUBLISHED, build
+from support import ROOT, environment
 
-from Benckmark_data_prepare.prepare import main
-from paddleseg_u2net.data_sets import DATA_SETS
-from paddleseg_u2net.preparation import prepare
+from paddleseg_u2net.cli.prepare import main
+from paddleseg_u2net.datasets.catalog import DATA_SETS
+from paddleseg_u2net.datasets.prepare import prepare
 
 
 def test_every_row_is_complete_and_no_address_is_claimed_to_be_verified_without_a_date():

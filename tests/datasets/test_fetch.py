@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_preparation import PUBLISHED, build
+from published_sets import PUBLISHED, build
 
-from Benckmark_data_prepare.prepare import main
-from paddleseg_u2net.data_sets import DATA_SETS
-from paddleseg_u2net.preparation import prepare
+from paddleseg_u2net.cli.prepare import main
+from paddleseg_u2net.datasets.catalog import DATA_SETS
+from paddleseg_u2net.datasets.prepare import prepare
 
 HEX = "[0-9a-f]{64}"
 

@@ -14,88 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import environment, make_config, pixels, small_files, tree, write_mask
+from http_site import Site, serving
 from PIL import Image
-from test_download import Site, serving
+from published_sets import GREY, PUBLISHED, build, write_member
+from support import environment, make_config, pixels, small_files, tree, write_mask
 
-from Benckmark_data_prepare.prepare import main
-from paddleseg_u2net.config import load_config
-from paddleseg_u2net.data_sets import DATA_SETS
-from paddleseg_u2net.dataset import DataError, inspect_all
-from paddleseg_u2net.preparation import check, find_data, prepare
-from paddleseg_u2net.registry import build_dataset
+from paddleseg_u2net.builders import build_dataset
+from paddleseg_u2net.cli.prepare import main
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.data.dataset import DataError, inspect_all
+from paddleseg_u2net.datasets.catalog import DATA_SETS
+from paddleseg_u2net.datasets.prepare import check, find_data, prepare
 
-# what lies where in the published archives, as their makers or public readers of them say
-PUBLISHED = {
-    "optic_disc_seg": {
-        "optic_disc_seg.zip": [
-            *(f"optic_disc_seg/{kind}" for kind in ("JPEGImages/P0193.jpg", "Annotations/P0193.png")),
-            *(f"optic_disc_seg/{kind}" for kind in ("JPEGImages/N1.jpg", "Annotations/N1.png")),
-            "optic_disc_seg/train_list.txt=JPEGImages/P0193.jpg Annotations/P0193.png\n",
-            "optic_disc_seg/val_list.txt=JPEGImages/N1.jpg Annotations/N1.png\n",
-            "optic_disc_seg/test_list.txt=JPEGImages/N1.jpg Annotations/N1.png\n",
-        ]
-    },
-    "mini_supervisely": {
-        "mini_supervisely.zip": [
-            *("mini_supervisely/Images/a.jpg", "mini_supervisely/Annotations/a.png"),
-            *(f"mini_supervisely/{k}.txt=Images/a.jpg Annotations/a.png\n" for k in ("train", "val", "test")),
-        ]
-    },
-    "DUTS-TR": {"DUTS-TR.zip": ["DUTS-TR/DUTS-TR-Image/n1_2.jpg", "DUTS-TR/DUTS-TR-Mask/n1_2.png"]},
-    "DUTS-TE": {
-        "DUTS-TE.zip": [
-            f"DUTS-TE/DUTS-TE-{kind}"
-            for kind in ("Image/sun.jpg", "Mask/sun.png", "Image/b.jpg", "Mask/b.png")
-        ]
-    },
-    "ECSSD": {
-        "images.zip": ["images/0001.jpg", "images/Thumbs.db="],
-        "ground_truth_mask.zip": ["ground_truth_mask/0001.png"],
-    },
-    "SOD": {"images.zip": ["3096.jpg"], "masks.zip": ["3096.png"]},
-    "PASCAL-S": {
-        "salObj.zip": [
-            *("datasets/imgs/pascal/1.jpg", "datasets/masks/pascal/1.png", "algmaps/pascal/gbvs/1.png"),
-            *("datasets/imgs/bruce/2.jpg", "datasets/masks/bruce/2.png", "code/a.m="),
-        ]
-    },
-    "HKU-IS": {"HKU-IS.tar": ["HKU-IS/imgs/0004.png", "HKU-IS/gt/0004.png"]},
-    "DUT-OMRON": {
-        "DUT-OMRON-image.zip": ["DUT-OMRON-image/im005.jpg", "__MACOSX/DUT-OMRON-image/._im005.jpg=x"],
-        "DUT-OMRON-gt-pixelwise.zip.zip": [
-            *("pixelwiseGT-new-PNG/im005.png", "__MACOSX/pixelwiseGT-new-PNG/._im005.png=x"),
-        ],
-    },
-    "MSRA10K": {
-        "MSRA10K_Imgs_GT.zip": [
-            *(f"MSRA10K_Imgs_GT/Imgs/{i:02}.{end}" for i in range(12) for end in ("jpg", "png")),
-            "MSRA10K_Imgs_GT/Readme.txt=x",
-        ]
-    },
-    "Drishti-GS": {
-        "Drishti-GS1_files.zip": [
-            "Drishti-GS1_files/Training/Images/GLAUCOMA/drishtiGS_002.png",
-            "Drishti-GS1_files/Training/GT/drishtiGS_002/SoftMap/drishtiGS_002_ODsegSoftmap.png",
-            "Drishti-GS1_files/Training/GT/drishtiGS_002/SoftMap/drishtiGS_002_cupsegSoftmap.png",
-            "Drishti-GS1_files/Test/Images/drishtiGS_001.png",
-            "Drishti-GS1_files/Test/Test_GT/drishtiGS_001/SoftMap/drishtiGS_001_ODsegSoftmap.png",
-        ]
-    },
-    "DRIVE": {
-        "training.zip": [f"training/{p}" for p in ("images/21_training.tif", "1st_manual/21_manual1.gif")]
-        + ["training/mask/21_training_mask.gif"],
-        "test.zip": ["test/images/01_test.tif", "test/mask/01_test_mask.gif"],
-    },
-    "P3M-10k": {
-        "P3M-10k.tar.gz": [
-            *("P3M-10k/train/blurred_image/p_1.jpg", "P3M-10k/train/mask/p_1.png"),
-            *(f"P3M-10k/validation/P3M-500-P/{p}" for p in ("blurred_image/p_2.jpg", "mask/p_2.png")),
-            *(f"P3M-10k/validation/P3M-500-NP/{p}" for p in ("original_image/p_3.jpg", "mask/p_3.png")),
-            *(f"P3M-10k/validation/P3M-500-NP/{p}" for p in ("trimap/p_3.png",)),
-        ]
-    },
-}
 TWELVE = [f"images/{i:02}.jpg masks/{i:02}.png" for i in range(12)]
 LISTS = {
     "optic_disc_seg": {
@@ -128,33 +58,6 @@ LISTS = {
         "test": ["P3M-500-NP/images/p_3.jpg P3M-500-NP/masks/p_3.png"],
     },
 }
-GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4  # 0 .. 252
-
-
-def write_member(root: Path, member: str) -> None:
-    """`name=text`, or an image of 8 x 8 pixels by its suffix."""
-    name, equals, text = member.partition("=")
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if equals:
-        path.write_text(text)
-    else:
-        Image.fromarray(GREY).save(path)
-
-
-def build(folder: Path, members: dict[str, list[str]]) -> list[Path]:
-    """The archives of a data set."""
-    folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for number, (archive, names) in enumerate(members.items()):
-        for name in names:
-            write_member(folder / f"tree{number}", name)
-        stem, kind = re.fullmatch(r"(.*?)\.((?:zip\.)?zip|tar|tar\.gz)", archive).groups()
-        kind = {"tar.gz": "gztar"}.get(kind, kind.split(".")[-1])
-        packed = Path(shutil.make_archive(str(folder / f"{stem}.packed"), kind, folder / f"tree{number}"))
-        made.append(packed.rename(folder / archive))
-        shutil.rmtree(folder / f"tree{number}")
-    return made
 
 
 def lists_of(root: Path) -> dict[str, list[str]]:
@@ -516,7 +419,7 @@ def test_processes_that_want_the_same_set_share_one_download(tmp_path, duts):
     """As the ranks of a launcher do."""
     site = Site(duts)
     code = (
-        "import os; from pathlib import Path; from paddleseg_u2net.preparation import find_data\n"
+        "import os; from pathlib import Path; from paddleseg_u2net.datasets.prepare import find_data\n"
         "os.fork(); os.fork()  # four of them\n"
         "find_data({'dataset_root': 'data/DUTS-TE'}, True)\n"
         "os.write(1, b'yes\\n' if Path('data/DUTS-TE/val_list.txt').exists() else b'no\\n')"
@@ -536,7 +439,7 @@ def test_processes_that_want_the_same_set_share_one_download(tmp_path, duts):
 ANYWHERE = """
 import errno, json, os, signal, sys, traceback
 from pathlib import Path
-from paddleseg_u2net.preparation import check, prepare
+from paddleseg_u2net.datasets.prepare import check, prepare
 
 os.environ["U2NET_MIRROR"] = Path("published").resolve().as_uri()
 prepare("DUTS-TE", Path("first"))  # so that what follows imports nothing any more

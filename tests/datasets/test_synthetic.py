@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment, tree
+from support import ROOT, environment, tree
 
-from paddleseg_u2net.dataset import Dataset
-from paddleseg_u2net.drawing import draw_dataset, draw_fundus
-from paddleseg_u2net.pairs import list_pairs
+from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.pairs import list_pairs
+from paddleseg_u2net.datasets.synthetic import draw_dataset, draw_fundus
 
 
 def test_drawn_photographs_are_a_function_of_the_seed():

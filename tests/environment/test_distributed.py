@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from paddleseg_u2net.devices import processors
-from paddleseg_u2net.ranks import ENDPOINTS, Rank, this_rank, wait_for_neighbours
+from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.environment.distributed import ENDPOINTS, Rank, this_rank, wait_for_neighbours
 
 
 def test_without_a_launcher_there_is_one_rank():

@@ -16,15 +16,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, environment, write_mask
+from oracle import assert_equal_to_oracle, blob, oracle
 from PIL import Image
-from test_metrics_maps import assert_equal_to_oracle, blob, oracle
+from support import ROOT, environment, write_mask
 
-from paddleseg_u2net import scoring
-from paddleseg_u2net.__main__ import guarded
+from paddleseg_u2net.cli import evaluate as command
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.evaluation.folders import EMPTY_MASKS, Rules, pair_up, score_folder
 from paddleseg_u2net.metrics.table import MEASURES
-from paddleseg_u2net.scoring import EMPTY_MASKS, Rules, pair_up, score_folder
-from tools import evaluate_folder
 
 SIZES = ((31, 40), (33, 33), (20, 51), (40, 30), (25, 25))
 NAMES = ("a", "b ü", "sub/c", "d.e", "f")
@@ -47,10 +46,10 @@ def evaluate(capsys, monkeypatch):
 
     def call(maps, masks, *flags, save_dir="scores", curves=False):
         if not curves:  # drawing takes ten times as long as all the rest
-            monkeypatch.setattr(evaluate_folder, "draw", lambda *_: None)
+            monkeypatch.setattr(command, "draw", lambda *_: None)
         words = ["--pred_dir", *_listed(maps), "--label_dir", *_listed(masks)]
         words += ["--save_dir", save_dir, "--workers", 1, *flags]
-        code = guarded(lambda: evaluate_folder.main([str(word) for word in words]))
+        code = guarded(lambda: command.main([str(word) for word in words]))
         return code, *capsys.readouterr()
 
     return call
@@ -310,7 +309,7 @@ def test_a_worker_that_dies_is_one_clear_line(folders, monkeypatch):
         for folder in folders:
             shutil.copytree(folder / "sub", folder / f"sub{copy}")
             shutil.copy(folder / "a.png", folder / f"copy{copy}.png")
-    monkeypatch.setattr(scoring, "_start_worker", partial(os._exit, 1))
+    monkeypatch.setattr(folders, "_start_worker", partial(os._exit, 1))
     with pytest.raises(OSError, match=r"a worker process died.*Fix: fewer --workers"):
         score_folder(folders[0], pair_up(*folders), Rules(), 2)
 

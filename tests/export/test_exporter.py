@@ -7,24 +7,24 @@ import json
 import numpy as np
 import paddle
 import pytest
-from conftest import make_config
 from sklearn.metrics import jaccard_score
+from support import make_config
 
-from paddleseg_u2net import export as room
-from paddleseg_u2net.config import dump_config, load_config, preprocessing_of
-from paddleseg_u2net.deploy import DifferentError
-from paddleseg_u2net.export import FORMATS, export
-from paddleseg_u2net.loading import load_runtime
-from paddleseg_u2net.masks import IGNORE
-from paddleseg_u2net.model import U2Netp
-from paddleseg_u2net.prediction import Predictor
-from paddleseg_u2net.preprocessing import Preprocessing
-from paddleseg_u2net.preprocessing_graph import check_writable
-from paddleseg_u2net.proof import TOLERANCES, Tolerance, check, prepare
-from paddleseg_u2net.quantization import calibrate
-from paddleseg_u2net.registry import build_network
-from paddleseg_u2net.runtime import PaddleRuntime
-from tools import export as command
+from paddleseg_u2net.builders import build_network
+from paddleseg_u2net.cli import export as command
+from paddleseg_u2net.config.loader import dump_config, load_config, preprocessing_of
+from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.preprocessing import Preprocessing
+from paddleseg_u2net.engines.base import PaddleRuntime
+from paddleseg_u2net.engines.deploy_config import DifferentError
+from paddleseg_u2net.export import exporter as room
+from paddleseg_u2net.export.exporter import FORMATS, export
+from paddleseg_u2net.export.onnx_preprocessing import check_writable
+from paddleseg_u2net.export.quantization import calibrate
+from paddleseg_u2net.export.verify import TOLERANCES, Tolerance, check, prepare
+from paddleseg_u2net.inference.model_source import load_runtime
+from paddleseg_u2net.inference.predictor import Predictor
+from paddleseg_u2net.models.u2net import U2Netp
 
 RNG = np.random.default_rng(0)
 SHAPE = (-1, 3, -1, -1)

@@ -9,12 +9,12 @@ import onnx
 import paddle
 import pytest
 
-from paddleseg_u2net.architecture import NETWORKS, convolution_names, dataflow
-from paddleseg_u2net.formats import read_state
-from paddleseg_u2net.loading import GRAPH_VERSION
-from paddleseg_u2net.model import U2Net, U2Netp
-from paddleseg_u2net.network_graph import Quantization, build_onnx, fold
-from paddleseg_u2net.runtime import PaddleRuntime
+from paddleseg_u2net.engines.base import PaddleRuntime
+from paddleseg_u2net.export.onnx_network import Quantization, build_onnx, fold
+from paddleseg_u2net.inference.model_source import GRAPH_VERSION
+from paddleseg_u2net.models.architecture import NETWORKS, convolution_names, dataflow
+from paddleseg_u2net.models.u2net import U2Net, U2Netp
+from paddleseg_u2net.models.weight_files import read_state
 
 RNG = np.random.default_rng(0)
 

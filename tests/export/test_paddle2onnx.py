@@ -7,19 +7,19 @@ import sys
 import numpy as np
 import paddle
 import pytest
-from conftest import make_config
 from paddle import nn
+from support import make_config
 
-from paddleseg_u2net.config import load_config
-from paddleseg_u2net.conversion import convert
-from paddleseg_u2net.deploy import DifferentError
-from paddleseg_u2net.export import export
-from paddleseg_u2net.loading import load_runtime
-from paddleseg_u2net.prediction import Predictor
-from paddleseg_u2net.proof import prepare
-from paddleseg_u2net.registry import build_network
-from paddleseg_u2net.runtime import PaddleRuntime
-from tools import export as command
+from paddleseg_u2net.builders import build_network
+from paddleseg_u2net.cli import export as command
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.engines.base import PaddleRuntime
+from paddleseg_u2net.engines.deploy_config import DifferentError
+from paddleseg_u2net.export.exporter import export
+from paddleseg_u2net.export.paddle2onnx import convert
+from paddleseg_u2net.export.verify import prepare
+from paddleseg_u2net.inference.model_source import load_runtime
+from paddleseg_u2net.inference.predictor import Predictor
 
 RNG = np.random.default_rng(0)
 ANY = (-1, 3, -1, -1)

@@ -6,18 +6,24 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT
+from support import ROOT
 
-from paddleseg_u2net import loading
-from paddleseg_u2net.architecture import NETWORKS, dataflow
-from paddleseg_u2net.config_keys import ConfigError
-from paddleseg_u2net.formats import read_state
-from paddleseg_u2net.model import U2Netp
-from paddleseg_u2net.network_graph import Quantization, build_onnx
-from paddleseg_u2net.prediction import Predictor
-from paddleseg_u2net.quantization import always_kept, calibrate, measured, read_calibration, write_calibration
-from paddleseg_u2net.runtime import OnnxRuntime, OpenVinoRuntime, PaddleRuntime
-from paddleseg_u2net.weights import KNOWN
+from paddleseg_u2net.config.schema import ConfigError
+from paddleseg_u2net.engines.base import OnnxRuntime, OpenVinoRuntime, PaddleRuntime
+from paddleseg_u2net.export.onnx_network import Quantization, build_onnx
+from paddleseg_u2net.export.quantization import (
+    always_kept,
+    calibrate,
+    measured,
+    read_calibration,
+    write_calibration,
+)
+from paddleseg_u2net.inference import model_source
+from paddleseg_u2net.inference.predictor import Predictor
+from paddleseg_u2net.models.architecture import NETWORKS, dataflow
+from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.models.u2net import U2Netp
+from paddleseg_u2net.models.weight_files import read_state
 
 RNG = np.random.default_rng(0)
 FLOW = dataflow(NETWORKS["U2Netp"])
@@ -100,7 +106,7 @@ def test_the_shipped_calibration_fits_its_network_and_finds_the_known_layer():
 
 
 def test_integers_keep_the_saliency_of_real_photographs(known_weights, photos, monkeypatch):
-    monkeypatch.setattr(loading, "has_int8_units", lambda: True)
+    monkeypatch.setattr(model_source, "has_int8_units", lambda: True)
     exact, rounded = (Predictor("u2netp", precision=name) for name in ("fp32", "int8"))
     for name, image in photos.items():
         image = cv2.resize(image, None, fx=0.5, fy=0.5)
@@ -111,7 +117,7 @@ def test_integers_keep_the_saliency_of_real_photographs(known_weights, photos, m
 def test_the_default_is_integers_only_where_they_are_proven_and_fast(known_weights, monkeypatch, caplog):
     caplog.set_level("INFO")
     for units, expected in ((True, "int8; backend openvino"), (False, "fp32; backend onnxruntime")):
-        monkeypatch.setattr(loading, "has_int8_units", lambda units=units: units)
+        monkeypatch.setattr(model_source, "has_int8_units", lambda units=units: units)
         caplog.clear()
         Predictor("u2netp")
         assert expected in caplog.text

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from annotation_files import SQUARE, coco, encode, labelme, shape
 from PIL import Image, ImageDraw
 
-from paddleseg_u2net.annotations import IGNORE_LABEL, Annotated, Region, class_values, draw, join_labels
-from paddleseg_u2net.coco import read_coco
-from paddleseg_u2net.labelme import read_labelme
-from paddleseg_u2net.shapes import (
+from paddleseg_u2net.importers.annotations import (
+    IGNORE_LABEL,
+    Annotated,
+    Region,
+    class_values,
+    draw,
+    join_labels,
+)
+from paddleseg_u2net.importers.coco import read_coco
+from paddleseg_u2net.importers.labelme import read_labelme
+from paddleseg_u2net.importers.rasterize import (
     decode_counts,
     fill_circle,
     fill_polygon,
@@ -150,23 +157,6 @@ def test_rectangles_and_circles_have_their_area():
 # -- RLE --------------------------------------------------------------------------------------------------
 
 
-def encode(mask: np.ndarray) -> tuple[list[int], str]:
-    """COCO's runs and their compressed text, by its description: an encoder of the tests' own."""
-    runs, last = [0], 0
-    for pixel in mask.T.ravel().tolist():
-        if pixel != last:
-            runs, last = [*runs, 0], pixel
-        runs[-1] += 1
-    text = ""
-    for index, run in enumerate(runs):
-        number = run - (runs[index - 2] if index > 2 else 0)
-        while not -16 <= number < 16:
-            text += chr(48 + 32 + number % 32)
-            number //= 32
-        text += chr(48 + number % 32)
-    return runs, text
-
-
 def test_published_compressed_rle_add_up_to_their_image():
     assert decode_counts("52203") == [5, 2, 2, 2, 5]
     for text, area in PUBLISHED.items():
@@ -213,20 +203,7 @@ def test_broken_rle_is_refused(shape, message):
 
 # -- files ------------------------------------------------------------------------------------------------
 
-SQUARE = [[0, 0, 4, 0, 4, 4, 0, 4]]
 INNER = [[1, 1, 3, 1, 3, 3, 1, 3]]
-
-
-def coco(path: Path, annotations: list, **changes) -> Path:
-    content = {
-        "images": [{"id": 7, "file_name": "sub/ü a.jpg", "height": 4, "width": 6}],
-        "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "cat"}],
-        "annotations": [
-            {"image_id": 7, "category_id": 3, "segmentation": SQUARE, **row} for row in annotations
-        ],
-    }
-    path.write_text(json.dumps(content | changes))
-    return path
 
 
 def drawn(found, wanted=None, saliency=False) -> np.ndarray:
@@ -356,17 +333,6 @@ def test_what_is_no_json_is_named_with_its_line(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=f"a.json{message}"):
         read_coco(path, tmp_path)
-
-
-def labelme(path: Path, *shapes: dict, **changes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"version": "5.4.1", "shapes": list(shapes), "imagePath": f"{path.stem}.jpg", "imageData": None}
-    path.write_text(json.dumps(content | {"imageHeight": 4, "imageWidth": 6} | changes))
-    return path
-
-
-def shape(label: str, points: list, kind: str | None = "polygon", **more) -> dict:
-    return {"label": label, "points": points, "shape_type": kind, "group_id": None, "flags": {}, **more}
 
 
 def test_labelme_draws_in_order_with_its_names_for_background_and_ignored(tmp_path, caplog):

@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import draw_pair, pixels, tree, write_mask
+from annotation_files import coco, encode, labelme, shape
 from PIL import Image
-from test_annotations import coco, encode, labelme, shape
+from support import draw_pair, pixels, tree, write_mask
 
-from paddleseg_u2net.config import load_config
-from paddleseg_u2net.masks import MaskEncoding, Survey
-from paddleseg_u2net.own_data import strata
-from paddleseg_u2net.pairs import list_pairs
-from paddleseg_u2net.sources import Meaning, count_classes
-from tools import benchmark_coco
-from tools.make_dataset import main as tool
+from paddleseg_u2net.cli.make_dataset import main as tool
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.data.masks import MaskEncoding, Survey
+from paddleseg_u2net.data.pairs import list_pairs
+from paddleseg_u2net.importers.build import strata
+from paddleseg_u2net.importers.sources import Meaning, count_classes
+from tools.benchmarks import coco as benchmark_coco
 
 SMALL = "{0}_dataset.transforms.0.target_size=[32,32]"
 TINY = ["--opts", SMALL.format("train"), SMALL.format("val"), "model.pretrained=null", "batch_size=2"]
@@ -619,7 +619,7 @@ def test_without_a_place_for_the_config_nothing_is_written(make, photos, place, 
 
 
 def test_a_config_that_cannot_be_written_at_last_leaves_nothing(make, photos, monkeypatch):
-    monkeypatch.setattr("paddleseg_u2net.own_data.config_text", lambda *_: "\udcff")  # no UTF-8
+    monkeypatch.setattr("paddleseg_u2net.importers.build.config_text", lambda *_: "\udcff")  # no UTF-8
     for words in ([], ["--config_out", "configs/own.yaml"], ["--config_out", "data/mine/sub/own.yaml"]):
         assert make(*folders(photos), *words)[0] == 1
         assert nothing_is_written()

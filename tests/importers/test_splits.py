@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from paddleseg_u2net.splits import Item, group_of, split
+from paddleseg_u2net.importers.splits import Item, group_of, split
 
 SHARES = (0.8, 0.2, 0.0)
 

@@ -12,16 +12,9 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from conftest import environment
+from support import environment
 
-from paddleseg_u2net import loading
-from paddleseg_u2net.deploy import RECORD, DifferentError, read_record
-from paddleseg_u2net.loading import cached_export, config_of, load_runtime
-from paddleseg_u2net.model import U2Netp
-from paddleseg_u2net.network_graph import build_onnx
-from paddleseg_u2net.prediction import Predictor
-from paddleseg_u2net.proof import TOLERANCES, Tolerance
-from paddleseg_u2net.runtime import (
+from paddleseg_u2net.engines.base import (
     BACKENDS,
     OpenVinoRuntime,
     PaddleInference,
@@ -29,6 +22,13 @@ from paddleseg_u2net.runtime import (
     choose,
     open_runtime,
 )
+from paddleseg_u2net.engines.deploy_config import RECORD, DifferentError, read_record
+from paddleseg_u2net.export.onnx_network import build_onnx
+from paddleseg_u2net.export.verify import TOLERANCES, Tolerance
+from paddleseg_u2net.inference import model_source
+from paddleseg_u2net.inference.model_source import cached_export, config_of, load_runtime
+from paddleseg_u2net.inference.predictor import Predictor
+from paddleseg_u2net.models.u2net import U2Netp
 
 MODEL = {"type": "U2Netp", "num_classes": 1}
 CONFIG = {"model": MODEL, "val_dataset": {"type": "Dataset", "transforms": []}}
@@ -62,13 +62,13 @@ def warm(weights, warm_cache):
 @pytest.mark.parametrize("backend", ["auto", "onnxruntime", "openvino", "paddle"])
 def test_every_backend_gives_the_same_maps(warm, backend):
     path, image, expected = warm
-    runtime = load_runtime(path, CONFIG, backend=backend)
-    np.testing.assert_allclose(runtime(image), expected, atol=2e-5)
+    base = load_runtime(path, CONFIG, backend=backend)
+    np.testing.assert_allclose(base(image), expected, atol=2e-5)
     for rows in (20, 31, 48):  # other sizes and batches
-        maps = runtime(np.concatenate([image, image])[:, :, :rows])
+        maps = base(np.concatenate([image, image])[:, :, :rows])
         assert maps.shape == (2, 1, rows, 33)
     np.testing.assert_allclose(maps[1:], expected, atol=2e-5)
-    np.testing.assert_allclose(runtime(image), expected, atol=2e-5)
+    np.testing.assert_allclose(base(image), expected, atol=2e-5)
 
 
 def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
@@ -79,7 +79,7 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
     assert "Difference of a pixel: " in caplog.text
     assert {record.levelname for record in caplog.records} == {"INFO"}
     assert f"Model {path}, fp32; backend onnxruntime on cpu (auto: the fastest installed)" in caplog.text
-    monkeypatch.setattr(loading, "_network", None)  # not needed any more
+    monkeypatch.setattr(model_source, "_network", None)  # not needed any more
     np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)
 
 
@@ -94,7 +94,7 @@ def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch
 
 def test_the_object_that_exports_are_compared_on_is_seen(official_weights):
     """Else an export that sees nothing would pass."""
-    maps = load_runtime("u2netp", config_of("u2netp"), precision="fp32")(loading.drawn_object(3))[0, 0]
+    maps = load_runtime("u2netp", config_of("u2netp"), precision="fp32")(model_source.drawn_object(3))[0, 0]
     assert maps[78, 65] > 0.9
     assert maps[2, 2] < 0.1
 
@@ -173,10 +173,10 @@ def test_choices_that_cannot_be_are_refused(warm):
 
 
 def test_auto_takes_the_first_that_is_installed(monkeypatch):
-    from paddleseg_u2net import runtime
+    from paddleseg_u2net.engines import base
 
     there = {"openvino"}
-    monkeypatch.setattr(runtime, "find_spec", lambda name: name if name in there else None)
+    monkeypatch.setattr(base, "find_spec", lambda name: name if name in there else None)
     assert choose("auto", list(BACKENDS), "it") == "openvino"
     there.add("onnxruntime")
     assert choose("auto", list(BACKENDS), "it") == "onnxruntime"
@@ -204,7 +204,7 @@ def test_an_engine_may_be_let_go_in_another_thread(warm):
     """OpenVINO would take the stack of signal handlers from under the main thread."""
     code = (
         "import signal, threading\n"
-        "from paddleseg_u2net.loading import load_runtime\n"
+        "from paddleseg_u2net.inference.model_source import load_runtime\n"
         "signal.signal(signal.SIGUSR1, lambda *_: print('heard'))\n"
         f"engines = [load_runtime({str(warm[0])!r}, {CONFIG}, backend='openvino')]\n"
         "thread = threading.Thread(target=engines.clear); thread.start(); thread.join()\n"
@@ -215,17 +215,17 @@ def test_an_engine_may_be_let_go_in_another_thread(warm):
 
 
 def test_threads_share_one_openvino():
-    from paddleseg_u2net.openvino_engine import core
+    from paddleseg_u2net.engines.openvino import core
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(map(id, pool.map(lambda _: core(), range(8))))) == 1
 
 
 def test_sizes_that_differ_share_one_compiled_model(warm):
-    runtime = load_runtime(warm[0], CONFIG, backend="openvino")
+    base = load_runtime(warm[0], CONFIG, backend="openvino")
     for size in range(40, 60):
-        runtime(np.zeros((1, 3, size, 40), np.float32))
-    assert len(runtime.compiled) == 2
+        base(np.zeros((1, 3, size, 40), np.float32))
+    assert len(base.compiled) == 2
 
 
 def test_a_cache_folder_without_its_record_is_written_anew(weights):
@@ -237,7 +237,7 @@ def test_a_cache_folder_without_its_record_is_written_anew(weights):
 
 
 def test_the_cache_keeps_what_was_used_last(weights, monkeypatch, tmp_path):
-    monkeypatch.setattr(loading, "CACHE_BYTES", 1)
+    monkeypatch.setattr(model_source, "CACHE_BYTES", 1)
     for name in ("older", "newer"):
         (tmp_path / "u2net_home" / "exports" / name).mkdir(parents=True)
         (tmp_path / "u2net_home" / "exports" / name / "model.onnx").write_bytes(b"12")
@@ -247,7 +247,7 @@ def test_the_cache_keeps_what_was_used_last(weights, monkeypatch, tmp_path):
 
 def test_integers_beyond_their_tolerance_give_way_to_floats(official_weights, monkeypatch, caplog):
     caplog.set_level("INFO")
-    monkeypatch.setattr(loading, "has_int8_units", lambda: True)
+    monkeypatch.setattr(model_source, "has_int8_units", lambda: True)
     monkeypatch.setitem(TOLERANCES, "int8", NOTHING)
     load_runtime("u2netp", config_of("u2netp"))
     assert "It is not kept. Something slower predicts instead" in caplog.text
@@ -275,7 +275,7 @@ def test_an_export_predicts_with_its_engine_alone(warm, data):
         "import sys\n"
         "absent = 'paddle paddleseg onnx PIL tqdm scipy sklearn visualdl safetensors openvino prettytable'\n"
         "sys.modules.update(dict.fromkeys(absent.split()))\n"
-        "from paddleseg_u2net.__main__ import main\n"
+        "from paddleseg_u2net.cli.app import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     words = ["predict", "--model_path", folder, "--image_path", data / "images", "--save_dir", "out"]
@@ -294,8 +294,8 @@ def test_paddle_inference_runs_what_paddle_saves(tmp_path):
     spec = paddle.static.InputSpec([None, 3, None, None], "float32")
     paddle.jit.save(paddle.jit.to_static(layer, [spec], full_graph=True), str(tmp_path / "model"))
     batch = RNG.normal(size=(2, 3, 17, 9)).astype(np.float32)
-    runtime = PaddleInference(tmp_path / "model.json")
-    np.testing.assert_allclose(runtime(batch), layer(paddle.to_tensor(batch)).numpy(), atol=1e-5)
+    base = PaddleInference(tmp_path / "model.json")
+    np.testing.assert_allclose(base(batch), layer(paddle.to_tensor(batch)).numpy(), atol=1e-5)
 
 
 def test_a_damaged_cache_is_written_anew(weights, caplog):
@@ -327,10 +327,10 @@ def test_another_size_than_the_exported_one_is_refused(tmp_path, backend):
     state = {key: value.numpy() for key, value in U2Netp(1).state_dict().items()}
     model = build_onnx(state, (1, 3, 32, 32))
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-    runtime = open_runtime(backend, tmp_path / "a.onnx")
-    assert runtime(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 1, 32, 32)
+    base = open_runtime(backend, tmp_path / "a.onnx")
+    assert base(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 1, 32, 32)
     with pytest.raises(ValueError, match=r"an input of \(1, 3, 40, 40\)"):
-        runtime(np.zeros((1, 3, 40, 40), np.float32))
+        base(np.zeros((1, 3, 40, 40), np.float32))
 
 
 def test_a_config_of_other_classes_is_noticed(warm):

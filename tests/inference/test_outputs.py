@@ -9,9 +9,9 @@ import pytest
 from paddleseg.utils.visualize import get_color_map_list
 from PIL import Image
 
-from paddleseg_u2net.images import read_image, write_image
-from paddleseg_u2net.outputs import OUTPUTS, make_palette, paddleseg_palette, plan_outputs, to_8bit
-from paddleseg_u2net.prediction import Prediction
+from paddleseg_u2net.inference.outputs import OUTPUTS, make_palette, paddleseg_palette, plan_outputs, to_8bit
+from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.io.images import read_image, write_image
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)

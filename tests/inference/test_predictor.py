@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from paddleseg_u2net.prediction import Prediction, Predictor, Views
+from paddleseg_u2net.inference.predictor import Prediction, Predictor, Views
 
 RNG = np.random.default_rng(0)
 

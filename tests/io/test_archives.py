@@ -15,10 +15,10 @@ import zlib
 from pathlib import Path
 
 import pytest
-from conftest import environment, small_files, tree
+from support import environment, small_files, tree
 
-from paddleseg_u2net.archives import MAX_RATIO, kind_of, unpack
-from tools.benchmark_data import main as benchmark
+from paddleseg_u2net.io.archives import MAX_RATIO, kind_of, unpack
+from tools.benchmarks.data_loading import main as benchmark
 
 CONTENT = {"a/ü b.png": bytes(range(256)) * 999, "a/empty.txt": b"", "b.txt": b"x"}
 MAX = 8 << 20
@@ -289,7 +289,7 @@ def test_headers_that_ask_for_much_memory_are_refused(tmp_path):
     end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 9, 9, len(directory), 30, 0)
     (tmp_path / "a directory.zip").write_bytes(b"PK\x03\x04" + bytes(26) + directory + end)
     code = (
-        "import resource, sys; from pathlib import Path; from paddleseg_u2net.archives import unpack\n"
+        "import resource, sys; from pathlib import Path; from paddleseg_u2net.io.archives import unpack\n"
         "bound = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + (48 << 20)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (bound, bound))\n"
         "for name in sys.argv[1:]:\n"
@@ -335,7 +335,7 @@ def test_headers_within_headers_end_in_a_message(tmp_path):
 
 
 def test_a_count_of_members_that_no_data_set_has_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("paddleseg_u2net.archives.MAX_MEMBERS", 3)
+    monkeypatch.setattr("paddleseg_u2net.io.archives.MAX_MEMBERS", 3)
     assert_refused(pack(tmp_path / "x.zip", CONTENT), tmp_path, "holds more than 3 files")
 
 

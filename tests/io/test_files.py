@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from paddleseg_u2net.files import DiskError, alone, arriving, disk_trouble_named, require_writable, sweep
+from paddleseg_u2net.io.files import DiskError, alone, arriving, disk_trouble_named, require_writable, sweep
 
 
 def test_a_file_arrives_when_the_block_ends_well(tmp_path):

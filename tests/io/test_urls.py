@@ -7,8 +7,8 @@ from urllib.request import Request
 
 import pytest
 
-from paddleseg_u2net.addresses import DownloadError, SafeRedirects
-from paddleseg_u2net.download import download
+from paddleseg_u2net.io.download import download
+from paddleseg_u2net.io.urls import DownloadError, SafeRedirects
 
 SHA = f"sha256:{'0' * 64}"
 

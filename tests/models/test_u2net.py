@@ -7,12 +7,12 @@ import zlib
 import numpy as np
 import paddle
 import pytest
-from conftest import GOLDEN, SHARED
 from paddleseg.models import u2net as stock
+from support import GOLDEN, SHARED
 
-from paddleseg_u2net.architecture import NETWORKS, identify
 from paddleseg_u2net.losses import SaliencyLoss, deep_supervision
-from paddleseg_u2net.model import U2Net, U2Netp
+from paddleseg_u2net.models.architecture import NETWORKS, identify
+from paddleseg_u2net.models.u2net import U2Net, U2Netp
 
 OURS = {"u2net": U2Net, "u2netp": U2Netp}
 
@@ -142,7 +142,7 @@ def test_any_size_is_legal_and_kept(size):
 
 
 def test_the_tables_hold_119_convolutions_each():
-    from paddleseg_u2net.architecture import convolution_names
+    from paddleseg_u2net.models.architecture import convolution_names
 
     for stages in NETWORKS.values():
         names = convolution_names(stages)

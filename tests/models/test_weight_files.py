@@ -9,11 +9,11 @@ import zipfile
 import numpy as np
 import paddle
 import pytest
-from conftest import GOLDEN
+from support import GOLDEN
 
-from paddleseg_u2net.architecture import NETWORKS, convolution_names
-from paddleseg_u2net.formats import FOLDED_VARIANCE, _from_torch, read_pickle, read_state
-from paddleseg_u2net.model import U2Netp
+from paddleseg_u2net.models.architecture import NETWORKS, convolution_names
+from paddleseg_u2net.models.u2net import U2Netp
+from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, _from_torch, read_pickle, read_state
 
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import draw_pair, make_config, tree, write_mask
+from support import draw_pair, make_config, tree, write_mask
 
-from paddleseg_u2net.config import load_config
-from paddleseg_u2net.images import read_image
-from paddleseg_u2net.overfit import Outcome, overfit
-from paddleseg_u2net.patient import examine
-from paddleseg_u2net.registry import build_dataset
+from paddleseg_u2net.builders import build_dataset
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.data_check.survey import examine
+from paddleseg_u2net.io.images import read_image
+from paddleseg_u2net.training.overfit import Outcome, overfit
 
 
 def tried(data, num_classes: int = 1, **options) -> Outcome:

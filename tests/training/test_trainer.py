@@ -9,28 +9,28 @@ import numpy as np
 import paddle
 import pytest
 
-from paddleseg_u2net import registry
-from paddleseg_u2net.checkpoint import (
+from paddleseg_u2net import builders
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.data.dataset import inspect_all
+from paddleseg_u2net.models.checkpoint import (
     bring_best,
     keep_earlier_run,
     load_checkpoint,
     save_checkpoint,
     write_run_record,
 )
-from paddleseg_u2net.config import load_config
-from paddleseg_u2net.dataset import inspect_all
-from paddleseg_u2net.formats import read_pickle, read_state
-from paddleseg_u2net.settings import Settings, amp_options
-from paddleseg_u2net.training import Trainer
+from paddleseg_u2net.models.weight_files import read_pickle, read_state
+from paddleseg_u2net.training.settings import Settings, amp_options
+from paddleseg_u2net.training.trainer import Trainer
 
 
 def trainer(config, save_dir, opts=(), **changes) -> Trainer:
     """A trainer as `train.py` makes it; keyword arguments are settings."""
     paddle.seed(changes.get("seed", 0))
     found = load_config(config, opts=opts, iters=changes.get("iters"))
-    sets = [registry.build_dataset(found, key) for key in ("train_dataset", "val_dataset")]
+    sets = [builders.build_dataset(found, key) for key in ("train_dataset", "val_dataset")]
     inspect_all(sets)
-    network = registry.build_network(found["model"])
+    network = builders.build_network(found["model"])
     settings = {
         "iters": found["iters"],
         "batch_size": 2,
@@ -40,8 +40,8 @@ def trainer(config, save_dir, opts=(), **changes) -> Trainer:
     }
     settings = Settings(**{**settings, "save_dir": save_dir, **changes})
     save_dir.mkdir(parents=True, exist_ok=True)
-    optimizer = registry.build_optimizer(found, network)
-    return Trainer(network, optimizer, registry.build_losses(found), *sets, found, settings)
+    optimizer = builders.build_optimizer(found, network)
+    return Trainer(network, optimizer, builders.build_losses(found), *sets, found, settings)
 
 
 class Scripted:

@@ -1,7 +1,7 @@
 """Measure annotations as large as COCO's: reading them beside json alone, make_dataset beside decoding alone.
 
-OMP_NUM_THREADS=1 python -m tools.benchmark_coco --images 118287 --ways json read_coco   # as train2017
-OMP_NUM_THREADS=1 python -m tools.benchmark_coco --images 20000 --work some/disk
+OMP_NUM_THREADS=1 python -m tools.benchmarks.coco --images 118287 --ways json read_coco   # as train2017
+OMP_NUM_THREADS=1 python -m tools.benchmarks.coco --images 20000 --work some/disk
 
 The file is drawn: an image of 640 x 480 has 7.3 objects, as in train2017, of 25 corners each; one object in a
 hundred is a crowd in RLE. Each way is a process of its own; seconds are those of the processor, over all its
@@ -22,11 +22,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.coco import read_coco
-from paddleseg_u2net.images import read_image
-from tools.benchmark import ROOT, peak_memory
-from tools.make_dataset import main as make_dataset
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.cli.benchmark import ROOT, peak_memory
+from paddleseg_u2net.cli.make_dataset import main as make_dataset
+from paddleseg_u2net.importers.coco import read_coco
+from paddleseg_u2net.io.images import read_image
 
 HEIGHT, WIDTH, CORNERS, CLASSES = 480, 640, 25, 80
 PER_IMAGE = 860001 / 118287  # of train2017
@@ -89,7 +89,7 @@ def report(images: int, ways: Sequence[str], work: Path | None) -> None:
         print(f"{images} images, {(Path(name) / 'a.json').stat().st_size / 1e6:.0f} MB of annotations\n")
         print("| | seconds of a core | peak MiB |\n|---|---|---|")
         for way in ways:
-            command = [sys.executable, "-m", "tools.benchmark_coco", "--folder", name, "--ways", way]
+            command = [sys.executable, "-m", "tools.benchmarks.coco", "--folder", name, "--ways", way]
             outcome = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
             print(outcome.stdout.splitlines()[-1], flush=True)
 

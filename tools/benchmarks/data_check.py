@@ -1,8 +1,8 @@
 """Measure the doctor: images a second of one core beside decoding alone, memory, and which copies it finds.
 
-OMP_NUM_THREADS=1 python -m tools.benchmark_doctor --image_path images/ --mask_path masks/
-OMP_NUM_THREADS=1 python -m tools.benchmark_doctor --image_path images/ --mask_path masks/ --turns 9
-python -m tools.benchmark_doctor --image_path images/ --copies
+OMP_NUM_THREADS=1 python -m tools.benchmarks.data_check --image_path images/ --mask_path masks/
+OMP_NUM_THREADS=1 python -m tools.benchmarks.data_check --image_path images/ --mask_path masks/ --turns 9
+python -m tools.benchmarks.data_check --image_path images/ --copies
 
 Both sides read, decode and turn upright each image and mask by the same code; the doctor then checks them,
 comparisons of pictures included. The process is bound to one core; seconds are those it computes, waiting not
@@ -23,15 +23,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.dataset import Dataset
-from paddleseg_u2net.doctor import diagnose
-from paddleseg_u2net.images import list_images, read_image
-from paddleseg_u2net.masks import read_raw
-from paddleseg_u2net.pairs import Pair, pair_folders
-from paddleseg_u2net.patient import examine
-from paddleseg_u2net.similarity import matches, thumbnail
-from tools.benchmark import ROOT, peak_memory
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.cli.benchmark import ROOT, peak_memory
+from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.masks import read_raw
+from paddleseg_u2net.data.pairs import Pair, pair_folders
+from paddleseg_u2net.data_check.duplicates import matches, thumbnail
+from paddleseg_u2net.data_check.findings import diagnose
+from paddleseg_u2net.data_check.survey import examine
+from paddleseg_u2net.io.images import list_images, read_image
 
 COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mirrored": lambda image: image[:, ::-1].copy(),
@@ -122,7 +122,7 @@ def compare(pairs: Sequence[Pair], turns: int) -> tuple[float, float, list[float
 
 def memory(args: argparse.Namespace, count: int) -> str:
     """Peak MiB of a process that checks so many pairs; 0 decodes all and checks none."""
-    command = [sys.executable, "-m", "tools.benchmark_doctor", "--memory", str(count)]
+    command = [sys.executable, "-m", "tools.benchmarks.data_check", "--memory", str(count)]
     command += ["--image_path", str(args.image_path.resolve()), "--mask_path", str(args.mask_path.resolve())]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
 

@@ -1,7 +1,7 @@
 """Measure how fast archives of a data set are unpacked, beside Python's own unpacking and a plain copy.
 
-python -m tools.benchmark_data --folder ../shared/data/msra10k_1200
-python -m tools.benchmark_data --folder data/DUTS-TE --repeats 9
+python -m tools.benchmarks.data_loading --folder ../shared/data/msra10k_1200
+python -m tools.benchmarks.data_loading --folder data/DUTS-TE --repeats 9
 
 The ways take turns, so that what else the machine does meets all of them. Each number is the median.
 """
@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.archives import unpack
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.io.archives import unpack
 
 FORMATS = {"zip": ".zip", "tar": ".tar", "gztar": ".tar.gz"}
 GIB = 1 << 30

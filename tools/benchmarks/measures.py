@@ -1,7 +1,7 @@
 """Measure the measures of saliency maps: time beside PySODMetrics on one core, and memory over many updates.
 
-OMP_NUM_THREADS=1 python -m tools.benchmark_measures
-OMP_NUM_THREADS=1 python -m tools.benchmark_measures --turns 20 --updates 100000
+OMP_NUM_THREADS=1 python -m tools.benchmarks.measures
+OMP_NUM_THREADS=1 python -m tools.benchmarks.measures --turns 20 --updates 100000
 
 The two run in turn, so that what else the machine does meets both. Both make MAE, F (ours in both protocols),
 weighted F, S and E. Then `evaluate_folder.py` as a whole command: seconds by workers, peak memory by images.
@@ -22,11 +22,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from paddleseg_u2net.__main__ import guarded
-from paddleseg_u2net.devices import processors
+from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.cli.benchmark import peak_memory, run
+from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.metrics.pair import Pair
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
-from tools.benchmark import peak_memory, run
 
 SIZES = ((300, 400), (1024, 1024))
 THEIRS = ("MAE", "Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure")
@@ -124,7 +124,7 @@ def folder_of(root: Path, count: int, size: tuple[int, int]) -> list[str]:
                 cv2.imwrite(str(path), images[index])
             else:
                 os.link(root / kind / f"{index % MAPS}.png", path)
-    tool = Path(__file__).with_name("evaluate_folder.py")
+    tool = Path(__file__).parents[1] / "evaluate_folder.py"
     flags = ["--pred_dir", str(root / "maps"), "--label_dir", str(root / "masks")]
     return [sys.executable, str(tool), *flags, "--save_dir", str(root / "scores")]
 

@@ -1,0 +1,8 @@
+"""`u2net make-dataset`; `python tools/make_dataset.py --help` shows its flags."""
+
+import sys
+
+from paddleseg_u2net.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main(["make-dataset", *sys.argv[1:]]))
