@@ -13,7 +13,7 @@ from pathlib import Path
 
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.datasets.synthetic import draw_dataset
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.files import atomic_write
 
 
 def draw(out: Path, images: int, size: int, seed: int, packed: bool) -> None:
@@ -24,7 +24,7 @@ def draw(out: Path, images: int, size: int, seed: int, packed: bool) -> None:
     root = draw_dataset(out, images, size, seed)
     print(f"Drew {images} images into {root}")
     if packed:
-        with arriving(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+        with atomic_write(target) as partial, zipfile.ZipFile(partial, "w") as archive:
             for path in sorted(root.rglob("*")):
                 archive.write(path, path.relative_to(root.parent))
         shutil.rmtree(root)

@@ -13,15 +13,15 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its complaints come witho
 
 if TYPE_CHECKING:
     from paddleseg_u2net.builders import register
-    from paddleseg_u2net.inference.predictor import Predictor, Views
+    from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "Views", "register"]
+__all__ = ["Predictor", "TestTimeAugmentation", "register"]
 
 
 def __getattr__(name: str):
     """Import what is asked for when it is asked for, so that `import paddleseg_u2net` stays fast."""
-    if name in ("Predictor", "Views"):
+    if name in ("Predictor", "TestTimeAugmentation"):
         from paddleseg_u2net.inference import predictor
 
         return getattr(predictor, name)

@@ -13,13 +13,14 @@ import paddle
 
 from paddleseg_u2net import losses
 from paddleseg_u2net.config.loader import class_count, section
-from paddleseg_u2net.config.schema import ConfigError, check_arguments, suggest
+from paddleseg_u2net.config.schema import check_arguments
 from paddleseg_u2net.data import transforms
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import Pair, list_pairs
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.errors import ConfigError, suggest
 from paddleseg_u2net.models import u2net
 from paddleseg_u2net.models.architecture import HEADS
 

@@ -104,7 +104,7 @@ def small_files(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-# ways to look at an image; --aug is --aug_eval or --aug_pred
+# ways to record at an image; --aug is --aug_eval or --aug_pred
 LOOKS = [
     ["--aug", "--scales", 0.5],
     ["--aug", "--flip_horizontal"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,56 +13,71 @@ import pytest
 from support import ROOT, environment
 
 PACKAGE = ROOT / "paddleseg_u2net"
-# from the bottom up; modules of one row may not import each other's folders
-RANKS = [
-    set(row.split())
-    for row in (
-        "environment losses metrics io",
-        "data config",
-        "models datasets",
-        "importers data_check builders engines",
-        "export",
-        "inference",
-        "evaluation",
-        "training",
-        "cli",
-        "__main__",
-    )
-]
-RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
+# From the bottom up, a row a folder (or module): each imports only what stands above it in this list.
+FOLDERS = (
+    "errors",
+    "registry",
+    "environment",
+    "metrics",
+    "losses",
+    "io",
+    "data",
+    "config",
+    "datasets",
+    "importers",
+    "data_check",
+    "models",
+    "builders",
+    "engines",
+    "export",
+    "inference",
+    "evaluation",
+    "training",
+    "plugin",
+    "cli",
+    "__main__",
+)
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
 def name_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """`io.files` of `paddleseg_u2net/io/files.py`; `io` of its `__init__.py`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
 def imports_of(path: Path) -> set[str]:
-    """Modules of the package that a file imports, wherever in it."""
+    """Modules of the package that a file imports, wherever in it, as `io.files`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "paddleseg_u2net":
-            found |= {f"paddleseg_u2net.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module)
-    return {name.split(".")[1] for name in found if name and name.startswith("paddleseg_u2net.")}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}  # a module, or a name in one
+    inside = {name.removeprefix("paddleseg_u2net.") for name in found if name.startswith("paddleseg_u2net.")}
+    known = {name_of(module) for module in MODULES}
+    return {name if name in known else name.rpartition(".")[0] for name in inside} - {""}
 
 
-def test_every_module_has_a_rank_and_every_rank_a_module():
-    assert {name_of(path) for path in MODULES} == set(RANK)
+def test_every_folder_has_a_row():
+    assert {name_of(path).split(".")[0] for path in MODULES} == set(FOLDERS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_modules_import_lower_ranks_only(path):
-    own = name_of(path)
-    upwards = [name for name in imports_of(path) if name != own and RANK[name] >= RANK[own]]
-    assert not upwards, f"{own} (rank {RANK[own]}) imports {upwards}"
+def test_folders_import_lower_folders_only(path):
+    folder = name_of(path).split(".")[0]
+    allowed = FOLDERS[: FOLDERS.index(folder) + 1]
+    upwards = [name for name in imports_of(path) if name.split(".")[0] not in allowed]
+    assert not upwards, f"{folder} imports {upwards}"
 
 
-def test_no_room_is_called_utils():
+def test_no_folder_holds_a_cycle():
+    graph = {name_of(path): imports_of(path) - {name_of(path)} for path in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+def test_no_module_is_called_utils():
     forbidden = {"utils", "util", "misc", "common", "helpers", "helper"}
     folders = (path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
     assert not forbidden & {path.stem for folder in folders for path in folder.rglob("*.py")}

@@ -12,7 +12,7 @@ from support import TinyNet, make_config
 from paddleseg_u2net import losses
 from paddleseg_u2net.builders import build_dataset, build_losses, build_network, build_optimizer, register
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.config.schema import ConfigError
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.models import u2net
 
 

@@ -28,9 +28,9 @@ from paddleseg_u2net.data.masks import ENCODINGS
 from paddleseg_u2net.data.pairs import list_pairs, pair_folders, read_list
 from paddleseg_u2net.data_check.findings import Finding, diagnose, report
 from paddleseg_u2net.data_check.statistics import summary
-from paddleseg_u2net.data_check.survey import Patient, examine
+from paddleseg_u2net.data_check.survey import DatasetSurvey, examine
 from paddleseg_u2net.importers.list_writer import absolute
-from paddleseg_u2net.io.files import arriving, require_writable
+from paddleseg_u2net.io.files import atomic_write, require_writable
 
 log = logging.getLogger("paddleseg_u2net.check_dataset")
 
@@ -128,11 +128,11 @@ def _dataset(found: tuple[list, list[str]], mode: str, options: dict[str, Any]) 
     return Dataset(pairs, mode=mode, name=mode, faults=faults, **options)
 
 
-def tell(patient: Patient, findings: Sequence[Finding]) -> Iterator[str]:
+def tell(survey: DatasetSurvey, findings: Sequence[Finding]) -> Iterator[str]:
     """The lines of the terminal: each set in numbers, then the table."""
-    for chart in patient.charts:
-        found = summary(chart)
-        yield f"{chart.name}: {found['pairs']} pairs, {found['encoding']}"
+    for surveyed in survey.datasets:
+        found = summary(surveyed)
+        yield f"{surveyed.name}: {found['pairs']} pairs, {found['encoding']}"
         if "height" in found:
             sizes = (
                 f"{axis} {found[axis]['min']:.0f} to {found[axis]['max']:.0f}" for axis in ("width", "height")
@@ -156,25 +156,25 @@ def run(args: argparse.Namespace) -> int:
     """Examine, tell, write; returns the exit code."""
     data = list(datasets(args))
     check_room(args, data)
-    patient = examine(data)
-    findings = diagnose(patient)
-    print("\n".join(tell(patient, findings)))
+    survey = examine(data)
+    findings = diagnose(survey)
+    print("\n".join(tell(survey, findings)))
     if args.save_dir:
         from paddleseg_u2net.data_check.report import write_page
 
-        with arriving(args.save_dir / REPORTS[0]) as partial:
-            partial.write_text(json.dumps(report(patient, findings), indent=1), encoding="utf-8")
+        with atomic_write(args.save_dir / REPORTS[0]) as partial:
+            partial.write_text(json.dumps(report(survey, findings), indent=1), encoding="utf-8")
         source = args.config or args.image_dir or args.list or args.dataset_root
-        write_page(args.save_dir / REPORTS[1], patient, findings, str(source))
+        write_page(args.save_dir / REPORTS[1], survey, findings, str(source))
         log.info("Wrote %s into %s", " and ".join(REPORTS), args.save_dir)
     if args.fix:
-        return fix(patient, args.fix)
+        return fix(survey, args.fix)
     if errors(findings):
         return 1
     if args.overfit:
         from paddleseg_u2net.training.overfit import overfit
 
-        found = patient.charts[0].examination  # the train_dataset comes first
+        found = survey.datasets[0].inspection  # the train_dataset comes first
         config = load_config(args.config, opts=args.opts)
         outcome = overfit(config, found, args.save_dir or OVERFIT, args.device)
         return 0 if outcome.learned else 1
@@ -203,11 +203,11 @@ def errors(findings: Sequence[Finding]) -> list[str]:
     return [finding.name for finding in findings if finding.check.severity == "error"]
 
 
-def fix(patient: Patient, destination: Path) -> int:
+def fix(survey: DatasetSurvey, destination: Path) -> int:
     """Write the corrected copy, examine it, and say what is in it; returns the exit code."""
     from paddleseg_u2net.data_check.repair import RECORD, repair
 
-    record = repair(patient, destination)
+    record = repair(survey, destination)
     for row in record["left out"]:
         print(f"left out: {row['why']}")
     changed = sum(bool(row["done"]) for row in record["files"])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.models.architecture import identify
 from paddleseg_u2net.models.pretrained import KNOWN, resolve
 from paddleseg_u2net.models.weight_files import State, read_state
@@ -61,7 +61,7 @@ def convert(source: str, target: Path) -> str:
     if target.exists():
         raise FileExistsError(f"{target}: exists already. Fix: remove it, or choose another name")
     state = read_state(resolve(source))
-    with arriving(target) as partial:
+    with atomic_write(target) as partial:
         WRITERS[target.suffix](partial, state)
     back = read_state(target)
     if set(back) != set(state) or any(not np.array_equal(back[key], state[key]) for key in state):

@@ -58,7 +58,7 @@ def baseline(data: Path, size: int) -> float:
     registry = need("paddleseg_u2net.builders")
     from paddleseg_u2net.config.loader import load_config
     from paddleseg_u2net.data.dataset import inspect_all
-    from paddleseg_u2net.engines.base import PaddleRuntime
+    from paddleseg_u2net.engines.base import PaddleEngine
     from paddleseg_u2net.evaluation.model import evaluate
     from paddleseg_u2net.inference.predictor import Predictor
 
@@ -67,7 +67,7 @@ def baseline(data: Path, size: int) -> float:
     inspect_all([dataset])
     need("paddle").seed(0)  # the fresh heads that train.py --seed 0 starts from
     network = registry.build_network(config["model"])
-    return evaluate(Predictor(PaddleRuntime(network), config), dataset).compute()["mIoU"]
+    return evaluate(Predictor(PaddleEngine(network), config), dataset).compute()["mIoU"]
 
 
 def options(data: Path, size: int) -> list[str]:

@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
-from paddleseg_u2net.data.dataset import DataError
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.errors import DataError
 from paddleseg_u2net.evaluation.folders import FolderScores, Paired, Rules, pair_up, score_folder
-from paddleseg_u2net.io.files import arriving, require_writable
+from paddleseg_u2net.io.files import atomic_write, require_writable
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
 
 ALL = MEASURES | AREA_MEASURES
@@ -159,7 +159,7 @@ def write_one(folder: Path, method: str, found: FolderScores) -> None:
 
 def write(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with arriving(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
@@ -181,7 +181,7 @@ def draw(folder: Path, methods: Mapping[str, MapMeasures]) -> None:
         axes.set(title=f"{title} ({protocol})", xlabel=x_label, ylabel=y_label, ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend()
-        with arriving(folder / file) as partial:
+        with atomic_write(folder / file) as partial:
             figure.savefig(partial, format="png", dpi=150)
         pyplot.close(figure)
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from paddleseg_u2net.config.schema import TEST_KEYS, ConfigError
+from paddleseg_u2net.config.schema import TEST_KEYS
 from paddleseg_u2net.engines.base import BACKENDS
-from paddleseg_u2net.inference.predictor import Views
+from paddleseg_u2net.errors import ConfigError
+from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models.pretrained import KNOWN
 
 
@@ -123,8 +124,10 @@ def add_view_flags(flags: argparse.ArgumentParser, augment: str) -> None:
     add_flags(flags, VIEW_FLAGS)
 
 
-def views_from(test_config: Mapping[str, Any], args: argparse.Namespace | None = None) -> Views:
-    """Views of a config's `test_config`, changed by flags.
+def views_from(
+    test_config: Mapping[str, Any], args: argparse.Namespace | None = None
+) -> TestTimeAugmentation:
+    """TestTimeAugmentation of a config's `test_config`, changed by flags.
 
     Raises:
         ConfigError: an option without the one that switches it on.
@@ -147,4 +150,4 @@ def views_from(test_config: Mapping[str, Any], args: argparse.Namespace | None =
         raise ConfigError("a sliding window needs --is_slide, --crop_size W H and --stride W H, all three")
     if "scales" in looks and not isinstance(looks["scales"], list):
         looks["scales"] = [looks["scales"]]
-    return Views(**looks, **window)
+    return TestTimeAugmentation(**looks, **window)

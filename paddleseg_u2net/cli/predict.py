@@ -25,10 +25,11 @@ from paddleseg_u2net.cli.flags import (
     views_from,
 )
 from paddleseg_u2net.data.pairs import list_lines
+from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
 from paddleseg_u2net.inference.model_source import config_of
-from paddleseg_u2net.inference.outputs import OUTPUTS, make_palette, plan_outputs
+from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
 from paddleseg_u2net.inference.predictor import Predictor, maps_of
 from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image

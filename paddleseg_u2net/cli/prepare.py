@@ -9,9 +9,9 @@ from prettytable import PrettyTable
 
 from paddleseg_u2net.cli.app import configure_log, guarded
 from paddleseg_u2net.cli.flags import parser
-from paddleseg_u2net.config.loader import suggest
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.prepare import PROGRAM, check, prepare
+from paddleseg_u2net.errors import suggest
 
 EXAMPLES = f"""\
   {PROGRAM} --list

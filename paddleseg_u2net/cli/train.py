@@ -20,10 +20,10 @@ from paddleseg_u2net.cli.flags import (
     views_from,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
-from paddleseg_u2net.config.schema import ConfigError
 from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import LOGGED, Protocol
-from paddleseg_u2net.io.files import require_writable, sweep
+from paddleseg_u2net.io.files import remove_partial_files, require_writable
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.training.settings import PRECISIONS, Settings, amp_options
 
@@ -185,7 +185,7 @@ def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     with in_file(args.config):
         data = builders.build_dataset(config, "train_dataset")
     run = {"seed": args.seed or 0, "precision": args.precision, "amp_level": args.amp_level or "O1"}
-    found = findings.admit([data]).charts[0].examination
+    found = findings.admit([data]).datasets[0].inspection
     outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate, **run)
     return 0 if outcome.learned else 1
 
@@ -194,7 +194,7 @@ def _prepare_folder(
     args: argparse.Namespace, config: dict[str, Any], settings: Settings, progress: checkpoint.Progress
 ) -> None:
     """Make room for a run: keep what is there, bring what it goes on from."""
-    sweep(args.save_dir)
+    remove_partial_files(args.save_dir)
     source = args.resume_model.parent if args.resume_model else None
     here = source is not None and source == args.save_dir.resolve()
     earlier = checkpoint.keep_earlier_run(args.save_dir, progress if here else None)

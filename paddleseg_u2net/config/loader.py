@@ -15,16 +15,9 @@ from typing import Any
 
 import yaml
 
-from paddleseg_u2net.config.schema import (
-    KEYS,
-    SECTIONS,
-    TEST_KEYS,
-    ConfigError,
-    check_keys,
-    positive,
-    suggest,
-)
+from paddleseg_u2net.config.schema import KEYS, SECTIONS, TEST_KEYS, check_keys, positive
 from paddleseg_u2net.data.preprocessing import Preprocessing
+from paddleseg_u2net.errors import ConfigError, suggest
 
 BASE, INHERITED = "_base_", "_inherited_"
 HERE = "${here}"  # in a path of a data set: the folder of the file that says it

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from paddleseg_u2net.errors import ConfigError, suggest
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used, with the place and the way out."""
-
-
-def suggest(wrong: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or the known names where none is near."""
-    known = list(known)
-    near = difflib.get_close_matches(wrong, known, n=1)
-    return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}"
 
 
 def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.data.inspection import Look, look_at
+from paddleseg_u2net.data.inspection import PairRecord, read_pair
 from paddleseg_u2net.data.masks import (
     ENCODINGS,
     IGNORE,
@@ -24,21 +24,12 @@ from paddleseg_u2net.data.masks import (
 )
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.errors import DataError
 from paddleseg_u2net.io.images import read_image
 
 log = logging.getLogger(__name__)
 
 MAX_SHOWN = 100
-
-
-class DataError(ValueError):
-    """The faults of one or more data sets, all together."""
-
-    def __init__(self, faults: Sequence[str]):
-        hidden = len(faults) - MAX_SHOWN
-        more = [f"… and {hidden} more"] if hidden > 0 else []
-        super().__init__("\n".join([*faults[:MAX_SHOWN], *more]))
-        self.faults = list(faults)
 
 
 @contextlib.contextmanager
@@ -54,12 +45,12 @@ def _seeded(seed: int) -> Iterator[None]:
         np.random.set_state(states[1])
 
 
-class Examination(NamedTuple):
+class Inspection(NamedTuple):
     """What reading all files of a data set once has shown.
 
     Args:
         list_faults: of the list or the folders.
-        looks: one per pair.
+        records: one per pair.
         encoding: how masks are read.
         contradictions: place -> fault of a mask that does not fit it.
         masks: what each mask holds, read so; None where it cannot be.
@@ -67,7 +58,7 @@ class Examination(NamedTuple):
     """
 
     list_faults: list[str]
-    looks: list[Look]
+    records: list[PairRecord]
     encoding: MaskEncoding
     contradictions: dict[str, str]
     masks: list[MaskContent | None]
@@ -76,14 +67,16 @@ class Examination(NamedTuple):
     @property
     def faults(self) -> list[str]:
         """All errors, in the order of the files."""
-        of_files = [fault for look in self.looks for fault in look.faults]
+        of_files = [fault for record in self.records for fault in record.faults]
         return [*self.list_faults, *of_files, *self.contradictions.values(), *self.lacking]
 
 
-def look_at_all(pairs: Sequence[Any], name: str, look: Callable[[Any], Look] = look_at) -> list[Look]:
+def read_pairs(
+    pairs: Sequence[Any], name: str, record: Callable[[Any], PairRecord] = read_pair
+) -> list[PairRecord]:
     """Read every pair once, on all processors; `name` is what the progress bar says."""
     with ThreadPoolExecutor(processors()) as pool:  # decoding releases the interpreter
-        results = pool.map(look, pairs)
+        results = pool.map(record, pairs)
         return list(tqdm(results, name, len(pairs), disable=None, delay=1, leave=False, unit=" pairs"))
 
 
@@ -150,23 +143,23 @@ class Dataset:
             log.warning("%s: %d of %d masks are empty", self.name, empty, len(self))
         return found.faults
 
-    def examine(self, looks: Sequence[Look] | None = None) -> Examination:
+    def examine(self, records: Sequence[PairRecord] | None = None) -> Inspection:
         """Decide the mask encoding; logs it where nothing is wrong.
 
         Args:
-            looks: one per pair, where every file has been read before; else each is read once here.
+            records: one per pair, where every file has been read before; else each is read once here.
         """
-        looks = look_at_all(self.pairs, self.name) if looks is None else list(looks)
-        surveys = [look.survey for look in looks if look.survey]
+        records = read_pairs(self.pairs, self.name) if records is None else list(records)
+        surveys = [record.mask_levels for record in records if record.mask_levels]
         self.encoding, contradictions = decide_encoding(
             surveys, self.num_classes, self.ignore_index, self.requested_encoding
         )
         doubtful = {fault.partition(": holds ")[0]: fault for fault in contradictions}
         masks = [
-            self.encoding.measure(look.survey, look.counts)
-            if look.survey and look.survey.where not in doubtful
+            self.encoding.measure(record.mask_levels, record.counts)
+            if record.mask_levels and record.mask_levels.where not in doubtful
             else None
-            for look in looks
+            for record in records
         ]
         lacking, shares = [], [mask.share for mask in masks if mask]
         if self.mode == "train" and shares and not any(shares):
@@ -174,7 +167,7 @@ class Dataset:
                 f"{self.name}: none of the {len(shares)} masks has any foreground, as they are read "
                 f"({self.encoding}). Fix: check the masks, mask_encoding and ignore_index"
             )
-        found = Examination(self.list_faults, looks, self.encoding, doubtful, masks, lacking)
+        found = Inspection(self.list_faults, records, self.encoding, doubtful, masks, lacking)
         if not found.faults:
             log.info("%s: %d images, %s", self.name, len(self), self.encoding)
         return found

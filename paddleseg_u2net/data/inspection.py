@@ -8,17 +8,17 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.masks import RawMask, Survey, decode_raw, tally
+from paddleseg_u2net.data.masks import MaskLevels, RawMask, decode_raw, tally
 from paddleseg_u2net.data.pairs import Pair
-from paddleseg_u2net.data_check.duplicates import sample, thumbnail
 from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, decode_image, read_bytes, read_header
 
+THUMBNAIL_SIDE = 16
 MASK_SIDE = 32  # of the sample kept of a mask
 NOISE = 2.0  # standard deviation of a channel below which an image is one colour, in levels of 255
 AS_MASK = 0.03  # mean difference, of 0 .. 1, below which an image is its mask
 
 
-class Look(NamedTuple):
+class PairRecord(NamedTuple):
     """What one reading of an image and its mask tells; some 3 KB.
 
     Args:
@@ -31,7 +31,7 @@ class Look(NamedTuple):
         thumb: of the image, see `similarity.thumbnail`.
         constant: whether the image is of one colour.
         is_mask: whether the image shows nothing but its mask.
-        survey: of the mask.
+        mask_levels: of the mask.
         counts: pixels of each of its levels.
         mask_size: (H, W) of the mask, upright.
         mask_orientation: that of the mask.
@@ -47,7 +47,7 @@ class Look(NamedTuple):
     thumb: np.ndarray | None = None
     constant: bool = False
     is_mask: bool = False
-    survey: Survey | None = None
+    mask_levels: MaskLevels | None = None
     counts: np.ndarray = np.empty(0, int)
     mask_size: tuple[int, int] | None = None
     mask_orientation: int = UPRIGHT
@@ -81,47 +81,47 @@ class Look(NamedTuple):
         return [*self.broken, *([self.mismatch] if self.mismatch else [])]
 
 
-def look_at(pair: Pair) -> Look:
+def read_pair(pair: Pair) -> PairRecord:
     """Read a pair, as far as each of its files can be."""
-    look, image, raw = Look(pair), None, None
+    record, image, raw = PairRecord(pair), None, None
     try:
         data = read_bytes(pair.image)
         header = read_header(data)
         image = decode_image(pair.image, data, header)
-        look = _see_image(look, image)._replace(
+        record = _see_image(record, image)._replace(
             orientation=header.orientation if header else UPRIGHT,
             digest=hashlib.blake2b(data, digest_size=16).digest(),
         )
     except (OSError, ValueError) as error:
-        look = look._replace(broken=(f"{pair.where}{error}",))
+        record = record._replace(broken=(f"{pair.where}{error}",))
     try:
         if pair.mask:
             raw = decode_raw(pair.mask, read_bytes(pair.mask, "mask"))
-            look = _see_mask(look, raw)
+            record = _see_mask(record, raw)
     except (OSError, ValueError) as error:
-        look = look._replace(broken=(*look.broken, f"{pair.where}{error}"))
+        record = record._replace(broken=(*record.broken, f"{pair.where}{error}"))
     if image is None or raw is None:
-        return look
-    if look.size != look.mask_size:
+        return record
+    if record.size != record.mask_size:
         fault = (
-            f"{look.mask_place}: mask (H, W) {look.mask_size} differs from its image's "
-            f"{look.size} (both upright by their EXIF tags). Fix: make them the same size"
+            f"{record.mask_place}: mask (H, W) {record.mask_size} differs from its image's "
+            f"{record.size} (both upright by their EXIF tags). Fix: make them the same size"
         )
-        return look._replace(mismatch=fault)
-    return look._replace(is_mask=_is_grey(look.thumb) and _shows_its_mask(image, raw))
+        return record._replace(mismatch=fault)
+    return record._replace(is_mask=_is_grey(record.thumb) and _shows_its_mask(image, raw))
 
 
-def _see_image(look: Look, image: np.ndarray) -> Look:
+def _see_image(record: PairRecord, image: np.ndarray) -> PairRecord:
     thumb = thumbnail(image)
     # a noisy image has an even thumbnail, so the image has the last word
     constant = all(float(cv2.meanStdDev(pixels)[1].max()) < NOISE for pixels in (thumb, image))
-    return look._replace(size=image.shape[:2], thumb=thumb, constant=constant)
+    return record._replace(size=image.shape[:2], thumb=thumb, constant=constant)
 
 
-def _see_mask(look: Look, raw: RawMask) -> Look:
+def _see_mask(record: PairRecord, raw: RawMask) -> PairRecord:
     levels, counts = tally(raw)
-    return look._replace(
-        survey=Survey(look.mask_place, raw.kind, levels),
+    return record._replace(
+        mask_levels=MaskLevels(record.mask_place, raw.kind, levels),
         counts=counts,
         mask_size=raw.values.shape,
         mask_orientation=raw.orientation,
@@ -143,3 +143,15 @@ def _shows_its_mask(image: np.ndarray, raw: RawMask) -> bool:
         return False
     difference = picked[..., 0] / picked.max() - mask / mask.max()
     return bool(np.abs(difference).mean() < AS_MASK)
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, C) uint8 -> (16, 16) or (16, 16, C) uint8, each pixel a mean of its area."""
+    # means of any area are several times slower than these two steps, and no better for the purpose
+    image = cv2.resize(image, (8 * THUMBNAIL_SIDE, 8 * THUMBNAIL_SIDE))
+    return cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+
+
+def sample(values: np.ndarray, side: int = THUMBNAIL_SIDE) -> np.ndarray:
+    """(H, W) or (H, W, C) -> (side, side, …), pixels picked on an even grid and never mixed."""
+    return cv2.resize(values, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)

@@ -48,7 +48,7 @@ class RawMask(NamedTuple):
     orientation: int = UPRIGHT
 
 
-class Survey(NamedTuple):
+class MaskLevels(NamedTuple):
     """What the choice of an encoding needs to know of one mask."""
 
     where: str  # list file and line, and the mask's path
@@ -162,7 +162,7 @@ class MaskEncoding:
             decoded[raw.values == self.ignore_index] = IGNORE
         return decoded
 
-    def measure(self, survey: Survey, counts: np.ndarray) -> MaskContent:
+    def measure(self, survey: MaskLevels, counts: np.ndarray) -> MaskContent:
         """What a mask holds, by its levels and the pixels of each."""
         values = self.decode(RawMask(survey.levels, survey.kind))
         counts = np.where(values == IGNORE, 0, counts)
@@ -181,7 +181,7 @@ def _show(values: np.ndarray) -> str:
 
 
 def decide_encoding(
-    surveys: Sequence[Survey], num_classes: int, ignore_index: int | None, requested: str | None
+    surveys: Sequence[MaskLevels], num_classes: int, ignore_index: int | None, requested: str | None
 ) -> tuple[MaskEncoding, list[str]]:
     """Choose the one encoding that all masks of a data set share.
 
@@ -226,7 +226,7 @@ def decide_encoding(
     return encoding, faults
 
 
-def _is_grey(survey: Survey, num_classes: int, top16: int) -> bool:
+def _is_grey(survey: MaskLevels, num_classes: int, top16: int) -> bool:
     """Whether values can only be brightness: soft or 0/255 for saliency, 0/255 alone for two classes."""
     if survey.kind == "palette" or num_classes > 2:
         return False
@@ -236,7 +236,7 @@ def _is_grey(survey: Survey, num_classes: int, top16: int) -> bool:
     return set(survey.levels.tolist()) <= {0, white}
 
 
-def _like_class_ids(grey: Sequence[Survey], top16: int) -> list[str]:
+def _like_class_ids(grey: Sequence[MaskLevels], top16: int) -> list[str]:
     """A fault where values look like class ids, with or without a white border, and not like brightness."""
     white = {"16-bit": top16}
     shares = [survey.levels / white.get(survey.kind, 255) for survey in grey]

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.data.inspection import Look
+from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data_check.statistics import class_balance
-from paddleseg_u2net.data_check.survey import OVERLAP, Chart, Leak, Patient, overlap
+from paddleseg_u2net.data_check.survey import OVERLAP, DatasetSurvey, Leak, SurveyedDataset, overlap
 from paddleseg_u2net.io.images import SUFFIXES
 
 TINY = 32  # pixels; U²-Net halves its input five times
@@ -22,114 +22,117 @@ class Example(NamedTuple):
     """One place where a check found something; the pairs it concerns are drawn on the page."""
 
     text: str
-    looks: tuple[Look, ...] = ()
+    records: tuple[PairRecord, ...] = ()
 
 
-Finder = Callable[[Patient], Iterator[Example]]  # examples, worst first
+Finder = Callable[[DatasetSurvey], Iterator[Example]]  # examples, worst first
 
 
 # -- what a pair or a set shows by itself ---------------------------------------------------------------
 
 
-def _of_pairs(tell: Callable[[Look], str | None]) -> Finder:
+def _of_pairs(tell: Callable[[PairRecord], str | None]) -> Finder:
     """A check of each pair; `tell` says what is wrong with it, or nothing."""
-    return lambda patient: (Example(text, (look,)) for look in patient.looks if (text := tell(look)))
+    return lambda survey: (Example(text, (record,)) for record in survey.records if (text := tell(record)))
 
 
-def _of_images(wrong: Callable[[Look], bool], what: str) -> Finder:
-    return _of_pairs(lambda look: f"{look.place}: {what.format(look)}" if look.size and wrong(look) else None)
+def _of_images(wrong: Callable[[PairRecord], bool], what: str) -> Finder:
+    return _of_pairs(
+        lambda record: f"{record.place}: {what.format(record)}" if record.size and wrong(record) else None
+    )
 
 
-def _of_sets(tell: Callable[[Chart], Iterable[str]]) -> Finder:
+def _of_sets(tell: Callable[[SurveyedDataset], Iterable[str]]) -> Finder:
     """A check of each set; what is found is told without pictures."""
-    return lambda patient: (Example(text) for chart in patient.charts for text in tell(chart))
+    return lambda survey: (Example(text) for surveyed in survey.datasets for text in tell(surveyed))
 
 
-def _broken(chart: Chart) -> Iterator[str]:
-    for look in chart.examination.looks:
-        yield from look.broken
+def _broken(surveyed: SurveyedDataset) -> Iterator[str]:
+    for record in surveyed.inspection.records:
+        yield from record.broken
 
 
-def _absent_classes(chart: Chart) -> Iterator[str]:
-    if chart.dataset.num_classes > 1 and not chart.examination.lacking:
-        for index, row in enumerate(class_balance(chart)):
+def _absent_classes(surveyed: SurveyedDataset) -> Iterator[str]:
+    if surveyed.dataset.num_classes > 1 and not surveyed.inspection.lacking:
+        for index, row in enumerate(class_balance(surveyed)):
             if not row["pixels"]:
-                yield f"{chart.name}: class {index} occurs in no mask"
+                yield f"{surveyed.name}: class {index} occurs in no mask"
 
 
-def _rare_classes(chart: Chart) -> Iterator[str]:
-    for index, row in enumerate(class_balance(chart)):
+def _rare_classes(surveyed: SurveyedDataset) -> Iterator[str]:
+    for index, row in enumerate(class_balance(surveyed)):
         if 0 < row["share"] < RARE:
-            yield f"{chart.name}: class {index} has {row['share']:.3%} of the pixels"
+            yield f"{surveyed.name}: class {index} has {row['share']:.3%} of the pixels"
 
 
-def _soft(chart: Chart) -> Iterator[str]:
-    soft = [content.soft for _, content in chart.measured() if content.soft]
+def _soft(surveyed: SurveyedDataset) -> Iterator[str]:
+    soft = [content.soft for _, content in surveyed.measured() if content.soft]
     if soft:
         yield (
-            f"{chart.name}: {len(soft)} masks have soft edges, on the average {np.mean(soft):.1%} of their "
+            f"{surveyed.name}: {len(soft)} masks have soft edges, on average {np.mean(soft):.1%} of their "
             f"pixels, at most {max(soft):.1%}"
         )
 
 
-def _turned_apart(look: Look) -> str | None:
-    if not look.turned_apart:
+def _turned_apart(record: PairRecord) -> str | None:
+    if not record.turned_apart:
         return None
-    return (
-        f"{look.place}: EXIF orientation {look.orientation} of the image, {look.mask_orientation} of its mask"
-    )
+    turns = f"{record.orientation} of the image, {record.mask_orientation} of its mask"
+    return f"{record.place}: EXIF orientation {turns}"
 
 
 # -- what only all of a set, or several sets, show ------------------------------------------------------
 
 
-def _contradictory(patient: Patient, encoding: str) -> Iterator[Example]:
-    for chart in patient.charts:
-        if chart.examination.encoding.name == encoding:
-            for look in chart.examination.looks:
-                if look.survey and (fault := chart.examination.contradictions.get(look.survey.where)):
-                    yield Example(fault, (look,))
+def _contradictory(survey: DatasetSurvey, encoding: str) -> Iterator[Example]:
+    for surveyed in survey.datasets:
+        if surveyed.inspection.encoding.name == encoding:
+            for record in surveyed.inspection.records:
+                if record.mask_levels and (
+                    fault := surveyed.inspection.contradictions.get(record.mask_levels.where)
+                ):
+                    yield Example(fault, (record,))
 
 
-def _filled(patient: Patient, share: float, what: str) -> Iterator[Example]:
-    for chart in patient.charts:
-        some_background = chart.dataset.num_classes <= 2  # else class 0 may be an object as well
-        for look, content in chart.measured():
+def _filled(survey: DatasetSurvey, share: float, what: str) -> Iterator[Example]:
+    for surveyed in survey.datasets:
+        some_background = surveyed.dataset.num_classes <= 2  # else class 0 may be an object as well
+        for record, content in surveyed.measured():
             if content.share == share and (share < 1 or some_background):
-                yield Example(f"{look.mask_place}: {what}", (look,))
+                yield Example(f"{record.mask_place}: {what}", (record,))
 
 
-def _repeated(patient: Patient) -> Iterator[Example]:
-    for chart in patient.charts:
-        first: dict[Path, Look] = {}
-        for look in chart.examination.looks:
-            if (before := first.setdefault(look.pair.image, look)) is not look:
-                masks = "another mask" if before.pair.mask != look.pair.mask else "the same mask"
-                yield Example(f"{look.place}: listed before, with {masks}", (before, look))
+def _repeated(survey: DatasetSurvey) -> Iterator[Example]:
+    for surveyed in survey.datasets:
+        first: dict[Path, PairRecord] = {}
+        for record in surveyed.inspection.records:
+            if (before := first.setdefault(record.pair.image, record)) is not record:
+                masks = "another mask" if before.pair.mask != record.pair.mask else "the same mask"
+                yield Example(f"{record.place}: listed before, with {masks}", (before, record))
 
 
 def _shared(leaks: Sequence[Leak], how: str) -> Iterator[Example]:
     for leak in leaks:
         mirrored = ", mirrored" if leak.mirrored else ""
         names = f" ({leak.first.name} and {leak.second.name})" if leak.first is not leak.second else ""
-        first, second = leak.looks
-        yield Example(f"{first.place} {how} {second.place}{mirrored}{names}", leak.looks)
+        first, second = leak.records
+        yield Example(f"{first.place} {how} {second.place}{mirrored}{names}", leak.records)
 
 
-def _disagreeing(patient: Patient) -> Iterator[Example]:
+def _disagreeing(survey: DatasetSurvey) -> Iterator[Example]:
     """Masks of images that show the same, most different first."""
-    leaks = [*patient.same_files, *patient.same_pictures, *patient.twins]
+    leaks = [*survey.same_files, *survey.same_pictures, *survey.twins]
     found = [(iou, leak) for leak in leaks if (iou := overlap(leak)) < OVERLAP]
     for iou, leak in sorted(found, key=lambda item: item[0]):
-        places = " and ".join(look.mask_place for look in leak.looks)
+        places = " and ".join(record.mask_place for record in leak.records)
         yield Example(
-            f"{places}: their images show the same, the masks overlap by {iou:.2f} only", leak.looks
+            f"{places}: their images show the same, the masks overlap by {iou:.2f} only", leak.records
         )
 
 
-def _unnamed_masks(patient: Patient) -> Iterator[Example]:
+def _unnamed_masks(survey: DatasetSurvey) -> Iterator[Example]:
     """Files beside the masks that no pair names."""
-    pairs = [look.pair for look in patient.looks]
+    pairs = [record.pair for record in survey.records]
     named = {str(path) for pair in pairs for path in (pair.image, pair.mask)}
     images = {pair.image.parent for pair in pairs}
     stems = {Path(name).stem for folder in images if folder.is_dir() for name in os.listdir(folder)}
@@ -148,9 +151,9 @@ class Check(NamedTuple):
 
     Args:
         severity: `error` stops training, `warning` spoils it or its scores, `note` is good to know.
-        find: patient -> examples, worst first.
+        find: survey -> examples, worst first.
         todo: what to do, and what --fix does.
-        cheap: needs no comparison of pictures; train.py looks too.
+        cheap: needs no comparison of pictures; train.py records too.
     """
 
     severity: str
@@ -163,73 +166,75 @@ LEAKED = "scores are too good; --fix removes it from train"
 CHECKS: dict[str, Check] = {
     "pairs": Check(
         "error",
-        _of_sets(lambda chart: chart.examination.list_faults),
+        _of_sets(lambda surveyed: surveyed.inspection.list_faults),
         "correct the list or the names; --fix leaves them out",
     ),
     "broken files": Check("error", _of_sets(_broken), "restore the file; --fix leaves the pair out"),
     "size mismatch": Check(
         "error",
-        _of_pairs(lambda look: look.mismatch),
+        _of_pairs(lambda record: record.mismatch),
         "--fix resizes a mask of the same shape, turns one that lacks its image's tag, else leaves it out",
     ),
     "class ids": Check(
         "error",
-        lambda patient: _contradictory(patient, "index"),
+        lambda survey: _contradictory(survey, "index"),
         "set --num_classes, --ignore_index or --mask_encoding; --fix leaves these pairs out",
     ),
     "mask encoding": Check(
         "error",
-        lambda patient: _contradictory(patient, "grey"),
+        lambda survey: _contradictory(survey, "grey"),
         "make all masks alike, or set --mask_encoding; --fix leaves these pairs out",
     ),
     "no foreground": Check(
         "error",
-        _of_sets(lambda chart: chart.examination.lacking),
+        _of_sets(lambda surveyed: surveyed.inspection.lacking),
         "check masks, --mask_encoding and --ignore_index",
     ),
     "same file in two sets": Check(
-        "warning", lambda patient: _shared(patient.same_files, "is the file"), LEAKED
+        "warning", lambda survey: _shared(survey.same_files, "is the file"), LEAKED
     ),
     "same picture in two sets": Check(
         "warning",
-        lambda patient: _shared(patient.same_pictures, "shows the same as"),
+        lambda survey: _shared(survey.same_pictures, "shows the same as"),
         LEAKED,
         cheap=False,
     ),
-    "masks disagree": Check("warning", _disagreeing, "look at both and keep the right one", cheap=False),
+    "masks disagree": Check("warning", _disagreeing, "record at both and keep the right one", cheap=False),
     "listed twice": Check("warning", _repeated, "it counts twice; --fix keeps the first"),
     "EXIF rotation": Check(
         "warning",
         _of_pairs(_turned_apart),
-        "both are read upright here, other programs may differ: look; --fix stores upright pixels",
+        "both are read upright here, other programs may differ: record; --fix stores upright pixels",
     ),
     "empty masks": Check(
         "warning",
-        lambda patient: _filled(patient, 0, "nothing but background"),
+        lambda survey: _filled(survey, 0, "nothing but background"),
         "right for empty scenes, else draw the mask",
     ),
     "full masks": Check(
         "warning",
-        lambda patient: _filled(patient, 1, "nothing but foreground"),
+        lambda survey: _filled(survey, 1, "nothing but foreground"),
         "check whether it was inverted",
     ),
     "absent classes": Check(
         "warning", _of_sets(_absent_classes), "lower --num_classes, or add images that show them"
     ),
     "image is its mask": Check(
-        "warning", _of_images(lambda look: look.is_mask, "shows its mask"), "put the image back"
+        "warning", _of_images(lambda record: record.is_mask, "shows its mask"), "put the image back"
     ),
     "constant images": Check(
-        "warning", _of_images(lambda look: look.constant, "has one colour"), "leave it out"
+        "warning", _of_images(lambda record: record.constant, "has one colour"), "leave it out"
     ),
     "tiny images": Check(
         "warning",
-        _of_images(lambda look: min(look.size or (TINY,)) < TINY, f"(H, W) {{0.size}}, below {TINY} pixels"),
+        _of_images(
+            lambda record: min(record.size or (TINY,)) < TINY, f"(H, W) {{0.size}}, below {TINY} pixels"
+        ),
         "leave it out, or take the original",
     ),
     "duplicates": Check(
         "note",
-        lambda patient: _shared(patient.twins, "shows the same as"),
+        lambda survey: _shared(survey.twins, "shows the same as"),
         "it counts more than once",
         cheap=False,
     ),

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-SIDE = 16  # of a thumbnail
+from paddleseg_u2net.data.inspection import THUMBNAIL_SIDE
+
 ALIKE, DETAIL_ALIKE = 0.15, 0.26  # distances of unit vectors: 0 for the same, 1.4 for unrelated ones
 FREQUENCIES = 4  # per axis, that the search looks at; those left out can only add to a distance
 ENOUGH = 8  # copies of a picture, from which on no more of it are looked for
@@ -29,18 +30,6 @@ class Match(NamedTuple):
     first: int
     second: int
     mirrored: bool
-
-
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """(H, W) or (H, W, C) uint8 -> (16, 16) or (16, 16, C) uint8, each pixel a mean of its area."""
-    # means of any area are several times slower than these two steps, and no better for the purpose
-    image = cv2.resize(image, (8 * SIDE, 8 * SIDE))
-    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-
-
-def sample(values: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """(H, W) or (H, W, C) -> (side, side, …), pixels picked on an even grid and never mixed."""
-    return cv2.resize(values, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def matches(first: np.ndarray, second: np.ndarray | None = None) -> Iterator[Match]:
@@ -110,9 +99,9 @@ def alike(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _details(stack: np.ndarray) -> np.ndarray:
     """(N, 16, 16, 3) -> (N, 768) float32: thumbnails less their blur."""
-    along: Any = cv2.sepFilter2D(np.eye(SIDE), -1, np.ones(1), cv2.getGaussianKernel(17, 2))
-    sharp = (np.eye(SIDE**2) - np.kron(along, along)).astype(np.float32)
-    planes = np.moveaxis(stack, 3, 1).reshape(-1, SIDE**2).astype(np.float32)
+    along: Any = cv2.sepFilter2D(np.eye(THUMBNAIL_SIDE), -1, np.ones(1), cv2.getGaussianKernel(17, 2))
+    sharp = (np.eye(THUMBNAIL_SIDE**2) - np.kron(along, along)).astype(np.float32)
+    planes = np.moveaxis(stack, 3, 1).reshape(-1, THUMBNAIL_SIDE**2).astype(np.float32)
     return (planes @ sharp.T).reshape(len(stack), -1)
 
 
@@ -134,14 +123,20 @@ def _low_frequencies(stack: np.ndarray) -> np.ndarray:
 
     The transform keeps lengths, so two thumbnails are never further apart here than as a whole.
     """
-    angles = np.outer(np.arange(FREQUENCIES), np.arange(SIDE) + 0.5) * math.pi / SIDE
+    angles = np.outer(np.arange(FREQUENCIES), np.arange(THUMBNAIL_SIDE) + 0.5) * math.pi / THUMBNAIL_SIDE
     waves = (
         np.cos(angles)
-        * np.where(np.arange(FREQUENCIES) > 0, math.sqrt(2 / SIDE), math.sqrt(1 / SIDE))[:, None]
+        * np.where(np.arange(FREQUENCIES) > 0, math.sqrt(2 / THUMBNAIL_SIDE), math.sqrt(1 / THUMBNAIL_SIDE))[
+            :, None
+        ]
     )
     found = np.empty((len(stack), FREQUENCIES**2), np.float32)
     for start in range(0, len(stack), 4096):  # in blocks, as the floats of all would take much room
-        block = _unit(stack[start : start + 4096]).reshape(-1, SIDE, SIDE, stack.shape[-1]).sum(-1)
+        block = (
+            _unit(stack[start : start + 4096])
+            .reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE, stack.shape[-1])
+            .sum(-1)
+        )
         block /= math.sqrt(stack.shape[-1])
         found[start : start + 4096] = (waves @ block @ waves.T).reshape(len(block), -1)
     return found[:, 1:]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paddleseg_u2net.data.dataset import DataError, Dataset
+from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data_check.checks import CHECKS, Check, Example
 from paddleseg_u2net.data_check.statistics import summary
-from paddleseg_u2net.data_check.survey import Patient, examine
+from paddleseg_u2net.data_check.survey import DatasetSurvey, examine
+from paddleseg_u2net.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -24,28 +25,28 @@ class Finding:
     examples: list[Example]
 
 
-def diagnose(patient: Patient, *, cheap: bool = False) -> list[Finding]:
+def diagnose(survey: DatasetSurvey, *, cheap: bool = False) -> list[Finding]:
     """Run the checks; those that found something, in the order of the table."""
     rows = [(name, check) for name, check in CHECKS.items() if check.cheap or not cheap]
-    found = [Finding(name, check, list(check.find(patient))) for name, check in rows]
+    found = [Finding(name, check, list(check.find(survey))) for name, check in rows]
     return [finding for finding in found if finding.examples]
 
 
-def admit(datasets: Sequence[Dataset]) -> Patient:
+def admit(datasets: Sequence[Dataset]) -> DatasetSurvey:
     """Examine data before training: warnings are logged, errors raise one DataError with all of them."""
-    patient = examine(datasets)
-    if faults := [fault for chart in patient.charts for fault in chart.examination.faults]:
+    survey = examine(datasets)
+    if faults := [fault for surveyed in survey.datasets for fault in surveyed.inspection.faults]:
         raise DataError(faults)
-    for finding in diagnose(patient, cheap=True):
+    for finding in diagnose(survey, cheap=True):
         if finding.check.severity == "warning":
             log.warning("%s: %d, first: %s", finding.name, len(finding.examples), finding.examples[0].text)
-    return patient
+    return survey
 
 
-def report(patient: Patient, findings: Sequence[Finding]) -> dict[str, Any]:
+def report(survey: DatasetSurvey, findings: Sequence[Finding]) -> dict[str, Any]:
     """All of it as plain data."""
     return {
-        "sets": {chart.name: summary(chart) for chart in patient.charts},
+        "sets": {surveyed.name: summary(surveyed) for surveyed in survey.datasets},
         "findings": [
             {
                 "check": finding.name,
@@ -55,7 +56,9 @@ def report(patient: Patient, findings: Sequence[Finding]) -> dict[str, Any]:
                 "examples": [
                     {
                         "text": example.text,
-                        "pairs": [[str(look.pair.image), str(look.pair.mask)] for look in example.looks],
+                        "pairs": [
+                            [str(record.pair.image), str(record.pair.mask)] for record in example.records
+                        ],
                     }
                     for example in finding.examples
                 ],

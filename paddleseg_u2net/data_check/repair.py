@@ -19,12 +19,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.data.dataset import DataError, Dataset
-from paddleseg_u2net.data.inspection import Look
+from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
-from paddleseg_u2net.data_check.survey import Chart, Patient
+from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedDataset
 from paddleseg_u2net.environment.devices import processors
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.errors import DataError
+from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow, read_image, upright, write_image
 
 RECORD = "fixed.json"
@@ -36,18 +37,18 @@ SAME_ASPECT = 0.01
 class Task:
     """One pair: why it is left out, or what it is called in the copy."""
 
-    chart: Chart
-    look: Look
+    surveyed: SurveyedDataset
+    record: PairRecord
     reason: str = ""
     image: str = ""
     mask: str = ""
 
 
-def repair(patient: Patient, destination: Path) -> dict[str, Any]:
+def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
     """Write the corrected copy; it appears whole or not at all.
 
     Args:
-        patient: what `patient.examine` returned.
+        survey: what `survey.examine` returned.
         destination: folder that does not exist yet.
 
     Returns:
@@ -59,32 +60,32 @@ def repair(patient: Patient, destination: Path) -> dict[str, Any]:
         ValueError: see `check_destination`; or nothing would be left.
         DataError: what the masks mean is not clear.
     """
-    check_destination([chart.dataset for chart in patient.charts], destination)
-    tasks = list(_plan(patient))
+    check_destination([surveyed.dataset for surveyed in survey.datasets], destination)
+    tasks = list(_plan(survey))
     kept = [task for task in tasks if not task.reason]
-    for chart in patient.charts:
-        if not any(task.chart is chart for task in kept):
+    for surveyed in survey.datasets:
+        if not any(task.surveyed is surveyed for task in kept):
             raise ValueError(
-                f"--fix {destination}: no pair of {chart.name} would be left. "
+                f"--fix {destination}: no pair of {surveyed.name} would be left. "
                 "Fix: mend by hand what is told of it"
             )
-    record: dict[str, Any] = {"settings": _settings(patient), "files": [], "left out": []}
+    record: dict[str, Any] = {"settings": _settings(survey), "files": [], "left out": []}
     marks = record["settings"]["ignore_index"] is not None
-    with arriving(destination) as folder:
+    with atomic_write(destination) as folder:
         with ThreadPoolExecutor(processors()) as pool:
             done = pool.map(lambda task: _write(task, folder, marks), kept)
             bar = tqdm(done, "fix", len(kept), disable=None, delay=1, leave=False, unit=" pairs")
             for task, actions in zip(kept, bar, strict=True):
-                names = {"set": task.chart.name, "image": task.image, "mask": task.mask}
-                record["files"].append({**names, "from": str(task.look.pair.image), "done": actions})
+                names = {"set": task.surveyed.name, "image": task.image, "mask": task.mask}
+                record["files"].append({**names, "from": str(task.record.pair.image), "done": actions})
         record["left out"] = [
-            {"set": task.chart.name, "image": str(task.look.pair.image), "why": task.reason}
+            {"set": task.surveyed.name, "image": str(task.record.pair.image), "why": task.reason}
             for task in tasks
             if task.reason
         ]
-        for chart in patient.charts:
-            lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.chart is chart]
-            (folder / f"{chart.dataset.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
+        for surveyed in survey.datasets:
+            lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.surveyed is surveyed]
+            (folder / f"{surveyed.dataset.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
         (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
 
@@ -117,51 +118,51 @@ def check_destination(datasets: Sequence[Dataset], destination: Path, roots: Ite
             )
 
 
-def _plan(patient: Patient) -> Iterator[Task]:
-    for chart in patient.charts:
-        _check_clear(chart)
-    leaked = _leaked(patient)
+def _plan(survey: DatasetSurvey) -> Iterator[Task]:
+    for surveyed in survey.datasets:
+        _check_clear(surveyed)
+    leaked = _leaked(survey)
     taken: Counter[str] = Counter()
-    for chart in patient.charts:
+    for surveyed in survey.datasets:
         listed: set[Path] = set()
-        for look in chart.examination.looks:
-            reason = _fault(look, chart) or leaked.get(id(look), "")
-            if not reason and look.pair.image in listed:
-                reason = f"{look.place}: listed before"
+        for record in surveyed.inspection.records:
+            reason = _fault(record, surveyed) or leaked.get(id(record), "")
+            if not reason and record.pair.image in listed:
+                reason = f"{record.place}: listed before"
             if reason:
-                yield Task(chart, look, reason)
+                yield Task(surveyed, record, reason)
                 continue
-            listed.add(look.pair.image)
-            name = Path(re.sub(r"[^\w.() +,=@~-]", "_", look.pair.image.name))
+            listed.add(record.pair.image)
+            name = Path(re.sub(r"[^\w.() +,=@~-]", "_", record.pair.image.name))
             stem = _free(name.stem, taken)
-            suffix = ".png" if look.orientation != UPRIGHT else name.suffix
-            yield Task(chart, look, "", f"images/{stem}{suffix}", f"masks/{stem}.png")
+            suffix = ".png" if record.orientation != UPRIGHT else name.suffix
+            yield Task(surveyed, record, "", f"images/{stem}{suffix}", f"masks/{stem}.png")
 
 
-def _leaked(patient: Patient) -> dict[int, str]:
+def _leaked(survey: DatasetSurvey) -> dict[int, str]:
     """By identity, why images to train on are left out: another set shows the same and keeps it."""
-    sound = Patient([_without_faults(chart) for chart in patient.charts])
+    sound = DatasetSurvey([_without_faults(surveyed) for surveyed in survey.datasets])
     return {
-        id(look): f"{look.place}: shows the same as {other.place} of {leak.second.name}"
+        id(record): f"{record.place}: shows the same as {other.place} of {leak.second.name}"
         for leak in (*sound.same_files, *sound.same_pictures)
-        for look, other in [leak.looks]
+        for record, other in [leak.records]
         if leak.first.dataset.mode == "train"
     }
 
 
-def _without_faults(chart: Chart) -> Chart:
-    looks = [look for look in chart.examination.looks if not _fault(look, chart)]
-    return Chart(chart.dataset, chart.examination._replace(looks=looks))
+def _without_faults(surveyed: SurveyedDataset) -> SurveyedDataset:
+    records = [record for record in surveyed.inspection.records if not _fault(record, surveyed)]
+    return SurveyedDataset(surveyed.dataset, surveyed.inspection._replace(records=records))
 
 
-def _fault(look: Look, chart: Chart) -> str:
+def _fault(record: PairRecord, surveyed: SurveyedDataset) -> str:
     """What makes a pair useless, or nothing."""
-    if look.broken:
-        return look.broken[0]
-    if look.survey is None:
-        return f"{look.place}: has no mask"
-    unfit = look.mismatch if look.mismatch and not _way_to_fit(look) else ""
-    return chart.examination.contradictions.get(look.survey.where, "") or unfit
+    if record.broken:
+        return record.broken[0]
+    if record.mask_levels is None:
+        return f"{record.place}: has no mask"
+    unfit = record.mismatch if record.mismatch and not _way_to_fit(record) else ""
+    return surveyed.inspection.contradictions.get(record.mask_levels.where, "") or unfit
 
 
 def _free(stem: str, taken: Counter[str]) -> str:
@@ -173,22 +174,22 @@ def _free(stem: str, taken: Counter[str]) -> str:
     return stem
 
 
-def _check_clear(chart: Chart) -> None:
+def _check_clear(surveyed: SurveyedDataset) -> None:
     """Raise DataError where what the masks mean would not be clear without the contradictory ones either."""
-    found, dataset = chart.examination, chart.dataset
-    surveys = [look.survey for look in found.looks if look.survey]
+    found, dataset = surveyed.inspection, surveyed.dataset
+    surveys = [record.mask_levels for record in found.records if record.mask_levels]
     rest = [survey for survey in surveys if survey.where not in found.contradictions]
     _, left = decide_encoding(rest, dataset.num_classes, dataset.ignore_index, dataset.requested_encoding)
     if unclear := [*left, *found.lacking]:
         raise DataError([*unclear, "--fix cannot decide how the masks are to be read"])
 
 
-def _way_to_fit(look: Look) -> str:
+def _way_to_fit(record: PairRecord) -> str:
     """`turn` or `resize`, where that brings a mask to its image safely; else nothing."""
-    if look.size is None or look.mask_size is None:
+    if record.size is None or record.mask_size is None:
         return ""
-    (height, width), (tall, wide) = look.size, look.mask_size
-    quarter = look.orientation >= SIDEWAYS and look.mask_orientation == UPRIGHT
+    (height, width), (tall, wide) = record.size, record.mask_size
+    quarter = record.orientation >= SIDEWAYS and record.mask_orientation == UPRIGHT
     if quarter and (height, width) == (wide, tall):
         return "turn"
     return "resize" if abs(height * wide / (width * tall) - 1) <= SAME_ASPECT else ""
@@ -196,29 +197,29 @@ def _way_to_fit(look: Look) -> str:
 
 def _write(task: Task, folder: Path, marks: bool) -> list[str]:
     """Write one pair; says what was changed."""
-    look, actions = task.look, []
-    assert look.pair.mask is not None
-    if look.orientation != UPRIGHT:
-        write_image(folder / task.image, read_image(look.pair.image))
+    record, actions = task.record, []
+    assert record.pair.mask is not None
+    if record.orientation != UPRIGHT:
+        write_image(folder / task.image, read_image(record.pair.image))
         actions.append("image turned upright")
     else:
-        with arriving(folder / task.image) as partial:
-            partial.write_bytes(look.pair.image.read_bytes())
-    raw = read_raw(look.pair.mask)
-    stored = to_8bit(task.chart.examination.encoding.decode(raw), marks)
+        with atomic_write(folder / task.image) as partial:
+            partial.write_bytes(record.pair.image.read_bytes())
+    raw = read_raw(record.pair.mask)
+    stored = to_8bit(task.surveyed.inspection.encoding.decode(raw), marks)
     if raw.orientation != UPRIGHT:
         actions.append("mask turned upright")
-    way = _way_to_fit(look) if look.mismatch else ""
-    if (look._replace(mask_size=look.size) if way == "resize" else look).turned_apart:
+    way = _way_to_fit(record) if record.mismatch else ""
+    if (record._replace(mask_size=record.size) if way == "resize" else record).turned_apart:
         actions.append("LOOK whether image and mask fit: they were turned differently")
-    if (raw.kind, look.pair.mask.suffix.lower()) != ("8-bit", ".png") or (raw.values != stored).any():
-        actions.append(f"mask re-encoded ({raw.kind} {look.pair.mask.suffix})")
+    if (raw.kind, record.pair.mask.suffix.lower()) != ("8-bit", ".png") or (raw.values != stored).any():
+        actions.append(f"mask re-encoded ({raw.kind} {record.pair.mask.suffix})")
     if way == "turn":
-        stored = np.asarray(upright(pillow().fromarray(stored), look.orientation))
+        stored = np.asarray(upright(pillow().fromarray(stored), record.orientation))
         actions.append("mask turned as the EXIF tag of its image says")
-    elif way == "resize" and look.size:
-        stored = cv2.resize(stored, look.size[::-1], interpolation=cv2.INTER_NEAREST)
-        actions.append(f"mask resized from {look.mask_size} to {look.size}, nearest pixel")
+    elif way == "resize" and record.size:
+        stored = cv2.resize(stored, record.size[::-1], interpolation=cv2.INTER_NEAREST)
+        actions.append(f"mask resized from {record.mask_size} to {record.size}, nearest pixel")
     write_image(folder / task.mask, stored)
     return actions
 
@@ -234,12 +235,12 @@ def to_8bit(decoded: np.ndarray, marks: bool) -> np.ndarray:
     return grey
 
 
-def _settings(patient: Patient) -> dict[str, Any]:
+def _settings(survey: DatasetSurvey) -> dict[str, Any]:
     """The keys of a dataset section that read the copy."""
-    single = patient.charts[0].dataset.num_classes == 1
-    marks = any(chart.dataset.ignore_index is not None for chart in patient.charts)
+    single = survey.datasets[0].dataset.num_classes == 1
+    marks = any(surveyed.dataset.ignore_index is not None for surveyed in survey.datasets)
     return {
-        "num_classes": patient.charts[0].dataset.num_classes,
+        "num_classes": survey.datasets[0].dataset.num_classes,
         "mask_encoding": "grey" if single else "index",
         "ignore_index": (SOFT_MARK if single else IGNORE) if marks else None,
     }

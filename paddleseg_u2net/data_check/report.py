@@ -1,4 +1,4 @@
-"""Findings -> one HTML page that needs nothing else: tables, charts, and overlays of the worst places."""
+"""Findings -> one HTML page that needs nothing else: tables, datasets, and overlays of the worst places."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.dataset import Examination
-from paddleseg_u2net.data.inspection import Look
+from paddleseg_u2net.data.dataset import Inspection
+from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.masks import IGNORE, read_raw
+from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.data_check.checks import Example
 from paddleseg_u2net.data_check.findings import Finding
 from paddleseg_u2net.data_check.statistics import summary
-from paddleseg_u2net.data_check.survey import Chart, Patient
-from paddleseg_u2net.inference.outputs import make_palette
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedDataset
+from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import read_image
 
 SHOWN, LISTED = 6, 50  # examples of a check with and without a picture
@@ -72,12 +72,12 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndar
     return mixed.round().astype(np.uint8)
 
 
-def write_page(path: Path, patient: Patient, findings: Sequence[Finding], title: str) -> None:
+def write_page(path: Path, survey: DatasetSurvey, findings: Sequence[Finding], title: str) -> None:
     """Write the page; the few pairs that are drawn are read once more.
 
     Args:
         path: the file.
-        patient: what was examined.
+        survey: what was examined.
         findings: what `doctor.diagnose` found.
         title: what was examined, in a few words.
     """
@@ -86,23 +86,23 @@ def write_page(path: Path, patient: Patient, findings: Sequence[Finding], title:
         f"<style>{STYLE}</style>"
     ]
     parts += [f"<h1>Data check</h1><p>{_text(title)}</p>", *_findings_table(findings)]
-    for chart in patient.charts:
-        parts += [f"<h2>{_text(chart.name)}</h2>", *_set(chart)]
-    drawing = _Drawing(patient)
+    for surveyed in survey.datasets:
+        parts += [f"<h2>{_text(surveyed.name)}</h2>", *_set(surveyed)]
+    drawing = _Drawing(survey)
     if findings:
         parts.append("<h2>What was found</h2>")
     for finding in findings:
         parts += _finding(finding, drawing)
-    for chart in patient.charts:
-        whole = [look for look in chart.examination.looks if not look.broken and look.survey]
+    for surveyed in survey.datasets:
+        whole = [record for record in surveyed.inspection.records if not record.broken and record.mask_levels]
         picked = (
             [whole[i] for i in sorted({int(i) for i in np.linspace(0, len(whole) - 1, LOOKS)})]
             if whole
             else []
         )
-        parts.append(f"<h2>A look at {_text(chart.name)}</h2>")
-        parts += [drawing.figure([look], look.pair.image.name) for look in picked]
-    with arriving(path) as partial:
+        parts.append(f"<h2>A record at {_text(surveyed.name)}</h2>")
+        parts += [drawing.figure([record], record.pair.image.name) for record in picked]
+    with atomic_write(path) as partial:
         partial.write_text("\n".join(parts), encoding="utf-8", errors="backslashreplace")
 
 
@@ -139,16 +139,16 @@ def _anchor(finding: Finding) -> str:
     return finding.name.replace(" ", "-")
 
 
-def _set(chart: Chart) -> Iterator[str]:
+def _set(surveyed: SurveyedDataset) -> Iterator[str]:
     """A data set in numbers, and the distribution of its foreground."""
-    found = summary(chart)
+    found = summary(surveyed)
     classes = found.pop("classes")
     rows = [(_text(name), _text(_words(value))) for name, value in found.items()]
     yield from _table(("", ""), rows)
     heads = ("class", "share of the pixels", "images")
     yield "<h3>Classes</h3>"
     yield from _table(heads, [(i, f"{row['share']:.2%}", row["images"]) for i, row in enumerate(classes)])
-    shares = [content.share for _, content in chart.measured()]
+    shares = [content.share for _, content in surveyed.measured()]
     if shares:
         yield "<h3>Foreground share of the masks</h3>" + _histogram(np.histogram(shares, BINS, (0, 1))[0])
 
@@ -178,8 +178,8 @@ def _finding(finding: Finding, drawing: _Drawing) -> Iterator[str]:
         f'<h3 id="{_anchor(finding)}"><span class={severity}>{severity}</span> {_text(finding.name)}: '
         f"{len(finding.examples)}</h3><p>{_text(finding.check.todo)}</p>"
     )
-    drawn = [example for example in finding.examples if example.looks][:SHOWN]
-    yield from (drawing.figure(example.looks, example.text) for example in drawn)
+    drawn = [example for example in finding.examples if example.records][:SHOWN]
+    yield from (drawing.figure(example.records, example.text) for example in drawn)
     rest: list[Example] = [example for example in finding.examples if example not in drawn]
     if rest:
         items = "".join(f"<li>{_text(example.text)}" for example in rest[:LISTED])
@@ -191,27 +191,31 @@ def _finding(finding: Finding, drawing: _Drawing) -> Iterator[str]:
 class _Drawing:
     """Pictures of pairs, each read and drawn once."""
 
-    def __init__(self, patient: Patient):
-        self.charts = {id(look): chart for chart in patient.charts for look in chart.examination.looks}
-        self.palettes = {id(chart): make_palette(chart.dataset.num_classes) for chart in patient.charts}
+    def __init__(self, survey: DatasetSurvey):
+        self.datasets = {
+            id(record): surveyed for surveyed in survey.datasets for record in surveyed.inspection.records
+        }
+        self.palettes = {
+            id(surveyed): make_palette(surveyed.dataset.num_classes) for surveyed in survey.datasets
+        }
 
-    def figure(self, looks: Sequence[Look], caption: str) -> str:
+    def figure(self, records: Sequence[PairRecord], caption: str) -> str:
         """The overlays of pairs, beside each other."""
-        pictures = "".join(self._picture(look) for look in looks)
+        pictures = "".join(self._picture(record) for record in records)
         return f"<figure>{pictures}<figcaption>{_text(caption)}</figcaption></figure>"
 
-    def _picture(self, look: Look) -> str:
-        chart = self.charts[id(look)]
+    def _picture(self, record: PairRecord) -> str:
+        surveyed = self.datasets[id(record)]
         with contextlib.suppress(OSError, ValueError):  # a file may have gone since
-            image = read_image(look.pair.image)
-            mask = self._mask(look, chart.examination)
-            drawn = overlay(image, mask, self.palettes[id(chart)])
+            image = read_image(record.pair.image)
+            mask = self._mask(record, surveyed.inspection)
+            drawn = overlay(image, mask, self.palettes[id(surveyed)])
             encoded = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
             return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}">'
         return ""
 
     @staticmethod
-    def _mask(look: Look, examination: Examination) -> np.ndarray:
-        if look.pair.mask is None or look.survey is None:
+    def _mask(record: PairRecord, inspection: Inspection) -> np.ndarray:
+        if record.pair.mask is None or record.mask_levels is None:
             return np.zeros((1, 1), np.uint8)
-        return examination.encoding.decode(read_raw(look.pair.mask))
+        return inspection.encoding.decode(read_raw(record.pair.mask))

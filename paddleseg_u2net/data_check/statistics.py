@@ -8,22 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.data_check.survey import Chart
+from paddleseg_u2net.data_check.survey import SurveyedDataset
 
 MULTIPLE, SMALLEST, LARGEST = 32, 256, 512  # of a suggested input's sides
 SAME_SHAPE = 0.1  # how far most aspect ratios may lie from their median where the suggestion keeps it
 QUANTILES = {"min": 0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1}
 
 
-def summary(chart: Chart) -> dict[str, Any]:
+def summary(surveyed: SurveyedDataset) -> dict[str, Any]:
     """A data set in numbers."""
-    sizes = [look.size for look in chart.seen if look.size]
-    shares = [content.share for _, content in chart.measured()]
+    sizes = [record.size for record in surveyed.seen if record.size]
+    shares = [content.share for _, content in surveyed.measured()]
     found: dict[str, Any] = {
-        "pairs": len(chart.examination.looks),
-        "encoding": str(chart.examination.encoding),
-        "mask files": dict(Counter(look.survey.kind for look, _ in chart.measured() if look.survey)),
-        "classes": class_balance(chart),
+        "pairs": len(surveyed.inspection.records),
+        "encoding": str(surveyed.inspection.encoding),
+        "mask files": dict(
+            Counter(record.mask_levels.kind for record, _ in surveyed.measured() if record.mask_levels)
+        ),
+        "classes": class_balance(surveyed),
     }
     if sizes:
         sides = np.array(sizes)
@@ -34,9 +36,9 @@ def summary(chart: Chart) -> dict[str, Any]:
     return found
 
 
-def class_balance(chart: Chart) -> list[dict[str, float]]:
+def class_balance(surveyed: SurveyedDataset) -> list[dict[str, float]]:
     """Per class its pixels, its share of all of them, and the images it occurs in."""
-    areas = [content.areas for _, content in chart.measured()]
+    areas = [content.areas for _, content in surveyed.measured()]
     if not areas:
         return []
     pixels, images = np.sum(areas, 0), np.sum(np.array(areas) > 0, 0)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.dataset import Dataset, Examination
-from paddleseg_u2net.data.inspection import Look
+from paddleseg_u2net.data.dataset import Dataset, Inspection
+from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.masks import IGNORE, RawMask, read_raw
 from paddleseg_u2net.data_check.duplicates import Match, matches
 
@@ -23,11 +23,11 @@ COMPARED = 8  # sampled pixels of foreground that make this a measurement
 
 
 @dataclass(frozen=True)
-class Chart:
+class SurveyedDataset:
     """A data set and what reading it has shown."""
 
     dataset: Dataset
-    examination: Examination
+    inspection: Inspection
 
     @property
     def name(self) -> str:
@@ -35,47 +35,51 @@ class Chart:
         return self.dataset.name
 
     @functools.cached_property
-    def seen(self) -> list[Look]:
+    def seen(self) -> list[PairRecord]:
         """Those whose image can be read."""
-        return [look for look in self.examination.looks if look.thumb is not None]
+        return [record for record in self.inspection.records if record.thumb is not None]
 
     @functools.cached_property
     def thumbs(self) -> np.ndarray:
         """(N, 16, 16, 3) uint8, of `seen`."""
-        return np.stack([look.thumb for look in self.seen if look.thumb is not None])
+        return np.stack([record.thumb for record in self.seen if record.thumb is not None])
 
-    def measured(self) -> Iterator[tuple[Look, Any]]:
-        """Each look whose mask can be read, with what the mask holds."""
-        for look, content in zip(self.examination.looks, self.examination.masks, strict=True):
+    def measured(self) -> Iterator[tuple[PairRecord, Any]]:
+        """Each record whose mask can be read, with what the mask holds."""
+        for record, content in zip(self.inspection.records, self.inspection.masks, strict=True):
             if content is not None:
-                yield look, content
+                yield record, content
 
 
 class Leak(NamedTuple):
     """An image of one set that shows the same as one of another, or of its own."""
 
-    first: Chart
-    second: Chart
-    looks: tuple[Look, Look]
+    first: SurveyedDataset
+    second: SurveyedDataset
+    records: tuple[PairRecord, PairRecord]
     mirrored: bool = False
 
 
-class Patient:
+class DatasetSurvey:
     """All data sets of one visit; what several checks need is found once."""
 
-    def __init__(self, charts: Sequence[Chart]):
-        self.charts = [chart for chart in charts if chart.examination.looks or chart.examination.list_faults]
+    def __init__(self, datasets: Sequence[SurveyedDataset]):
+        self.datasets = [
+            surveyed
+            for surveyed in datasets
+            if surveyed.inspection.records or surveyed.inspection.list_faults
+        ]
 
     @property
-    def looks(self) -> Iterator[Look]:
+    def records(self) -> Iterator[PairRecord]:
         """Those of all sets."""
-        return itertools.chain.from_iterable(chart.examination.looks for chart in self.charts)
+        return itertools.chain.from_iterable(surveyed.inspection.records for surveyed in self.datasets)
 
     @property
-    def _apart(self) -> list[tuple[Chart, Chart]]:
+    def _apart(self) -> list[tuple[SurveyedDataset, SurveyedDataset]]:
         """Sets that must not share images: those to train on and each other one; val may well be test."""
-        pairs = itertools.combinations([chart for chart in self.charts if chart.seen], 2)
-        return [pair for pair in pairs if "train" in {chart.dataset.mode for chart in pair}]
+        pairs = itertools.combinations([surveyed for surveyed in self.datasets if surveyed.seen], 2)
+        return [pair for pair in pairs if "train" in {surveyed.dataset.mode for surveyed in pair}]
 
     @functools.cached_property
     def same_files(self) -> list[Leak]:
@@ -94,30 +98,32 @@ class Patient:
         found = []
         for one, other in self._apart:
             found += [_leak(one, other, match) for match in matches(one.thumbs, other.thumbs)]
-        return [leak for leak in found if leak.looks[0].digest != leak.looks[1].digest]
+        return [leak for leak in found if leak.records[0].digest != leak.records[1].digest]
 
     @functools.cached_property
     def twins(self) -> list[Leak]:
         """Different files of one set that show the same; each image that does is named."""
-        charts = [chart for chart in self.charts if chart.seen]
-        found = [_leak(chart, chart, match) for chart in charts for match in matches(chart.thumbs)]
-        return [twin for twin in found if twin.looks[0].pair.image != twin.looks[1].pair.image]
+        datasets = [surveyed for surveyed in self.datasets if surveyed.seen]
+        found = [
+            _leak(surveyed, surveyed, match) for surveyed in datasets for match in matches(surveyed.thumbs)
+        ]
+        return [twin for twin in found if twin.records[0].pair.image != twin.records[1].pair.image]
 
 
-def _by_content(chart: Chart) -> dict[bytes, list[Look]]:
+def _by_content(surveyed: SurveyedDataset) -> dict[bytes, list[PairRecord]]:
     found = defaultdict(list)
-    for look in chart.seen:
-        found[look.digest].append(look)
+    for record in surveyed.seen:
+        found[record.digest].append(record)
     return found
 
 
-def _leak(one: Chart, other: Chart, match: Match) -> Leak:
+def _leak(one: SurveyedDataset, other: SurveyedDataset, match: Match) -> Leak:
     return Leak(one, other, (one.seen[match.first], other.seen[match.second]), match.mirrored)
 
 
-def examine(datasets: Sequence[Dataset]) -> Patient:
+def examine(datasets: Sequence[Dataset]) -> DatasetSurvey:
     """Read all files of several data sets once."""
-    return Patient([Chart(dataset, dataset.examine()) for dataset in datasets])
+    return DatasetSurvey([SurveyedDataset(dataset, dataset.examine()) for dataset in datasets])
 
 
 # -- masks of pictures that show the same ---------------------------------------------------------------
@@ -129,15 +135,15 @@ def overlap(leak: Leak) -> float:
     Samples that agree are believed. Where they do not, or hold too little, both masks are read once more:
     wires and vessels fall between the points of a sample.
     """
-    sides = list(zip((leak.first, leak.second), leak.looks, strict=True))
-    if not all(_has_mask(chart, look) for chart, look in sides):
+    sides = list(zip((leak.first, leak.second), leak.records, strict=True))
+    if not all(_has_mask(surveyed, record) for surveyed, record in sides):
         return 1.0
     turn = -1 if leak.mirrored else 1
-    first, second = (_ids(chart, look, sampled=True) for chart, look in sides)
+    first, second = (_ids(surveyed, record, sampled=True) for surveyed, record in sides)
     alike, objects = first == second[:, ::turn], (first > 0) | (second[:, ::turn] > 0)
     if objects.sum() >= COMPARED and alike[objects].mean() >= OVERLAP:
         return float(alike[objects].mean())
-    first, second = (_ids(chart, look) for chart, look in sides)
+    first, second = (_ids(surveyed, record) for surveyed, record in sides)
     return agreement(first, second[:, ::turn])
 
 
@@ -163,18 +169,20 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
     return float(agree[objects].mean()) if objects.any() else 1.0
 
 
-def _has_mask(chart: Chart, look: Look) -> bool:
+def _has_mask(surveyed: SurveyedDataset, record: PairRecord) -> bool:
     """Whether the mask can be laid over its image and read as the others are."""
-    sound = look.survey is not None and look.survey.where not in chart.examination.contradictions
-    return sound and not look.mismatch
+    sound = (
+        record.mask_levels is not None and record.mask_levels.where not in surveyed.inspection.contradictions
+    )
+    return sound and not record.mismatch
 
 
-def _ids(chart: Chart, look: Look, sampled: bool = False) -> np.ndarray:
+def _ids(surveyed: SurveyedDataset, record: PairRecord, sampled: bool = False) -> np.ndarray:
     """Class ids uint8 of a mask, 0 where it does not count."""
-    assert look.survey is not None
-    assert look.mask_sample is not None
-    assert look.pair.mask is not None
-    raw = RawMask(look.mask_sample, look.survey.kind) if sampled else read_raw(look.pair.mask)
-    decoded = chart.examination.encoding.decode(raw)
+    assert record.mask_levels is not None
+    assert record.mask_sample is not None
+    assert record.pair.mask is not None
+    raw = RawMask(record.mask_sample, record.mask_levels.kind) if sampled else read_raw(record.pair.mask)
+    decoded = surveyed.inspection.encoding.decode(raw)
     decoded[decoded == IGNORE] = 0
     return decoded if decoded.dtype == np.uint8 else (decoded >= 0.5).astype(np.uint8)

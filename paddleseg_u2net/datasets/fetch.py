@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paddleseg_u2net.datasets.catalog import Archive, DataSet
+from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.download import download_first, origin_of, verify
 from paddleseg_u2net.io.files import digest
-from paddleseg_u2net.io.urls import DownloadError, check_address
+from paddleseg_u2net.io.urls import check_address
 
 log = logging.getLogger(__name__)
 

@@ -20,15 +20,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from paddleseg_u2net.data.dataset import DataError
 from paddleseg_u2net.data.pairs import read_list
 from paddleseg_u2net.datasets.catalog import DATA_SETS, DataSet
 from paddleseg_u2net.datasets.fetch import Source, fetch, given
 from paddleseg_u2net.datasets.layout import Found, find_files, is_wanted, lay_out
 from paddleseg_u2net.datasets.synthetic import draw_into
+from paddleseg_u2net.errors import DataError, DownloadError
 from paddleseg_u2net.io.archives import unpack
-from paddleseg_u2net.io.files import alone, digest, disk_trouble_named, require_writable
-from paddleseg_u2net.io.urls import MIRROR, DownloadError
+from paddleseg_u2net.io.files import digest, disk_errors_named, file_lock, require_writable
+from paddleseg_u2net.io.urls import MIRROR
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def prepare(
         raise ValueError(
             f"--archive {inside[0]}: lies in {work}, which is cleared. Fix: move it out of there"
         )
-    with alone(lock), _workplace(work, fetching=not sources), disk_trouble_named(root):
+    with file_lock(lock), _workplace(work, fetching=not sources), disk_errors_named(root):
         if _is_there(root):  # another process may have made it meanwhile
             log.info("%s is there already", root)
         else:

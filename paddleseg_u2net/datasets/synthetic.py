@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.files import atomic_write
 
 SPLIT = {"train": 0.7, "val": 0.2, "test": 0.1}
 
@@ -113,7 +113,7 @@ def draw_dataset(root: Path, images: int, size: int, seed: int) -> Path:
         raise ValueError(f"--size {size}: expected at least 16 pixels")
     if root.exists():
         raise FileExistsError(f"{root}: exists already. Fix: remove it, or choose another folder")
-    with arriving(root) as partial:
+    with atomic_write(root) as partial:
         draw_into(partial, images, size, seed)
     return root
 

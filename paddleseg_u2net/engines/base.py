@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from paddleseg_u2net.data.preprocessing import resize_batch
-from paddleseg_u2net.engines.openvino import OpenVinoRuntime
+from paddleseg_u2net.engines.openvino import OpenVinoEngine
 from paddleseg_u2net.environment.devices import gpu_index, last_line, processors, set_device
 from paddleseg_u2net.environment.optional_imports import need
 
 
-class Runtime(Protocol):
+class Engine(Protocol):
     """Any engine that holds a network."""
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -25,7 +25,7 @@ class Runtime(Protocol):
         ...
 
 
-class PaddleRuntime:
+class PaddleEngine:
     """A Paddle network, its first output through sigmoid for one class, softmax for more.
 
     Args:
@@ -38,7 +38,7 @@ class PaddleRuntime:
         self.lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """See `Runtime`; the layer is in the mode it was in afterwards."""
+        """See `Engine`; the layer is in the mode it was in afterwards."""
         with self.lock:
             return self._run(batch)
 
@@ -58,8 +58,8 @@ class PaddleRuntime:
         return maps.numpy()
 
 
-class OnnxRuntime:
-    """An ONNX file in ONNX Runtime.
+class OnnxRuntimeEngine:
+    """An ONNX file in ONNX Engine.
 
     The first input size gets a session of its own, all others share one for any size: where all shapes are
     known, resizing stays in the memory layout of the convolutions, which saves a tenth of the time.
@@ -77,7 +77,7 @@ class OnnxRuntime:
         self.provider = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}.get(device)
         if self.provider not in self.engine.get_available_providers():
             raise ValueError(
-                f"--device {device}: this ONNX Runtime has none to use. Fix: another --backend or --device"
+                f"--device {device}: this ONNX Engine has none to use. Fix: another --backend or --device"
             )
         described = self._session(optimized=False).get_inputs()[0]  # a broken file is known before any image
         self.input, self.dimensions = described.name, described.shape
@@ -85,7 +85,7 @@ class OnnxRuntime:
         self.lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """See `Runtime`; one at a time, as two at once need twice the memory and are no faster."""
+        """See `Engine`; one at a time, as two at once need twice the memory and are no faster."""
         with self.lock:
             shape = batch.shape if not self.sessions or batch.shape in self.sessions else ()
             if shape not in self.sessions:
@@ -93,7 +93,7 @@ class OnnxRuntime:
             try:
                 return self.sessions[shape].run(None, {self.input: batch})[0]
             except Exception as error:
-                raise ValueError(f"ONNX Runtime: an input of {batch.shape}: {last_line(error)}") from error
+                raise ValueError(f"ONNX Engine: an input of {batch.shape}: {last_line(error)}") from error
 
     def _session(self, shape: tuple[int, ...] = (), optimized: bool = True) -> Any:
         """The model for one input shape; an empty one stands for any."""
@@ -111,7 +111,7 @@ class OnnxRuntime:
             session = self.engine.InferenceSession(str(self.path), options, providers=[(self.provider, own)])
         except Exception as error:  # onnxruntime has a class of its own for each kind
             why = last_line(error)
-            raise ValueError(f"{self.path}: not a model that ONNX Runtime can run: {why}") from error
+            raise ValueError(f"{self.path}: not a model that ONNX Engine can run: {why}") from error
         if session.get_providers()[0] != self.provider:  # it would go on without a word
             raise ValueError(
                 f"--device {self.device}: {self.provider} cannot be loaded here. Fix: its libraries, or cpu"
@@ -119,14 +119,14 @@ class OnnxRuntime:
         return session
 
 
-class PhotographRuntime:
+class PhotographEngine:
     """A model that prepares photographs itself, for callers that would hand it prepared ones.
 
     Args:
         model: (N, H, W, 3) uint8 RGB -> (N, num_classes, H, W) float32.
     """
 
-    def __init__(self, model: Runtime):
+    def __init__(self, model: Engine):
         self.model = model
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -134,7 +134,7 @@ class PhotographRuntime:
         return self.model(np.ascontiguousarray(np.rint(batch).astype(np.uint8).transpose(0, 2, 3, 1)))
 
 
-class FixedSizeRuntime:
+class FixedSizeEngine:
     """A model exported for one height and width, for callers whose inputs have another.
 
     Args:
@@ -142,16 +142,16 @@ class FixedSizeRuntime:
         size: (h, w).
     """
 
-    def __init__(self, model: Runtime, size: tuple[int, int]):
+    def __init__(self, model: Engine, size: tuple[int, int]):
         self.model, self.size = model, size
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """See `Runtime`; inputs are resized to the model's size, its maps back."""
+        """See `Engine`; inputs are resized to the model's size, its maps back."""
         maps = self.model(np.ascontiguousarray(resize_batch(batch, self.size)))
         return resize_batch(maps, (batch.shape[2], batch.shape[3]))
 
 
-class PaddleInference:
+class PaddleInferenceEngine:
     """An exported Paddle model (`model.json` and `model.pdiparams`) in Paddle Inference.
 
     Args:
@@ -182,7 +182,7 @@ class PaddleInference:
         self.lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """See `Runtime`."""
+        """See `Engine`."""
         with self.lock:
             self.input.copy_from_cpu(batch)
             self.predictor.run()
@@ -201,20 +201,24 @@ class Backend:
     Args:
         package: what has to be installed.
         formats: suffixes of the model files it runs.
-        open: (file, device, precision, parallel) -> runtime; None for the network as it is trained.
+        open: (file, device, precision, parallel) -> engine; None for the network as it is trained.
     """
 
     package: str
     formats: tuple[str, ...]
-    open: Callable[[Path, str, str, int], Runtime] | None
+    open: Callable[[Path, str, str, int], Engine] | None
 
 
 PADDLE = "paddle"
 # in the order in which `auto` takes them; docs/performance.md has the measurements
 BACKENDS = {
-    "onnxruntime": Backend("onnxruntime", (".onnx",), lambda path, device, *_: OnnxRuntime(path, device)),
-    "openvino": Backend("openvino", (".onnx", ".xml"), OpenVinoRuntime),
-    "paddle_inference": Backend("paddle", (".json",), lambda path, device, *_: PaddleInference(path, device)),
+    "onnxruntime": Backend(
+        "onnxruntime", (".onnx",), lambda path, device, *_: OnnxRuntimeEngine(path, device)
+    ),
+    "openvino": Backend("openvino", (".onnx", ".xml"), OpenVinoEngine),
+    "paddle_inference": Backend(
+        "paddle", (".json",), lambda path, device, *_: PaddleInferenceEngine(path, device)
+    ),
     PADDLE: Backend("paddle", (), None),
 }
 
@@ -224,13 +228,13 @@ def engines_for(suffix: str, precision: str = "fp32") -> list[str]:
     rows = [name for name, row in BACKENDS.items() if suffix in row.formats]
     if precision == "bf16":
         return ["openvino"] if "openvino" in rows else []
-    # on integers ONNX Runtime is slower than in float32
+    # on integers ONNX Engine is slower than in float32
     return sorted(rows, key=lambda name: name != "openvino") if precision == "int8" else rows
 
 
-def open_runtime(
+def open_engine(
     backend: str, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1
-) -> Runtime:
+) -> Engine:
     """Load a model file into an engine; see the engine's class for what is refused."""
     opened = BACKENDS[backend].open
     assert opened is not None, "a network is no file"

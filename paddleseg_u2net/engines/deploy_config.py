@@ -1,6 +1,6 @@
 """An exported folder: a model file, and `deploy.yaml`, which says all that predicting with it needs.
 
-Light: numpy, OpenCV, YAML and the runtime predict from it.
+Light: numpy, OpenCV, YAML and the engine predict from it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.config.loader import dump_config, load_config
-from paddleseg_u2net.config.schema import ConfigError, check_arguments
+from paddleseg_u2net.config.schema import check_arguments
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.io.files import digest
 
 RECORD = "deploy.yaml"
 PADDLE_MODEL = "model.json"
 PREPARED, PHOTOGRAPH = "prepared", "photograph"
 CARRIED = ("model", "val_dataset", "test_config", "metric")  # sections of the config that predicting needs
-
-
-class DifferentError(ValueError):
-    """An export that computes something else than the network it was made from."""
 
 
 @dataclass(frozen=True)

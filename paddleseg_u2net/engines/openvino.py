@@ -14,7 +14,7 @@ import numpy as np
 
 from paddleseg_u2net.environment.devices import last_line, processors
 from paddleseg_u2net.environment.optional_imports import need
-from paddleseg_u2net.io.files import arriving, digest, prune
+from paddleseg_u2net.io.files import atomic_write, digest, prune_cache
 from paddleseg_u2net.models.pretrained import CACHE_BYTES, cache_folder
 
 CHECKSUM = hashlib.sha256().digest_size
@@ -34,7 +34,7 @@ def core() -> Any:
         return _started()
 
 
-class OpenVinoRuntime:
+class OpenVinoEngine:
     """An ONNX or OpenVINO file in OpenVINO, on a CPU; compiled once for each input size.
 
     Args:
@@ -66,7 +66,7 @@ class OpenVinoRuntime:
         self.lock, self.threads = threading.Lock(), threading.local()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """See `Runtime`."""
+        """See `Engine`."""
         with self.lock:
             compiled = self._compiled(batch)
         if getattr(self.threads, "compiled", None) is not compiled:
@@ -144,13 +144,13 @@ class CompiledModels:
             if hashlib.sha256(content).digest() == checksum:
                 compiled = core().import_model(content, "CPU", self.options)
                 with contextlib.suppress(OSError):
-                    os.utime(self._file(shape))  # `prune` keeps what is used
+                    os.utime(self._file(shape))  # `prune_cache` keeps what is used
                 return compiled
         return None
 
     def store(self, shape: tuple[int, ...], compiled: Any) -> None:
         """Keep a compiled model; a home that cannot be written to stays as it is."""
         content = compiled.export_model().getvalue()
-        with contextlib.suppress(OSError), arriving(self._file(shape)) as partial:
+        with contextlib.suppress(OSError), atomic_write(self._file(shape)) as partial:
             partial.write_bytes(hashlib.sha256(content).digest() + content)
-        prune(self.folder, CACHE_BYTES)
+        prune_cache(self.folder, CACHE_BYTES)

@@ -7,6 +7,8 @@ import os
 import warnings
 from types import ModuleType
 
+from paddleseg_u2net.errors import MissingPackage
+
 INSTALL = {
     "paddle": "pip install paddlepaddle==3.2.2   (a CPU; for a GPU see docs/install.md)",
     "paddleseg": "pip install --no-deps paddleseg==2.8.0   (alone it would force an OpenCV that breaks)",
@@ -29,10 +31,6 @@ NOISE = (
     "Corrupt EXIF data",
     r"\s*Non compatible API",
 )
-
-
-class MissingPackage(ImportError):
-    """A package that the user has to install; the message is the command."""
 
 
 def missing(error: ModuleNotFoundError) -> MissingPackage | None:

@@ -20,7 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from paddleseg_u2net.data.masks import RawMask, Survey, decide_encoding, read_raw, tally
+from paddleseg_u2net.data.masks import MaskLevels, RawMask, decide_encoding, read_raw, tally
 from paddleseg_u2net.data.pairs import by_stem, second_files
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 
@@ -126,7 +126,7 @@ class FolderScores:
 
     measures: MapMeasures
     resized: int = 0
-    surveys: list[Survey] = field(default_factory=list)
+    surveys: list[MaskLevels] = field(default_factory=list)
     brightest: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -250,7 +250,7 @@ def _measure(pairs: Sequence[tuple[str, Path, Path]], rules: Rules) -> FolderSco
         try:
             found, true = _read_map(map_path), read_raw(mask_path)
             part.brightest |= Counter({found.kind: int(found.values.max())})
-            part.surveys.append(Survey(str(mask_path), true.kind, _extremes(tally(true)[0])))
+            part.surveys.append(MaskLevels(str(mask_path), true.kind, _extremes(tally(true)[0])))
             saliency, mask = _as_map(found), _as_mask(true)
             if saliency.shape != mask.shape:
                 saliency = _resize(saliency, map_path, mask, mask_path, rules)

@@ -12,10 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from paddleseg_u2net.config.loader import class_count
-from paddleseg_u2net.config.schema import ConfigError
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import MAPS, Prediction, Predictor
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures, author_curves

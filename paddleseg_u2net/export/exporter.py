@@ -1,6 +1,6 @@
 """A model -> a folder that predicts without Paddle's training half, with the proof that it still does.
 
-graph + runtime + comparison on real images + record; beyond the tolerance nothing is left behind.
+graph + engine + comparison on real images + record; beyond the tolerance nothing is left behind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.paddle2onnx import PADDLE_FORMAT, convert
 from paddleseg_u2net.export.quantization import Quantization
 from paddleseg_u2net.export.verify import TOLERANCES, Pair, check, compare
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.models.architecture import NETWORKS
 
 log = logging.getLogger(__name__)
@@ -77,12 +77,12 @@ def export(
 
     Raises:
         FileExistsError: the folder is there; nothing is overwritten.
-        DifferentError: the export is beyond its tolerance; nothing is left.
+        VerificationError: the export is beyond its tolerance; nothing is left.
         ValueError: the combination is not made.
     """
     kind = type(network).__name__
     check_wish(folder, file_format, precision, kind, preprocessing is not None)
-    with arriving(folder) as partial:
+    with atomic_write(folder) as partial:
         partial.mkdir()
         model = WRITERS[file_format](partial, network, precision, shape, quantization, preprocessing)
         num_classes = config["model"]["num_classes"]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from paddleseg_u2net.config.schema import ConfigError
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.export.onnx_graph import GraphWriter, finish
 from paddleseg_u2net.export.onnx_network import NetworkWriter, Quantization, fold, identity_of
 from paddleseg_u2net.models.architecture import IMAGE, NETWORKS, Node, dataflow

@@ -15,12 +15,9 @@ from tqdm import tqdm
 from paddleseg_u2net.config.loader import class_count, preprocessing_of
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.preprocessing import Preprocessing, resize
-from paddleseg_u2net.engines.base import PaddleRuntime, Runtime, choose, engines_for, open_runtime
-from paddleseg_u2net.engines.deploy_config import (
-    RECORD,
-    DifferentError,
-    read_record,
-)
+from paddleseg_u2net.engines.base import Engine, PaddleEngine, choose, engines_for, open_engine
+from paddleseg_u2net.engines.deploy_config import RECORD, read_record
+from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
 from paddleseg_u2net.metrics.table import MapMeasures
 
@@ -67,8 +64,8 @@ def compare(
     deployment = read_record(folder / RECORD)
     path = folder / deployment.model
     backend = choose("auto", engines_for(path.suffix, deployment.precision), str(path))
-    exported = open_runtime(backend, path, "cpu", deployment.precision)
-    original = PaddleRuntime(network)
+    exported = open_engine(backend, path, "cpu", deployment.precision)
+    original = PaddleEngine(network)
     if preprocessing is not None:
         original = _with_preprocessing(original, preprocessing)
     scores: dict[str, Any] = {}
@@ -102,12 +99,12 @@ def compare(
     return report
 
 
-def _with_preprocessing(runtime: Runtime, preprocessing: Preprocessing) -> Runtime:
+def _with_preprocessing(engine: Engine, preprocessing: Preprocessing) -> Engine:
     """What a network and its preprocessing make of one photograph (1, H, W, 3) uint8: (1, C, H, W)."""
 
     def whole(batch: np.ndarray) -> np.ndarray:
         tensor, changes = preprocessing(batch[0])
-        return preprocessing.restore(runtime(tensor[None])[0], changes)[None]
+        return preprocessing.restore(engine(tensor[None])[0], changes)[None]
 
     return whole
 
@@ -127,7 +124,7 @@ def _score(measures: MapMeasures | SegmentationMeasures, maps: np.ndarray, truth
 
 
 def check(report: Mapping[str, Any], tolerance: Tolerance, fix: str = "") -> None:
-    """Raise DifferentError where a report is beyond a tolerance; NaN is. `fix` ends the message."""
+    """Raise VerificationError where a report is beyond a tolerance; NaN is. `fix` ends the message."""
     found = [
         ("a pixel differs by", report["max_difference"], tolerance.max_difference),
         (
@@ -146,7 +143,7 @@ def check(report: Mapping[str, Any], tolerance: Tolerance, fix: str = "") -> Non
             )
     wrong = [f"{what} {value:.2g}, at most {bound:.2g}" for what, value, bound in found if not value <= bound]
     if wrong:
-        raise DifferentError(f"the export is not good enough: {'; '.join(wrong)}. It is not kept{fix}")
+        raise VerificationError(f"the export is not good enough: {'; '.join(wrong)}. It is not kept{fix}")
 
 
 def prepare(

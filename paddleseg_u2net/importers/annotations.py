@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.config.schema import suggest
 from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.errors import suggest
 from paddleseg_u2net.importers.rasterize import FILLED, short
 
 BACKGROUND_LABEL, IGNORE_LABEL = "_background_", "__ignore__"  # as LabelMe's own examples write them

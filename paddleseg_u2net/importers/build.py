@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.data.dataset import DataError
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
+from paddleseg_u2net.errors import DataError
 from paddleseg_u2net.importers.list_writer import (
     PARTS,
     absolute,
@@ -27,7 +27,7 @@ from paddleseg_u2net.importers.list_writer import (
 )
 from paddleseg_u2net.importers.sources import Checked, Meaning, Source, read_source
 from paddleseg_u2net.importers.splits import Item, group_of, split
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -239,13 +239,13 @@ def _places(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
         inside = absolute(config).relative_to(absolute(save_dir))
         if inside.parts[0] in (RECORD, MASKS, *(f"{part}_list.txt" for part in PARTS)):
             raise ValueError(f"{config}: belongs to the data set. Fix: another name for --config_out")
-        with arriving(save_dir) as folder:
+        with atomic_write(save_dir) as folder:
             place = folder / inside
             place.parent.mkdir(parents=True)
             yield folder, place
         return
-    with arriving(config) as place:
+    with atomic_write(config) as place:
         place.touch()  # before all images are read, so that it is told at once where this cannot be
-        with arriving(save_dir) as folder:
+        with atomic_write(save_dir) as folder:
             folder.mkdir()
             yield folder, place

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from paddleseg_u2net.config.schema import suggest
+from paddleseg_u2net.errors import suggest
 from paddleseg_u2net.importers.annotations import Annotated, Annotations, Kinds, Region, read_json, wrong_keys
 from paddleseg_u2net.importers.rasterize import short
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.config.loader import BASE, HERE, dump_config
-from paddleseg_u2net.data.dataset import DataError
 from paddleseg_u2net.data.masks import MaskEncoding
 from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.errors import DataError
 
 PARTS = ("train", "val", "test")
 SALIENCY_BASE, CLASSES_BASE = (f"configs/RGB/U2Net/{name}.yaml" for name in ("u2netp_finetune", "u2netp"))

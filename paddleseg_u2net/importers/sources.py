@@ -8,21 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.data.dataset import DataError, Dataset, look_at_all
-from paddleseg_u2net.data.inspection import Look, look_at
+from paddleseg_u2net.data.dataset import Dataset, read_pairs
+from paddleseg_u2net.data.inspection import PairRecord, read_pair
 from paddleseg_u2net.data.masks import (
     IDS_BELOW,
     IGNORE,
     MaskContent,
     MaskEncoding,
+    MaskLevels,
     RawMask,
-    Survey,
     decide_encoding,
     tally,
 )
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
+from paddleseg_u2net.data.visualize import make_palette
+from paddleseg_u2net.errors import DataError
 from paddleseg_u2net.importers.annotations import Annotated, Annotations, class_values, draw, join_labels
-from paddleseg_u2net.inference.outputs import make_palette
 from paddleseg_u2net.io.images import pillow
 
 RUN_LENGTHS = 3  # zlib's Z_RLE: areas of one value get as small as by its search, in a third of the time
@@ -151,7 +152,7 @@ def read_source(
     """
     faults, classes = source.faults + repeated(source.entries), meaning.classes or []
     if source.labels is None:
-        looks, encoding, wrong = _read_masks(source.entries, meaning)
+        records, encoding, wrong = _read_masks(source.entries, meaning)
     else:
         values = dict.fromkeys(source.labels, 1)  # shapes are checked in any case
         try:
@@ -159,29 +160,31 @@ def read_source(
         except ValueError as error:
             faults.append(str(error))
         count = 1 if meaning.saliency else len(classes) + 1
-        looks, encoding, wrong = _draw_masks(source.entries, values, count, folder, arrives)
+        records, encoding, wrong = _draw_masks(source.entries, values, count, folder, arrives)
     faults += wrong
     if not source.entries and not faults:
         faults = ["0 images. Fix: name a source that holds at least two"]
     if faults:
         raise DataError(faults)
     checked = []
-    for entry, look in zip(source.entries, looks, strict=True):
-        assert look.survey is not None
-        content = encoding.measure(look.survey, look.counts)
-        checked.append(Checked(entry._replace(pair=look.pair, annotated=None), look.digest, content))
+    for entry, record in zip(source.entries, records, strict=True):
+        assert record.mask_levels is not None
+        content = encoding.measure(record.mask_levels, record.counts)
+        checked.append(Checked(entry._replace(pair=record.pair, annotated=None), record.digest, content))
     return checked, encoding, classes
 
 
-def _read_masks(entries: Sequence[Entry], meaning: Meaning) -> tuple[list[Look], MaskEncoding, list[str]]:
+def _read_masks(
+    entries: Sequence[Entry], meaning: Meaning
+) -> tuple[list[PairRecord], MaskEncoding, list[str]]:
     pairs = [entry.pair for entry in entries]
-    looks = look_at_all(pairs, "all images")
-    count, ignore = count_classes([look.survey for look in looks if look.survey], meaning)
-    found = Dataset(pairs, count, ignore_index=ignore, name="all images").examine(looks)
-    return looks, found.encoding, found.faults
+    records = read_pairs(pairs, "all images")
+    count, ignore = count_classes([record.mask_levels for record in records if record.mask_levels], meaning)
+    found = Dataset(pairs, count, ignore_index=ignore, name="all images").examine(records)
+    return records, found.encoding, found.faults
 
 
-def count_classes(surveys: Sequence[Survey], meaning: Meaning) -> tuple[int, int | None]:
+def count_classes(surveys: Sequence[MaskLevels], meaning: Meaning) -> tuple[int, int | None]:
     """`num_classes` and `ignore_index` of masks that were not drawn here: as wished, else as they look.
 
     Masks are saliency unless they cannot be: then they hold class ids, background 0, and the largest is the
@@ -203,32 +206,34 @@ def count_classes(surveys: Sequence[Survey], meaning: Meaning) -> tuple[int, int
 
 def _draw_masks(
     entries: Sequence[Entry], values: Mapping[str, int], count: int, folder: Path, arrives: Path
-) -> tuple[list[Look], MaskEncoding, list[str]]:
+) -> tuple[list[PairRecord], MaskEncoding, list[str]]:
     palette = make_palette(count).tobytes()
     see = partial(_draw_mask, values=values, palette=palette, folder=folder, arrives=arrives)
-    looks = look_at_all(entries, "masks", see)
-    unsure = any(look.survey.levels[-1] == IGNORE for look in looks if look.survey)
-    faults = [fault for look in looks for fault in look.faults]
-    return looks, MaskEncoding("index", count, IGNORE if unsure else None), faults
+    records = read_pairs(entries, "masks", see)
+    unsure = any(record.mask_levels.levels[-1] == IGNORE for record in records if record.mask_levels)
+    faults = [fault for record in records for fault in record.faults]
+    return records, MaskEncoding("index", count, IGNORE if unsure else None), faults
 
 
-def _draw_mask(entry: Entry, values: Mapping[str, int], palette: bytes, folder: Path, arrives: Path) -> Look:
+def _draw_mask(
+    entry: Entry, values: Mapping[str, int], palette: bytes, folder: Path, arrives: Path
+) -> PairRecord:
     """Draw a mask into `folder`, which becomes `arrives`, or tell what is wrong with its image and shapes."""
-    look, annotated = look_at(entry.pair)._replace(thumb=None), entry.annotated
+    record, annotated = read_pair(entry.pair)._replace(thumb=None), entry.annotated
     assert annotated is not None
-    if look.size is None:
-        return look
-    if annotated.size not in (None, look.size):
-        turned = annotated.size == look.size[::-1]
+    if record.size is None:
+        return record
+    if annotated.size not in (None, record.size):
+        turned = annotated.size == record.size[::-1]
         fix = "turn the image for good and annotate that" if turned else "use the image that was annotated"
         fault = (
-            f"{annotated.where}(H, W) {annotated.size} differs from the {look.size} of {annotated.image}, "
+            f"{annotated.where}(H, W) {annotated.size} differs from the {record.size} of {annotated.image}, "
             f"upright by its EXIF tag. Fix: {fix}"
         )
-        return look._replace(mismatch=fault)
-    ids, faults = draw(annotated, values, *look.size)
+        return record._replace(mismatch=fault)
+    ids, faults = draw(annotated, values, *record.size)
     if faults:
-        return look._replace(broken=tuple(faults))
+        return record._replace(broken=tuple(faults))
     mask = Path(f"{entry.name}.png")
     (folder / mask).parent.mkdir(parents=True, exist_ok=True)
     picture = pillow().fromarray(ids)
@@ -236,4 +241,6 @@ def _draw_mask(entry: Entry, values: Mapping[str, int], palette: bytes, folder: 
     picture.save(folder / mask, compress_type=RUN_LENGTHS)
     levels, counts = tally(RawMask(ids, "palette"))
     pair = entry.pair._replace(mask=arrives / mask)
-    return look._replace(pair=pair, survey=Survey(str(pair.mask), "palette", levels), counts=counts)
+    return record._replace(
+        pair=pair, mask_levels=MaskLevels(str(pair.mask), "palette", levels), counts=counts
+    )

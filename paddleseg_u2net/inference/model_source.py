@@ -17,25 +17,19 @@ import numpy as np
 from paddleseg_u2net.config.loader import CONFIGS, load_config, section
 from paddleseg_u2net.engines.base import (
     PADDLE,
-    FixedSizeRuntime,
-    PaddleRuntime,
-    PhotographRuntime,
-    Runtime,
+    Engine,
+    FixedSizeEngine,
+    PaddleEngine,
+    PhotographEngine,
     choose,
     engines_for,
-    open_runtime,
+    open_engine,
 )
-from paddleseg_u2net.engines.deploy_config import (
-    PADDLE_MODEL,
-    PHOTOGRAPH,
-    RECORD,
-    DifferentError,
-    find_record,
-    read_record,
-)
+from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, PHOTOGRAPH, RECORD, find_record, read_record
 from paddleseg_u2net.environment.devices import check_device_name, has_int8_units, set_device
+from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.quantization import read_calibration
-from paddleseg_u2net.io.files import digest, prune, require_writable
+from paddleseg_u2net.io.files import digest, prune_cache, require_writable
 from paddleseg_u2net.models.architecture import NETWORKS
 from paddleseg_u2net.models.checkpoint import CONFIG, EMA, MODEL, numbered
 from paddleseg_u2net.models.pretrained import (
@@ -101,14 +95,14 @@ def config_of(
     )
 
 
-def load_runtime(
+def load_engine(
     model_path: str | Path,
     config: Mapping[str, Any],
     device: str | None = None,
     backend: str = "auto",
     precision: str = "auto",
     parallel: int = 1,
-) -> Runtime:
+) -> Engine:
     """The engine that runs a model.
 
     Weights of this family run on a CPU as an ONNX graph, which is written and compared with Paddle once and
@@ -147,7 +141,7 @@ def load_runtime(
             try:
                 record = cached_export(weights, model, ranges, half)
                 return _open(record, backend, device, parallel, str(weights))
-            except (DifferentError, OSError) as error:
+            except (VerificationError, OSError) as error:
                 if backend != "auto" or precision != "auto":
                     raise
                 log.warning("%s. Something slower predicts instead", error)
@@ -156,7 +150,7 @@ def load_runtime(
             f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: another --backend"
         )
     log.info("Model %s, fp32; backend %s on %s", weights, PADDLE, set_device(device))
-    return PaddleRuntime(_network(weights, model))
+    return PaddleEngine(_network(weights, model))
 
 
 def _open(
@@ -165,18 +159,18 @@ def _open(
     device: str,
     parallel: int,
     name: str,
-) -> Runtime:
+) -> Engine:
     """The engine that runs an exported folder, said in the log."""
     deployment = read_record(record)
     path, precision = record.parent / deployment.model, deployment.precision
     chosen = choose(backend, engines_for(path.suffix, precision), str(path))
     why = " (auto: the fastest installed)" if backend == "auto" else ""
     log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
-    runtime = open_runtime(chosen, path, device, precision, parallel)
+    engine = open_engine(chosen, path, device, precision, parallel)
     if deployment.image == PHOTOGRAPH:
-        return PhotographRuntime(runtime)
+        return PhotographEngine(engine)
     height, width = deployment.input_shape[2:]
-    return runtime if -1 in (height, width) else FixedSizeRuntime(runtime, (height, width))
+    return engine if -1 in (height, width) else FixedSizeEngine(engine, (height, width))
 
 
 def _calibration(weights: Path, backend: str, device: str, precision: str) -> Path | None:
@@ -256,7 +250,7 @@ def cached_export(
         Its `deploy.yaml`.
 
     Raises:
-        DifferentError: the file computes something else than Paddle.
+        VerificationError: the file computes something else than Paddle.
         ValueError: the weights do not fit.
         OSError: the cache cannot be written to.
     """
@@ -273,8 +267,8 @@ def cached_export(
     if not whole:
         _write_export(folder, weights, model, calibration, half)
     with contextlib.suppress(OSError):
-        os.utime(folder)  # `prune` keeps what is used
-    prune(folder.parent, CACHE_BYTES)
+        os.utime(folder)  # `prune_cache` keeps what is used
+    prune_cache(folder.parent, CACHE_BYTES)
     return folder / RECORD
 
 

@@ -8,63 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from paddleseg_u2net.data.visualize import overlay
 from paddleseg_u2net.inference.predictor import Prediction
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import SUFFIXES, write_image
-
-IMAGE_WEIGHT = 0.6  # of the photo in an added prediction, as in PaddleSeg
-SALIENCY_PALETTE = (0, 0, 0, 0, 200, 90)
-
-
-def paddleseg_palette(num_classes: int) -> list[int]:
-    """R, G, B of each class, flat, the bit pattern of VOC that PaddleSeg uses.
-
-    Source: paddleseg 2.8.0 utils/visualize.py `get_color_map_list`.
-    """
-    palette = []
-    for label in range(1, num_classes + 1):
-        color = [0, 0, 0]
-        for bit in range(3):
-            for channel in range(3):
-                color[channel] |= (label >> (3 * bit + channel) & 1) << (7 - bit)
-        palette += color
-    return palette
-
-
-def make_palette(num_classes: int, custom: Sequence[int] | None = None) -> np.ndarray:
-    """Colours of the classes.
-
-    Args:
-        num_classes: 1 for saliency, which has background and object.
-        custom: R, G, B of each class, flat, each in 0 .. 255.
-
-    Returns:
-        (256, 3) uint8, RGB.
-
-    Raises:
-        ValueError: `custom` is not made of one whole colour for each class.
-    """
-    palette = paddleseg_palette(256)
-    if num_classes == 1:
-        palette[: len(SALIENCY_PALETTE)] = SALIENCY_PALETTE
-    if custom:
-        needed = max(num_classes, 2)
-        whole = len(custom) % 3 == 0 and needed <= len(custom) // 3 <= 256
-        if not whole or not all(0 <= value <= 255 for value in custom):
-            raise ValueError(
-                f"--custom_color {' '.join(map(str, custom))}: expected R G B of each of the {needed} "
-                "classes, background first, each 0 .. 255"
-            )
-        palette[: len(custom)] = custom
-    return np.array(palette, np.uint8).reshape(256, 3)
 
 
 def _write_added(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    colors = palette[prediction.classes]
-    write_image(path, cv2.addWeighted(image, IMAGE_WEIGHT, colors, 1 - IMAGE_WEIGHT, 0))
+    write_image(path, overlay(image, palette[prediction.classes]))
 
 
 def _write_pseudo_color(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
@@ -76,7 +29,7 @@ def _write_pseudo_color(path: Path, image: np.ndarray, prediction: Prediction, p
     mask.putpalette(palette.tobytes())
     encoded = io.BytesIO()
     mask.save(encoded, "PNG")
-    with arriving(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(encoded.getvalue())
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from paddleseg_u2net.config.loader import class_count, load_config, preprocessing_of
 from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
-from paddleseg_u2net.engines.base import PhotographRuntime, Runtime
-from paddleseg_u2net.inference.model_source import config_of, load_runtime
+from paddleseg_u2net.engines.base import Engine, PhotographEngine
+from paddleseg_u2net.inference.model_source import config_of, load_engine
 from paddleseg_u2net.io.images import MAX_PIXELS, pillow, read_image
 from paddleseg_u2net.metrics.saliency import stretch
 
@@ -40,7 +40,7 @@ def check_maps(maps: str, num_classes: int) -> None:
 
 
 @dataclass(frozen=True)
-class Views:
+class TestTimeAugmentation:
     """How often and in which windows the network looks at one image; the results are averaged.
 
     Args:
@@ -50,6 +50,8 @@ class Views:
         crop_size: (W, H) of a sliding window; None for the whole input at once.
         stride: (W, H) between windows, at most crop_size.
     """
+
+    __test__ = False  # no test, though pytest would take it for one by its name
 
     scales: Sequence[float] = (1.0,)
     flip_horizontal: bool = False
@@ -118,12 +120,12 @@ class Predictor:
     """Predicts images with one model.
 
     Args:
-        model: known name (`u2netp`), weight file, run folder, or a `Runtime`.
+        model: known name (`u2netp`), weight file, run folder, or a `Engine`.
         config: path or dict; may be left out where the model carries its own.
         device: cpu, gpu, …; None takes a GPU where there is one.
         views: test-time augmentation and sliding window.
-        backend: see `load_runtime`.
-        precision: see `load_runtime`.
+        backend: see `load_engine`.
+        precision: see `load_engine`.
         parallel: threads that will call it at once.
         maps: `plain`; `minmax` stretches each saliency map to [0, 1]; `official` gives what the authors'
             script saves: stretched, rounded down to 8 bits, and only then resized, by Pillow.
@@ -139,10 +141,10 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | Path | Runtime,
+        model: str | Path | Engine,
         config: str | Path | Mapping[str, Any] | None = None,
         device: str | None = None,
-        views: Views | None = None,
+        views: TestTimeAugmentation | None = None,
         backend: str = "auto",
         precision: str = "auto",
         parallel: int = 1,
@@ -152,14 +154,14 @@ class Predictor:
             config = load_config(config)
         if isinstance(model, (str, Path)):
             config = config_of(model) if config is None else config
-            model = load_runtime(model, config, device, backend, precision, parallel)
+            model = load_engine(model, config, device, backend, precision, parallel)
         if config is None:
-            raise ValueError("Predictor: a runtime needs its config")
-        self.runtime: Runtime = model
-        own = isinstance(model, PhotographRuntime)  # it prepares, whatever the config says
+            raise ValueError("Predictor: a engine needs its config")
+        self.engine: Engine = model
+        own = isinstance(model, PhotographEngine)  # it prepares, whatever the config says
         self.preprocessing = Preprocessing(()) if own else preprocessing_of(config)
         self.num_classes = class_count(config)
-        self.views, self.maps, self.parallel = views or Views(), maps, parallel
+        self.views, self.maps, self.parallel = views or TestTimeAugmentation(), maps, parallel
         check_maps(maps, self.num_classes)
         if maps == "official" and own:
             raise ValueError(
@@ -233,7 +235,7 @@ class Predictor:
         count = np.zeros(batch.shape[2:], np.float32)
         total = np.zeros((len(batch), self.num_classes, *count.shape), np.float32)
         for rows, columns in self.views.windows(*count.shape):
-            maps = self.runtime(np.ascontiguousarray(batch[:, :, rows, columns]))
+            maps = self.engine(np.ascontiguousarray(batch[:, :, rows, columns]))
             if maps.shape[1] != self.num_classes:
                 raise ValueError(
                     f"the model gives {maps.shape[1]} classes, its config says {self.num_classes}"

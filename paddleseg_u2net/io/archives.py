@@ -22,7 +22,7 @@ from typing import IO, Any, TypeVar
 from tqdm import tqdm
 
 from paddleseg_u2net.io.download import is_web_page
-from paddleseg_u2net.io.files import CHUNK, arriving
+from paddleseg_u2net.io.files import CHUNK, atomic_write
 
 MAX_RATIO = 200  # of what is unpacked to what is packed; images do not pack that well
 PIECE = 1 << 16  # read at a time; zipfile takes twice as long over a megabyte
@@ -88,7 +88,7 @@ def unpack(
         DiskError: the disk is full.
     """
     kind = kind_of(path)
-    with arriving(destination, durable=False) as partial:
+    with atomic_write(destination, durable=False) as partial:
         partial.mkdir()
         gate = _Gate(path, partial, max_bytes)
         try:

@@ -15,8 +15,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.io.files import CHUNK, DiskError, arriving, digest, disk_trouble_named, flush
-from paddleseg_u2net.io.urls import DownloadError, SafeRedirects, check_address, redirect
+from paddleseg_u2net.errors import DiskError, DownloadError
+from paddleseg_u2net.io.files import CHUNK, atomic_write, digest, disk_errors_named, flush
+from paddleseg_u2net.io.urls import SafeRedirects, check_address, redirect
 
 TIMEOUT_S = 20
 PAGE = (b"<!doctype html", b"<html", b"<head", b"<script", b"<!--", b"<?xml")
@@ -97,7 +98,7 @@ def download(
     trusted = bool(checksum) or accept_unverified
     check_address(url, trusted)
     opener = urllib.request.build_opener(SafeRedirects(trusted))
-    with (_keeping if resume else arriving)(destination) as partial:
+    with (_keeping if resume else atomic_write)(destination) as partial:
         transfer = _Transfer(opener, url, partial, max_bytes, resume)
         try:
             transfer.run()
@@ -109,9 +110,9 @@ def download(
 
 @contextmanager
 def _keeping(destination: Path) -> Iterator[Path]:
-    """As `arriving`, for a file that stays, under a name of its own, where the block ends badly."""
+    """As `atomic_write`, for a file that stays, under a name of its own, where the block ends badly."""
     partial = destination.with_name(f"{destination.name}{KEPT}")
-    with disk_trouble_named(destination):
+    with disk_errors_named(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         flush(partial)

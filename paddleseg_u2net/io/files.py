@@ -16,15 +16,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from paddleseg_u2net.errors import DiskError
+
 log = logging.getLogger(__name__)
 
 PARTIAL = ".part"
 CHUNK = 1 << 20
-DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 
 @contextmanager
-def arriving(destination: Path, durable: bool = True) -> Iterator[Path]:
+def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
     """A path to write to; it becomes `destination` when the block ends well, and vanishes otherwise.
 
     Works for a file, which replaces another one of that name, and for a folder, whose name must be free: the
@@ -41,7 +43,7 @@ def arriving(destination: Path, durable: bool = True) -> Iterator[Path]:
     short = os.fsencode(destination.name)[:200].decode(errors="ignore")
     partial = destination.with_name(f".{short}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        with disk_trouble_named(destination):
+        with disk_errors_named(destination):
             destination.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             if durable:
@@ -54,12 +56,8 @@ def arriving(destination: Path, durable: bool = True) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-class DiskError(OSError):
-    """A disk that is full or may not be written to."""
-
-
 @contextmanager
-def disk_trouble_named(destination: Path) -> Iterator[None]:
+def disk_errors_named(destination: Path) -> Iterator[None]:
     """Turn a full or read-only disk into a DiskError that names the destination and the way out.
 
     What cannot be read elsewhere is another trouble, and stays as it is.
@@ -69,7 +67,7 @@ def disk_trouble_named(destination: Path) -> Iterator[None]:
     except OSError as error:
         read = error.errno in (errno.EACCES, errno.EIO) and isinstance(error.filename, str)
         here = destination.parent.absolute()
-        if error.errno not in DISK_TROUBLE or (
+        if error.errno not in DISK_ERRORS or (
             read and not Path(error.filename).absolute().is_relative_to(here)
         ):
             raise
@@ -80,7 +78,7 @@ def disk_trouble_named(destination: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
+def file_lock(lock: Path) -> Iterator[None]:
     """One process at a time in the block, over all that name the same file.
 
     The system lets go of the lock when a process ends, however it ends. The file is gone after the block.
@@ -117,7 +115,7 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def sweep(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Remove what a killed process left half-written in a folder and in those directly inside it."""
     for path in [*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")]:
         if re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PARTIAL}", path.name):
@@ -125,7 +123,7 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def prune(folder: Path, max_bytes: int) -> None:
+def prune_cache(folder: Path, max_bytes: int) -> None:
     """Remove what was used longest ago in a cache folder, until the rest fits; the newest stays in any case.
 
     An entry, a file or a folder of files, was used when its time says so (`os.utime`).

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.files import atomic_write
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -144,7 +144,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         raise ValueError(
             f"{path}: an image of {image.shape} cannot be encoded so. Fix: another format or size"
         )
-    with arriving(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(encoded.tobytes())
 
 

@@ -12,11 +12,9 @@ import socket
 import urllib.request
 from urllib.parse import urlsplit
 
+from paddleseg_u2net.errors import DownloadError
+
 MIRROR = "U2NET_MIRROR"
-
-
-class DownloadError(OSError):
-    """A file could not be fetched whole and right."""
 
 
 def redirect(url: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.config.loader import dump_config
-from paddleseg_u2net.io.files import arriving
+from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.models.pretrained import load_strict
 from paddleseg_u2net.models.weight_files import read_pickle
 
@@ -54,7 +54,7 @@ def save_weights(path: Path, network: nn.Layer, config: Mapping[str, Any]) -> No
     """Write one network's weights, and its config beside them; each file replaces its forerunner at once."""
     import paddle
 
-    with arriving(path) as partial:
+    with atomic_write(path) as partial:
         paddle.save(network.state_dict(), str(partial))
     _write_text(path.with_name(CONFIG), dump_config(config))
 
@@ -81,7 +81,7 @@ def save_progress(folder: Path, progress: Progress) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with arriving(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
@@ -114,7 +114,7 @@ def save_checkpoint(
     """Write everything that resuming needs; the folder appears when it is complete."""
     import paddle
 
-    with arriving(folder) as partial:
+    with atomic_write(folder) as partial:
         partial.mkdir()
         paddle.save(network.state_dict(), str(partial / MODEL))
         state = dict(optim.state_dict())
@@ -203,7 +203,7 @@ def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | Non
 def bring_best(run: Path, save_dir: Path, progress: Progress) -> None:
     """Copy the best models that a resumed run remembers from the folder it was in."""
     for name in progress.best:
-        with arriving(save_dir / BEST[name]) as partial:
+        with atomic_write(save_dir / BEST[name]) as partial:
             shutil.copytree(run / BEST[name], partial)
 
 
@@ -217,7 +217,7 @@ def numbered(run: Path) -> list[Path]:
     return sorted(found, key=_iter)
 
 
-def prune(run: Path, keep: int) -> None:
+def prune_checkpoints(run: Path, keep: int) -> None:
     """Remove the oldest checkpoints of a run; 0 keeps all."""
     for oldest in numbered(run)[:-keep] if keep else ():
         shutil.rmtree(oldest, ignore_errors=True)

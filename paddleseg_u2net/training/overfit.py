@@ -19,12 +19,12 @@ import paddle
 from tqdm import tqdm
 
 from paddleseg_u2net.builders import build_dataset, build_losses, build_network, build_optimizer
-from paddleseg_u2net.data.dataset import Dataset, Examination, collate
+from paddleseg_u2net.data.dataset import Dataset, Inspection, collate
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.preprocessing import NORMALIZATIONS
+from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.data_check.report import overlay
 from paddleseg_u2net.environment.devices import set_device
-from paddleseg_u2net.inference.outputs import make_palette
 from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
 from paddleseg_u2net.training.settings import Settings
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 SIDE, PAIRS, STEPS = 96, 2, 60  # a minute or two on two cores with U²-Net†
 RATE = 1e-3  # of Adam, as in the paper
 LEARNED, ENOUGH = 0.8, 0.95  # intersection over union that passes, and that ends the try
-EVERY = 10  # steps between looks
+EVERY = 10  # steps between records
 PICTURE = "overfit.png"
 
 
@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
 def overfit(
     config: Mapping[str, Any],
-    examination: Examination,
+    inspection: Inspection,
     save_dir: Path,
     device: str | None = None,
     steps: int | None = None,
@@ -66,7 +66,7 @@ def overfit(
 
     Args:
         config: model, data and loss; the optimizer is Adam at a constant rate whatever it says.
-        examination: of its train_dataset, without faults; the pairs are taken evenly from those that
+        inspection: of its train_dataset, without faults; the pairs are taken evenly from those that
             have foreground.
         save_dir: where the picture goes: a row per pair, image, mask and prediction. Others stay.
         device: see `set_device`.
@@ -82,7 +82,7 @@ def overfit(
     set_device(device)
     config = _recipe(config, learning_rate or RATE)
     data = build_dataset(config, "train_dataset")
-    data.pairs, data.encoding = _choose(examination), examination.encoding
+    data.pairs, data.encoding = _choose(inspection), inspection.encoding
     paddle.seed(settings.seed)
     network = build_network(config["model"])
     optimizer = build_optimizer(config, network)
@@ -130,10 +130,10 @@ def _recipe(config: Mapping[str, Any], rate: float) -> dict[str, Any]:
     }
 
 
-def _choose(examination: Examination) -> list:
+def _choose(inspection: Inspection) -> list:
     """Pairs that show something, evenly from the whole set."""
-    pairs = zip(examination.looks, examination.masks, strict=True)
-    showing = [look.pair for look, content in pairs if content and content.share > 0]
+    pairs = zip(inspection.records, inspection.masks, strict=True)
+    showing = [record.pair for record, content in pairs if content and content.share > 0]
     if not showing:
         raise ValueError("no mask shows an object, so there is nothing to learn. Fix: other data")
     return [showing[i] for i in sorted({int(i) for i in np.linspace(0, len(showing) - 1, PAIRS)})]

@@ -21,10 +21,10 @@ from paddle import Tensor
 from paddleseg_u2net.config.loader import class_count, differences, load_config, preprocessing_of
 from paddleseg_u2net.data.dataset import Dataset, Unraising, collate
 from paddleseg_u2net.data.sampler import BatchStream
-from paddleseg_u2net.engines.base import PaddleRuntime
+from paddleseg_u2net.engines.base import PaddleEngine
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
-from paddleseg_u2net.inference.predictor import Predictor, Views, check_maps, maps_of
+from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation, check_maps, maps_of
 from paddleseg_u2net.losses import deep_supervision
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
@@ -62,11 +62,11 @@ class Trainer:
         val_data: Dataset | None,
         config: Mapping[str, Any],
         settings: Settings,
-        views: Views | None = None,
+        views: TestTimeAugmentation | None = None,
     ):
         self.network, self.optimizer, self.losses = network, optimizer, losses
         self.data, self.val_data, self.config, self.settings = data, val_data, config, settings
-        self.views, self.maps = views or Views(), maps_of(config.get("test_config", {}))
+        self.views, self.maps = views or TestTimeAugmentation(), maps_of(config.get("test_config", {}))
         self.protocol = Protocol.of(config, settings.metric)
         rank = this_rank()
         self.rank, self.ranks = rank.index, rank.count
@@ -153,7 +153,7 @@ class Trainer:
         """Measure a network on the validation data; every rank takes a share."""
         assert self.val_data is not None
         scores = evaluate(
-            Predictor(PaddleRuntime(network, self.amp), self.config, views=self.views, maps=self.maps),
+            Predictor(PaddleEngine(network, self.amp), self.config, views=self.views, maps=self.maps),
             self.val_data,
             self.protocol,
             batch_size=self.settings.batch_size,
@@ -311,7 +311,7 @@ class Trainer:
             checkpoint.save_checkpoint(
                 folder, self.network, self.optimizer, self.ema, self.scaler, self.progress, self.config
             )
-            checkpoint.prune(self.settings.save_dir, self.settings.keep_checkpoint_max)
+            checkpoint.prune_checkpoints(self.settings.save_dir, self.settings.keep_checkpoint_max)
 
     def _evaluate(self, write: Callable[[str, float], None]) -> bool:
         """Measure the checkpoint just saved, keep the best; returns whether to stop early."""

@@ -17,7 +17,8 @@ from paddleseg_u2net.config.loader import (
     preprocessing_of,
     section,
 )
-from paddleseg_u2net.config.schema import ConfigError, check_arguments
+from paddleseg_u2net.config.schema import check_arguments
+from paddleseg_u2net.errors import ConfigError
 
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 

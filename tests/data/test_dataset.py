@@ -11,14 +11,9 @@ from PIL import Image
 from support import draw_pair, write_mask
 
 from paddleseg_u2net.builders import register
-from paddleseg_u2net.data.dataset import (
-    DataError,
-    Dataset,
-    Unraising,
-    collate,
-    inspect_all,
-)
+from paddleseg_u2net.data.dataset import Dataset, Unraising, collate, inspect_all
 from paddleseg_u2net.data.pairs import Pair, list_pairs, pair_folders, read_list
+from paddleseg_u2net.errors import DataError
 
 
 def faults_of(call) -> str:

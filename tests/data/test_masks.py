@@ -9,7 +9,7 @@ import pytest
 from mask_files import store
 from PIL import Image, ImageOps, PngImagePlugin
 
-from paddleseg_u2net.data.masks import IGNORE, MaskEncoding, Survey, decide_encoding, read_raw, tally
+from paddleseg_u2net.data.masks import IGNORE, MaskEncoding, MaskLevels, decide_encoding, read_raw, tally
 from paddleseg_u2net.io.images import read_header, read_image
 
 # a header that promises more than there is: Pillow says so by a ValueError without the file's name
@@ -20,9 +20,9 @@ IDS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
 BINARY = (IDS > 0).astype(np.uint8)
 
 
-def survey(path) -> Survey:
+def survey(path) -> MaskLevels:
     raw = read_raw(path)
-    return Survey(str(path.name), raw.kind, tally(raw)[0])
+    return MaskLevels(str(path.name), raw.kind, tally(raw)[0])
 
 
 def decode(path, num_classes: int, ignore_index=None, requested=None) -> np.ndarray:
@@ -146,9 +146,9 @@ def test_truncated_and_missing_masks_are_named(tmp_path):
         read_raw(tmp_path / "absent.png")
 
 
-def made(*masks: tuple[str, list[int]]) -> list[Survey]:
+def made(*masks: tuple[str, list[int]]) -> list[MaskLevels]:
     """Surveys named a, b, … of (kind, levels)."""
-    return [Survey(chr(97 + i), kind, np.array(values)) for i, (kind, values) in enumerate(masks)]
+    return [MaskLevels(chr(97 + i), kind, np.array(values)) for i, (kind, values) in enumerate(masks)]
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
+from paddleseg_u2net.data.inspection import THUMBNAIL_SIDE, sample, thumbnail
 from paddleseg_u2net.data_check.duplicates import (
     ALIKE,
     DETAIL_ALIKE,
     ENOUGH,
-    SIDE,
     Match,
     alike,
     matches,
-    sample,
-    thumbnail,
 )
 
 RNG = np.random.default_rng(0)
@@ -102,7 +100,7 @@ def test_pictures_alike_in_detail_and_different_in_the_large_are_told_apart():
 
 
 def test_pictures_without_content_are_alike_to_nothing():
-    flat = np.full((5, SIDE, SIDE, 3), 77, np.uint8)
+    flat = np.full((5, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), 77, np.uint8)
     assert list(matches(flat)) == []
     assert list(matches(flat, np.stack([thumbnail(scene(0))]))) == []
     assert list(matches(flat[:0])) == list(matches(flat, flat[:0])) == []
@@ -111,7 +109,7 @@ def test_pictures_without_content_are_alike_to_nothing():
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3), (16, 16), (37, 61)])
 def test_thumbnails_of_any_size_mirror_exactly(size):
     image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
-    assert thumbnail(image).shape == (SIDE, SIDE, 3)
+    assert thumbnail(image).shape == (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
     np.testing.assert_allclose(
         thumbnail(image[:, ::-1].copy()).astype(int), thumbnail(image)[:, ::-1].astype(int), atol=1
     )
@@ -121,7 +119,7 @@ def test_samples_are_stored_values():
     values = RNG.choice(np.array([0, 7, 300], np.uint16), (41, 33))
     assert set(np.unique(sample(values))) <= {0, 7, 300}
     np.testing.assert_array_equal(
-        sample(np.arange(SIDE**2, dtype=np.uint8).reshape(SIDE, SIDE)).ravel(), range(256)
+        sample(np.arange(256, dtype=np.uint8).reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)).ravel(), range(256)
     )
 
 
@@ -182,9 +180,9 @@ def test_of_many_copies_in_one_set_each_is_named():
 
 def test_a_copy_is_found_among_many_that_differ_in_detail_only():
     """As of fundus photographs; of half of them others are nearer in the large."""
-    base = np.tile(np.linspace(25, 225, SIDE)[:, None, None], (1, SIDE, 3))
-    first = (base + RNG.normal(0, 6, (200, SIDE, SIDE, 1))).clip(0, 255).astype(np.uint8)
-    light = np.linspace(1 - RNG.uniform(0, 0.15, 200), 1, SIDE, axis=1)[:, None, :, None]
+    base = np.tile(np.linspace(25, 225, THUMBNAIL_SIDE)[:, None, None], (1, THUMBNAIL_SIDE, 3))
+    first = (base + RNG.normal(0, 6, (200, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 1))).clip(0, 255).astype(np.uint8)
+    light = np.linspace(1 - RNG.uniform(0, 0.15, 200), 1, THUMBNAIL_SIDE, axis=1)[:, None, :, None]
     second = (first * light).astype(np.uint8)
     expected = {(int(i), int(j)) for i, j in np.argwhere(alike(first, second))}
     assert expected == {(i, i) for i in range(200)}

@@ -15,15 +15,16 @@ from drawn_sets import ORIENTATION, append, found, image_of, mask_of, sets, turn
 from PIL import Image
 from support import ROOT, draw_pair, tree, write_mask
 
-from paddleseg_u2net.data.dataset import DataError, Dataset
-from paddleseg_u2net.data.inspection import look_at
+from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.inspection import read_pair
 from paddleseg_u2net.data.pairs import Pair, list_pairs
+from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.data_check.checks import CHECKS
 from paddleseg_u2net.data_check.findings import admit, diagnose, report
 from paddleseg_u2net.data_check.report import overlay, write_page
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import examine
-from paddleseg_u2net.inference.outputs import make_palette
+from paddleseg_u2net.errors import DataError
 
 
 def copy(root: Path, source: str, target: str, change=lambda image: image) -> None:
@@ -125,7 +126,7 @@ PLANTED = {
     ),
     "a soft mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))),
-        *("soft masks", "train: 1 masks have soft edges, on the average 96.9% of their pixels"),
+        *("soft masks", "train: 1 masks have soft edges, on average 96.9% of their pixels"),
     ),
 }
 
@@ -227,10 +228,10 @@ def test_tags_are_told_where_sizes_do_not_say_how_the_mask_lies(
         stored = np.arange(600, dtype=np.uint8).reshape((30, 20) if tag >= 5 else (20, 30))
         write_mask(path, stored[:20, :20] if square else stored)
         turn(path, tag)
-    look = look_at(Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p")))
-    assert look.faults == []
+    record = read_pair(Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p")))
+    assert record.faults == []
     portrait = orientation >= 5 and mask_orientation == 1 and not square
-    assert look.turned_apart == (orientation != mask_orientation and not portrait)
+    assert record.turned_apart == (orientation != mask_orientation and not portrait)
 
 
 def test_a_tag_beyond_the_eight_turns_nothing(data):
@@ -244,9 +245,9 @@ def test_tags_are_seen_in_every_format(tmp_path, name):
     exif[ORIENTATION] = 6
     Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(tmp_path / name, exif=exif)
     write_mask(tmp_path / "m.png", np.zeros((8, 4), np.uint8))
-    look = look_at(Pair(tmp_path / name, tmp_path / "m.png"))
-    assert (look.orientation, look.mask_orientation, look.faults) == (6, 1, [])
-    assert look.turned_apart is False
+    record = read_pair(Pair(tmp_path / name, tmp_path / "m.png"))
+    assert (record.orientation, record.mask_orientation, record.faults) == (6, 1, [])
+    assert record.turned_apart is False
 
 
 def test_a_broken_tag_turns_nothing(tmp_path):
@@ -254,13 +255,13 @@ def test_a_broken_tag_turns_nothing(tmp_path):
     Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(stored, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     (tmp_path / "a.jpg").write_bytes(stored.getvalue())
     write_mask(tmp_path / "m.png", np.zeros((4, 8), np.uint8))
-    assert look_at(Pair(tmp_path / "a.jpg", tmp_path / "m.png")).faults == []
+    assert read_pair(Pair(tmp_path / "a.jpg", tmp_path / "m.png")).faults == []
 
 
 def test_the_report_is_plain_json_with_all_examples(data):
     image_of(data, "p0").unlink()
-    patient = examine(sets(data))
-    plain = json.loads(json.dumps(report(patient, diagnose(patient))))
+    survey = examine(sets(data))
+    plain = json.loads(json.dumps(report(survey, diagnose(survey))))
     (row,) = [row for row in plain["findings"] if row["severity"] == "error"]
     assert (row["check"], row["count"], len(row["examples"])) == ("broken files", 1, 1)
     assert plain["sets"]["val"]["foreground share"]["max"] == round(largest_share(data), 4)
@@ -297,8 +298,8 @@ def test_the_page_needs_nothing_else_and_escapes_names(data, tmp_path):
     name = "<script>alert('x')</script>&.png".replace("/", "_")
     image_of(data, "p0").rename(data / "images" / name)
     append(data, f"images/{name}\tmasks/p1.png\n")
-    patient = examine(sets(data))
-    write_page(tmp_path / "out" / "a.html", patient, diagnose(patient), "<b>title")
+    survey = examine(sets(data))
+    write_page(tmp_path / "out" / "a.html", survey, diagnose(survey), "<b>title")
     text = (tmp_path / "out" / "a.html").read_text()
     assert "<script" not in text
     assert "&lt;script&gt;alert(&#x27;x&#x27;)" in text
@@ -309,8 +310,8 @@ def test_the_page_needs_nothing_else_and_escapes_names(data, tmp_path):
 
 
 def test_a_page_of_broken_pairs_alone_is_written(tmp_path):
-    patient = examine([Dataset([Pair(Path("no.png"), Path("none.png"))], 1)])
-    write_page(tmp_path / "a.html", patient, diagnose(patient), "x")
+    survey = examine([Dataset([Pair(Path("no.png"), Path("none.png"))], 1)])
+    write_page(tmp_path / "a.html", survey, diagnose(survey), "x")
     assert "no.png: no such image file" in (tmp_path / "a.html").read_text()
 
 
@@ -334,18 +335,18 @@ def test_the_leak_in_a_published_set_is_found(shared):
     root = shared / "data" / "msra10k_1200"
     pairs = [list_pairs(mode, str(root), "train_list.txt", "val_list.txt")[0] for mode in ("train", "val")]
     chosen = pairs[0][600:660], pairs[1][100:160]
-    charts = [
+    datasets = [
         Dataset(part, 1, mode=mode, name=mode) for part, mode in zip(chosen, ("train", "val"), strict=True)
     ]
-    findings = diagnose(examine(charts))
+    findings = diagnose(examine(datasets))
     (leak,) = [finding for finding in findings if finding.check.severity == "warning"]
     (example,) = leak.examples
-    assert [look.pair.image.name for look in example.looks] == ["202819.jpg", "203346.jpg"]
+    assert [record.pair.image.name for record in example.records] == ["202819.jpg", "203346.jpg"]
 
 
 def test_fundus_photographs_which_are_all_alike_are_no_duplicates(shared):
     root = shared / "data" / "drishti_gs_512"
     pairs = list_pairs("train", str(root), "train_list.txt")[0]
-    patient = examine([Dataset(pairs, 2)])
-    assert diagnose(patient) == []  # nor are the masks of val without images
-    assert summary(patient.charts[0])["suggested target_size"] == [512, 448]
+    survey = examine([Dataset(pairs, 2)])
+    assert diagnose(survey) == []  # nor are the masks of val without images
+    assert summary(survey.datasets[0])["suggested target_size"] == [512, 448]

@@ -14,11 +14,12 @@ from mask_files import store
 from PIL import Image, ImageOps
 from support import draw_pair, pixels, tree, write_mask
 
-from paddleseg_u2net.data.dataset import DataError, Dataset
+from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data_check.findings import diagnose
 from paddleseg_u2net.data_check.repair import check_destination, repair
 from paddleseg_u2net.data_check.survey import examine
+from paddleseg_u2net.errors import DataError
 from paddleseg_u2net.io.files import digest
 
 
@@ -238,12 +239,12 @@ def list_of(root: Path) -> list[Pair]:
 
 
 def test_what_cannot_be_is_refused_and_nothing_is_written(data):
-    patient = examine(sets(data))
+    survey = examine(sets(data))
     Path("there").mkdir()
     with pytest.raises(FileExistsError, match="--fix there: exists already. Fix: another folder"):
-        repair(patient, Path("there"))
+        repair(survey, Path("there"))
     with pytest.raises(ValueError, match="lies among the originals in .*images. Fix: another folder"):
-        repair(patient, data / "images" / "new")
+        repair(survey, data / "images" / "new")
     for index in range(6):
         write_mask(mask_of(data, f"p{index}"), np.eye(32, dtype=np.uint8) * 3)
     with pytest.raises(
@@ -251,7 +252,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(data):
     ):
         repair(examine(sets(data)), Path("new"))
     with pytest.raises(ValueError, match="lies among the originals in .*my data. Fix: another folder"):
-        check_destination([chart.dataset for chart in patient.charts], data / "new", [data])
+        check_destination([surveyed.dataset for surveyed in survey.datasets], data / "new", [data])
     with pytest.raises(ValueError, match="no pair of .* would be left. Fix: mend by hand"):
         repair(examine([Dataset([Pair(Path("a/no.png"), None)], 1)]), Path("new"))
     assert tree(".") == tree(data.parent)
@@ -259,10 +260,10 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(data):
 
 
 def test_a_failure_on_the_way_leaves_nothing(data, monkeypatch):
-    patient = examine(sets(data))
+    survey = examine(sets(data))
     mask_of(data, "p3").unlink()
     with pytest.raises(FileNotFoundError, match="p3.png: no such mask file"):
-        repair(patient, Path("new"))
+        repair(survey, Path("new"))
     assert not Path("new").exists()
     assert not list(Path().glob(".new*"))
 

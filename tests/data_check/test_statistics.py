@@ -17,13 +17,13 @@ def test_class_balance_and_shares_are_those_of_the_pixels(data):
     )
     for index in range(6):
         write_mask(mask_of(data, f"p{index}"), ids[index])
-    chart = examine(sets(data, 3, ignore_index=250)).charts[0]
-    rows = class_balance(chart)
+    surveyed = examine(sets(data, 3, ignore_index=250)).datasets[0]
+    rows = class_balance(surveyed)
     for c in range(3):
         assert rows[c]["pixels"] == (ids[:4] == c).sum()
         assert rows[c]["share"] == pytest.approx((ids[:4] == c).sum() / (ids[:4] < 250).sum())
         assert rows[c]["images"] == 4
-    shares = [content.share for _, content in chart.measured()]
+    shares = [content.share for _, content in surveyed.measured()]
     np.testing.assert_allclose(shares, [((m > 0) & (m < 250)).sum() / (m < 250).sum() for m in ids[:4]])
 
 

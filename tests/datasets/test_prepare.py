@@ -22,9 +22,10 @@ from support import environment, make_config, pixels, small_files, tree, write_m
 from paddleseg_u2net.builders import build_dataset
 from paddleseg_u2net.cli.prepare import main
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.data.dataset import DataError, inspect_all
+from paddleseg_u2net.data.dataset import inspect_all
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.prepare import check, find_data, prepare
+from paddleseg_u2net.errors import DataError
 
 TWELVE = [f"images/{i:02}.jpg masks/{i:02}.png" for i in range(12)]
 LISTS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paddleseg_u2net.config.schema import ConfigError
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import list_pairs
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
 from paddleseg_u2net.metrics.table import MEASURES

@@ -15,14 +15,14 @@ from paddleseg_u2net.cli import export as command
 from paddleseg_u2net.config.loader import dump_config, load_config, preprocessing_of
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.preprocessing import Preprocessing
-from paddleseg_u2net.engines.base import PaddleRuntime
-from paddleseg_u2net.engines.deploy_config import DifferentError
+from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export import exporter as room
 from paddleseg_u2net.export.exporter import FORMATS, export
 from paddleseg_u2net.export.onnx_preprocessing import check_writable
 from paddleseg_u2net.export.quantization import calibrate
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance, check, prepare
-from paddleseg_u2net.inference.model_source import load_runtime
+from paddleseg_u2net.inference.model_source import load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
 
@@ -70,14 +70,14 @@ def test_every_format_predicts_like_the_network_and_says_how_well(
     assert abs(report["exported"]["mae"] - report["paddle"]["mae"]) <= TOLERANCES[precision].mae
     assert 0 < report["mean_difference"] <= report["max_difference"]
     image = images[0][0][:, :, :33]  # of another size, and within the ranges that were measured
-    maps = load_runtime(folder, {})(image)
-    assert np.abs(maps - PaddleRuntime(network)(image)).mean() < 0.02
+    maps = load_engine(folder, {})(image)
+    assert np.abs(maps - PaddleEngine(network)(image)).mean() < 0.02
 
 
 def test_an_exported_folder_predicts_without_a_config(network, found, images, tmp_path):
     export(network, found, tmp_path / "out", images)
     picture = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
-    expected = Predictor(PaddleRuntime(network), found)(picture)
+    expected = Predictor(PaddleEngine(network), found)(picture)
     np.testing.assert_allclose(Predictor(tmp_path / "out")(picture), expected, atol=1e-4)
 
 
@@ -101,7 +101,7 @@ def test_a_model_that_prepares_photographs_predicts_the_same(network, found, tmp
     assert report["images"] == 2
     assert report["exported"]["mae"] == pytest.approx(report["paddle"]["mae"], abs=1e-4)
     predict = Predictor(tmp_path / "out")
-    expected = Predictor(PaddleRuntime(network), found)
+    expected = Predictor(PaddleEngine(network), found)
     config = Predictor(tmp_path / "out", found)  # whose transforms are inside already
     for picture in pictures:
         np.testing.assert_allclose(predict(picture), expected(picture), atol=1e-4)
@@ -150,7 +150,7 @@ def test_a_fixed_shape_is_exported_as_asked(network, found, tmp_path):
     report = export(network, found, tmp_path / "out", [pair], shape=shape)
     assert "paddle" not in report  # no truth, no MAE
     predict = Predictor(tmp_path / "out")  # which has another size after its transforms
-    resized = predict.preprocessing.restore(PaddleRuntime(network)(pair[0])[0], [("resize", (48, 40))])[0]
+    resized = predict.preprocessing.restore(PaddleEngine(network)(pair[0])[0], [("resize", (48, 40))])[0]
     assert predict(picture).shape == (48, 40)
     np.testing.assert_allclose(predict(picture), resized, atol=1e-4)
 
@@ -162,9 +162,9 @@ def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, dat
     pair = prepare(found, RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8), None, SHAPE)
     report = export(layer, found, tmp_path / "out", [pair], "paddle")
     assert (report["backend"], report["agreement"]) == ("paddle_inference", 1)
-    expected = PaddleRuntime(layer)(pair[0])
+    expected = PaddleEngine(layer)(pair[0])
     assert expected.shape[1] == 3
-    np.testing.assert_allclose(load_runtime(tmp_path / "out", {})(pair[0]), expected, atol=1e-5)
+    np.testing.assert_allclose(load_engine(tmp_path / "out", {})(pair[0]), expected, atol=1e-5)
 
 
 def test_classes_are_compared_by_argmax_and_miou(tmp_path, data):
@@ -176,7 +176,7 @@ def test_classes_are_compared_by_argmax_and_miou(tmp_path, data):
         mask = RNG.choice(np.uint8([0, 1, 2, IGNORE]), size)
         pairs.append(prepare(found, RNG.integers(0, 256, (*size, 3), dtype=np.uint8), mask, SHAPE))
         counts = mask != IGNORE
-        predicted.append(PaddleRuntime(layer)(pairs[-1][0])[0].argmax(axis=0)[counts])
+        predicted.append(PaddleEngine(layer)(pairs[-1][0])[0].argmax(axis=0)[counts])
         true.append(mask[counts])
     report = export(layer, found, tmp_path / "out", pairs)
     assert report["agreement"] > 0.999
@@ -230,7 +230,7 @@ def scores(name, before, now):
 def test_nan_and_changed_scores_are_beyond_their_tolerance(changes, message):
     same = {"max_difference": 0.0, "mean_difference": 0.0, "agreement": 1.0, **scores("mIoU", 0.7, 0.7)}
     check(same, TOLERANCES["fp32"])
-    with pytest.raises(DifferentError, match=message):
+    with pytest.raises(VerificationError, match=message):
         check(same | changes, TOLERANCES["fp32"])
 
 

@@ -9,7 +9,7 @@ import onnx
 import paddle
 import pytest
 
-from paddleseg_u2net.engines.base import PaddleRuntime
+from paddleseg_u2net.engines.base import PaddleEngine
 from paddleseg_u2net.export.onnx_network import Quantization, build_onnx, fold
 from paddleseg_u2net.inference.model_source import GRAPH_VERSION
 from paddleseg_u2net.models.architecture import NETWORKS, convolution_names, dataflow
@@ -59,7 +59,7 @@ def test_the_graph_gives_what_paddle_gives(kind, num_classes, channels, size):
     batch = RNG.normal(size=(2, channels, *size)).astype(np.float32)
     maps = session(build_onnx(state_of(network))).run(None, {"image": batch})[0]
     assert maps.shape == (2, num_classes, *size)
-    np.testing.assert_allclose(maps, PaddleRuntime(network)(batch), atol=2e-4)
+    np.testing.assert_allclose(maps, PaddleEngine(network)(batch), atol=2e-4)
 
 
 def test_published_weights_give_the_published_graph_bit_for_bit(official_weights):

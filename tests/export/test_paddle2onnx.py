@@ -13,12 +13,12 @@ from support import make_config
 from paddleseg_u2net.builders import build_network
 from paddleseg_u2net.cli import export as command
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.engines.base import PaddleRuntime
-from paddleseg_u2net.engines.deploy_config import DifferentError
+from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.exporter import export
 from paddleseg_u2net.export.paddle2onnx import convert
 from paddleseg_u2net.export.verify import prepare
-from paddleseg_u2net.inference.model_source import load_runtime
+from paddleseg_u2net.inference.model_source import load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 
 RNG = np.random.default_rng(0)
@@ -75,11 +75,11 @@ def test_any_network_predicts_quietly_from_its_converted_file(found, save, tmp_p
     assert capfd.readouterr() == ("", "")
     image = RNG.normal(size=(2, 3, 21, 34)).astype(np.float32)
     np.testing.assert_allclose(
-        load_runtime(tmp_path / "out", {})(image), PaddleRuntime(layer)(image), atol=1e-5
+        load_engine(tmp_path / "out", {})(image), PaddleEngine(layer)(image), atol=1e-5
     )
     picture = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
     np.testing.assert_array_equal(
-        Predictor(tmp_path / "out")(picture), Predictor(PaddleRuntime(layer), found)(picture)
+        Predictor(tmp_path / "out")(picture), Predictor(PaddleEngine(layer), found)(picture)
     )
 
 
@@ -95,7 +95,9 @@ def test_a_network_that_needs_a_fixed_size_says_so_and_gets_it(save, tmp_path):
 
 
 def test_a_conversion_that_computes_something_else_is_not_kept(save, tmp_path):
-    with pytest.raises(DifferentError, match="not kept. Fix: --format paddle, or another --input_shape: pad"):
+    with pytest.raises(
+        VerificationError, match="not kept. Fix: --format paddle, or another --input_shape: pad"
+    ):
         save(Pooled(5), (1, 3, 34, 34))  # 32 pixels in 5 cells
     assert not (tmp_path / "out").exists()
 

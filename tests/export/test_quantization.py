@@ -8,8 +8,8 @@ import paddle
 import pytest
 from support import ROOT
 
-from paddleseg_u2net.config.schema import ConfigError
-from paddleseg_u2net.engines.base import OnnxRuntime, OpenVinoRuntime, PaddleRuntime
+from paddleseg_u2net.engines.base import OnnxRuntimeEngine, OpenVinoEngine, PaddleEngine
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.export.onnx_network import Quantization, build_onnx
 from paddleseg_u2net.export.quantization import (
     always_kept,
@@ -69,13 +69,13 @@ def test_a_convolution_whose_result_is_a_small_difference_of_large_terms_is_kept
     assert small in calibrate(state, images).kept
 
 
-@pytest.mark.parametrize("engine", [OnnxRuntime, OpenVinoRuntime])
+@pytest.mark.parametrize("engine", [OnnxRuntimeEngine, OpenVinoEngine])
 def test_integers_stay_near_floats_in_both_engines(network, engine, tmp_path):
     batch = RNG.normal(size=(1, 3, 64, 64)).astype(np.float32)
     state = state_of(network)
     model = build_onnx(state, quantization=calibrate(state, [batch]))
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-    differences = np.abs(engine(tmp_path / "a.onnx")(batch) - PaddleRuntime(network)(batch))
+    differences = np.abs(engine(tmp_path / "a.onnx")(batch) - PaddleEngine(network)(batch))
     assert 0 < differences.mean() < 0.02
 
 

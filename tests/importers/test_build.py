@@ -17,7 +17,7 @@ from support import draw_pair, pixels, tree, write_mask
 
 from paddleseg_u2net.cli.make_dataset import main as tool
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.data.masks import MaskEncoding, Survey
+from paddleseg_u2net.data.masks import MaskEncoding, MaskLevels
 from paddleseg_u2net.data.pairs import list_pairs
 from paddleseg_u2net.importers.build import strata
 from paddleseg_u2net.importers.sources import Meaning, count_classes
@@ -392,12 +392,12 @@ def test_names_that_no_list_can_hold_are_faults_all_together(make, photos):
     ],
 )
 def test_masks_say_whether_they_hold_classes(masks, options, expected):
-    surveys = [Survey(f"{n}.png", "8-bit", np.array(levels)) for n, levels in enumerate(masks)]
+    surveys = [MaskLevels(f"{n}.png", "8-bit", np.array(levels)) for n, levels in enumerate(masks)]
     assert count_classes(surveys, Meaning(**options)) == expected
 
 
 def test_palettes_of_many_classes_are_classes():
-    assert count_classes([Survey("a", "palette", np.array([0, 3, 149, 255]))], Meaning()) == (150, 255)
+    assert count_classes([MaskLevels("a", "palette", np.array([0, 3, 149, 255]))], Meaning()) == (150, 255)
 
 
 def test_class_ids_in_folders_are_found_and_stratified_by_the_rarest(make, tmp_path):
@@ -416,7 +416,7 @@ def test_class_ids_in_folders_are_found_and_stratified_by_the_rarest(make, tmp_p
 def test_the_share_of_the_foreground_counts_what_counts():
     encoding = MaskEncoding("grey", 1, ignore_index=7)
     contents = [
-        encoding.measure(Survey("", "8-bit", np.array(list(counts))), np.array(list(counts.values())))
+        encoding.measure(MaskLevels("", "8-bit", np.array(list(counts))), np.array(list(counts.values())))
         for counts in ({0: 100}, {0: 95, 7: 900, 255: 5}, {0: 100, 120: 300, 140: 1}, {255: 9})
     ]
     assert [name.split()[-1] for name in strata(contents, saliency=True)] == ["0.0", "0.05", "0.01", "1.0"]

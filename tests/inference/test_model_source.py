@@ -16,17 +16,18 @@ from support import environment
 
 from paddleseg_u2net.engines.base import (
     BACKENDS,
-    OpenVinoRuntime,
-    PaddleInference,
-    PaddleRuntime,
+    OpenVinoEngine,
+    PaddleEngine,
+    PaddleInferenceEngine,
     choose,
-    open_runtime,
+    open_engine,
 )
-from paddleseg_u2net.engines.deploy_config import RECORD, DifferentError, read_record
+from paddleseg_u2net.engines.deploy_config import RECORD, read_record
+from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance
 from paddleseg_u2net.inference import model_source
-from paddleseg_u2net.inference.model_source import cached_export, config_of, load_runtime
+from paddleseg_u2net.inference.model_source import cached_export, config_of, load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
 
@@ -43,7 +44,7 @@ def made(tmp_path_factory):
     network = U2Netp(1)
     paddle.save(network.state_dict(), str(path))
     image = RNG.normal(size=(1, 3, 48, 33)).astype(np.float32)
-    return path, image, PaddleRuntime(network)(image)
+    return path, image, PaddleEngine(network)(image)
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def warm(weights, warm_cache):
 @pytest.mark.parametrize("backend", ["auto", "onnxruntime", "openvino", "paddle"])
 def test_every_backend_gives_the_same_maps(warm, backend):
     path, image, expected = warm
-    base = load_runtime(path, CONFIG, backend=backend)
+    base = load_engine(path, CONFIG, backend=backend)
     np.testing.assert_allclose(base(image), expected, atol=2e-5)
     for rows in (20, 31, 48):  # other sizes and batches
         maps = base(np.concatenate([image, image])[:, :, :rows])
@@ -74,27 +75,27 @@ def test_every_backend_gives_the_same_maps(warm, backend):
 def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
     caplog.set_level("INFO")
     path, image, expected = weights
-    load_runtime(path, CONFIG)
+    load_engine(path, CONFIG)
     assert "comparing it with Paddle, once" in caplog.text
     assert "Difference of a pixel: " in caplog.text
     assert {record.levelname for record in caplog.records} == {"INFO"}
     assert f"Model {path}, fp32; backend onnxruntime on cpu (auto: the fastest installed)" in caplog.text
     monkeypatch.setattr(model_source, "_network", None)  # not needed any more
-    np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)
+    np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)
 
 
 def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch, tmp_path):
     path, _, _ = weights
     monkeypatch.setitem(TOLERANCES, "fp32", NOTHING)
-    with pytest.raises(DifferentError, match="the export is not good enough: .* It is not kept"):
-        load_runtime(path, CONFIG, backend="onnxruntime")
-    assert isinstance(load_runtime(path, CONFIG), PaddleRuntime)  # auto goes on with the network itself
+    with pytest.raises(VerificationError, match="the export is not good enough: .* It is not kept"):
+        load_engine(path, CONFIG, backend="onnxruntime")
+    assert isinstance(load_engine(path, CONFIG), PaddleEngine)  # auto goes on with the network itself
     assert not list((tmp_path / "u2net_home").rglob("*.onnx"))
 
 
 def test_the_object_that_exports_are_compared_on_is_seen(official_weights):
     """Else an export that sees nothing would pass."""
-    maps = load_runtime("u2netp", config_of("u2netp"), precision="fp32")(model_source.drawn_object(3))[0, 0]
+    maps = load_engine("u2netp", config_of("u2netp"), precision="fp32")(model_source.drawn_object(3))[0, 0]
     assert maps[78, 65] > 0.9
     assert maps[2, 2] < 0.1
 
@@ -110,14 +111,14 @@ def test_weights_that_do_not_fit_are_refused_whatever_the_backend(warm):
     path, _, _ = warm
     for backend in ("auto", "paddle"):
         with pytest.raises(ValueError, match="does not fit U2Netp"):
-            load_runtime(path, {"model": {**MODEL, "num_classes": 2}}, backend=backend)
+            load_engine(path, {"model": {**MODEL, "num_classes": 2}}, backend=backend)
 
 
 def test_an_exported_folder_is_a_model(warm):
     path, image, expected = warm
     record = cached_export(path, MODEL)
     for given in (record.parent, record.parent / "model.onnx"):
-        np.testing.assert_allclose(load_runtime(given, CONFIG)(image), expected, atol=2e-5)
+        np.testing.assert_allclose(load_engine(given, CONFIG)(image), expected, atol=2e-5)
     deployment = read_record(record)
     assert deployment.labels == ["background", "object"]
     assert config_of(record.parent)["model"] == MODEL
@@ -140,7 +141,7 @@ def test_damaged_exports_are_refused(warm, tmp_path, damage, message):
     shutil.copytree(cached_export(warm[0], MODEL).parent, folder)
     damage(folder)
     with pytest.raises(ValueError, match=message):
-        load_runtime(folder, CONFIG)
+        load_engine(folder, CONFIG)
 
 
 def test_a_record_reaches_no_file_outside_its_folder(warm, tmp_path):
@@ -150,26 +151,26 @@ def test_a_record_reaches_no_file_outside_its_folder(warm, tmp_path):
     content["Deploy"]["sha256"] = {"../w.pdparams": "0"}
     (folder / RECORD).write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=r"\.\./w.pdparams lies outside of the folder"):
-        load_runtime(folder, CONFIG)
+        load_engine(folder, CONFIG)
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_files_that_are_no_model_are_named(tmp_path, backend):
     (tmp_path / "a.onnx").write_bytes(b"no model")
     with pytest.raises(ValueError, match="a.onnx: not a model that O.* can run: "):
-        open_runtime(backend, tmp_path / "a.onnx", "cpu", "fp32")
+        open_engine(backend, tmp_path / "a.onnx", "cpu", "fp32")
 
 
 def test_choices_that_cannot_be_are_refused(warm):
     with pytest.raises(ValueError, match="--backend torch: unknown, expected auto, onnxruntime, openvino"):
-        load_runtime(warm[0], CONFIG, backend="torch")
+        load_engine(warm[0], CONFIG, backend="torch")
     with pytest.raises(
         ValueError, match="--backend paddle_inference: does not run weights of U2Netp. Fix: onnx"
     ):
-        load_runtime(warm[0], CONFIG, backend="paddle_inference")
+        load_engine(warm[0], CONFIG, backend="paddle_inference")
     for backend in ("onnxruntime", "openvino"):
         with pytest.raises(ValueError, match="--device gpu: "):
-            load_runtime(warm[0], CONFIG, "gpu", backend)
+            load_engine(warm[0], CONFIG, "gpu", backend)
 
 
 def test_auto_takes_the_first_that_is_installed(monkeypatch):
@@ -184,29 +185,29 @@ def test_auto_takes_the_first_that_is_installed(monkeypatch):
 
 def test_what_was_compiled_is_taken_at_the_next_start(weights, monkeypatch):
     path, image, expected = weights
-    load_runtime(path, CONFIG, backend="openvino")(image)
-    monkeypatch.setattr(OpenVinoRuntime, "_read", None)  # not needed any more
-    np.testing.assert_allclose(load_runtime(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
+    load_engine(path, CONFIG, backend="openvino")(image)
+    monkeypatch.setattr(OpenVinoEngine, "_read", None)  # not needed any more
+    np.testing.assert_allclose(load_engine(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
 
 
 def test_a_damaged_compiled_model_is_compiled_anew(weights, tmp_path):
     path, image, expected = weights
-    load_runtime(path, CONFIG, backend="openvino")(image)
+    load_engine(path, CONFIG, backend="openvino")(image)
     (blob,) = (tmp_path / "u2net_home" / "openvino").glob("*.blob")
     whole = blob.read_bytes()
     half = len(whole) // 2
     for damage in (b"", whole[:-500], whole[:half] + bytes(4000) + whole[half + 4000 :]):
         blob.write_bytes(damage)
-        np.testing.assert_allclose(load_runtime(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
+        np.testing.assert_allclose(load_engine(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
 
 
 def test_an_engine_may_be_let_go_in_another_thread(warm):
     """OpenVINO would take the stack of signal handlers from under the main thread."""
     code = (
         "import signal, threading\n"
-        "from paddleseg_u2net.inference.model_source import load_runtime\n"
+        "from paddleseg_u2net.inference.model_source import load_engine\n"
         "signal.signal(signal.SIGUSR1, lambda *_: print('heard'))\n"
-        f"engines = [load_runtime({str(warm[0])!r}, {CONFIG}, backend='openvino')]\n"
+        f"engines = [load_engine({str(warm[0])!r}, {CONFIG}, backend='openvino')]\n"
         "thread = threading.Thread(target=engines.clear); thread.start(); thread.join()\n"
         "signal.raise_signal(signal.SIGUSR1)"
     )
@@ -222,7 +223,7 @@ def test_threads_share_one_openvino():
 
 
 def test_sizes_that_differ_share_one_compiled_model(warm):
-    base = load_runtime(warm[0], CONFIG, backend="openvino")
+    base = load_engine(warm[0], CONFIG, backend="openvino")
     for size in range(40, 60):
         base(np.zeros((1, 3, size, 40), np.float32))
     assert len(base.compiled) == 2
@@ -232,7 +233,7 @@ def test_a_cache_folder_without_its_record_is_written_anew(weights):
     path, image, expected = weights
     record = cached_export(path, MODEL)
     record.unlink()
-    np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)
+    np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)
     assert record.is_file()
 
 
@@ -249,7 +250,7 @@ def test_integers_beyond_their_tolerance_give_way_to_floats(official_weights, mo
     caplog.set_level("INFO")
     monkeypatch.setattr(model_source, "has_int8_units", lambda: True)
     monkeypatch.setitem(TOLERANCES, "int8", NOTHING)
-    load_runtime("u2netp", config_of("u2netp"))
+    load_engine("u2netp", config_of("u2netp"))
     assert "It is not kept. Something slower predicts instead" in caplog.text
     assert "fp32; backend onnxruntime" in caplog.text
 
@@ -259,10 +260,10 @@ def test_half_precision_needs_a_cpu_that_has_it(warm):
     import openvino
 
     if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        assert OpenVinoRuntime(path, precision="bf16")(warm[1]).shape == (1, 1, 48, 33)
+        assert OpenVinoEngine(path, precision="bf16")(warm[1]).shape == (1, 1, 48, 33)
     else:
         with pytest.raises(ValueError, match="bf16: this CPU has no units for it.* Fix: fp32 or int8"):
-            OpenVinoRuntime(path, precision="bf16")
+            OpenVinoEngine(path, precision="bf16")
 
 
 def test_an_export_predicts_with_its_engine_alone(warm, data):
@@ -294,7 +295,7 @@ def test_paddle_inference_runs_what_paddle_saves(tmp_path):
     spec = paddle.static.InputSpec([None, 3, None, None], "float32")
     paddle.jit.save(paddle.jit.to_static(layer, [spec], full_graph=True), str(tmp_path / "model"))
     batch = RNG.normal(size=(2, 3, 17, 9)).astype(np.float32)
-    base = PaddleInference(tmp_path / "model.json")
+    base = PaddleInferenceEngine(tmp_path / "model.json")
     np.testing.assert_allclose(base(batch), layer(paddle.to_tensor(batch)).numpy(), atol=1e-5)
 
 
@@ -302,7 +303,7 @@ def test_a_damaged_cache_is_written_anew(weights, caplog):
     path, image, expected = weights
     record = cached_export(path, MODEL)
     (record.parent / "model.onnx").write_bytes(b"x")
-    np.testing.assert_allclose(load_runtime(path, CONFIG)(image), expected, atol=2e-5)
+    np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)
     assert "it is written anew" in caplog.text
 
 
@@ -311,7 +312,7 @@ def test_a_known_name_and_other_files_are_not_the_export_beside_them(warm, monke
     monkeypatch.chdir(folder)
     assert config_of("u2netp")["val_dataset"]["transforms"]
     with pytest.raises(FileNotFoundError, match="typo.onnx: no such weight file"):
-        load_runtime(folder / "typo.onnx", CONFIG)
+        load_engine(folder / "typo.onnx", CONFIG)
 
 
 def test_half_precision_is_never_ignored(warm):
@@ -319,7 +320,7 @@ def test_half_precision_is_never_ignored(warm):
         with pytest.raises(
             ValueError, match=f"--backend {backend}: does not run weights of U2Netp. Fix: openvino"
         ):
-            load_runtime(warm[0], CONFIG, backend=backend, precision="bf16")
+            load_engine(warm[0], CONFIG, backend=backend, precision="bf16")
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -327,7 +328,7 @@ def test_another_size_than_the_exported_one_is_refused(tmp_path, backend):
     state = {key: value.numpy() for key, value in U2Netp(1).state_dict().items()}
     model = build_onnx(state, (1, 3, 32, 32))
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-    base = open_runtime(backend, tmp_path / "a.onnx")
+    base = open_engine(backend, tmp_path / "a.onnx")
     assert base(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 1, 32, 32)
     with pytest.raises(ValueError, match=r"an input of \(1, 3, 40, 40\)"):
         base(np.zeros((1, 3, 40, 40), np.float32))
@@ -344,5 +345,5 @@ def test_a_home_that_cannot_be_written_is_no_reason_not_to_predict(warm, monkeyp
     record = cached_export(warm[0], MODEL)
     monkeypatch.setenv("U2NET_HOME", "/proc/nope")
     np.testing.assert_allclose(
-        load_runtime(record.parent, CONFIG, backend="openvino")(warm[1]), warm[2], atol=2e-5
+        load_engine(record.parent, CONFIG, backend="openvino")(warm[1]), warm[2], atol=2e-5
     )

@@ -9,7 +9,8 @@ import pytest
 from paddleseg.utils.visualize import get_color_map_list
 from PIL import Image
 
-from paddleseg_u2net.inference.outputs import OUTPUTS, make_palette, paddleseg_palette, plan_outputs, to_8bit
+from paddleseg_u2net.data.visualize import make_palette, paddleseg_palette
+from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs, to_8bit
 from paddleseg_u2net.inference.predictor import Prediction
 from paddleseg_u2net.io.images import read_image, write_image
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from paddleseg_u2net.inference.predictor import Prediction, Predictor, Views
+from paddleseg_u2net.inference.predictor import Prediction, Predictor, TestTimeAugmentation
 
 RNG = np.random.default_rng(0)
 
@@ -17,12 +17,12 @@ def config(*transforms, num_classes=1) -> dict:
 
 
 def red(batch: np.ndarray) -> np.ndarray:
-    """A runtime whose saliency is the red channel."""
+    """A engine whose saliency is the red channel."""
     return batch[:, :1] / 255
 
 
 def left_biased(batch: np.ndarray) -> np.ndarray:
-    """A runtime that favours the left and the top of what it sees."""
+    """A engine that favours the left and the top of what it sees."""
     height, width = batch.shape[2:]
     ramp = np.add.outer(np.linspace(1, 0.5, height), np.linspace(1, 0, width)) / 2
     return np.broadcast_to(ramp.astype(np.float32), (len(batch), 1, height, width)).copy()
@@ -87,8 +87,8 @@ def test_flips_are_undone_and_averaged():
         {"flip_vertical": True},
         {"flip_horizontal": True, "flip_vertical": True},
     ):
-        views = Views(**flips)
-        # a runtime that sees pixels alone gives the same map whichever way they lie
+        views = TestTimeAugmentation(**flips)
+        # a engine that sees pixels alone gives the same map whichever way they lie
         np.testing.assert_allclose(
             Predictor(red, config(), views=views)(picture), picture[..., 0] / 255, atol=1e-6
         )
@@ -108,18 +108,23 @@ def test_scales_are_looked_at_and_averaged():
         sizes.append(batch.shape[2:])
         return np.full((len(batch), 1, *batch.shape[2:]), batch.shape[2] / 100, np.float32)
 
-    saliency = Predictor(constant, config(), views=Views(scales=(0.5, 1.0, 2.0)))(image(10, 20))
+    saliency = Predictor(constant, config(), views=TestTimeAugmentation(scales=(0.5, 1.0, 2.0)))(
+        image(10, 20)
+    )
     assert sizes == [(5, 10), (10, 20), (20, 40)]
     np.testing.assert_allclose(saliency, (0.05 + 0.1 + 0.2) / 3, atol=1e-6)
 
 
 def test_a_tiny_scale_leaves_one_pixel():
-    assert Predictor(red, config(), views=Views(scales=(0.01,)))(image(10, 20)).shape == (10, 20)
+    assert Predictor(red, config(), views=TestTimeAugmentation(scales=(0.01,)))(image(10, 20)).shape == (
+        10,
+        20,
+    )
 
 
 def test_windows_cover_every_pixel_and_overlap_as_asked():
     seen = np.zeros((23, 31), int)
-    for rows, columns in Views(crop_size=(10, 8), stride=(7, 5)).windows(23, 31):
+    for rows, columns in TestTimeAugmentation(crop_size=(10, 8), stride=(7, 5)).windows(23, 31):
         window = seen[rows, columns]
         assert window.shape == (8, 10)
         window += 1
@@ -129,7 +134,7 @@ def test_windows_cover_every_pixel_and_overlap_as_asked():
 
 def test_sliding_averages_windows_and_keeps_pixels():
     picture = image(23, 31)
-    views = Views(crop_size=(10, 8), stride=(7, 5))
+    views = TestTimeAugmentation(crop_size=(10, 8), stride=(7, 5))
     np.testing.assert_allclose(
         Predictor(red, config(), views=views)(picture), picture[..., 0] / 255, atol=1e-6
     )
@@ -138,7 +143,7 @@ def test_sliding_averages_windows_and_keeps_pixels():
 
 
 def test_an_image_smaller_than_the_window_is_seen_whole():
-    views = Views(crop_size=(100, 100), stride=(50, 50))
+    views = TestTimeAugmentation(crop_size=(100, 100), stride=(50, 50))
     picture = image(5, 4)
     np.testing.assert_array_equal(
         Predictor(left_biased, config(), views=views)(picture), Predictor(left_biased, config())(picture)
@@ -155,7 +160,7 @@ def test_an_image_smaller_than_the_window_is_seen_whole():
 )
 def test_windows_that_leave_gaps_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        Views(**options)
+        TestTimeAugmentation(**options)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +180,7 @@ def test_what_is_no_image_is_refused(picture, found):
 
 def test_an_input_beyond_all_bounds_is_refused():
     with pytest.raises(ValueError, match="--scales 5000: an input of .* is too large. Fix: smaller ones"):
-        Predictor(red, config(), views=Views(scales=(5000,)))(image(5, 4))
+        Predictor(red, config(), views=TestTimeAugmentation(scales=(5000,)))(image(5, 4))
 
 
 def test_an_output_that_is_no_number_is_refused():
@@ -186,7 +191,7 @@ def test_an_output_that_is_no_number_is_refused():
 
 
 def test_a_bare_runtime_needs_its_config():
-    with pytest.raises(ValueError, match="a runtime needs its config"):
+    with pytest.raises(ValueError, match="a engine needs its config"):
         Predictor(red)
 
 

@@ -11,9 +11,9 @@ import pytest
 from http_site import CONTENT, TARGETS, Handler, Site, serving
 from support import small_files, tree
 
+from paddleseg_u2net.errors import DiskError, DownloadError
 from paddleseg_u2net.io.download import download, download_first, origin_of, verify
-from paddleseg_u2net.io.files import DiskError
-from paddleseg_u2net.io.urls import DownloadError, redirect
+from paddleseg_u2net.io.urls import redirect
 
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"

@@ -7,11 +7,18 @@ import threading
 
 import pytest
 
-from paddleseg_u2net.io.files import DiskError, alone, arriving, disk_trouble_named, require_writable, sweep
+from paddleseg_u2net.errors import DiskError
+from paddleseg_u2net.io.files import (
+    atomic_write,
+    disk_errors_named,
+    file_lock,
+    remove_partial_files,
+    require_writable,
+)
 
 
 def test_a_file_arrives_when_the_block_ends_well(tmp_path):
-    with arriving(tmp_path / "new" / "a.txt") as partial:
+    with atomic_write(tmp_path / "new" / "a.txt") as partial:
         partial.write_text("x")
         assert not (tmp_path / "new" / "a.txt").exists()
     assert (tmp_path / "new" / "a.txt").read_text() == "x"
@@ -23,7 +30,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, kind):
     target.write_text("before") if kind == "file" else target.mkdir()
 
     def fail():
-        with arriving(target) as partial:
+        with atomic_write(target) as partial:
             partial.write_text("half") if kind == "file" else partial.mkdir()
             raise RuntimeError
 
@@ -42,7 +49,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path):
 
 
 def test_a_name_as_long_as_the_system_allows_arrives(tmp_path):
-    with arriving(tmp_path / ("n" * 255)) as partial:
+    with atomic_write(tmp_path / ("n" * 255)) as partial:
         partial.touch()
     assert [p.name for p in tmp_path.iterdir()] == ["n" * 255]
 
@@ -54,7 +61,7 @@ def test_sweeping_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
     (tmp_path / "best_model" / ".model.pdparams.1a2b3c4d.part").touch()
     for name in ("mine.part", ".movie.part"):
         (tmp_path / name).touch()
-    sweep(tmp_path)
+    remove_partial_files(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*")) == [".movie.part", "best_model", "mine.part"]
 
 
@@ -63,7 +70,7 @@ def test_only_what_cannot_be_written_is_called_so(tmp_path, where, kind):
     error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / where))
     with (
         pytest.raises(kind, match="a/set: cannot be written|other"),
-        disk_trouble_named(tmp_path / "a" / "set"),
+        disk_errors_named(tmp_path / "a" / "set"),
     ):
         raise error
 
@@ -73,7 +80,7 @@ def test_one_at_a_time_holds_a_lock_that_is_gone_afterwards(tmp_path):
     lock, inside, most = tmp_path / "lock", [], []
 
     def work():
-        with alone(lock):
+        with file_lock(lock):
             inside.append(1)
             most.append((len(inside), lock.exists()))
             threading.Event().wait(0.02)

@@ -7,8 +7,9 @@ from urllib.request import Request
 
 import pytest
 
+from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.download import download
-from paddleseg_u2net.io.urls import DownloadError, SafeRedirects
+from paddleseg_u2net.io.urls import SafeRedirects
 
 SHA = f"sha256:{'0' * 64}"
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from paddleseg_u2net.config.loader import CONFIGS, load_config
+from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.inference.predictor import Predictor
-from paddleseg_u2net.io.download import DownloadError
 from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.models import pretrained
@@ -128,7 +128,7 @@ def test_converted_weights_give_the_saliency_of_onnx_runtime(official_weights, p
     for name in ("astronaut.png", "coffee.png"):
         tensor, _ = predictor.preprocessing(photos[name])
         expected = session.run(None, {session.get_inputs()[0].name: tensor[None]})[0]
-        np.testing.assert_allclose(predictor.runtime(tensor[None]), expected, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(predictor.engine(tensor[None]), expected, rtol=0, atol=1e-4)
 
 
 def mean_difference_from_the_official_picture(folder, name: str) -> float:
@@ -136,7 +136,7 @@ def mean_difference_from_the_official_picture(folder, name: str) -> float:
     image = read_image(folder / "test_images" / name)
     predictor = Predictor("u2netp", precision="fp32")
     tensor, _ = predictor.preprocessing(image)
-    stretched = (stretch(predictor.runtime(tensor[None])[0, 0]) * 255).astype(np.uint8)
+    stretched = (stretch(predictor.engine(tensor[None])[0, 0]) * 255).astype(np.uint8)
     found = np.asarray(Image.fromarray(stretched).resize(image.shape[1::-1], Image.Resampling.BILINEAR))
     expected = read_image((folder / "u2netp_results" / name).with_suffix(".png"))[..., 0]
     return float(np.abs(found / 255 - expected / 255).mean())

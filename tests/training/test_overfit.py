@@ -15,9 +15,9 @@ from paddleseg_u2net.training.overfit import Outcome, overfit
 
 def tried(data, num_classes: int = 1, **options) -> Outcome:
     config = load_config(make_config(data / "c.yaml", data, num_classes=num_classes))
-    examination = examine([build_dataset(config, "train_dataset")]).charts[0].examination
+    inspection = examine([build_dataset(config, "train_dataset")]).datasets[0].inspection
     options = {"steps": 60, "learning_rate": 0.05, **options}
-    return overfit(config, examination, data / "out", "cpu", **options)
+    return overfit(config, inspection, data / "out", "cpu", **options)
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def test_masks_without_any_object_are_told(data, tmp_path):
     for path in (data / "masks").iterdir():
         write_mask(path, np.zeros((32, 32), np.uint8))
     config = load_config(make_config(tmp_path / "a.yaml", data))
-    examination = build_dataset(config, "val_dataset").examine()  # only training needs objects
+    inspection = build_dataset(config, "val_dataset").examine()  # only training needs objects
     with pytest.raises(ValueError, match="no mask shows an object, so there is nothing to learn. Fix:"):
-        overfit(config, examination, tmp_path / "out", "cpu")
+        overfit(config, inspection, tmp_path / "out", "cpu")
 
 
 def test_the_seed_decides_and_no_picture_is_overwritten(large):

@@ -1,0 +1,59 @@
+"""Colours of classes, and masks laid over photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+IMAGE_WEIGHT = 0.6  # of the photograph in an overlay, as in PaddleSeg
+SALIENCY_PALETTE = (0, 0, 0, 0, 200, 90)
+
+
+def paddleseg_palette(num_classes: int) -> list[int]:
+    """R, G, B of each class, flat, the bit pattern of VOC that PaddleSeg uses.
+
+    Source: paddleseg 2.8.0 utils/visualize.py `get_color_map_list`.
+    """
+    palette = []
+    for label in range(1, num_classes + 1):
+        color = [0, 0, 0]
+        for bit in range(3):
+            for channel in range(3):
+                color[channel] |= (label >> (3 * bit + channel) & 1) << (7 - bit)
+        palette += color
+    return palette
+
+
+def make_palette(num_classes: int, custom: Sequence[int] | None = None) -> np.ndarray:
+    """Colours of the classes.
+
+    Args:
+        num_classes: 1 for saliency, which has background and object.
+        custom: R, G, B of each class, flat, each in 0 .. 255.
+
+    Returns:
+        (256, 3) uint8, RGB.
+
+    Raises:
+        ValueError: `custom` is not made of one whole colour for each class.
+    """
+    palette = paddleseg_palette(256)
+    if num_classes == 1:
+        palette[: len(SALIENCY_PALETTE)] = SALIENCY_PALETTE
+    if custom:
+        needed = max(num_classes, 2)
+        whole = len(custom) % 3 == 0 and needed <= len(custom) // 3 <= 256
+        if not whole or not all(0 <= value <= 255 for value in custom):
+            raise ValueError(
+                f"--custom_color {' '.join(map(str, custom))}: expected R G B of each of the {needed} "
+                "classes, background first, each 0 .. 255"
+            )
+        palette[: len(custom)] = custom
+    return np.array(palette, np.uint8).reshape(256, 3)
+
+
+def overlay(image: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Blend colours (H, W, 3) uint8 RGB into a photograph of the same shape and dtype."""
+    return cv2.addWeighted(image, IMAGE_WEIGHT, colors, 1 - IMAGE_WEIGHT, 0)
