@@ -24,10 +24,12 @@ from paddleseg_u2net.engines.base import (
 )
 from paddleseg_u2net.engines.deploy_config import RECORD, read_record
 from paddleseg_u2net.errors import VerificationError
+from paddleseg_u2net.export import cache
+from paddleseg_u2net.export.cache import cached_export
 from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance
 from paddleseg_u2net.inference import model_source
-from paddleseg_u2net.inference.model_source import cached_export, config_of, load_engine
+from paddleseg_u2net.inference.model_source import config_of, load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
 
@@ -80,7 +82,7 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
     assert "Difference of a pixel: " in caplog.text
     assert {record.levelname for record in caplog.records} == {"INFO"}
     assert f"Model {path}, fp32; backend onnxruntime on cpu (auto: the fastest installed)" in caplog.text
-    monkeypatch.setattr(model_source, "_network", None)  # not needed any more
+    monkeypatch.setattr(cache, "load_network", None)  # not needed any more
     np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)
 
 
@@ -95,7 +97,7 @@ def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch
 
 def test_the_object_that_exports_are_compared_on_is_seen(official_weights):
     """Else an export that sees nothing would pass."""
-    maps = load_engine("u2netp", config_of("u2netp"), precision="fp32")(model_source.drawn_object(3))[0, 0]
+    maps = load_engine("u2netp", config_of("u2netp"), precision="fp32")(cache.drawn_object(3))[0, 0]
     assert maps[78, 65] > 0.9
     assert maps[2, 2] < 0.1
 
@@ -238,7 +240,7 @@ def test_a_cache_folder_without_its_record_is_written_anew(weights):
 
 
 def test_the_cache_keeps_what_was_used_last(weights, monkeypatch, tmp_path):
-    monkeypatch.setattr(model_source, "CACHE_BYTES", 1)
+    monkeypatch.setattr(cache, "CACHE_BYTES", 1)
     for name in ("older", "newer"):
         (tmp_path / "u2net_home" / "exports" / name).mkdir(parents=True)
         (tmp_path / "u2net_home" / "exports" / name / "model.onnx").write_bytes(b"12")
