@@ -21,12 +21,13 @@ from paddleseg_u2net.data.pairs import Pair, list_pairs
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError, suggest
-from paddleseg_u2net.models import u2net
+from paddleseg_u2net.models import u2net  # noqa: F401 - registers the networks
 from paddleseg_u2net.models.architecture import HEADS
+from paddleseg_u2net.registry import MODELS
 
 # Replaced on purpose: our networks are bit-equal to paddleseg's, and its CrossEntropyLoss fails on Paddle 3.
 COMPONENTS = {
-    "MODELS": (u2net.U2Net, u2net.U2Netp),
+    "MODELS": tuple(MODELS.values()),
     "LOSSES": (losses.SaliencyLoss, losses.CrossEntropyLoss),
     "TRANSFORMS": (transforms.ResizeSoftMask, transforms.RandomCrop, transforms.NormalizeByMax),
 }
@@ -94,10 +95,6 @@ def _build(kind: str, where: str, cfg: Mapping[str, Any]) -> Any:
         raise ConfigError(f"{where}: {cfg['type']}: {str(error).rsplit(chr(10), 1)[-1].strip()}") from error
 
 
-def _own_networks() -> dict[str, Any]:
-    return {network.__name__: network for network in COMPONENTS["MODELS"]}
-
-
 def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
     """The network of a `model` section; one of this family needs no paddleseg.
 
@@ -107,7 +104,7 @@ def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
     arguments = {key: value for key, value in cfg.items() if key != "type"}
     # fresh names, so that an optimizer state finds its parameters whatever was built before
     with paddle.utils.unique_name.guard():
-        own = _own_networks().get(cfg["type"])
+        own = MODELS.get(cfg["type"])
         if own:
             check_arguments(f"model: {cfg['type']}", own, arguments)
             return own(**arguments)
@@ -208,7 +205,7 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
     types = types * len(coef) if len(types) == 1 else types
     if len(types) != len(coef):
         raise ConfigError(f"loss: {len(types)} types and {len(coef)} coef. Fix: one type, or one per coef")
-    if config["model"]["type"] in _own_networks() and len(coef) != len(HEADS):
+    if config["model"]["type"] in MODELS and len(coef) != len(HEADS):
         raise ConfigError(
             f"loss: coef: {len(coef)} of them, but U²-Net has {len(HEADS)} outputs. Fix: one each"
         )
