@@ -58,7 +58,7 @@ def baseline(data: Path, size: int) -> float:
     registry = need("paddleseg_u2net.builders")
     from paddleseg_u2net.config.loader import load_config
     from paddleseg_u2net.data.dataset import inspect_all
-    from paddleseg_u2net.engines.base import PaddleEngine
+    from paddleseg_u2net.engines.paddle import PaddleEngine
     from paddleseg_u2net.evaluation.model import evaluate
     from paddleseg_u2net.inference.predictor import Predictor
 

@@ -20,7 +20,7 @@ from paddleseg_u2net.cli.app import configure_log, guarded
 from paddleseg_u2net.config.loader import preprocessing_of, section
 from paddleseg_u2net.export.exporter import FORMATS, REPORT, check_wish, export
 from paddleseg_u2net.export.onnx_preprocessing import check_writable
-from paddleseg_u2net.export.verify import prepare
+from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
 from paddleseg_u2net.io.images import list_images, read_image
 
@@ -125,12 +125,12 @@ def run(args: argparse.Namespace) -> None:
         else:  # only which convolutions cancel large terms
             measured = photographs[:4]
         state = {key: value.numpy() for key, value in network.state_dict().items()}
-        quantization = calibrate(state, [prepare(config, *pair, shape)[0] for pair in measured])
+        quantization = calibrate(state, [make_sample(config, *pair, shape)[0] for pair in measured])
         log.info("Kept in float32: %s", ", ".join(sorted(quantization.kept)))
     if preprocessing:
         images = [(image[None], mask) for image, mask in photographs]
     else:
-        images = [prepare(config, *pair, shape) for pair in photographs]
+        images = [make_sample(config, *pair, shape) for pair in photographs]
     kind = (args.format, args.precision, shape, quantization, preprocessing)
     report = export(network, config, args.save_dir, images, *kind)
     log.info("%s", json.dumps(report))

@@ -10,17 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.config.loader import CONFIGS, load_config, section
-from paddleseg_u2net.engines.base import (
-    PADDLE,
-    Engine,
-    FixedSizeEngine,
-    PaddleEngine,
-    PhotographEngine,
-    choose,
-    engines_for,
-    open_engine,
-)
-from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, PHOTOGRAPH, find_record, read_record
+from paddleseg_u2net.engines.adapters import adapt
+from paddleseg_u2net.engines.base import PADDLE, Engine, choose, engines_for, open_engine
+from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, find_record, read_record
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.environment.devices import check_device_name, has_int8_units, set_device
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.cache import cached_export, load_network, network_on_cpu
@@ -156,11 +149,7 @@ def _open(
     chosen = choose(backend, engines_for(path.suffix, precision), str(path))
     why = " (auto: the fastest installed)" if backend == "auto" else ""
     log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
-    engine = open_engine(chosen, path, device, precision, parallel)
-    if deployment.image == PHOTOGRAPH:
-        return PhotographEngine(engine)
-    height, width = deployment.input_shape[2:]
-    return engine if -1 in (height, width) else FixedSizeEngine(engine, (height, width))
+    return adapt(open_engine(chosen, path, device, precision, parallel), deployment)
 
 
 def _calibration(weights: Path, backend: str, device: str, precision: str) -> Path | None:

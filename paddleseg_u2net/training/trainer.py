@@ -21,7 +21,7 @@ from paddle import Tensor
 from paddleseg_u2net.config.loader import class_count, differences, load_config, preprocessing_of
 from paddleseg_u2net.data.dataset import Dataset, Unraising, collate
 from paddleseg_u2net.data.sampler import BatchStream
-from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
 from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation, check_maps, maps_of

@@ -15,13 +15,13 @@ from paddleseg_u2net.cli import export as command
 from paddleseg_u2net.config.loader import dump_config, load_config, preprocessing_of
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.preprocessing import Preprocessing
-from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export import exporter as room
 from paddleseg_u2net.export.exporter import FORMATS, export
 from paddleseg_u2net.export.onnx_preprocessing import check_writable
 from paddleseg_u2net.export.quantization import calibrate
-from paddleseg_u2net.export.verify import TOLERANCES, Tolerance, check, prepare
+from paddleseg_u2net.export.verify import TOLERANCES, Tolerance, check, make_sample
 from paddleseg_u2net.inference.model_source import load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
@@ -47,7 +47,7 @@ def found(tmp_path, data):
 def images(found):
     """Two prepared images and their truths."""
     pictures = [RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8) for _ in range(2)]
-    return [prepare(found, picture, picture[..., 0] > 127, SHAPE) for picture in pictures]
+    return [make_sample(found, picture, picture[..., 0] > 127, SHAPE) for picture in pictures]
 
 
 def half(network, images):
@@ -145,7 +145,7 @@ def test_photographs_are_prepared_by_onnx_and_openvino_only(network, found, imag
 def test_a_fixed_shape_is_exported_as_asked(network, found, tmp_path):
     shape = (1, 3, 32, 64)
     picture = RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8)
-    pair = prepare(found, picture, None, shape)
+    pair = make_sample(found, picture, None, shape)
     assert pair[0].shape == shape
     report = export(network, found, tmp_path / "out", [pair], shape=shape)
     assert "paddle" not in report  # no truth, no MAE
@@ -159,7 +159,7 @@ def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, dat
     found = load_config(make_config(tmp_path / "tiny.yaml", data, num_classes=3))
     layer = build_network(found["model"])
     layer.eval()
-    pair = prepare(found, RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8), None, SHAPE)
+    pair = make_sample(found, RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8), None, SHAPE)
     report = export(layer, found, tmp_path / "out", [pair], "paddle")
     assert (report["backend"], report["agreement"]) == ("paddle_inference", 1)
     expected = PaddleEngine(layer)(pair[0])
@@ -174,7 +174,7 @@ def test_classes_are_compared_by_argmax_and_miou(tmp_path, data):
     pairs, predicted, true = [], [], []
     for size in ((40, 33), (24, 48)):
         mask = RNG.choice(np.uint8([0, 1, 2, IGNORE]), size)
-        pairs.append(prepare(found, RNG.integers(0, 256, (*size, 3), dtype=np.uint8), mask, SHAPE))
+        pairs.append(make_sample(found, RNG.integers(0, 256, (*size, 3), dtype=np.uint8), mask, SHAPE))
         counts = mask != IGNORE
         predicted.append(PaddleEngine(layer)(pairs[-1][0])[0].argmax(axis=0)[counts])
         true.append(mask[counts])
@@ -190,9 +190,9 @@ def test_ids_and_ignored_pixels_are_not_mixed_by_resizing(found, tmp_path, data)
     mask = np.kron(np.uint8([[0, 2], [IGNORE, 1]]), np.ones((16, 16), np.uint8))
     picture, shape = np.zeros((32, 32, 3), np.uint8), (1, 3, 48, 40)
     classes = load_config(make_config(tmp_path / "b.yaml", data, num_classes=3))
-    assert set(np.unique(prepare(classes, picture, mask, shape)[1])) == {0, 1, 2, IGNORE}
+    assert set(np.unique(make_sample(classes, picture, mask, shape)[1])) == {0, 1, 2, IGNORE}
     soft = np.where(mask == IGNORE, IGNORE, mask / 2).astype(np.float32)
-    assert set(np.unique(prepare(found, picture, soft, shape)[1])) == {0, 0.5, 1, IGNORE}
+    assert set(np.unique(make_sample(found, picture, soft, shape)[1])) == {0, 0.5, 1, IGNORE}
 
 
 def test_what_is_beyond_its_tolerance_is_not_kept(network, found, images, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import onnx
 import paddle
 import pytest
 
-from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.export.cache import GRAPH_VERSION
 from paddleseg_u2net.export.onnx_network import Quantization, build_onnx, fold
 from paddleseg_u2net.models.architecture import NETWORKS, dataflow

@@ -13,11 +13,11 @@ from support import make_config
 from paddleseg_u2net.builders import build_network
 from paddleseg_u2net.cli import export as command
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.exporter import export
 from paddleseg_u2net.export.paddle2onnx import convert
-from paddleseg_u2net.export.verify import prepare
+from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 
@@ -62,7 +62,7 @@ def save(found, tmp_path):
 
     def save(layer, shape=ANY, file_format="onnx"):
         layer.eval()
-        pair = prepare(found, RNG.integers(0, 256, (40, 48, 3), dtype=np.uint8), None, shape)
+        pair = make_sample(found, RNG.integers(0, 256, (40, 48, 3), dtype=np.uint8), None, shape)
         return export(layer, found, tmp_path / "out", [pair], file_format, shape=shape)
 
     return save

@@ -8,7 +8,9 @@ import paddle
 import pytest
 from paddleseg.models import u2net as stock
 
-from paddleseg_u2net.engines.base import OnnxRuntimeEngine, OpenVinoEngine, PaddleEngine
+from paddleseg_u2net.engines.onnxruntime import OnnxRuntimeEngine
+from paddleseg_u2net.engines.openvino import OpenVinoEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.export.onnx_network import Quantization, build_onnx
 from paddleseg_u2net.export.quantization import (
