@@ -1,8 +1,8 @@
-"""The table of known data sets: what they are, where they come from, what lies where in them.
+"""The table of known data sets: what they contain, where they come from, and how their files are arranged.
 
-Nothing here has been fetched while it was written: every address says `never` until somebody has seen it
-serve the file. Addresses, sizes and checksums are those that their makers or public projects give; where no
-address is known there is none, and `page` says where a person gets the file.
+No address could be tried when this table was written: each says `never` until somebody has downloaded the
+file from it. Addresses, sizes and checksums are those published by the authors or by public projects. If no
+address is known, `page` says where to get the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ GIB = 1 << 30
 
 
 class Address(NamedTuple):
-    """Where a file is, and the date on which it was seen to be served there, or `never`."""
+    """A download address, and the date on which it last served the file, or `never`."""
 
     url: str
     verified: str = "never"
@@ -22,12 +22,12 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that a data set comes in.
+    """One archive of a data set.
 
     Args:
-        file: what it is called.
-        addresses: tried in turn; none where a person has to fetch it.
-        checksum: `sha256:HEX` or `md5:HEX`; None where nobody publishes one.
+        file: its name.
+        addresses: tried in turn; empty where it has to be downloaded by hand.
+        checksum: `sha256:HEX` or `md5:HEX`; None where none is published.
     """
 
     file: str
@@ -37,18 +37,19 @@ class Archive:
 
 @dataclass(frozen=True)
 class Part:
-    """Pairs that belong together, such as the official training data.
+    """A group of pairs, such as the official training data.
 
     Args:
-        lists: which of train, val and test they go to.
-        pairs: how many there are, as published; None where it is not.
-        images: patterns of their images, read from the right (`PurePath.match`); the first that fits counts.
-        masks: the same for masks.
-        image_dir: folder they get.
-        mask_dir: folder their masks get.
-        listed: instead of patterns, that of the archive's own list; its files keep their places.
-        optional: the archive may lack it.
-        held_out: every so many-th image goes to val and test instead, where no official split exists.
+        lists: the lists that name these pairs: some of train, val and test.
+        pairs: published number of pairs; None where it is not published.
+        images: patterns of image names (`PurePath.match`); the first pattern that matches any file is used.
+        masks: patterns of mask names, likewise.
+        image_dir: folder for the images.
+        mask_dir: folder for the masks.
+        listed: pattern of the archive's own list file, instead of `images` and `masks`; the files that it
+            names keep their paths.
+        optional: whether the archive may lack this part.
+        held_out: every n-th image goes to val and test instead; for data sets without an official split.
     """
 
     lists: tuple[str, ...]
@@ -67,20 +68,20 @@ class DataSet:
     """A row of the table.
 
     Args:
-        task: what is to be found in an image.
-        about: one sentence on it.
-        paper: who made it.
+        task: what the masks show.
+        about: one sentence about the data set.
+        paper: the publication to cite.
         licence: as published.
-        page: where its makers describe it.
-        archives: the files it comes in; none where it is drawn.
-        parts: what it consists of.
-        size: of the archives, as others report it.
-        max_bytes: bound on a download, and on what unpacking writes.
-        name_of: what pairs an image and its mask: the first group of this expression in the names of both;
-            their stems where it is empty.
-        threshold: masks become 0 and 1, 1 above this brightness; None leaves the files as they are.
-        note: what a reader should know.
-        script: the entry in Benckmark_data_prepare.
+        page: web page of the authors.
+        archives: the files to download; empty where the data set is generated.
+        parts: groups of pairs.
+        script: script in Benckmark_data_prepare that prepares it.
+        size: of the archives, as reported by others.
+        max_bytes: upper bound of a download, and of the unpacked files.
+        name_of: regular expression whose first group is the name that an image and its mask share; empty to
+            use the stems of the file names.
+        threshold: grey level above which a mask pixel becomes 1, else 0; None copies masks unchanged.
+        note: a remark for the user.
     """
 
     task: str
@@ -99,13 +100,13 @@ class DataSet:
 
     @property
     def pairs(self) -> int | None:
-        """How many pairs it has, as published."""
+        """The published number of pairs; None where it is not published."""
         counts = [part.pairs for part in self.parts]
         return None if None in counts else sum(count or 0 for count in counts)
 
     @property
     def verified(self) -> str:
-        """When its addresses were last seen to serve it, `never`, or that it has none."""
+        """Date on which its addresses last served it, `never`, `no address` or `drawn`."""
         dates = [max((a.verified for a in file.addresses), default="no address") for file in self.archives]
         return min(dates, default="drawn", key=lambda date: (date[0].isdigit(), date))
 
@@ -133,7 +134,7 @@ def _duts(name: str, lists: tuple[str, ...], pairs: int, **more: Any) -> DataSet
 
 
 def _whole(pairs: int, images: tuple[str, ...], masks: tuple[str, ...]) -> tuple[Part]:
-    """A set that is only tested on."""
+    """The parts of a data set used for testing only."""
     return (Part(TEST, pairs, images, masks),)
 
 

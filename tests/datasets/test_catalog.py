@@ -58,6 +58,6 @@ def test_an_entry_runs_from_anywhere_and_puts_data_into_the_project(tmp_path):
     script = project / "Benckmark_data_prepare" / "RGB" / "SOD" / "duts.sh"
     done = subprocess.run(["bash", script], capture_output=True, text=True, cwd="/", env=env)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{project}/data/DUTS-TR is there already\nDUTS-TE: salient objects")
+    assert done.stdout.startswith(f"{project}/data/DUTS-TR exists already\nDUTS-TE: salient objects")
     assert "val_list.txt and test_list.txt: 2 pairs (published: 5019)" in done.stdout
     assert sorted(path.name for path in (project / "data").iterdir()) == ["DUTS-TE", "DUTS-TR"]

@@ -44,14 +44,14 @@ def test_a_published_checksum_holds_for_files_of_ones_own_whatever_they_are_call
     either = "" if end == ".zip" else f" or sha256:dc0a9f11{HEX[:8]}{{56}}"
     assert re.search(
         f"images{end}: its checksum is sha256:{HEX}, expected sha256:7d5dce1a[0-9a-f]{{56}}{either}: not the "
-        "file that is published. Fix: get it anew, or --accept-unverified if you trust it",
+        "file that is published. Fix: download it again, or --accept-unverified if you trust it",
         told,
     )
     assert main(["ECSSD", "--archive", *archives, "--accept-unverified"]) == 0
     told = capsys.readouterr().out
     for path in archives:
         assert (
-            f"{Path(path).name} is not the file that is published, and accepted; it is {sha256(Path(path))}\n"
+            f"{Path(path).name} is not the published file, but accepted; its checksum is {sha256(Path(path))}\n"
             in told
         )
 
@@ -64,14 +64,14 @@ def test_a_renamed_file_passes_by_its_checksum(tmp_path, publish):
         prepare("ECSSD", tmp_path / "data", renamed[1:])
     assert prepare("ECSSD", tmp_path / "data", renamed).is_dir()
     swapped = renamed[0].rename(tmp_path / "a" / "ground_truth_mask.zip")
-    with pytest.raises(ValueError, match="not the file that is published"):
+    with pytest.raises(ValueError, match="not the published file"):
         prepare("ECSSD", tmp_path / "other", [swapped])
 
 
 def test_a_renamed_file_of_a_set_with_few_checksums_says_how_to_call_it(tmp_path):
     paths = build(tmp_path / "a", PUBLISHED["DUT-OMRON"])
     renamed = paths[1].rename(tmp_path / "a" / "masks.zip")
-    told = "Fix: get it anew, call it DUT-OMRON-gt-pixelwise.zip.zip if it is that, or --accept-unverified"
+    told = "Fix: download it again, rename it to DUT-OMRON-gt-pixelwise.zip.zip if it is that file, or --accept-unverified"
     with pytest.raises(ValueError, match=told):
         prepare("DUT-OMRON", tmp_path / "data", [renamed])
 
@@ -83,7 +83,7 @@ def test_another_file_than_published_is_fetched_with_consent_only(tmp_path, monk
     assert main(["DUTS-TE"]) == 1
     assert re.search("its checksum is md5:[0-9a-f]{32}, expected md5:0{32}", capsys.readouterr().err)
     assert main(["DUTS-TE", "--accept-unverified"]) == 0
-    told = f"DUTS-TE.zip is not the file that is published, and accepted; it is {sha256(path)}\n"
+    told = f"DUTS-TE.zip is not the published file, but accepted; its checksum is {sha256(path)}\n"
     assert told in capsys.readouterr().out
 
 
@@ -104,7 +104,7 @@ def test_what_came_by_leave_of_accept_unverified_stays_with_it(tmp_path):
     downloads = tmp_path / "data" / ".DUTS-TE.preparing" / "downloads"
     build(downloads, PUBLISHED["DUTS-TE"])
     (downloads / "DUTS-TE.zip.partial.json").write_text(json.dumps({"url": "http://a.org/DUTS-TE.zip"}))
-    with pytest.raises(OSError, match="http://a.org/DUTS-TE.zip: plain http can be changed on its way"):
+    with pytest.raises(OSError, match="http://a.org/DUTS-TE.zip: plain http can be tampered with"):
         prepare("DUTS-TE", tmp_path / "data")
     assert prepare("DUTS-TE", tmp_path / "data", accept_unverified=True).is_dir()
 
@@ -117,6 +117,6 @@ def test_a_kept_download_is_verified_again(tmp_path, publish, monkeypatch):
     (tmp_path / "mirror" / "DUTS-TE.zip").write_bytes(path.read_bytes())
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}/mirror")
-    with pytest.raises(ValueError, match="not the file that is published. Fix: run the command again"):
+    with pytest.raises(ValueError, match="not the published file. Fix: run the command again"):
         prepare("DUTS-TE", tmp_path / "data")
     assert prepare("DUTS-TE", tmp_path / "data").is_dir()

@@ -127,9 +127,9 @@ def test_the_record_says_what_it_is_and_its_checksum_is_that_of_sha256sum(tmp_pa
     assert record["contents"] == f"sha256:{done.stdout.split()[0]}"
     check(root)
     (root / "DUTS-TE-Mask" / "b.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="its files are not those it was made of .* Fix: move it away"):
+    with pytest.raises(ValueError, match="its files have changed .* Fix: move it away"):
         check(root)
-    with pytest.raises(ValueError, match="holds no dataset.json. Fix: prepare it first"):
+    with pytest.raises(ValueError, match="has no dataset.json. Fix: prepare it first"):
         check(tmp_path / "a")
 
 
@@ -178,7 +178,7 @@ def test_all_faults_are_told_together_and_nothing_is_left(tmp_path):
         prepare("DUTS-TR", tmp_path / "data", archives)
     told = str(caught.value).splitlines()
     assert told[0].startswith(
-        "DUTS-TR: what came is not this data set. Note: an archive from before 2018-01-22"
+        "DUTS-TR: these files are not this data set. Note: an archive from before 2018-01-22"
     )
     assert told[1:] == [
         "DUTS-TR-Mask/a.png: a second file named 'a'. Fix: rename it",
@@ -191,18 +191,18 @@ def test_all_faults_are_told_together_and_nothing_is_left(tmp_path):
 @pytest.mark.parametrize(
     ("name", "members", "told"),
     [
-        ("ECSSD", {"x.zip": ["else/a.jpg"]}, "no images found: nothing is called images/*"),
+        ("ECSSD", {"x.zip": ["else/a.jpg"]}, "no images found: no file matches images/*"),
         (
             "ECSSD",
             {"x.zip": ["else/a.jpg"]},
-            "no masks found: nothing is called ground_truth_mask/* or masks/*",
+            "no masks found: no file matches ground_truth_mask/* or masks/*",
         ),
         (
             "DUTS-TE",
             {"DUTS-TE.zip": ["DUTS-TE-Image/a.jpg"]},
-            "no masks found: nothing is called DUTS-TE-Mask/*",
+            "no masks found: no file matches DUTS-TE-Mask/*",
         ),
-        ("optic_disc_seg", {"x.zip": ["a.jpg"]}, "expected one train_list.txt, found none"),
+        ("optic_disc_seg", {"x.zip": ["a.jpg"]}, "expected one file train_list.txt, found none"),
         (
             "optic_disc_seg",
             {
@@ -262,7 +262,9 @@ def test_names_that_differ_in_upper_and_lower_case_are_told(tmp_path):
     for name in ("images/a.jpg", "masks/a.png"):
         write_member(tmp_path / "one", name)
         write_member(tmp_path / "two", name.replace("a.", "A."))
-    with pytest.raises(DataError, match="images/A.jpg: both one/images/a.jpg and two/images/A.jpg. Fix: giv"):
+    with pytest.raises(
+        DataError, match="images/A.jpg: both one/images/a.jpg and two/images/A.jpg belong here. Fix: pass"
+    ):
         prepare("SOD", tmp_path / "data", [tmp_path / "one", tmp_path / "two"])
 
 
@@ -272,7 +274,7 @@ def test_a_link_that_leads_nowhere_is_told_before_anything_is_fetched(tmp_path, 
     (tmp_path / "disk").mkdir()
     (tmp_path / "data").symlink_to(tmp_path / "disk")
     (tmp_path / "data" / "DUTS-TE").symlink_to(tmp_path / "absent")
-    with pytest.raises(FileExistsError, match="DUTS-TE: exists, and is not a set that this program finished"):
+    with pytest.raises(FileExistsError, match="DUTS-TE: exists, but this program did not create it"):
         prepare("DUTS-TE", tmp_path / "data")
     (tmp_path / "data" / "DUTS-TE").unlink()
     assert lists_of(prepare("DUTS-TE", tmp_path / "data")) == LISTS["DUTS-TE"]
@@ -284,8 +286,8 @@ def test_a_folder_that_is_not_ours_is_left_as_it_is(tmp_path, capsys):
     (tmp_path / "data" / "DUTS-TR" / "mine.txt").write_text("mine")
     assert main(["DUTS-TR"]) == 1
     told = capsys.readouterr().err
-    assert "data/DUTS-TR: exists, and is not a set that this program finished" in told
-    assert "Fix: mv data/DUTS-TR data/DUTS-TR.own, and give that to --archive" in told
+    assert "data/DUTS-TR: exists, but this program did not create it" in told
+    assert "Fix: mv data/DUTS-TR data/DUTS-TR.own, then pass --archive data/DUTS-TR.own" in told
     assert tree(tmp_path / "data") == ["DUTS-TR/mine.txt"]
 
 
@@ -295,12 +297,12 @@ def test_a_folder_that_is_not_ours_is_left_as_it_is(tmp_path, capsys):
         (
             ["HKU-IS"],
             1,
-            "no address is known for HKU-IS.rar. Fix: get it from https://i.cs.hku.hk/~gbli/deep_saliency",
+            "no download address is known for HKU-IS.rar. Fix: get it from https://i.cs.hku.hk/~gbli/deep_saliency",
         ),
         (
             ["HKU-IS"],
             1,
-            "then python -m Benckmark_data_prepare.prepare HKU-IS --archive HKU-IS. Note: it comes as",
+            "then u2net prepare HKU-IS --archive HKU-IS. Note: it comes as",
         ),
         (
             ["DRIVE", "--data_root", "d"],
@@ -310,7 +312,7 @@ def test_a_folder_that_is_not_ours_is_left_as_it_is(tmp_path, capsys):
         (
             ["MSRA10K"],
             1,
-            "plain http can be changed on its way, and no checksum of this file is known. Fix: --accept",
+            "plain http can be tampered with, and no checksum of this file is known. Fix: --accept",
         ),
         (
             ["ECSSD", "--archive", "a.zip", "b"],
@@ -321,9 +323,9 @@ def test_a_folder_that_is_not_ours_is_left_as_it_is(tmp_path, capsys):
         (
             ["synthetic_disc", "--archive", "."],
             1,
-            "synthetic_disc: is drawn, not unpacked. Fix: leave --archive out",
+            "synthetic_disc: is generated, not unpacked from archives. Fix: leave out --archive",
         ),
-        (["ECSSD", "--check"], 1, "data/ECSSD: holds no dataset.json. Fix: prepare it first"),
+        (["ECSSD", "--check"], 1, "data/ECSSD: has no dataset.json. Fix: prepare it first"),
         (["DUTS"], 2, "DUTS: no such data set. Did you mean 'DUTS-TR'?"),
         ([], 2, "which data set? --list prints them"),
     ],
@@ -342,18 +344,20 @@ def test_sources_that_would_be_lost_or_not_listed_are_refused(tmp_path):
         for kind in ("images", "masks"):
             write_mask(tmp_path / name / kind / "b.png", np.full((4, 4), 9, np.uint8))
     sources = [tmp_path / name for name in ("one", "two")]
-    with pytest.raises(ValueError, match=r"both .*one.*b.png and .*two.*b.png. Fix: give one of them"):
+    with pytest.raises(
+        ValueError, match=r"both .*one.*b.png and .*two.*b.png belong here. Fix: pass one of them"
+    ):
         prepare("SOD", tmp_path / "data", sources)
     shutil.move(tmp_path / "one" / "images" / "b.png", tmp_path / "one" / "images" / "a\nb.png")
     shutil.move(tmp_path / "one" / "masks" / "b.png", tmp_path / "one" / "masks" / "a\nb.png")
-    with pytest.raises(ValueError, match="a name that a list cannot hold. Fix: rename it"):
+    with pytest.raises(ValueError, match="a list cannot hold this name. Fix: rename it"):
         prepare("SOD", tmp_path / "data", sources[:1])
     inside = tmp_path / "data" / ".SOD.preparing" / "downloads" / "SOD.zip"
     inside.parent.mkdir(parents=True)
     inside.write_bytes(b"mine")
-    with pytest.raises(ValueError, match="which is cleared. Fix: move it out of there"):
+    with pytest.raises(ValueError, match="which will be cleared. Fix: move it out of there"):
         prepare("SOD", tmp_path / "data", [inside])
-    with pytest.raises(ValueError, match="a name that a list cannot hold"):
+    with pytest.raises(ValueError, match="a list cannot hold this name"):
         prepare("SOD", tmp_path / "data", sources[:1])  # what came of a download has no part in this fault
     assert inside.read_bytes() == b"mine"
 
@@ -380,15 +384,15 @@ def test_a_set_is_fetched_resumed_and_then_there(tmp_path, duts, monkeypatch, ca
             "1000 bytes are kept in data/.DUTS-TE.preparing/downloads/DUTS-TE.zip.partial; the same"
             in told.err
         )
-        assert "Or get it from http://saliencydetection.net/duts/, and give it to --archive" in told.err
-        assert "What came is kept in data/.DUTS-TE.preparing/downloads; the next download" in told.out
+        assert "or download it from http://saliencydetection.net/duts/ and pass it to --archive" in told.err
+        assert "The partial download is kept in data/.DUTS-TE.preparing/downloads; the next run" in told.out
         assert main(["DUTS-TE"]) == 0
         assert re.search(
-            "No checksum of DUTS-TE.zip is published; this one's is sha256:", capsys.readouterr().out
+            "No checksum of DUTS-TE.zip is published; this file has sha256:", capsys.readouterr().out
         )
         assert site.asked == [0, 1000, 1000]
         assert main(["DUTS-TE"]) == 0
-    assert capsys.readouterr().out == "data/DUTS-TE is there already\n"
+    assert capsys.readouterr().out == "data/DUTS-TE exists already\n"
     assert site.asked == [0, 1000, 1000]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["DUTS-TE"]
 
@@ -396,8 +400,11 @@ def test_a_set_is_fetched_resumed_and_then_there(tmp_path, duts, monkeypatch, ca
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"<!DOCTYPE html><title>Virus scan", "answers with a web page, not the file; cloud drives do"),
-        (b"PK\x03\x04 and no more", "damaged, or not whole"),
+        (
+            b"<!DOCTYPE html><title>Virus scan",
+            "answered with a web page instead of the file, as cloud drives do",
+        ),
+        (b"PK\x03\x04 and no more", "damaged or incomplete"),
         (b"", "not a zip, tar or tar.gz archive"),
     ],
 )
@@ -518,7 +525,7 @@ def test_a_quota_is_told_with_the_way_out(tmp_path, capsys):
         write_member(tmp_path / "own", f"DUTS-TE-{name}={'x' * 6000}")
     with small_files(5000):
         assert main(["DUTS-TE", "--archive", "own"]) == 1
-    told = "data/DUTS-TE: cannot be written (File too large). What was whole before is whole still"
+    told = "data/DUTS-TE: cannot be written (File too large). Existing files are unchanged"
     assert told in capsys.readouterr().err
     assert list((tmp_path / "data").iterdir()) == []
 
@@ -538,7 +545,7 @@ def test_a_config_says_how_to_get_its_data_or_gets_them(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         build_dataset(config, "val_dataset")
     assert "It is a known data set (salient objects: the usual data" in str(caught.value)
-    assert "Fix: python -m Benckmark_data_prepare.prepare DUTS-TE, or download: true" in str(caught.value)
+    assert "Fix: u2net prepare DUTS-TE, or set download: true" in str(caught.value)
     build(tmp_path / "mirror", PUBLISHED["DUTS-TE"])
     monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}/mirror")
     config["val_dataset"]["download"] = True
@@ -556,7 +563,7 @@ def test_a_config_says_how_to_get_its_data_or_gets_them(tmp_path, monkeypatch):
         ("elsewhere", True, "download: true, but data/elsewhere is no known data set. Known: optic_disc_seg"),
         ("elsewhere", False, "dataset_root: data/elsewhere: no such folder"),
         ("DUTS-TE", "yes", "val_dataset: download: expected true or false, got 'yes'"),
-        ("HKU-IS", True, "HKU-IS: no address is known for HKU-IS.rar. Fix: get it from"),
+        ("HKU-IS", True, "HKU-IS: no download address is known for HKU-IS.rar. Fix: get it from"),
     ],
 )
 def test_a_config_that_cannot_get_its_data_says_so(tmp_path, name, download, told):

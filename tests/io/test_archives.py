@@ -80,12 +80,12 @@ NAMES = [
     ("/tmp/outside.txt", "would be written outside the folder"),
     ("C:outside.txt", "would be written outside the folder"),
     ("a\\..\\outside.txt", "would be written outside the folder"),
-    ("a/\x1b[2Jcleared.png", r"a/\\x1b\[2Jcleared.png' is a name with characters that do not show"),
-    ("a/\u202egnp.exe", "characters that do not show"),
-    ("new\nline.png", "characters that do not show"),
-    ("n" * 256, "name too long for a disk"),
-    ("ü" * 128, "name too long for a disk"),
-    ("a/" * 600 + "x", "name too long for a disk"),
+    ("a/\x1b[2Jcleared.png", r"a/\\x1b\[2Jcleared.png' has unprintable characters in its name"),
+    ("a/\u202egnp.exe", "unprintable characters"),
+    ("new\nline.png", "unprintable characters"),
+    ("n" * 256, "name too long for a file system"),
+    ("ü" * 128, "name too long for a file system"),
+    ("a/" * 600 + "x", "name too long for a file system"),
     ("B.TXT", "clashes with another member"),
     ("a", "clashes with another member"),
     ("b.txt/c", "clashes with another member"),
@@ -102,7 +102,7 @@ NAMES = [
 def test_hostile_names_are_refused(tmp_path, suffix, name, message):
     path = pack(tmp_path / f"x{suffix}", {**CONTENT, name: b"y"})
     assert_refused(path, tmp_path, message)
-    with pytest.raises(ValueError, match="Nothing of it is kept"):
+    with pytest.raises(ValueError, match="Nothing was unpacked"):
         unpack(path, tmp_path / "out", MAX, wanted=lambda name: name == "b.txt")  # all are checked
 
 
@@ -135,7 +135,7 @@ def test_a_name_with_an_end_in_its_middle_is_refused(tmp_path):
     """As zipfile cuts names there, the rest would not be checked."""
     path = pack(tmp_path / "x.zip", {"a/b?c.png": b"x"})
     path.write_bytes(path.read_bytes().replace(b"b?c", b"b\0c"))
-    assert_refused(path, tmp_path, "characters that do not show")
+    assert_refused(path, tmp_path, "unprintable characters")
 
 
 def test_a_member_without_a_name_is_refused(tmp_path):
@@ -149,7 +149,7 @@ def test_a_way_of_packing_that_python_does_not_know_is_called_damage(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 1) + 8] |= 1 << 5
     path.write_bytes(data)
-    assert_refused(path, tmp_path, r"x.zip: damaged, or not whole: compressed patched data")
+    assert_refused(path, tmp_path, r"x.zip: damaged or incomplete: compressed patched data")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
@@ -185,9 +185,7 @@ def test_an_encrypted_member_and_rare_compressions_are_refused(tmp_path):
     assert_refused(path, tmp_path, "is encrypted")
     with zipfile.ZipFile(tmp_path / "y.zip", "w", zipfile.ZIP_BZIP2) as target:
         target.writestr("x", bytes(100))
-    assert_refused(
-        tmp_path / "y.zip", tmp_path, r"packed in a way that is not read here \(stored, deflated\)"
-    )
+    assert_refused(tmp_path / "y.zip", tmp_path, r"compressed by an unsupported method")
 
 
 # -- bombs ------------------------------------------------------------------------------------------------
@@ -197,13 +195,13 @@ def test_an_encrypted_member_and_rare_compressions_are_refused(tmp_path):
 def test_what_packs_too_well_is_refused(tmp_path, suffix):
     bomb = pack(tmp_path / f"x{suffix}", {"bomb": bytes(MAX_RATIO * (1 << 16) + 1)})
     assert bomb.stat().st_size < 1 << 17
-    assert_refused(bomb, tmp_path, "unpacks to more than a data set would|more inside", 1 << 40)
+    assert_refused(bomb, tmp_path, "unpacks to more than the allowed size|larger than the limit", 1 << 40)
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
 def test_what_is_too_large_altogether_is_refused(tmp_path, suffix):
     path = pack(tmp_path / f"x{suffix}", {name: bytes(range(256)) * 40 for name in "cdefg"})
-    assert_refused(path, tmp_path, "unpacks to more than a data set would", max_bytes=5 * 10240 - 1)
+    assert_refused(path, tmp_path, "unpacks to more than the allowed size", max_bytes=5 * 10240 - 1)
     unpack(path, tmp_path / "out", 5 * 10240)
 
 
@@ -214,7 +212,7 @@ def test_a_zip_that_claims_less_than_it_holds_is_refused(tmp_path):
     lie = data.replace(struct.pack("<L", 1 << 20), struct.pack("<L", 100))
     assert lie != data
     path.write_bytes(lie)
-    assert_refused(path, tmp_path, "damaged, or not whole: Bad CRC-32")
+    assert_refused(path, tmp_path, "damaged or incomplete: Bad CRC-32")
 
 
 def test_a_zip_whose_members_share_their_bytes_is_refused(tmp_path):
@@ -301,7 +299,7 @@ def test_headers_that_ask_for_much_memory_are_refused(tmp_path):
     done = subprocess.run(
         run, capture_output=True, text=True, cwd=tmp_path, env=environment(OPENBLAS_NUM_THREADS="1")
     )
-    told = "damaged, or not whole: headers that are longer than those of a data set. Fix: download it anew"
+    told = "damaged or incomplete: headers longer than the limit. Fix: download it again"
     assert done.stdout.splitlines() == [f"ValueError('{name}: {told}')" for name in names], done.stderr
 
 
@@ -317,7 +315,7 @@ def test_headers_that_ask_for_much_memory_are_refused(tmp_path):
 )
 def test_headers_that_make_no_sense_end_in_a_message(tmp_path, content):
     (tmp_path / "x.tar").write_bytes(content)
-    assert_refused(tmp_path / "x.tar", tmp_path, r"x.tar: (damaged, or not whole|x clashes)")
+    assert_refused(tmp_path / "x.tar", tmp_path, r"x.tar: (damaged or incomplete|x clashes)")
 
 
 def test_a_sparse_file_is_refused(tmp_path):
@@ -331,12 +329,12 @@ def test_headers_within_headers_end_in_a_message(tmp_path):
     info.pax_headers = {"comment": "y"}
     pax = info.tobuf(tarfile.PAX_FORMAT)[:-512]
     (tmp_path / "x.tar").write_bytes(pax * 5000 + bytes(1024))
-    assert_refused(tmp_path / "x.tar", tmp_path, "damaged, or not whole")
+    assert_refused(tmp_path / "x.tar", tmp_path, "damaged or incomplete")
 
 
 def test_a_count_of_members_that_no_data_set_has_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("paddleseg_u2net.io.archives.MAX_MEMBERS", 3)
-    assert_refused(pack(tmp_path / "x.zip", CONTENT), tmp_path, "holds more than 3 files")
+    assert_refused(pack(tmp_path / "x.zip", CONTENT), tmp_path, "has more than 3 files")
 
 
 def test_archives_in_archives_stay_packed(tmp_path):
@@ -369,13 +367,16 @@ def test_broken_archives_end_in_a_message_or_in_the_right_files(tmp_path, suffix
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        (b"", "not a zip, tar or tar.gz archive. Fix: download it anew"),
-        (b"Rar!\x1a\x07\x00", "a RAR archive. Fix: unpack it yourself, and give the folder"),
+        (b"", "not a zip, tar or tar.gz archive. Fix: download it again"),
+        (b"Rar!\x1a\x07\x00", "a RAR archive. Fix: unpack it yourself and pass the folder"),
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive. Fix: unpack it yourself"),
         (b"\xef\xbb\xbf \n<!DOCTYPE HTML><title>Sign in", "a web page, not an archive"),
         (b"<?xml version='1.0'?><Error>", "a web page, not an archive"),
         (b"<!-- sign in --><head>", "a web page, not an archive"),
-        (b"<html>", "a web page, not an archive. Cloud drives answer so. Fix: open the address in a browser"),
+        (
+            b"<html>",
+            "a web page, not an archive. as cloud drives often send. Fix: open the address in a browser",
+        ),
     ],
 )
 def test_what_is_no_archive_is_called_by_its_name(tmp_path, head, message):
@@ -391,7 +392,7 @@ def test_the_format_is_that_of_the_content(tmp_path):
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
 def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, suffix):
     path = pack(tmp_path / f"x{suffix}", CONTENT)
-    told = r"out: cannot be written \(File too large\)\. .*Fix: make room, or choose another folder"
+    told = r"out: cannot be written \(File too large\)\. .*Fix: free some space, or choose another folder"
     with small_files(1000), pytest.raises(OSError, match=told):
         unpack(path, tmp_path / "out", 1 << 30)
     assert tree(tmp_path) == [path.name]
