@@ -13,7 +13,7 @@ import pytest
 from support import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # what makes a command short enough to test; the rest stands as it is in the README
 SMALL = "--opts val_dataset.transforms.0.target_size=[32,32]"
 SHORTER = f"--iters 2 --batch_size 1 {SMALL} train_dataset.transforms.0.target_size=[32,32]"
@@ -118,7 +118,7 @@ def test_the_tables_name_every_config_and_known_weight():
 def test_the_page_on_data_sets_has_a_row_for_each():
     from paddleseg_u2net.datasets.catalog import DATA_SETS
 
-    rows = (ROOT / "docs" / "data_sets.md").read_text(encoding="utf-8").splitlines()
+    rows = (ROOT / "docs" / "data" / "known_data_sets.md").read_text(encoding="utf-8").splitlines()
     for name, row in DATA_SETS.items():
         (line,) = [line for line in rows if line.startswith(("| [", "| `")) and f"`{name}`" in line]
         assert f"| {row.task} |" in line

@@ -63,8 +63,8 @@ def _download(name: str, row: DataSet, archive: Archive, path: Path, accept_unve
         )
     except DownloadError as error:
         raise DownloadError(
-            f"{name}: {archive.file} cannot be downloaded:\n{error}\nFix: try again, or download it from {row.page} "
-            "and pass it to --archive"
+            f"{name}: {archive.file} cannot be downloaded:\n{error}\nFix: try again, or download it from "
+            f"{row.page} and pass it to --archive"
         ) from error
 
 
