@@ -14,7 +14,7 @@ from paddleseg_u2net.data.pairs import list_pairs
 from paddleseg_u2net.datasets.synthetic import draw_dataset, draw_fundus
 
 
-def test_drawn_photographs_are_a_function_of_the_seed():
+def test_drawn_photographs_depend_on_the_seed_only():
     first, again, other = (draw_fundus(np.random.default_rng(seed), 64) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
@@ -22,14 +22,14 @@ def test_drawn_photographs_are_a_function_of_the_seed():
     assert set(np.unique(first[1])) == {0, 1}
 
 
-def test_drawn_discs_are_brighter_than_what_surrounds_them():
+def test_drawn_discs_are_brighter_than_their_surroundings():
     for seed in range(5):
         image, mask = draw_fundus(np.random.default_rng(seed), 96)
         assert 0.003 < mask.mean() < 0.12
         assert image[mask == 1].mean() > image[mask == 0].mean()
 
 
-def test_the_drawn_set_is_one_that_we_read(tmp_path):
+def test_drawn_data_set_can_be_read(tmp_path):
     root = draw_dataset(tmp_path / "discs", images=12, size=48, seed=0)
     counts = {}
     for mode in ("train", "val", "test"):
@@ -42,7 +42,7 @@ def test_the_drawn_set_is_one_that_we_read(tmp_path):
     assert counts == {"train": 8, "val": 2, "test": 2}
 
 
-def test_nothing_is_drawn_over(tmp_path):
+def test_existing_folder_is_not_overwritten(tmp_path):
     with pytest.raises(FileExistsError, match="exists already. Fix:"):
         draw_dataset(tmp_path, 10, 32, 0)
     with pytest.raises(ValueError, match="expected at least 10"):
@@ -51,7 +51,7 @@ def test_nothing_is_drawn_over(tmp_path):
         draw_dataset(tmp_path / "x", 10, 15, 0)
 
 
-def test_the_command_says_where_it_drew(tmp_path):
+def test_command_prints_the_folder(tmp_path):
     command = [sys.executable, "-m", "Benckmark_data_prepare.synthetic_disc", "--images", "10"]
     command += ["--size", "32", "--out", str(tmp_path / "discs")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=True)
