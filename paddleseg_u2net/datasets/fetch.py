@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.datasets.catalog import Archive, DataSet
+from paddleseg_u2net.datasets.description import Archive, DataSet
 from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.download import download_first, origin_of, verify
 from paddleseg_u2net.io.files import digest

@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
-from paddleseg_u2net.datasets.catalog import TEST, DataSet, Part
+from paddleseg_u2net.datasets.catalog import TEST
+from paddleseg_u2net.datasets.description import DataSet, Part
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, check_size, pillow, write_image
 

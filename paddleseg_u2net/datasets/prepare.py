@@ -21,7 +21,8 @@ from typing import Any
 from tqdm import tqdm
 
 from paddleseg_u2net.data.pairs import read_list
-from paddleseg_u2net.datasets.catalog import DATA_SETS, DataSet
+from paddleseg_u2net.datasets.catalog import DATA_SETS
+from paddleseg_u2net.datasets.description import DataSet
 from paddleseg_u2net.datasets.fetch import ArchiveFile, fetch_archives, verify_given
 from paddleseg_u2net.datasets.layout import NamedFile, arrange, find_files, is_wanted
 from paddleseg_u2net.datasets.synthetic import draw_into
