@@ -15,10 +15,10 @@ from http_site import Site, serving
 from published_sets import LISTS, PUBLISHED, build, lists_of, write_member
 from support import environment, make_config, small_files
 
-from paddleseg_u2net.builders import build_dataset
+from paddleseg_u2net.builders import build_dataset_spec
 from paddleseg_u2net.cli.prepare import main
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.data.dataset import inspect_all
+from paddleseg_u2net.data.dataset import open_datasets
 from paddleseg_u2net.datasets.prepare import find_data, prepare
 
 
@@ -204,18 +204,17 @@ def config_for(tmp_path, name: str, **keys):
 def test_config_names_the_command_or_downloads_its_data(tmp_path, monkeypatch):
     config = config_for(tmp_path, "DUTS-TE", mode="val", val_path="val_list.txt")
     with pytest.raises(FileNotFoundError) as caught:
-        build_dataset(config, "val_dataset")
+        build_dataset_spec(config, "val_dataset")
     assert "It is a known data set (salient objects: the usual data" in str(caught.value)
     assert "Fix: u2net prepare DUTS-TE, or set download: true" in str(caught.value)
     build(tmp_path / "mirror", PUBLISHED["DUTS-TE"])
     monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}/mirror")
     config["val_dataset"]["download"] = True
     for _ in range(2):  # fetched, and there
-        data = build_dataset(config, "val_dataset")
-        inspect_all([data])
+        (data,) = open_datasets([build_dataset_spec(config, "val_dataset")])
         assert len(data) == 2
     monkeypatch.setenv("U2NET_MIRROR", "file:///nowhere")
-    assert len(build_dataset(config, "val_dataset")) == 2
+    assert len(build_dataset_spec(config, "val_dataset")) == 2
 
 
 @pytest.mark.parametrize(
@@ -230,7 +229,7 @@ def test_config_names_the_command_or_downloads_its_data(tmp_path, monkeypatch):
 def test_config_reports_why_its_data_cannot_be_downloaded(tmp_path, name, download, message):
     config = config_for(tmp_path, name, mode="val", val_path="val_list.txt", download=download)
     with pytest.raises((ValueError, OSError), match=re.escape(message)):
-        build_dataset(config, "val_dataset")
+        build_dataset_spec(config, "val_dataset")
 
 
 def test_config_of_duts_works_for_every_saliency_data_set(tmp_path):
@@ -241,7 +240,7 @@ def test_config_of_duts_works_for_every_saliency_data_set(tmp_path):
     config = load_config(
         "configs/RGB/U2Net/u2netp_duts.yaml", opts=["val_dataset.dataset_root=data/PASCAL-S"]
     )
-    data = build_dataset(config, "val_dataset")
+    data = build_dataset_spec(config, "val_dataset")
     assert [(str(p.image), str(p.mask)) for p in data.pairs] == [
         ("data/PASCAL-S/images/1.jpg", "data/PASCAL-S/masks/1.png")
     ]
