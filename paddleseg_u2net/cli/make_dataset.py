@@ -195,7 +195,7 @@ def _check_sources(flags: argparse.ArgumentParser, args: argparse.Namespace, giv
     if number == 1 or args.split:
         return
     if number > len(PARTS):
-        flags.error(f"--{args.format}: got {number}, expected at most train, val and test; --split joins them")
+        flags.error(f"--{args.format}: got {number}, expected at most {len(PARTS)}; --split joins them")
     if wrong := sorted(given & {"seed", "stratify", "group_by"}):
         flags.error(f"--{wrong[0]} needs --split, because several sources are train, val and test already")
 

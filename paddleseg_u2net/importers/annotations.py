@@ -76,12 +76,12 @@ def merge_labels(sets: Sequence[AnnotationSet]) -> tuple[list[str], list[Fault]]
     """
     first: dict[Any, tuple[str, Path]] = {}
     faults = []
-    for annotations in sets:
-        for key, name in annotations.labels.items():
-            known, path = first.setdefault(key, (name, annotations.path))
+    for source in sets:
+        for key, name in source.labels.items():
+            known, path = first.setdefault(key, (name, source.path))
             if known != name:
                 what = f"category {key} is '{name}', but '{known}' in {path}"
-                faults.append(Fault(str(annotations.path), what, "use the same ids and names in all files"))
+                faults.append(Fault(str(source.path), what, "use the same ids and names in all files"))
     return [first[key][0] for key in sorted(first, key=lambda key: (isinstance(key, str), key))], faults
 
 
@@ -131,8 +131,8 @@ def draw_mask(
         width: width of the mask in pixels.
 
     Returns:
-        (H, W) uint8 class ids, 0 for background and IGNORE for ignored pixels; and a fault for each shape that
-        cannot be drawn.
+        (H, W) uint8 class ids, 0 for background and IGNORE for ignored pixels; and a fault for each shape
+        that cannot be drawn.
     """
     ids = np.zeros((height, width), np.uint8)
     depths = np.full((height, width), np.iinfo(np.int32).max, np.int32)

@@ -1,4 +1,4 @@
-"""Build a data set from a user's images and masks: lists, a record and a config for train, val and predict."""
+"""Build a data set from a user's images and masks: lists, a record, and a config that is ready to train."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def _output_paths(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
         inside = absolute(config).relative_to(absolute(save_dir))
         if inside.parts[0] in (RECORD, MASKS, *(f"{part}_list.txt" for part in PARTS)):
             fix = "choose another name for --config_out"
-            raise DataError([Fault(str(config), "this name is used by the data set itself", fix)])
+            raise DataError([Fault(str(config), "is used by the data set itself", fix)])
         with atomic_write(save_dir) as folder:
             config_path = folder / inside
             config_path.parent.mkdir(parents=True)

@@ -10,7 +10,6 @@ from paddleseg_u2net.errors import DataError, Fault, suggest
 from paddleseg_u2net.importers.annotations import (
     AnnotatedImage,
     AnnotationSet,
-    KeyTypes,
     Region,
     find_key_faults,
     read_json,
@@ -19,8 +18,8 @@ from paddleseg_u2net.importers.rasterize import abbreviate
 
 log = logging.getLogger(__name__)
 
-FILE_KEYS: KeyTypes = {"shapes": (list,), "imagePath": (str,)}
-SHAPE_KEYS: KeyTypes = {"label": (str,), "points": (list,)}
+FILE_KEYS = {"shapes": (list,), "imagePath": (str,)}
+SHAPE_KEYS = {"label": (str,), "points": (list,)}
 AREA_SHAPES = ("polygon", "rectangle", "circle", "mask")
 SHAPES_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 

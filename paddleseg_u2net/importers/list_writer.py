@@ -48,8 +48,8 @@ def list_texts(parts: Sequence[Sequence[Pair]], root: Path) -> dict[str, str]:
         root: the `dataset_root` that paths are relative to.
 
     Returns:
-        The text of the list of each part that has images. Columns are separated by a space, or by a tab in all
-        lists if any path contains a space.
+        The text of the list of each part that has images. Columns are separated by a space, or in all
+        lists by a tab if any path contains a space.
 
     Raises:
         DataError: names that cannot be written in a list, all together.

@@ -1,8 +1,8 @@
 """Rasterize annotated shapes: polygons, rectangles, circles, RLE and bitmaps.
 
-The pixel in row i and column j covers [j, j + 1) x [i, i + 1) in COCO and LabelMe coordinates. It belongs to a
-shape if its centre (j + 0.5, i + 0.5) lies inside: a 10 x 10 square has 100 pixels, and two squares with a
-common edge have no pixel in common. A self-intersecting polygon is filled by the even-odd rule.
+The pixel in row i and column j covers [j, j + 1) x [i, i + 1) in COCO and LabelMe coordinates. It belongs to
+a shape if its centre (j + 0.5, i + 0.5) lies inside: a 10 x 10 square has 100 pixels, and two squares with
+a common edge have no pixel in common. A self-intersecting polygon is filled by the even-odd rule.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def fill_polygon(numbers: Any, height: int, width: int) -> Window:
     """Find the pixels whose centres lie inside a polygon.
 
     Args:
-        numbers: x and y of 3 or more corners, as a flat list or as pairs; the polygon is closed automatically.
+        numbers: x and y of 3 or more corners, flat or in pairs; the last corner is joined to the first.
         height: height of the mask in pixels.
         width: width of the mask in pixels.
 
@@ -75,7 +75,7 @@ def fill_polygon(numbers: Any, height: int, width: int) -> Window:
         The window around the polygon, clipped to the mask.
 
     Raises:
-        ValueError: fewer than 3 points, values that are not numbers, or an outline that crosses too many rows.
+        ValueError: too few points, values that are not numbers, or an outline that crosses too many rows.
     """
     corners = _points(numbers, 3)
     left, right = _covered(corners[:, 0].min(), corners[:, 0].max(), width)
@@ -133,9 +133,9 @@ def fill_circle(points: Any, height: int, width: int) -> Window:
 def decode_counts(text: str) -> list[int]:
     """Decode COCO's compressed RLE to run lengths.
 
-    Each character stands for 6 bits, counted from '0': 5 bits of the number, lowest first, and one bit that is
-    set if more characters follow. The highest of the 5 bits of the last character is the sign. From the fourth
-    number on, the difference to the run two positions earlier is stored.
+    Each character stands for 6 bits, counted from '0': 5 bits of the number, lowest first, and one bit that
+    is set if more characters follow. The highest of the 5 bits of the last character is the sign. From the
+    fourth number on, the difference to the run two positions earlier is stored.
 
     Args:
         text: the `counts` of a compressed RLE.

@@ -33,7 +33,7 @@ from paddleseg_u2net.importers.annotations import (
 from paddleseg_u2net.io.images import pillow
 
 RUN_LENGTHS = 3  # zlib's Z_RLE: for masks as small as its full search, in a third of the time
-Faults = list[Fault | str]
+Faults = Sequence[Fault | str]
 
 
 class ImportedImage(NamedTuple):
@@ -174,7 +174,9 @@ def find_repeated_names(images: Iterable[ImportedImage]) -> list[Fault]:
         if kept is not image:
             other = kept.pair.where.removesuffix(": ") or kept.pair.image
             what = f"the name '{image.name}' is used twice, first in {other}"
-            faults.append(Fault(f"{image.pair.where}{image.pair.image}", what, "remove or rename one of them"))
+            faults.append(
+                Fault(f"{image.pair.where}{image.pair.image}", what, "remove or rename one of them")
+            )
     return faults
 
 
@@ -195,7 +197,7 @@ def inspect_source(
     Raises:
         DataError: all faults of the source.
     """
-    faults: Faults = [*source.faults, *find_repeated_names(source.images)]
+    faults = [*source.faults, *find_repeated_names(source.images)]
     classes = meaning.classes or []
     if source.labels is None:
         records, encoding, wrong = _read_masks(source.images, meaning)
@@ -209,7 +211,7 @@ def inspect_source(
         records, encoding, wrong = _draw_masks(source.images, values, count, mask_dir, final_mask_dir)
     faults += wrong
     if not source.images and not faults:
-        faults = [Fault("", "found 0 images", "name a source with at least two")]
+        faults.append(Fault("", "found 0 images", "name a source with at least two"))
     if faults:
         raise DataError(faults)
     inspected = []
@@ -235,8 +237,8 @@ def _read_masks(
 def count_classes(levels: Sequence[MaskLevels], meaning: MaskMeaning) -> tuple[int, int | None]:
     """Determine `num_classes` and `ignore_index` of mask files, from the user's options or from their values.
 
-    Masks are saliency unless their values contradict it. Then they are class ids: 0 is background, the largest
-    value is the last class, and with three classes or more 255 marks ignored pixels.
+    Masks are saliency unless their values contradict it. Then they are class ids: 0 is background, the
+    largest value is the last class, and with three classes or more 255 marks ignored pixels.
 
     Args:
         levels: the values of each mask.
@@ -270,7 +272,7 @@ def _draw_masks(
     )
     records = read_pairs(images, "masks", read)
     ignored = any(record.mask_levels.levels[-1] == IGNORE for record in records if record.mask_levels)
-    faults: Faults = [fault for record in records for fault in record.faults]
+    faults = [fault for record in records for fault in record.faults]
     return records, MaskEncoding("index", count, IGNORE if ignored else None), faults
 
 

@@ -1,10 +1,10 @@
 """Split images into training, validation and test parts, reproducibly from their names and a seed.
 
-The images are ordered by a hash of seed and name, and the parts are cut from that order by count. So the split
-does not depend on the order of the files or on the machine, and adding an image moves few of the others.
+The images are ordered by a hash of seed and name, and the parts are cut from that order by count. So the
+split does not depend on the order of the files or on the machine, and adding an image moves few others.
 
-scikit-learn's splitters lack this stability: adding a 1000th group replaced 38 (StratifiedGroupKFold, equal folds
-only) or 97 (GroupShuffleSplit, no strata) of 200 validation groups.
+scikit-learn's splitters lack this stability: adding a 1000th group replaced 38 (StratifiedGroupKFold, equal
+folds only) or 97 (GroupShuffleSplit, no strata) of 200 validation groups.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def _join_groups(items: Sequence[SplitItem], group_by: re.Pattern[str] | None) -
     for index, key in enumerate(keys):
         joined[root(key)].append(index)
     return [
-        _Group(min(keys[index] for index in members), members, _most_common(items[i].stratum for i in members))
+        _Group(
+            min(keys[index] for index in members), members, _most_common(items[i].stratum for i in members)
+        )
         for members in joined.values()
     ]
 
@@ -108,8 +110,8 @@ def split(
         group_by: images with the same group stay in one part; see `group_of`.
 
     Returns:
-        Indices of the images of each part, sorted by name. The counts are the rounded shares; groups and copies
-        make them differ by at most half of the group that lies on a boundary.
+        Indices of the images of each part, sorted by name. The counts are the rounded shares; groups and
+        copies make them differ by at most half of the group that lies on a boundary.
     """
     strata: defaultdict[str, list[_Group]] = defaultdict(list)
     for group in _join_groups(items, group_by):
