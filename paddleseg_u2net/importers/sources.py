@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.data.dataset import Dataset, read_pairs
-from paddleseg_u2net.data.inspection import PairRecord, read_pair
+from paddleseg_u2net.data.inspection import PairRecord, inspect, read_pair, read_pairs
 from paddleseg_u2net.data.masks import (
     IDS_BELOW,
     IGNORE,
@@ -21,6 +20,7 @@ from paddleseg_u2net.data.masks import (
     tally,
 )
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import (
@@ -158,7 +158,7 @@ def from_annotations(sets: Sequence[AnnotationSet]) -> ImageSource:
     """Collect the images of COCO files or LabelMe folders, one per part."""
     labels, faults = merge_labels(sets)
     images = [
-        ImportedImage(image.name, Pair(image.image, None, f"{image.where}: "), image, part)
+        ImportedImage(image.name, Pair(image.image, None, image.where), image, part)
         for part, annotations in enumerate(sets)
         for image in annotations.images
     ]
@@ -172,11 +172,9 @@ def find_repeated_names(images: Iterable[ImportedImage]) -> list[Fault]:
     for image in images:
         kept = first.setdefault(image.name, image)
         if kept is not image:
-            other = kept.pair.where.removesuffix(": ") or kept.pair.image
+            other = kept.pair.where or kept.pair.image
             what = f"the name '{image.name}' is used twice, first in {other}"
-            faults.append(
-                Fault(f"{image.pair.where}{image.pair.image}", what, "remove or rename one of them")
-            )
+            faults.append(Fault(image.pair.image_place, what, "remove or rename one of them"))
     return faults
 
 
@@ -230,7 +228,7 @@ def _read_masks(
     records = read_pairs(pairs, "all images")
     levels = [record.mask_levels for record in records if record.mask_levels]
     count, ignore_index = count_classes(levels, meaning)
-    inspection = Dataset(pairs, count, ignore_index=ignore_index, name="all images").examine(records)
+    inspection = inspect(DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images"), records)
     return records, inspection.encoding, inspection.faults
 
 
