@@ -10,11 +10,20 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.cli.flags import count, parser, some_path
+from paddleseg_u2net.cli.flags import (
+    HOW,
+    INPUT,
+    OUTPUT,
+    Flags,
+    add_group,
+    non_negative_int,
+    nonempty_path,
+    parser,
+)
 from paddleseg_u2net.importers.build import (
     CHECK_COMMAND,
     TRAIN_COMMAND,
@@ -55,8 +64,7 @@ EXAMPLES = """\
 """
 
 DEFAULT_SHARES = (0.8, 0.2, 0.0)  # of train, val and test
-PATHS: dict[str, Any] = {"type": some_path, "nargs": "+"}
-Flags = Mapping[str, Mapping[str, Any]]
+PATHS: dict[str, Any] = {"type": nonempty_path, "nargs": "+"}
 INPUT_FLAGS: Flags = {
     "image_dir": {**PATHS, "metavar": "DIR", "help": "folder of images, searched with sub-folders"},
     "mask_dir": {**PATHS, "metavar": "DIR", "help": "folder of masks with the same names"},
@@ -71,11 +79,11 @@ INPUT_FLAGS: Flags = {
     },
     "labelme": {**PATHS, "metavar": "DIR", "help": "folder of LabelMe JSON files"},
     "list": {**PATHS, "metavar": "FILE", "help": "PaddleSeg list files with lines of 'image mask'"},
-    "dataset_root": {"type": some_path, "help": "folder that the paths in the lists are relative to"},
+    "dataset_root": {"type": nonempty_path, "help": "folder that the paths in the lists are relative to"},
 }
 OUTPUT_FLAGS: Flags = {
-    "save_dir": {"type": some_path, "default": Path("data/mine"), "help": "new folder (%(default)s)"},
-    "config_out": {"type": some_path, "metavar": "YAML", "help": "config file (config.yaml in save_dir)"},
+    "save_dir": {"type": nonempty_path, "default": Path("data/mine"), "help": "new folder (%(default)s)"},
+    "config_out": {"type": nonempty_path, "metavar": "YAML", "help": "config file (config.yaml in save_dir)"},
 }
 OPTION_FLAGS: Flags = {
     "saliency": {"action": "store_true", "help": "one foreground class, whatever the labels are"},
@@ -85,17 +93,17 @@ OPTION_FLAGS: Flags = {
         "help": "names of class 1, 2, …; with annotations, the labels to use",
     },
     "num_classes": {
-        "type": count,
+        "type": non_negative_int,
         "help": "number of classes with background, if the masks do not show all or contain only 0 and 1",
     },
-    "ignore_index": {"type": count, "help": "mask value of ignored pixels"},
+    "ignore_index": {"type": non_negative_int, "help": "mask value of ignored pixels"},
     "split": {
         "nargs": len(PARTS),
         "type": float,
         "metavar": tuple(part.upper() for part in PARTS),
         "help": "shares of the parts (0.8 0.2 0); several sources are joined first",
     },
-    "seed": {"type": count, "default": 0, "help": "seed of the split (%(default)s)"},
+    "seed": {"type": non_negative_int, "default": 0, "help": "seed of the split (%(default)s)"},
     "stratify": {"action": "store_true", "help": "balance object sizes, or rare classes, between the parts"},
     "group_by": {"metavar": "REGEX", "help": "keep names with the same match of this pattern in one part"},
     "skip_empty": {"action": "store_true", "help": "leave out images without any object"},
@@ -142,10 +150,9 @@ FORMATS = {
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     flags = parser("u2net make-dataset", __doc__ or "", EXAMPLES)
-    for title, table in (("input", INPUT_FLAGS), ("output", OUTPUT_FLAGS), ("options", OPTION_FLAGS)):
-        group = flags.add_argument_group(title)
-        for name, keywords in table.items():
-            group.add_argument(f"--{name}", **keywords)
+    add_group(flags, INPUT, INPUT_FLAGS)
+    add_group(flags, OUTPUT, OUTPUT_FLAGS)
+    add_group(flags, HOW, OPTION_FLAGS)
     return flags
 
 
