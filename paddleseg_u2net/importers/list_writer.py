@@ -24,7 +24,7 @@ def find_root(paths: Sequence[Path], save_dir: Path) -> Path:
 
 
 def entry_text(path: Path, root: Path) -> str:
-    """Return a path as it stands in a list: relative to `root` if it lies below it, else absolute.
+    """Return a path as written in a list: relative to `root` if it lies below it, else absolute.
 
     Raises:
         DataError: a name that cannot be written in a list.

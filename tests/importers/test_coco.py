@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from annotation_files import draw_first, write_coco
 
-from paddleseg_u2net.importers.annotations import (
-    assign_classes,
-    draw_mask,
-    merge_labels,
-)
+from paddleseg_u2net.importers.annotations import assign_classes, draw_mask, merge_labels
 from paddleseg_u2net.importers.coco import read_coco
 from tools.benchmarks import coco as benchmark_coco
 

@@ -11,11 +11,7 @@ from annotation_files import draw_first, labelme_shape, write_labelme
 from PIL import Image
 
 from paddleseg_u2net.errors import Fault
-from paddleseg_u2net.importers.annotations import (
-    assign_classes,
-    draw_mask,
-    merge_labels,
-)
+from paddleseg_u2net.importers.annotations import assign_classes, draw_mask, merge_labels
 from paddleseg_u2net.importers.labelme import read_labelme
 
 

@@ -35,7 +35,7 @@ PUBLISHED = {
 }
 
 
-def whole(window, height: int, width: int) -> np.ndarray:
+def full_mask(window, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), bool)
     rows, columns = window.inside.shape
     mask[window.top : window.top + rows, window.left : window.left + columns] = window.inside
@@ -47,10 +47,12 @@ def test_polygons_equal_those_of_scikit_image():
     rng = np.random.default_rng(0)
     for corners in (3, 4, 5, 9, 40):  # most of them cross themselves, and reach beyond the image
         points = rng.uniform(-8, 40, (corners, 2))
-        expected = polygon2mask((30, 34), points[:, ::-1] - 0.5)  # there a pixel's centre is whole
+        expected = polygon2mask((30, 34), points[:, ::-1] - 0.5)  # its pixel centres have integer coordinates
         assert expected.any()
-        np.testing.assert_array_equal(whole(fill_polygon(points.tolist(), 30, 34), 30, 34), expected)
-        np.testing.assert_array_equal(whole(fill_polygon(points.ravel().tolist(), 30, 34), 30, 34), expected)
+        np.testing.assert_array_equal(full_mask(fill_polygon(points.tolist(), 30, 34), 30, 34), expected)
+        np.testing.assert_array_equal(
+            full_mask(fill_polygon(points.ravel().tolist(), 30, 34), 30, 34), expected
+        )
 
 
 def test_polygons_equal_those_of_pillow_except_for_its_outline():
@@ -60,7 +62,7 @@ def test_polygons_equal_those_of_pillow_except_for_its_outline():
         points = 50 + rng.uniform(20, 45, 12)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         picture = Image.new("1", (100, 100))
         ImageDraw.Draw(picture).polygon([tuple(point) for point in points], fill=1, outline=1)
-        own, other = whole(fill_polygon(points, 100, 100), 100, 100), np.asarray(picture)
+        own, other = full_mask(fill_polygon(points, 100, 100), 100, 100), np.asarray(picture)
         share = np.linspace(0, 1, 200)[:, None, None]
         outline = (share * points + (1 - share) * np.roll(points, 1, axis=0)).reshape(-1, 2)
         differing = np.argwhere(own != other)[:, ::-1] + 0.5
@@ -72,7 +74,7 @@ def test_polygons_equal_those_of_pillow_except_for_its_outline():
 def test_polygon_published_by_coco_has_the_published_area_and_box():
     window = fill_polygon([float(number) for number in DOG.split()], 427, 640)
     assert abs(window.inside.sum() - 702.1) < 3
-    rows, columns = np.nonzero(whole(window, 427, 640))
+    rows, columns = np.nonzero(full_mask(window, 427, 640))
     assert (columns.min(), rows.min()) == (473, 396)
     assert (columns.max() + 1 - 473, rows.max() + 1 - 396) == (39, 29)
 
@@ -87,7 +89,7 @@ def test_neighbouring_polygons_share_no_pixel():
         [20, 20, 0, 20, 7.5, 7.5],
         [0, 20, 0, 0, 7.5, 7.5],
     ]
-    covered = sum(whole(fill_polygon(piece, 20, 20), 20, 20).astype(int) for piece in pieces)
+    covered = sum(full_mask(fill_polygon(piece, 20, 20), 20, 20).astype(int) for piece in pieces)
     np.testing.assert_array_equal(covered, 1)
 
 
@@ -100,12 +102,12 @@ def test_polygon_without_a_pixel_centre_is_empty(points):
 
 def test_polygons_of_one_pixel_and_of_the_whole_image():
     assert fill_polygon([0, 0, 1, 0, 1, 1, 0, 1], 1, 1).inside.tolist() == [[True]]
-    assert whole(fill_polygon([-9, -9, 99, -9, 99, 99, -9, 99], 4, 7), 4, 7).all()
+    assert full_mask(fill_polygon([-9, -9, 99, -9, 99, 99, -9, 99], 4, 7), 4, 7).all()
 
 
 def test_polygons_of_one_object_are_joined():
     parts = [[0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3]]
-    assert whole(fill_polygons(parts, 4, 4), 4, 4).sum() == 7
+    assert full_mask(fill_polygons(parts, 4, 4), 4, 4).sum() == 7
     with pytest.raises(ValueError, match="polygon 1: expected 3 or more points"):
         fill_polygons([parts[0], [1, 1, 2, 2]], 4, 4)
 
@@ -134,7 +136,9 @@ def test_rectangles_and_circles_have_the_expected_pixels():
     assert fill_rectangle([[8, 9], [2, 4]], 20, 20).inside.sum() == 30  # corners in any order
     rows, columns = np.mgrid[:40, :50] + 0.5
     expected = np.hypot(columns - 20.3, rows - 11.8) <= 13
-    np.testing.assert_array_equal(whole(fill_circle([[20.3, 11.8], [20.3, 24.8]], 40, 50), 40, 50), expected)
+    np.testing.assert_array_equal(
+        full_mask(fill_circle([[20.3, 11.8], [20.3, 24.8]], 40, 50), 40, 50), expected
+    )
 
 
 def test_published_compressed_rle_is_decoded_and_encoded_again():
