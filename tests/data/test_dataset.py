@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from dataset_specs import open_dataset, spec_of
+from paddleseg.cvlibs import manager
 from PIL import Image
 
-from paddleseg_u2net.builders import register
 from paddleseg_u2net.data.dataset import Dataset, ErrorReturningDataset, collate, open_datasets
 from paddleseg_u2net.data.inspection import inspect
 from paddleseg_u2net.data.masks import MaskEncoding
@@ -31,7 +31,7 @@ def test_an_inspection_with_faults_gives_no_dataset(data):
 
 
 def test_a_failing_sample_names_image_and_transform(data):
-    crop = register().manager.TRANSFORMS["RandomCrop"]([64, 64])
+    crop = manager.TRANSFORMS["RandomCrop"]([64, 64])
     dataset = ErrorReturningDataset(open_dataset(data, transforms=[crop], name="train_dataset"))
     batch = collate([dataset[0, 0], dataset[1, 0]])
     message = bytes(batch["fault"]).decode()
@@ -80,7 +80,7 @@ def test_grey_images_have_one_channel(data):
 
 
 def test_augmentation_depends_on_the_seed_and_leaves_global_generators_unchanged(data):
-    transforms = register().manager.TRANSFORMS
+    transforms = manager.TRANSFORMS
     dataset = open_dataset(
         data, transforms=[transforms["RandomHorizontalFlip"](), transforms["RandomDistort"]()]
     )
@@ -96,7 +96,7 @@ def test_augmentation_depends_on_the_seed_and_leaves_global_generators_unchanged
 
 
 def test_padding_is_ignored_in_the_label(data):
-    padding = register().manager.TRANSFORMS["Padding"]([40, 36])
+    padding = manager.TRANSFORMS["Padding"]([40, 36])
     for num_classes in (1, 2):
         label = open_dataset(data, num_classes=num_classes, transforms=[padding])[0, 0]["label"]
         assert label.shape == (1, 36, 40)
