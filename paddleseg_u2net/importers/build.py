@@ -17,6 +17,7 @@ import numpy as np
 
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
 from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.importers.config_writer import config_text, path_text
 from paddleseg_u2net.importers.list_writer import PARTS, absolute, find_root, list_texts
 from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, MaskMeaning, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
@@ -181,9 +182,6 @@ def _header(summary: BuildSummary, options: BuildOptions) -> list[str]:
 
 def _write(parts: Parts, summary: BuildSummary, options: BuildOptions, folder: Path) -> str:
     """Write the lists and the record to `folder`, and return the text of the config."""
-    # imported here because reading configs loads every metric, which importers do not need
-    from paddleseg_u2net.importers.config_writer import config_text, path_text
-
     save_dir, config = absolute(options.save_dir), absolute(summary.config)
     pairs = [[image.pair for image in part] for part in parts]
     files = [absolute(path) for part in pairs for pair in part for path in pair[:2] if path]

@@ -17,7 +17,7 @@ from support import draw_pair, pixels, tree, write_mask
 
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.data.masks import MaskEncoding, MaskLevels
-from paddleseg_u2net.importers import config_writer
+from paddleseg_u2net.importers import build
 from paddleseg_u2net.importers.build import strata
 
 SMALL = "{0}_dataset.transforms.0.target_size=[32,32]"
@@ -204,7 +204,7 @@ def test_config_path_that_cannot_be_used_is_rejected_and_nothing_is_written(make
 
 
 def test_config_that_fails_to_be_written_leaves_nothing_behind(make, photo_set, monkeypatch):
-    monkeypatch.setattr(config_writer, "config_text", lambda *_: "\udcff")  # not valid UTF-8
+    monkeypatch.setattr(build, "config_text", lambda *_: "\udcff")  # not valid UTF-8
     for words in ([], ["--config_out", "configs/own.yaml"], ["--config_out", "data/mine/sub/own.yaml"]):
         assert make(*folder_flags(photo_set), *words)[0] == 1
         assert nothing_is_written()

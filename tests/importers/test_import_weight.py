@@ -1,4 +1,4 @@
-"""Importing a module of `importers` loads only the folders it needs: no metrics, configs or models."""
+"""Importing a module of `importers` loads only the folders it needs: no metrics, models or engines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ READERS = {"errors", "io", "data", "importers"}
         ("labelme", READERS),
         ("list_writer", READERS),
         ("sources", READERS | {"environment"}),
-        ("build", READERS | {"environment"}),
+        ("config_writer", READERS | {"config"}),
+        ("build", READERS | {"environment", "config"}),
     ],
 )
 def test_importers_load_only_the_folders_they_need(name, allowed):
