@@ -7,10 +7,10 @@ import random
 import cv2
 import numpy as np
 import pytest
+from paddleseg.cvlibs import manager
 from PIL import Image
 from support import draw_pair, write_mask
 
-from paddleseg_u2net.builders import register
 from paddleseg_u2net.data.dataset import Dataset, Unraising, collate, inspect_all
 from paddleseg_u2net.data.pairs import Pair, list_pairs, pair_folders, read_list
 from paddleseg_u2net.errors import DataError
@@ -161,7 +161,7 @@ def test_faults_of_folders_name_the_file_once(tmp_path):
 
 
 def test_a_sample_that_fails_names_image_and_transform(data):
-    crop = register().manager.TRANSFORMS["RandomCrop"]([64, 64])
+    crop = manager.TRANSFORMS["RandomCrop"]([64, 64])
     own = Unraising(dataset(data, transforms=[crop], name="train_dataset"))
     own.dataset.inspect()
     batch = collate([own[0, 0], own[1, 0]])
@@ -250,7 +250,7 @@ def test_grey_images_have_one_channel(data):
 
 
 def test_augmentation_is_a_function_of_the_seed_and_leaves_the_generators_alone(data):
-    transforms = register().manager.TRANSFORMS
+    transforms = manager.TRANSFORMS
     own = dataset(data, transforms=[transforms["RandomHorizontalFlip"](), transforms["RandomDistort"]()])
     own.inspect()
     random.seed(5)
@@ -265,7 +265,7 @@ def test_augmentation_is_a_function_of_the_seed_and_leaves_the_generators_alone(
 
 
 def test_padding_marks_pixels_that_do_not_count(data):
-    padding = register().manager.TRANSFORMS["Padding"]([40, 36])
+    padding = manager.TRANSFORMS["Padding"]([40, 36])
     for num_classes in (1, 2):
         own = dataset(data, num_classes=num_classes, transforms=[padding])
         own.inspect()
