@@ -134,7 +134,7 @@ def test_wrong_sections_are_rejected_with_a_suggestion(config, opts, message):
         build_all()
 
 
-def test_a_dataset_class_of_paddleseg_tells_its_pairs(data, config):
+def test_a_dataset_class_of_paddleseg_lists_its_pairs(data, config):
     (data / "train_list.txt").write_text((data / "train_list.txt").read_text().replace("\t", " "))
     found = load_config(config, opts=["model.num_classes=2", "train_dataset.num_classes=2"])
     found["train_dataset"] = {
@@ -148,7 +148,7 @@ def test_a_dataset_class_of_paddleseg_tells_its_pairs(data, config):
     assert (own.ignore_index, own.mask_encoding) == (255, "index")
 
 
-def test_classes_of_paddleseg_do_not_fetch_unchecked(config):
+def test_dataset_classes_of_paddleseg_do_not_download_unverified(config):
     found = load_config(config, opts=["train_dataset={type: OpticDiscSeg, dataset_root: data/none}"])
     with pytest.raises(ConfigError, match=r"data/none: no such folder, and OpticDiscSeg would fetch it unch"):
         build_dataset_spec(found, "train_dataset")
