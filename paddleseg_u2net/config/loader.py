@@ -108,9 +108,7 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]
         above: files that inherit from this one, resolved; to detect cycles.
     """
     if path.resolve() in above:
-        raise ConfigError(
-            f"{path}: _base_ is circular, it leads back from {above[-1]}. Fix: remove one _base_"
-        )
+        raise ConfigError(f"{path}: _base_ is circular, leads back from {above[-1]}. Fix: remove one")
     content = _read(path)
     bases = content.pop(BASE, [])
     bases = [bases] if isinstance(bases, str) else bases
