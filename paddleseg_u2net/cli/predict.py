@@ -148,7 +148,9 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
     return BatchPredictor(predictor, palette, args.max_pixels, parallel)
 
 
-def report(results: Iterable[list[Fault]], count: int, save_dir: Path, faults: Sequence[Fault] = ()) -> int:
+def report(
+    results: Iterable[list[Fault]], count: int, save_dir: Path, faults: Sequence[Fault | str] = ()
+) -> int:
     """Follow the results of jobs with a progress bar, then print the faults on stderr.
 
     Args:
