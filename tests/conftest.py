@@ -94,9 +94,9 @@ def photos() -> dict[str, np.ndarray]:
 def run(capsys):
     """Run a command in this process: (exit code, stdout, stderr)."""
 
-    def call(name: str, *words) -> tuple[int, str, str]:
+    def call(*words) -> tuple[int, str, str]:
         try:
-            code = main([name, *(str(word) for word in words)])
+            code = main([str(word) for word in words])
         except SystemExit as stop:
             code = stop.code
         return code, *capsys.readouterr()
