@@ -48,7 +48,7 @@ def official_weights(shared) -> Path:
 
 @pytest.fixture
 def warm_cache(tmp_path_factory) -> None:
-    """Share the exports and compiled models in the cache among all tests of this run that use this fixture."""
+    """Share the exports and compiled models of the cache among all tests that use this fixture."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     home = Path(os.environ["U2NET_HOME"])
@@ -94,9 +94,9 @@ def photos() -> dict[str, np.ndarray]:
 def run(capsys):
     """A function that runs `u2net` with some words in this process: (exit code, stdout, stderr)."""
 
-    def call(*words) -> tuple[int, str, str]:
+    def call(name: str, *words) -> tuple[int, str, str]:
         try:
-            code = main([str(word) for word in words])
+            code = main([name, *(str(word) for word in words)])
         except SystemExit as stop:
             code = stop.code
         return code, *capsys.readouterr()
