@@ -6,19 +6,19 @@ from pathlib import Path
 
 from PIL import Image
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.pairs import list_pairs
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.findings import diagnose
 from paddleseg_u2net.data_check.survey import examine
 
 ORIENTATION = 0x0112
 
 
-def sets(root: Path, num_classes: int = 1, **options) -> list[Dataset]:
+def sets(root: Path, num_classes: int = 1, **options) -> list[DatasetSpec]:
     found = []
     for mode in ("train", "val"):
         pairs, faults = list_pairs(mode, str(root), "train_list.txt", "val_list.txt")
-        found.append(Dataset(pairs, num_classes, mode=mode, name=mode, faults=faults, **options))
+        found.append(DatasetSpec(pairs, num_classes, mode=mode, name=mode, faults=faults, **options))
     return found
 
 

@@ -23,12 +23,13 @@ from typing import Any
 from paddleseg_u2net.cli.app import configure_log, guarded
 from paddleseg_u2net.cli.flags import DEVICE_FLAGS, add_flags, count, positive, some_path
 from paddleseg_u2net.config.loader import in_file, load_config
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import ENCODINGS
-from paddleseg_u2net.data.pairs import list_pairs, pair_folders, read_list
+from paddleseg_u2net.data.pairs import Pair, list_pairs, pair_folders, read_list
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.findings import Finding, diagnose, report
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, examine
+from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.importers.list_writer import absolute
 from paddleseg_u2net.io.files import atomic_write, require_writable
 
@@ -88,16 +89,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def datasets(args: argparse.Namespace) -> Iterator[Dataset]:
+def datasets(args: argparse.Namespace) -> Iterator[DatasetSpec]:
     """The data sets that the flags name."""
     if args.config:
-        from paddleseg_u2net.builders import build_dataset
+        from paddleseg_u2net.builders import build_dataset_spec
 
         config = load_config(args.config, opts=args.opts)
         with in_file(args.config):
             for key in ("train_dataset", "val_dataset"):
                 if key == "train_dataset" or key in config:
-                    yield build_dataset(config, key)
+                    yield build_dataset_spec(config, key)
         return
     options = {name: getattr(args, name) for name in NOT_WITH_CONFIG}
     options["num_classes"] = args.num_classes or 1
@@ -111,7 +112,7 @@ def datasets(args: argparse.Namespace) -> Iterator[Dataset]:
         yield from listed(args.dataset_root, options)
 
 
-def listed(root: Path, options: dict[str, Any]) -> Iterator[Dataset]:
+def listed(root: Path, options: dict[str, Any]) -> Iterator[DatasetSpec]:
     """The data sets of the lists in a folder."""
     names = {mode: name for mode, name in LISTS.items() if (root / name).is_file()}
     if not names:
@@ -121,11 +122,11 @@ def listed(root: Path, options: dict[str, Any]) -> Iterator[Dataset]:
         yield _dataset(list_pairs(mode, str(root), **{f"{mode}_path": path}), mode, options)
 
 
-def _dataset(found: tuple[list, list[str]], mode: str, options: dict[str, Any]) -> Dataset:
+def _dataset(found: tuple[list[Pair], list[Fault]], mode: str, options: dict[str, Any]) -> DatasetSpec:
     pairs, faults = found
     if not pairs and not faults:
         raise ValueError("there is no pair of image and mask. Fix: names must be the same without suffix")
-    return Dataset(pairs, mode=mode, name=mode, faults=faults, **options)
+    return DatasetSpec(pairs, mode=mode, name=mode, faults=faults, **options)
 
 
 def tell(survey: DatasetSurvey, findings: Sequence[Finding]) -> Iterator[str]:
@@ -181,7 +182,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_room(args: argparse.Namespace, data: Sequence[Dataset]) -> None:
+def check_room(args: argparse.Namespace, data: Sequence[DatasetSpec]) -> None:
     """Refuse before the work what could not be written after it."""
     if args.fix:
         from paddleseg_u2net.data_check.repair import check_destination

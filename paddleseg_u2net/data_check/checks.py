@@ -49,11 +49,16 @@ def _of_sets(tell: Callable[[SurveyedDataset], Iterable[str]]) -> Finder:
 
 def _broken(surveyed: SurveyedDataset) -> Iterator[str]:
     for record in surveyed.inspection.records:
-        yield from record.broken
+        yield from map(str, record.broken)
+
+
+def _no_foreground(surveyed: SurveyedDataset) -> Iterator[str]:
+    if fault := surveyed.inspection.no_foreground:
+        yield str(fault)
 
 
 def _absent_classes(surveyed: SurveyedDataset) -> Iterator[str]:
-    if surveyed.dataset.num_classes > 1 and not surveyed.inspection.lacking:
+    if surveyed.dataset.num_classes > 1 and not surveyed.inspection.no_foreground:
         for index, row in enumerate(class_balance(surveyed)):
             if not row["pixels"]:
                 yield f"{surveyed.name}: class {index} occurs in no mask"
@@ -87,11 +92,8 @@ def _turned_apart(record: PairRecord) -> str | None:
 def _contradictory(survey: DatasetSurvey, encoding: str) -> Iterator[Example]:
     for surveyed in survey.datasets:
         if surveyed.inspection.encoding.name == encoding:
-            for record in surveyed.inspection.records:
-                if record.mask_levels and (
-                    fault := surveyed.inspection.contradictions.get(record.mask_levels.where)
-                ):
-                    yield Example(fault, (record,))
+            for index, fault in surveyed.inspection.contradictions.items():
+                yield Example(str(fault), (surveyed.inspection.records[index],))
 
 
 def _filled(survey: DatasetSurvey, share: float, what: str) -> Iterator[Example]:
@@ -166,13 +168,13 @@ LEAKED = "scores are too good; --fix removes it from train"
 CHECKS: dict[str, Check] = {
     "pairs": Check(
         "error",
-        _of_sets(lambda surveyed: surveyed.inspection.list_faults),
+        _of_sets(lambda surveyed: map(str, surveyed.dataset.faults)),
         "correct the list or the names; --fix leaves them out",
     ),
     "broken files": Check("error", _of_sets(_broken), "restore the file; --fix leaves the pair out"),
     "size mismatch": Check(
         "error",
-        _of_pairs(lambda record: record.mismatch),
+        _of_pairs(lambda record: str(record.mismatch) if record.mismatch else None),
         "--fix resizes a mask of the same shape, turns one that lacks its image's tag, else leaves it out",
     ),
     "class ids": Check(
@@ -187,7 +189,7 @@ CHECKS: dict[str, Check] = {
     ),
     "no foreground": Check(
         "error",
-        _of_sets(lambda surveyed: surveyed.inspection.lacking),
+        _of_sets(_no_foreground),
         "check masks, --mask_encoding and --ignore_index",
     ),
     "same file in two sets": Check(

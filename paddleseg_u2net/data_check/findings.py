@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.inspection import Inspection, raise_faults
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.checks import CHECKS, Check, Example
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, examine
-from paddleseg_u2net.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +32,15 @@ def diagnose(survey: DatasetSurvey, *, cheap: bool = False) -> list[Finding]:
     return [finding for finding in found if finding.examples]
 
 
-def admit(datasets: Sequence[Dataset]) -> DatasetSurvey:
+def admit(datasets: Sequence[DatasetSpec]) -> list[Inspection]:
     """Examine data before training: warnings are logged, errors raise one DataError with all of them."""
     survey = examine(datasets)
-    if faults := [fault for surveyed in survey.datasets for fault in surveyed.inspection.faults]:
-        raise DataError(faults)
+    inspections = [surveyed.inspection for surveyed in survey.datasets]
+    raise_faults(inspections)
     for finding in diagnose(survey, cheap=True):
         if finding.check.severity == "warning":
             log.warning("%s: %d, first: %s", finding.name, len(finding.examples), finding.examples[0].text)
-    return survey
+    return inspections
 
 
 def report(survey: DatasetSurvey, findings: Sequence[Finding]) -> dict[str, Any]:

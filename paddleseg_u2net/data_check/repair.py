@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedDataset
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import DataError
@@ -90,7 +90,7 @@ def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
     return record
 
 
-def check_destination(datasets: Sequence[Dataset], destination: Path, roots: Iterable[Path] = ()) -> None:
+def check_destination(datasets: Sequence[DatasetSpec], destination: Path, roots: Iterable[Path] = ()) -> None:
     """Refuse what cannot be written, as far as that is known before anything is read.
 
     Args:
@@ -126,7 +126,7 @@ def _plan(survey: DatasetSurvey) -> Iterator[Task]:
     for surveyed in survey.datasets:
         listed: set[Path] = set()
         for record in surveyed.inspection.records:
-            reason = _fault(record, surveyed) or leaked.get(id(record), "")
+            reason = _fault(record, surveyed) or leaked.get((surveyed.dataset.mode, record.index), "")
             if not reason and record.pair.image in listed:
                 reason = f"{record.place}: listed before"
             if reason:
@@ -139,11 +139,14 @@ def _plan(survey: DatasetSurvey) -> Iterator[Task]:
             yield Task(surveyed, record, "", f"images/{stem}{suffix}", f"masks/{stem}.png")
 
 
-def _leaked(survey: DatasetSurvey) -> dict[int, str]:
-    """By identity, why images to train on are left out: another set shows the same and keeps it."""
+def _leaked(survey: DatasetSurvey) -> dict[tuple[str, int], str]:
+    """By mode and index, why images to train on are left out: another set shows the same and keeps it."""
     sound = DatasetSurvey([_without_faults(surveyed) for surveyed in survey.datasets])
     return {
-        id(record): f"{record.place}: shows the same as {other.place} of {leak.second.name}"
+        (
+            leak.first.dataset.mode,
+            record.index,
+        ): f"{record.place}: shows the same as {other.place} of {leak.second.name}"
         for leak in (*sound.same_files, *sound.same_pictures)
         for record, other in [leak.records]
         if leak.first.dataset.mode == "train"
@@ -152,17 +155,17 @@ def _leaked(survey: DatasetSurvey) -> dict[int, str]:
 
 def _without_faults(surveyed: SurveyedDataset) -> SurveyedDataset:
     records = [record for record in surveyed.inspection.records if not _fault(record, surveyed)]
-    return SurveyedDataset(surveyed.dataset, surveyed.inspection._replace(records=records))
+    return SurveyedDataset(replace(surveyed.inspection, records=records))
 
 
 def _fault(record: PairRecord, surveyed: SurveyedDataset) -> str:
     """What makes a pair useless, or nothing."""
     if record.broken:
-        return record.broken[0]
+        return str(record.broken[0])
     if record.mask_levels is None:
         return f"{record.place}: has no mask"
     unfit = record.mismatch if record.mismatch and not _way_to_fit(record) else ""
-    return surveyed.inspection.contradictions.get(record.mask_levels.where, "") or unfit
+    return str(surveyed.inspection.contradictions.get(record.index, unfit))
 
 
 def _free(stem: str, taken: Counter[str]) -> str:
@@ -177,10 +180,10 @@ def _free(stem: str, taken: Counter[str]) -> str:
 def _check_clear(surveyed: SurveyedDataset) -> None:
     """Raise DataError where what the masks mean would not be clear without the contradictory ones either."""
     found, dataset = surveyed.inspection, surveyed.dataset
-    surveys = [record.mask_levels for record in found.records if record.mask_levels]
-    rest = [survey for survey in surveys if survey.where not in found.contradictions]
-    _, left = decide_encoding(rest, dataset.num_classes, dataset.ignore_index, dataset.requested_encoding)
-    if unclear := [*left, *found.lacking]:
+    rest = [record.mask_levels for record in found.records if record.index not in found.contradictions]
+    _, left = decide_encoding(rest, dataset.num_classes, dataset.ignore_index, dataset.mask_encoding)
+    unclear = [*left.values(), *([found.no_foreground] if found.no_foreground else [])]
+    if unclear:
         raise DataError([*unclear, "--fix cannot decide how the masks are to be read"])
 
 

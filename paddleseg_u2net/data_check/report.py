@@ -12,8 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.dataset import Inspection
-from paddleseg_u2net.data.inspection import PairRecord
+from paddleseg_u2net.data.inspection import Inspection, PairRecord
 from paddleseg_u2net.data.masks import IGNORE, read_raw
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.data_check.checks import Example

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.dataset import Dataset, Inspection
-from paddleseg_u2net.data.inspection import PairRecord
+from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect
 from paddleseg_u2net.data.masks import IGNORE, RawMask, read_raw
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.duplicates import Match, matches
 
 OVERLAP = 0.8  # intersection over union below which two masks of one image differ
@@ -26,8 +26,12 @@ COMPARED = 8  # sampled pixels of foreground that make this a measurement
 class SurveyedDataset:
     """A data set and what reading it has shown."""
 
-    dataset: Dataset
     inspection: Inspection
+
+    @property
+    def dataset(self) -> DatasetSpec:
+        """What was requested."""
+        return self.inspection.spec
 
     @property
     def name(self) -> str:
@@ -46,7 +50,7 @@ class SurveyedDataset:
 
     def measured(self) -> Iterator[tuple[PairRecord, Any]]:
         """Each record whose mask can be read, with what the mask holds."""
-        for record, content in zip(self.inspection.records, self.inspection.masks, strict=True):
+        for record, content in zip(self.inspection.records, self.inspection.contents, strict=True):
             if content is not None:
                 yield record, content
 
@@ -65,9 +69,7 @@ class DatasetSurvey:
 
     def __init__(self, datasets: Sequence[SurveyedDataset]):
         self.datasets = [
-            surveyed
-            for surveyed in datasets
-            if surveyed.inspection.records or surveyed.inspection.list_faults
+            surveyed for surveyed in datasets if surveyed.inspection.records or surveyed.dataset.faults
         ]
 
     @property
@@ -121,9 +123,9 @@ def _leak(one: SurveyedDataset, other: SurveyedDataset, match: Match) -> Leak:
     return Leak(one, other, (one.seen[match.first], other.seen[match.second]), match.mirrored)
 
 
-def examine(datasets: Sequence[Dataset]) -> DatasetSurvey:
+def examine(datasets: Sequence[DatasetSpec]) -> DatasetSurvey:
     """Read all files of several data sets once."""
-    return DatasetSurvey([SurveyedDataset(dataset, dataset.examine()) for dataset in datasets])
+    return DatasetSurvey([SurveyedDataset(inspect(spec)) for spec in datasets])
 
 
 # -- masks of pictures that show the same ---------------------------------------------------------------
@@ -171,9 +173,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
 
 def _has_mask(surveyed: SurveyedDataset, record: PairRecord) -> bool:
     """Whether the mask can be laid over its image and read as the others are."""
-    sound = (
-        record.mask_levels is not None and record.mask_levels.where not in surveyed.inspection.contradictions
-    )
+    sound = record.mask_levels is not None and record.index not in surveyed.inspection.contradictions
     return sound and not record.mismatch
 
 

@@ -15,9 +15,9 @@ from drawn_sets import ORIENTATION, append, found, image_of, mask_of, sets, turn
 from PIL import Image
 from support import ROOT, draw_pair, tree, write_mask
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.inspection import read_pair
 from paddleseg_u2net.data.pairs import Pair, list_pairs
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.data_check.checks import CHECKS
 from paddleseg_u2net.data_check.findings import admit, diagnose, report
@@ -310,7 +310,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(data, tmp_path):
 
 
 def test_a_page_of_broken_pairs_alone_is_written(tmp_path):
-    survey = examine([Dataset([Pair(Path("no.png"), Path("none.png"))], 1)])
+    survey = examine([DatasetSpec([Pair(Path("no.png"), Path("none.png"))], 1)])
     write_page(tmp_path / "a.html", survey, diagnose(survey), "x")
     assert "no.png: no such image file" in (tmp_path / "a.html").read_text()
 
@@ -336,7 +336,8 @@ def test_the_leak_in_a_published_set_is_found(shared):
     pairs = [list_pairs(mode, str(root), "train_list.txt", "val_list.txt")[0] for mode in ("train", "val")]
     chosen = pairs[0][600:660], pairs[1][100:160]
     datasets = [
-        Dataset(part, 1, mode=mode, name=mode) for part, mode in zip(chosen, ("train", "val"), strict=True)
+        DatasetSpec(part, 1, mode=mode, name=mode)
+        for part, mode in zip(chosen, ("train", "val"), strict=True)
     ]
     findings = diagnose(examine(datasets))
     (leak,) = [finding for finding in findings if finding.check.severity == "warning"]
@@ -347,6 +348,6 @@ def test_the_leak_in_a_published_set_is_found(shared):
 def test_fundus_photographs_which_are_all_alike_are_no_duplicates(shared):
     root = shared / "data" / "drishti_gs_512"
     pairs = list_pairs("train", str(root), "train_list.txt")[0]
-    survey = examine([Dataset(pairs, 2)])
+    survey = examine([DatasetSpec(pairs, 2)])
     assert diagnose(survey) == []  # nor are the masks of val without images
     assert summary(survey.datasets[0])["suggested target_size"] == [512, 448]

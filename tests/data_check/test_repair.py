@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,8 +15,8 @@ from mask_files import store
 from PIL import Image, ImageOps
 from support import draw_pair, pixels, tree, write_mask
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.findings import diagnose
 from paddleseg_u2net.data_check.repair import check_destination, repair
 from paddleseg_u2net.data_check.survey import examine
@@ -78,7 +79,7 @@ def test_pixels_become_upright_on_both_sides(tmp_path, orientation):
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
     turn(pair.image, orientation)
     turn(pair.mask, orientation)
-    repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     for source, name in ((pair.image, "images/p.png"), (pair.mask, "masks/p.png")):
         with Image.open(source) as picture, Image.open(Path("fixed", name)) as result:
             np.testing.assert_array_equal(np.asarray(result), np.asarray(ImageOps.exif_transpose(picture)))
@@ -90,7 +91,7 @@ def test_a_mask_drawn_on_the_stored_pixels_is_turned_like_its_image(tmp_path, or
     draw_pair(tmp_path, "p", size=(20, 30))
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
     turn(pair.image, orientation)
-    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    record = repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     assert done(record)["p"] == ["image turned upright", "mask turned as the EXIF tag of its image says"]
     image, mask = pixels("fixed/images/p.png"), pixels("fixed/masks/p.png")
     assert image.shape[:2] == mask.shape == (30, 20)
@@ -103,7 +104,7 @@ def test_a_mask_that_is_resized_and_may_lie_otherwise_is_to_be_looked_at(tmp_pat
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
     turn(pair.image, orientation)
     write_mask(pair.mask, cv2.resize(pixels(pair.mask), None, fx=0.5, fy=0.5))
-    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    record = repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     told = done(record)["p"]
     assert any(line.startswith("mask resized from") for line in told)
     assert "LOOK whether image and mask fit: they were turned differently" in told
@@ -117,7 +118,7 @@ def test_masks_become_grey_png_for_saliency_and_ids_for_classes(tmp_path, mode):
     mask = store(tmp_path / "in" / ("m.tif" if mode == "1-bit" else "m.png"), binary, mode)
     pair = Pair(tmp_path / "in" / "a.png", mask)
     for num_classes, white in ((1, 255), (2, 1)):
-        record = repair(examine([Dataset([pair], num_classes)]), tmp_path / f"fixed {num_classes}")
+        record = repair(examine([DatasetSpec([pair], num_classes)]), tmp_path / f"fixed {num_classes}")
         assert ("a" in done(record)) == ((mode, num_classes) != ("grey + alpha", 2))
         with Image.open(tmp_path / f"fixed {num_classes}" / "masks" / "a.png") as mask:
             assert (mask.mode, mask.format) == ("L", "PNG")
@@ -186,7 +187,7 @@ def test_what_validation_loses_for_another_reason_does_not_count(data):
 
 def test_two_sets_of_one_mode_are_refused(data):
     one, other = sets(data)
-    other.mode = "train"
+    other = replace(other, mode="train")
     with pytest.raises(
         ValueError, match="--fix new: train and val have one mode, train, and so one list in the copy. Fix: "
     ):
@@ -200,7 +201,7 @@ def test_a_half_turn_is_not_taken_for_what_makes_sizes_fit(tmp_path):
     write_mask(mask_of(tmp_path, "p"), pixels(mask_of(tmp_path, "p")).T.copy())
     turn(image_of(tmp_path, "p"), 3)
     pairs = [Pair(image_of(tmp_path, name), mask_of(tmp_path, name)) for name in ("p", "q")]
-    record = repair(examine([Dataset(pairs, 1)]), Path("fixed"))
+    record = repair(examine([DatasetSpec(pairs, 1)]), Path("fixed"))
     assert [Path(row["image"]).stem for row in record["left out"]] == ["p"]
 
 
@@ -210,7 +211,7 @@ def test_a_turned_image_whose_mask_may_lie_either_way_is_marked(tmp_path, size, 
     write_mask(mask_of(tmp_path, "p"), pixels(mask_of(tmp_path, "p")).T.copy())  # drawn on the upright image
     turn(image_of(tmp_path, "p"), 6)
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
-    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    record = repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     doubt = ["LOOK whether image and mask fit: they were turned differently"]
     assert done(record)["p"] == ["image turned upright", *(doubt if doubtful else [])]
 
@@ -221,12 +222,12 @@ def test_names_that_clash_or_break_lists_become_safe(tmp_path):
         for name in ("same", "Same", "ünï 图 #", "tab\there"):
             draw_pair(tmp_path / folder, name, seed=ord(folder))
             pairs.append(Pair(image_of(tmp_path / folder, name), mask_of(tmp_path / folder, name)))
-    record = repair(examine([Dataset(pairs, 1)]), tmp_path / "fixed")
+    record = repair(examine([DatasetSpec(pairs, 1)]), tmp_path / "fixed")
     names = [row["image"] for row in record["files"]]
     assert len({name.casefold() for name in names}) == 8
     assert names[0] == "images/same.png"
     assert "images/ünï 图 _.png" in names
-    again = diagnose(examine([Dataset(list_of(tmp_path / "fixed"), 1)]))
+    again = diagnose(examine([DatasetSpec(list_of(tmp_path / "fixed"), 1)]))
     assert not [finding.name for finding in again if finding.check.severity == "error"]
 
 
@@ -254,7 +255,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(data):
     with pytest.raises(ValueError, match="lies among the originals in .*my data. Fix: another folder"):
         check_destination([surveyed.dataset for surveyed in survey.datasets], data / "new", [data])
     with pytest.raises(ValueError, match="no pair of .* would be left. Fix: mend by hand"):
-        repair(examine([Dataset([Pair(Path("a/no.png"), None)], 1)]), Path("new"))
+        repair(examine([DatasetSpec([Pair(Path("a/no.png"), None)], 1)]), Path("new"))
     assert tree(".") == tree(data.parent)
     assert not Path("new").exists()
 

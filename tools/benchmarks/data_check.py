@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.inspection import thumbnail
 from paddleseg_u2net.data.masks import read_raw
 from paddleseg_u2net.data.pairs import Pair, pair_folders
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.duplicates import matches
 from paddleseg_u2net.data_check.findings import diagnose
 from paddleseg_u2net.data_check.survey import examine
@@ -104,7 +104,7 @@ def decode(pairs: Sequence[Pair]) -> None:
 
 def check(pairs: Sequence[Pair]) -> None:
     """All checks."""
-    diagnose(examine([Dataset(pairs, 1)]))
+    diagnose(examine([DatasetSpec(pairs, 1)]))
 
 
 def seconds(work: Callable[[], None]) -> float:
