@@ -153,7 +153,7 @@ class Trainer:
         """Measure a network on the validation data; every rank takes a share."""
         assert self.val_data is not None
         scores = evaluate(
-            Predictor(PaddleEngine(network, self.amp), self.config, views=self.views, maps=self.maps),
+            Predictor(PaddleEngine(network, self.amp), self.config, augmentation=self.views, maps=self.maps),
             self.val_data,
             self.protocol,
             batch_size=self.settings.batch_size,

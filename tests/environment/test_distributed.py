@@ -21,7 +21,7 @@ def test_without_a_launcher_there_is_one_rank():
         (
             "2",
             "2",
-            "PADDLE_TRAINER_ID=2 with PADDLE_TRAINERS_NUM=2: the ranks of so many processes are 0 to 1",
+            "PADDLE_TRAINER_ID=2 with PADDLE_TRAINERS_NUM=2: expected a rank from 0 to 1",
         ),
         ("1", "", "PADDLE_TRAINER_ID=1 with PADDLE_TRAINERS_NUM=1: .* Fix: set both, or neither"),
         ("one", "2", "PADDLE_TRAINER_ID=one: expected a whole number. Fix: correct it, or unset it"),

@@ -253,7 +253,7 @@ def test_integers_beyond_their_tolerance_give_way_to_floats(official_weights, mo
     monkeypatch.setattr(model_source, "has_int8_units", lambda: True)
     monkeypatch.setitem(TOLERANCES, "int8", NOTHING)
     load_engine("u2netp", config_of("u2netp"))
-    assert "It is not kept. Something slower predicts instead" in caplog.text
+    assert "It is not kept. A slower engine or precision is used instead" in caplog.text
     assert "fp32; backend onnxruntime" in caplog.text
 
 
@@ -306,7 +306,7 @@ def test_a_damaged_cache_is_written_anew(weights, caplog):
     record = cached_export(path, MODEL)
     (record.parent / "model.onnx").write_bytes(b"x")
     np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)
-    assert "it is written anew" in caplog.text
+    assert "It is written again" in caplog.text
 
 
 def test_a_known_name_and_other_files_are_not_the_export_beside_them(warm, monkeypatch, official_weights):

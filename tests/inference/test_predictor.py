@@ -87,18 +87,18 @@ def test_flips_are_undone_and_averaged():
         {"flip_vertical": True},
         {"flip_horizontal": True, "flip_vertical": True},
     ):
-        views = TestTimeAugmentation(**flips)
+        augmentation = TestTimeAugmentation(**flips)
         # a engine that sees pixels alone gives the same map whichever way they lie
         np.testing.assert_allclose(
-            Predictor(red, config(), views=views)(picture), picture[..., 0] / 255, atol=1e-6
+            Predictor(red, config(), augmentation=augmentation)(picture), picture[..., 0] / 255, atol=1e-6
         )
         # one that favours a side is made symmetric
-        averaged = Predictor(left_biased, config(), views=views)(picture)
+        averaged = Predictor(left_biased, config(), augmentation=augmentation)(picture)
         axis = tuple(axis for axis, name in ((0, "flip_vertical"), (1, "flip_horizontal")) if name in flips)
         np.testing.assert_allclose(averaged, np.flip(averaged, axis), atol=1e-6)
         assert not np.allclose(averaged, Predictor(left_biased, config())(picture))
         looks = 2 ** len(flips)
-        assert len(views.flips()) == looks
+        assert len(augmentation.flips()) == looks
 
 
 def test_scales_are_looked_at_and_averaged():
@@ -108,7 +108,7 @@ def test_scales_are_looked_at_and_averaged():
         sizes.append(batch.shape[2:])
         return np.full((len(batch), 1, *batch.shape[2:]), batch.shape[2] / 100, np.float32)
 
-    saliency = Predictor(constant, config(), views=TestTimeAugmentation(scales=(0.5, 1.0, 2.0)))(
+    saliency = Predictor(constant, config(), augmentation=TestTimeAugmentation(scales=(0.5, 1.0, 2.0)))(
         image(10, 20)
     )
     assert sizes == [(5, 10), (10, 20), (20, 40)]
@@ -116,7 +116,7 @@ def test_scales_are_looked_at_and_averaged():
 
 
 def test_a_tiny_scale_leaves_one_pixel():
-    assert Predictor(red, config(), views=TestTimeAugmentation(scales=(0.01,)))(image(10, 20)).shape == (
+    assert Predictor(red, config(), augmentation=TestTimeAugmentation(scales=(0.01,)))(image(10, 20)).shape == (
         10,
         20,
     )
@@ -134,19 +134,19 @@ def test_windows_cover_every_pixel_and_overlap_as_asked():
 
 def test_sliding_averages_windows_and_keeps_pixels():
     picture = image(23, 31)
-    views = TestTimeAugmentation(crop_size=(10, 8), stride=(7, 5))
+    augmentation = TestTimeAugmentation(crop_size=(10, 8), stride=(7, 5))
     np.testing.assert_allclose(
-        Predictor(red, config(), views=views)(picture), picture[..., 0] / 255, atol=1e-6
+        Predictor(red, config(), augmentation=augmentation)(picture), picture[..., 0] / 255, atol=1e-6
     )
-    slid = Predictor(left_biased, config(), views=views)(picture)
+    slid = Predictor(left_biased, config(), augmentation=augmentation)(picture)
     assert not np.allclose(slid, Predictor(left_biased, config())(picture))
 
 
 def test_an_image_smaller_than_the_window_is_seen_whole():
-    views = TestTimeAugmentation(crop_size=(100, 100), stride=(50, 50))
+    augmentation = TestTimeAugmentation(crop_size=(100, 100), stride=(50, 50))
     picture = image(5, 4)
     np.testing.assert_array_equal(
-        Predictor(left_biased, config(), views=views)(picture), Predictor(left_biased, config())(picture)
+        Predictor(left_biased, config(), augmentation=augmentation)(picture), Predictor(left_biased, config())(picture)
     )
 
 
@@ -180,7 +180,7 @@ def test_what_is_no_image_is_refused(picture, found):
 
 def test_an_input_beyond_all_bounds_is_refused():
     with pytest.raises(ValueError, match="--scales 5000: an input of .* is too large. Fix: smaller ones"):
-        Predictor(red, config(), views=TestTimeAugmentation(scales=(5000,)))(image(5, 4))
+        Predictor(red, config(), augmentation=TestTimeAugmentation(scales=(5000,)))(image(5, 4))
 
 
 def test_an_output_that_is_no_number_is_refused():
@@ -191,7 +191,7 @@ def test_an_output_that_is_no_number_is_refused():
 
 
 def test_a_bare_runtime_needs_its_config():
-    with pytest.raises(ValueError, match="a engine needs its config"):
+    with pytest.raises(ValueError, match="an engine needs a config. Fix: Predictor"):
         Predictor(red)
 
 
