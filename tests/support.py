@@ -20,6 +20,7 @@ from paddle import nn  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from paddleseg_u2net.builders import register  # noqa: E402
+from paddleseg_u2net.cli.app import main  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,6 +92,11 @@ def make_config(path: Path, data: Path, num_classes: int = 1, model: str = "Tiny
 def environment(**changes: str) -> dict[str, str]:
     """What a child process of a test gets."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **changes}
+
+
+def prepare_command(words: list[str]) -> int:
+    """Run `u2net prepare` in this process; returns the exit code."""
+    return main(["prepare", *words])
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from http_site import Site, serving
 from PIL import Image
 from published_sets import GREY, PUBLISHED, build, write_member
 from support import environment, make_config, pixels, small_files, tree, write_mask
+from support import prepare_command as main
 
 from paddleseg_u2net.builders import build_dataset
-from paddleseg_u2net.cli.prepare import main
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.data.dataset import inspect_all
 from paddleseg_u2net.datasets.catalog import DATA_SETS
