@@ -16,31 +16,11 @@ DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 MAX_PARALLEL = 4  # concurrent predictions; each needs memory for one more image and its activations
 
 
-def device_name(kind: str | None, index: int | None = None) -> str | None:
-    """The device that `--device` and `--device_id` mean together.
-
-    Args:
-        kind: one of DEVICES, or None.
-        index: number of the device, from 0; None leaves the choice open. With a number, `kind` None means gpu.
-
-    Returns:
-        `gpu:1`, as Paddle writes it; `kind` where there is no number.
-
-    Raises:
-        ValueError: unknown kind, a negative number, or a number for a CPU.
-    """
-    if index is None:
-        return kind
-    name = f"{kind or 'gpu'}:{index}"
-    split_device(name)
-    return name
-
-
 def split_device(name: str) -> tuple[str, int | None]:
     """Kind and number of a device: `gpu:1` -> (gpu, 1); `gpu` -> (gpu, None).
 
     Raises:
-        ValueError: see `device_name`.
+        ValueError: unknown kind, a number that is none, or a number for a CPU.
     """
     kind, separator, index = name.partition(":")
     if kind not in DEVICES:
@@ -62,7 +42,7 @@ def choose_device(name: str | None) -> str:
     Paddle is imported only if a GPU build of it is installed.
 
     Raises:
-        ValueError: see `device_name`.
+        ValueError: see `split_device`.
     """
     if name is not None:
         split_device(name)

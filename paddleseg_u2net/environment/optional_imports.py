@@ -30,7 +30,7 @@ INSTALL = {
     "matplotlib": _extra("evaluate"),
     "threadpoolctl": _extra("evaluate"),
     "scipy": _extra("data"),
-    "sklearn": _extra("data"),
+    "sklearn": _extra("train"),
     "jinja2": _extra("data"),
     "prettytable": _extra("data"),
     "skimage": _extra("demo"),
