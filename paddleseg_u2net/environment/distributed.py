@@ -42,8 +42,8 @@ def this_rank() -> Rank:
     )
     if not 0 <= rank.index < rank.count:
         raise ValueError(
-            f"PADDLE_TRAINER_ID={rank.index} with PADDLE_TRAINERS_NUM={rank.count}: expected a rank from 0 to "
-            f"{rank.count - 1}. Fix: set both, or neither"
+            f"PADDLE_TRAINER_ID={rank.index} with PADDLE_TRAINERS_NUM={rank.count}: expected a rank from 0 "
+            f"to {rank.count - 1}. Fix: set both, or neither"
         )
     return rank
 

@@ -36,7 +36,7 @@ INSTALL = {
     "skimage": _extra("demo"),
     "ray": _extra("cluster"),
 }
-# warnings of Paddle and paddleseg at import, and of Pillow about files that we report; users cannot act on them
+# warnings of Paddle and paddleseg at import, and of Pillow about files that we report ourselves
 NOISE = (
     "No ccache found",
     "When training, we now always track",

@@ -60,7 +60,9 @@ class CachedExport:
     def calibration(self) -> Path | None:
         """The calibration for 8-bit integers; None for other precisions."""
         row = known_file(self.weights)
-        return CALIBRATIONS / row.calibration if self.precision == "int8" and row and row.calibration else None
+        return (
+            CALIBRATIONS / row.calibration if self.precision == "int8" and row and row.calibration else None
+        )
 
     @property
     def known_digest(self) -> str | None:
@@ -103,8 +105,9 @@ def cached_export(weights: Path, model: Mapping[str, Any], precision: str = "fp3
     if not _is_complete(folder) and not with_paddle and wanted.known_digest is None:
         folder = folder.with_name(f"{folder.name}-unverified")
         log.warning(
-            "%s: Paddle is not installed, so the ONNX file of these weights was not compared with it; only its "
-            "structure was verified. Fix: u2net export where Paddle is installed, and predict with that",
+            "%s: Paddle is not installed, so the ONNX file of these weights was not compared with it; "
+            "only its structure was verified. Fix: u2net export where Paddle is installed, then predict with "
+            "the export",
             weights,
         )
     if not _is_complete(folder):

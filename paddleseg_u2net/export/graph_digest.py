@@ -10,8 +10,6 @@ import hashlib
 import json
 from typing import Any
 
-import numpy as np
-
 from paddleseg_u2net.errors import VerificationError
 
 # digests without shapes and values; U²-Net and U²-Net† have the same nodes

@@ -46,7 +46,9 @@ def find_weights(model_path: str | Path) -> str | Path:
         for name in WEIGHT_FILES:
             if (folder / name).is_file():
                 return folder / name
-    raise FileNotFoundError(f"{path}: holds no {' or '.join(WEIGHT_FILES)}, and is neither a run nor an export")
+    raise FileNotFoundError(
+        f"{path}: holds no {' or '.join(WEIGHT_FILES)}, and is neither a run nor an export"
+    )
 
 
 def config_of(

@@ -55,7 +55,9 @@ class KnownWeights:
     config: str
     sources: tuple[Source, ...]
     calibration: str | None = None  # file of `calibrations/`, measured for exactly these weights
-    graphs: Mapping[str, str] = field(default_factory=dict)  # precision -> `graph_digest`, tested against Paddle
+    graphs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # precision -> `graph_digest`, tested against Paddle
 
     @property
     def file(self) -> str:
@@ -226,9 +228,7 @@ def load_strict(layer: nn.Layer, source: str | Path) -> None:
     _assign(layer, state)
 
 
-def check_fit(
-    source: str | Path, network: str, state: State, shapes: Mapping[str, tuple[int, ...]]
-) -> None:
+def check_fit(source: str | Path, network: str, state: State, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ValueError where weights do not fit a network exactly.
 
     Args:
