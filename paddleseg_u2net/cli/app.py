@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from paddleseg_u2net import __version__
 from paddleseg_u2net.environment.distributed import this_rank
-from paddleseg_u2net.environment.optional_imports import missing, quiet
+from paddleseg_u2net.environment.optional_imports import missing, need, quiet
 from paddleseg_u2net.errors import suggest
 
 LOG_LINE = "%(asctime)s [%(levelname)s]\t%(message)s"  # PaddleSeg's
@@ -145,8 +145,7 @@ def completion(shell: str) -> str:
     Args:
         shell: one of SHELLS.
     """
-    import shtab
-
+    shtab = need("shtab")
     parser = build_parser()
     commands = parser.add_subparsers()
     for name, row in COMMANDS.items():
@@ -181,10 +180,10 @@ def guarded(
         configure_log(every_rank_logs, log_line)
         return command() or 0
     except ModuleNotFoundError as error:
-        line = missing(error)
-        if line is None:
-            raise
-        return _fail(line)
+        package = (error.name or "paddleseg_u2net").split(".")[0]
+        if package == "paddleseg_u2net":
+            raise  # a mistake of ours
+        return _fail(missing(error) or f"{package} is not installed. Fix: pip install {package}")
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         return _fail(error)
     except MemoryError:

@@ -17,7 +17,7 @@ from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models.pretrained import KNOWN
 
-Flags = Mapping[str, Mapping[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
+Flags = Mapping[str, dict[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
 INPUT, OUTPUT, HOW = "what goes in", "what comes out", "how"  # titles of groups of flags
 
 
@@ -96,7 +96,7 @@ MODEL_FLAGS: Flags = {
     },
     "backend": {
         "default": "auto",
-        "help": f"engine that runs the model: {', '.join(BACKENDS)}, or auto for the fastest that is installed",
+        "help": f"engine that runs the model: {', '.join(BACKENDS)}, or auto for the fastest installed",
     },
     "precision": {
         "default": "auto",

@@ -27,7 +27,7 @@ from paddleseg_u2net.cli.flags import (
     positive_int,
 )
 from paddleseg_u2net.data.visualize import make_palette
-from paddleseg_u2net.environment.devices import threads_for
+from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import this_rank, wait_for_neighbours
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
@@ -115,10 +115,6 @@ def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpars
         flags.error("which images? Give paths of images, folders or lists")
     if args.config and not args.model_path:
         flags.error("--config needs --model_path: the weights of that model")
-    if args.device_id is not None:
-        if args.device == "cpu":
-            flags.error(f"--device_id {args.device_id}: a CPU has no number. Fix: leave one of the two out")
-        args.device = f"{args.device or 'gpu'}:{args.device_id}"
     if not args.model_path:
         args.model_path = DEFAULT_MODEL
         log.info("No --model_path: the model is %s", DEFAULT_MODEL)
@@ -137,7 +133,7 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
     predictor = Predictor(
         args.model_path,
         config,
-        args.device,
+        device_name(args.device, args.device_id),
         augmentation,
         backend=args.backend,
         precision=args.precision,
@@ -148,7 +144,9 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
     return BatchPredictor(predictor, palette, args.max_pixels, parallel)
 
 
-def report(results: Iterable[list[Fault]], count: int, save_dir: Path, faults: Sequence[Fault] = ()) -> int:
+def report(
+    results: Iterable[list[Fault]], count: int, save_dir: Path, faults: Sequence[Fault | str] = ()
+) -> int:
     """Follow the results of jobs with a progress bar, then print the faults on stderr.
 
     Args:

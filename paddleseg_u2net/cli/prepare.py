@@ -21,9 +21,9 @@ EXAMPLES = f"""\
   u2net prepare MSRA10K --accept-unverified               plain http without a known checksum
   u2net prepare ECSSD --check                             are its files still as they were made?
 
-Each script below Benckmark_data_prepare/ prepares one data set with the same flags. An interrupted run leaves no
-incomplete data set; a broken download is resumed; a second run does nothing. If U2NET_MIRROR is set to https://…
-or file:///…, files of the same names are fetched from there.
+Each script below Benckmark_data_prepare/ prepares one data set with the same flags. An interrupted run leaves
+no incomplete data set; a broken download is resumed; a second run does nothing. If U2NET_MIRROR is set to
+https://… or file:///…, files of the same names are fetched from there.
 names: {", ".join(DATA_SETS)}
 """
 INPUT_FLAGS: Flags = {
@@ -60,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def table() -> str:
     """The known data sets, a line each."""
-    shown = need("prettytable").PrettyTable(["name", "task", "images", "size", "licence", "address verified"], align="l")
+    shown = need("prettytable").PrettyTable(
+        ["name", "task", "images", "size", "licence", "address verified"], align="l"
+    )
     for name, row in DATA_SETS.items():
         images = "not published" if row.pairs is None else row.pairs
         shown.add_row([name, row.task, images, row.size, row.licence, row.verified])

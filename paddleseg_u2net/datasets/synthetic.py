@@ -6,6 +6,8 @@ Annotations (0 and 1), train_list.txt, val_list.txt, test_list.txt.
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -116,6 +118,27 @@ def draw_dataset(root: Path, images: int, size: int, seed: int) -> Path:
     with atomic_write(root) as partial:
         draw_into(partial, images, size, seed)
     return root
+
+
+def draw_archive(root: Path, images: int, size: int, seed: int) -> Path:
+    """Write the data set of `draw_dataset` as a zip file beside `root`, packed as optic_disc_seg is.
+
+    Returns:
+        The zip file; its members lie in a folder named as `root`.
+
+    Raises:
+        FileExistsError: `root` or the zip file exists; nothing is overwritten.
+        ValueError: see `draw_dataset`.
+    """
+    target = root.with_name(f"{root.name}.zip")
+    if target.exists():
+        raise FileExistsError(f"{target}: exists already. Fix: remove it, or choose another name")
+    draw_dataset(root, images, size, seed)
+    with atomic_write(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for path in sorted(root.rglob("*")):
+            archive.write(path, path.relative_to(root.parent))
+    shutil.rmtree(root)
+    return target
 
 
 def draw_into(root: Path, images: int = 60, size: int = 256, seed: int = 0) -> None:

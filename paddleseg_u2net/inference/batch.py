@@ -50,7 +50,7 @@ class FoundImages:
 
     images: dict[Path, Image]
     root: Path
-    faults: list[Fault]
+    faults: list[Fault | str]
 
 
 def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
@@ -65,14 +65,14 @@ def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
     """
     images: dict[Path, Image] = {}
     roots: list[Path] = []
-    faults: list[Fault] = []
+    faults: list[Fault | str] = []
     for path in dict.fromkeys(paths):
         try:
             found, root = _images_of(path, save_dir)
         except DataError as error:
             faults += error.faults
         except (OSError, ValueError) as error:  # a folder or a list that cannot be read
-            faults.append(Fault("", str(error)))
+            faults.append(str(error))
         else:
             for image in found:
                 images.setdefault(_absolute(image.path), image)
@@ -190,7 +190,9 @@ def plan_jobs(
     if not resume:
         replaced = sum(any(path.exists() for path in job.results.values()) for job in share)
         if replaced:
-            log.info("Results of %d images exist in %s and are replaced (--resume keeps them)", replaced, save_dir)
+            log.info(
+                "Results of %d images exist in %s and are replaced (--resume keeps them)", replaced, save_dir
+            )
         return share
     left = [job for job in share if not job.is_done()]
     if len(left) < len(share):

@@ -159,7 +159,7 @@ class Trainer:
     def evaluate(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
         """Measure a network on validation data; every rank takes a share."""
         scores = evaluate(
-            Predictor(PaddleEngine(network, self.amp), self.config, views=self.views, maps=self.maps),
+            Predictor(PaddleEngine(network, self.amp), self.config, augmentation=self.views, maps=self.maps),
             data,
             self.protocol,
             batch_size=self.settings.batch_size,

@@ -9,8 +9,8 @@ import sys
 
 from published_sets import PUBLISHED, build
 from support import ROOT, environment
+from support import prepare_command as main
 
-from paddleseg_u2net.cli.prepare import main
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.prepare import prepare
 

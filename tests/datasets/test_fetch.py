@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from published_sets import PUBLISHED, build
+from support import prepare_command as main
 
-from paddleseg_u2net.cli.prepare import main
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.prepare import prepare
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from published_sets import GREY, LISTS, PUBLISHED, build, lists_of, write_member
 from support import pixels, tree, write_mask
+from support import prepare_command as main
 
-from paddleseg_u2net.cli.prepare import main
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.prepare import check, prepare
 from paddleseg_u2net.errors import DataError

@@ -14,9 +14,9 @@ import pytest
 from http_site import Site, serving
 from published_sets import LISTS, PUBLISHED, build, lists_of, write_member
 from support import environment, make_config, small_files
+from support import prepare_command as main
 
 from paddleseg_u2net.builders import build_dataset_spec
-from paddleseg_u2net.cli.prepare import main
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.data.dataset import open_datasets
 from paddleseg_u2net.datasets.prepare import find_data, prepare

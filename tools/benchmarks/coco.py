@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
-from paddleseg_u2net.cli.benchmark import ROOT, peak_memory
 from paddleseg_u2net.cli.make_dataset import main as make_dataset
 from paddleseg_u2net.importers.coco import read_coco
 from paddleseg_u2net.io.images import read_image
+from tools.benchmarks.measuring import ROOT, peak_memory
 
 HEIGHT, WIDTH, CORNERS, CLASSES = 480, 640, 25, 80
 OBJECTS_PER_IMAGE = 860001 / 118287  # in train2017

@@ -24,7 +24,6 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
-from paddleseg_u2net.cli.benchmark import ROOT, peak_memory
 from paddleseg_u2net.data.inspection import thumbnail
 from paddleseg_u2net.data.masks import read_raw
 from paddleseg_u2net.data.pairs import Pair, pair_folders
@@ -33,6 +32,7 @@ from paddleseg_u2net.data_check.duplicates import matches
 from paddleseg_u2net.data_check.findings import diagnose
 from paddleseg_u2net.data_check.survey import examine
 from paddleseg_u2net.io.images import list_images, read_image
+from tools.benchmarks.measuring import ROOT, peak_memory
 
 COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mirrored": lambda image: image[:, ::-1].copy(),
