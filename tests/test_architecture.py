@@ -84,7 +84,7 @@ def test_no_module_is_called_utils():
 
 
 LIGHT = """
-config.loader data.dataset data_check.findings data_check.report io.images data.masks metrics.segmentation
+config.loader data.dataset data_check.checks data_check.report io.images data.masks metrics.segmentation
 metrics.table inference.outputs evaluation.folders inference.predictor data.preprocessing engines.base
 models.pretrained cli.predict cli.val cli.train
 """.split()  # noqa: SIM905

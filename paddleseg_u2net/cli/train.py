@@ -66,7 +66,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "overfit": {
         "action": "store_true",
         "help": "only try whether the network learns two pairs by heart, in --iters steps, with --seed (0 "
-        "where it is left out) and --precision (docs/doctor.md)",
+        "where it is left out) and --precision (docs/check_dataset.md)",
     },
     "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
 }
@@ -166,9 +166,9 @@ def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Tra
 
 def _admit(trainer: Trainer) -> None:
     """Let no rank pass before all have found their data right."""
-    from paddleseg_u2net.data_check import findings
+    from paddleseg_u2net.data_check.checks import check_before_training
 
-    findings.admit([data for data in (trainer.data, trainer.val_data) if data])
+    check_before_training([data for data in (trainer.data, trainer.val_data) if data])
     trainer.data[0, 0]  # transforms that cannot work fail before an earlier run is moved
     if trainer.ranks > 1:
         import paddle.distributed as dist
@@ -179,13 +179,13 @@ def _admit(trainer: Trainer) -> None:
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Try two pairs in place of training; returns the exit code, 1 where they cannot be learned."""
     from paddleseg_u2net import builders
-    from paddleseg_u2net.data_check import findings
+    from paddleseg_u2net.data_check.checks import check_before_training
     from paddleseg_u2net.training.overfit import overfit
 
     with in_file(args.config):
         data = builders.build_dataset(config, "train_dataset")
     run = {"seed": args.seed or 0, "precision": args.precision, "amp_level": args.amp_level or "O1"}
-    found = findings.admit([data]).datasets[0].inspection
+    found = check_before_training([data]).datasets[0].inspection
     outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate, **run)
     return 0 if outcome.learned else 1
 
