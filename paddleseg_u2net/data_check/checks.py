@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,10 +63,8 @@ def _exif_rotation(survey: DatasetSurvey) -> Examples:
     for pair in survey.pairs:
         record = pair.record
         if record.turned_apart:
-            what = (
-                f"EXIF orientation {record.orientation} of the image, {record.mask_orientation} of its mask"
-            )
-            yield Example(Fault(record.place, what), (pair,))
+            orientations = f"{record.orientation} of the image, {record.mask_orientation} of its mask"
+            yield Example(Fault(record.place, f"EXIF orientation {orientations}"), (pair,))
 
 
 def _tiny_images(survey: DatasetSurvey) -> Examples:
@@ -87,10 +84,9 @@ def _listed_twice(survey: DatasetSurvey) -> Examples:
     for dataset in survey.datasets:
         first: dict[Path, SurveyedPair] = {}
         for pair in dataset.pairs:
-            files = pair.record.pair
-            earlier = first.setdefault(files.image, pair)
+            earlier = first.setdefault(pair.files.image, pair)
             if earlier is not pair:
-                masks = "the same mask" if earlier.record.pair.mask == files.mask else "another mask"
+                masks = "the same mask" if earlier.files.mask == pair.files.mask else "another mask"
                 yield Example(Fault(pair.record.place, f"listed before, with {masks}"), (earlier, pair))
 
 
@@ -145,13 +141,14 @@ def _soft_masks(survey: DatasetSurvey) -> Examples:
     for dataset in survey.datasets:
         soft = [content.soft for content in dataset.contents if content.soft]
         if soft:
-            what = f"{len(soft)} masks have soft edges: {np.mean(soft):.1%} of their pixels on average, "
-            yield Example(Fault(dataset.name, f"{what}{max(soft):.1%} at most"))
+            what = f"{len(soft)} of {len(dataset.contents)} masks have soft edges: "
+            what += f"{np.mean(soft):.1%} of their pixels on average, {max(soft):.1%} at most"
+            yield Example(Fault(dataset.name, what))
 
 
 def _masks_without_a_pair(survey: DatasetSurvey) -> Examples:
-    """Files in the folders of masks that no pair and no image has the name of."""
-    pairs = [pair.record.pair for pair in survey.pairs]
+    """Files in the folders of masks that belong to no pair and share their name with no image."""
+    pairs = [pair.files for pair in survey.pairs]
     used = {str(path) for pair in pairs for path in (pair.image, pair.mask)}
     image_folders = {pair.image.parent for pair in pairs}
     stems = {Path(name).stem for folder in image_folders for name in _names(folder)}
@@ -172,13 +169,9 @@ def _names(folder: Path) -> list[str]:
 def _matches(matches: Iterable[ImageMatch], relation: str) -> Examples:
     for match in matches:
         first, second = match.first, match.second
-        mirrored = ", mirrored" if match.mirrored else ""
-        names = (
-            f" ({first.dataset.name} and {second.dataset.name})"
-            if first.dataset is not second.dataset
-            else ""
-        )
-        what = f"{relation} {second.record.place}{mirrored}{names}"
+        what = f"{relation} {second.record.place}{', mirrored' if match.mirrored else ''}"
+        if first.dataset is not second.dataset:
+            what += f" ({first.dataset.name} and {second.dataset.name})"
         yield Example(Fault(first.record.place, what), (first, second))
 
 
@@ -290,9 +283,8 @@ CHECKS = (
 # -- running the checks ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A check that found something; at least one example."""
+class Finding(NamedTuple):
+    """A check that found something: at least one example."""
 
     check: Check
     examples: list[Example]

@@ -138,6 +138,6 @@ def _low_frequencies(stack: np.ndarray) -> np.ndarray:
     found = np.empty((len(stack), FREQUENCIES**2), np.float32)
     for start in range(0, len(stack), 4096):  # in blocks: all as float32 would need much memory
         brightness = _normalize(stack[start : start + 4096]).reshape(-1, *stack.shape[1:]).sum(-1)
-        waves = dctn(brightness / math.sqrt(stack.shape[-1]), axes=(1, 2), norm="ortho")
+        waves = np.asarray(dctn(brightness / math.sqrt(stack.shape[-1]), axes=(1, 2), norm="ortho"))
         found[start : start + 4096] = waves[:, :FREQUENCIES, :FREQUENCIES].reshape(len(waves), -1)
     return found[:, 1:]

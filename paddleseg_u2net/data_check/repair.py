@@ -91,7 +91,7 @@ def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
     with atomic_write(destination) as folder:
         for task, changes in _write_all(kept, folder, settings["ignore_index"] is not None):
             names = {"set": task.pair.dataset.name, "image": task.image, "mask": task.mask}
-            record["files"].append({**names, "from": str(task.pair.record.pair.image), "done": changes})
+            record["files"].append({**names, "from": str(task.pair.files.image), "done": changes})
         for dataset in survey.datasets:
             lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.pair.dataset is dataset]
             (folder / f"{dataset.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
@@ -138,7 +138,7 @@ def _plan(survey: DatasetSurvey) -> Iterator[Task]:
     for dataset in survey.datasets:
         listed: set[Path] = set()
         for pair in dataset.pairs:
-            image = pair.record.pair.image
+            image = pair.files.image
             reason = _unusable(pair) or leaks.get((dataset.mode, pair.index))
             if not reason and image in listed:
                 reason = Fault(pair.record.place, "listed before")
@@ -194,7 +194,7 @@ def _unique(stem: str, taken: Counter[str]) -> str:
 
 
 def _left_out(task: Task) -> dict[str, str]:
-    image = str(task.pair.record.pair.image)
+    image = str(task.pair.files.image)
     return {"set": task.pair.dataset.name, "image": image, "why": str(task.reason)}
 
 

@@ -62,12 +62,8 @@ def as_data(survey: DatasetSurvey, findings: Sequence[Finding]) -> dict[str, Any
 
 
 def _example_data(example: Example) -> dict[str, Any]:
-    files = [pair.record.pair for pair in example.pairs]
-    return {
-        "text": str(example.fault),
-        **example.fault._asdict(),
-        "pairs": [[str(pair.image), str(pair.mask)] for pair in files],
-    }
+    pairs = [[str(pair.files.image), str(pair.files.mask)] for pair in example.pairs]
+    return {"text": str(example.fault), **example.fault._asdict(), "pairs": pairs}
 
 
 def as_page(survey: DatasetSurvey, findings: Sequence[Finding], title: str) -> str:
@@ -110,7 +106,7 @@ def _dataset_section(dataset: SurveyedDataset) -> dict[str, Any]:
         "classes": statistics.pop("classes"),
         "statistics": statistics,
         "histogram": [(count, round(80 * count / max(counts), 1)) for count in counts] if shares else [],
-        "figures": [_figure([sound[i]], sound[i].record.pair.image.name) for i in chosen],
+        "figures": [_figure([sound[i]], sound[i].files.image.name) for i in chosen],
     }
 
 
@@ -124,7 +120,7 @@ def _figure(pairs: Sequence[SurveyedPair], caption: str) -> dict[str, Any]:
 
 def _picture(pair: SurveyedPair) -> str:
     """The overlay of a pair as a JPEG in a data URI."""
-    files = pair.record.pair
+    files = pair.files
     image, mask = read_image(files.image), np.zeros((1, 1), np.uint8)
     if files.mask and pair.record.mask_levels:
         mask = pair.dataset.encoding.decode(read_raw(files.mask))

@@ -15,6 +15,7 @@ import numpy as np
 from paddleseg_u2net.data.dataset import Dataset, Inspection
 from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask, read_raw
+from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data_check.duplicates import find_matches
 from paddleseg_u2net.errors import Fault
 
@@ -93,6 +94,11 @@ class SurveyedPair:
         return self.dataset.inspection.records[self.index]
 
     @property
+    def files(self) -> Pair:
+        """The image, the mask, and the list line that names them."""
+        return self.record.pair
+
+    @property
     def broken(self) -> list[Fault]:
         """Faults of files that cannot be read."""
         return [_fault(found) for found in self.record.broken]
@@ -117,11 +123,6 @@ class SurveyedPair:
 
 def _fault(found: Fault | str) -> Fault:
     return found if isinstance(found, Fault) else Fault("", found)
-
-
-def examine(datasets: Sequence[Dataset]) -> DatasetSurvey:
-    """Read each file of several data sets once."""
-    return DatasetSurvey([SurveyedDataset(dataset, dataset.examine()) for dataset in datasets])
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,12 @@ class DatasetSurvey:
                 ImageMatch(pairs[i], pairs[j], mirrored)
                 for i, j, mirrored in find_matches(_thumbnails(pairs))
             ]
-        return [match for match in found if match.first.record.pair.image != match.second.record.pair.image]
+        return [match for match in found if match.first.files.image != match.second.files.image]
+
+
+def examine(datasets: Sequence[Dataset]) -> DatasetSurvey:
+    """Read each file of several data sets once."""
+    return DatasetSurvey([SurveyedDataset(dataset, dataset.examine()) for dataset in datasets])
 
 
 def find_shared_files(datasets: Sequence[Sequence[SurveyedPair]]) -> list[ImageMatch]:
@@ -283,8 +289,8 @@ def _class_ids(pair: SurveyedPair, sampled: bool = False) -> np.ndarray:
     record = pair.record
     assert record.mask_levels is not None
     assert record.mask_sample is not None
-    assert record.pair.mask is not None
-    raw = RawMask(record.mask_sample, record.mask_levels.kind) if sampled else read_raw(record.pair.mask)
+    assert pair.files.mask is not None
+    raw = RawMask(record.mask_sample, record.mask_levels.kind) if sampled else read_raw(pair.files.mask)
     decoded = pair.dataset.encoding.decode(raw)
     decoded[decoded == IGNORE] = 0
     return decoded if decoded.dtype == np.uint8 else (decoded >= 0.5).astype(np.uint8)
