@@ -42,7 +42,7 @@ EXAMPLES = """\
 def build_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = flags.parser("u2net check-dataset", DESCRIPTION, EXAMPLES)
-    inputs = parser.add_argument_group("input", "give one of --config, --image_dir, --dataset_root, --list")
+    inputs = parser.add_argument_group("what goes in", "give one of --config, --image_dir, --dataset_root, --list")
     inputs.add_argument(
         "--config", help="YAML file: check its train_dataset and val_dataset, read as in training"
     )
@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     inputs.add_argument("--ignore_index", type=flags.count, help="mask value of ignored pixels")
     inputs.add_argument("--opts", **flags.DEVICE_FLAGS["opts"])
-    outputs = parser.add_argument_group("output")
+    outputs = parser.add_argument_group("what comes out")
     outputs.add_argument(
         "--save_dir",
         type=Path,
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     outputs.add_argument(
         "--fix", type=flags.some_path, metavar="DIR", help="write a corrected copy to this new folder"
     )
-    options = parser.add_argument_group("options")
+    options = parser.add_argument_group("how")
     options.add_argument(
         "--overfit",
         action="store_true",

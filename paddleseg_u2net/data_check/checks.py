@@ -102,7 +102,8 @@ def _contradictions(survey: DatasetSurvey, encoding: str) -> Examples:
 
 def _no_foreground(survey: DatasetSurvey) -> Examples:
     for dataset in survey.datasets:
-        yield from map(Example, dataset.without_foreground)
+        if dataset.no_foreground:
+            yield Example(dataset.no_foreground)
 
 
 def _empty_masks(survey: DatasetSurvey) -> Examples:
@@ -124,7 +125,7 @@ def _masks_of_share(survey: DatasetSurvey, share: float, what: str) -> Examples:
 
 def _absent_classes(survey: DatasetSurvey) -> Examples:
     for dataset in survey.datasets:
-        if dataset.num_classes > 1 and not dataset.without_foreground:
+        if dataset.num_classes > 1 and not dataset.no_foreground:
             for index, row in enumerate(class_balance(dataset)):
                 if not row["pixels"]:
                     yield Example(Fault(dataset.name, f"class {index} occurs in no mask"))

@@ -159,7 +159,8 @@ def _require_clear_encoding(dataset: SurveyedDataset) -> None:
     _, faults = decide_encoding(
         [mask for mask in levels if mask], source.num_classes, source.ignore_index, source.requested_encoding
     )
-    if unclear := [*faults, *dataset.without_foreground]:
+    unclear = [*faults, *filter(None, [dataset.no_foreground])]
+    if unclear:
         raise DataError([*unclear, "--fix cannot decide the encoding of the masks"])
 
 

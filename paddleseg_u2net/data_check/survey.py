@@ -56,9 +56,9 @@ class SurveyedDataset:
         return [_fault(found) for found in self.inspection.list_faults]
 
     @property
-    def without_foreground(self) -> list[Fault]:
-        """One fault if no mask of a training set has any foreground."""
-        return [_fault(found) for found in self.inspection.lacking]
+    def no_foreground(self) -> Fault | None:
+        """The fault of a training set in which no mask has any foreground."""
+        return _fault(self.inspection.lacking[0]) if self.inspection.lacking else None
 
     @property
     def faults(self) -> list[Fault]:
@@ -197,11 +197,7 @@ def find_shared_files(datasets: Sequence[Sequence[SurveyedPair]]) -> list[ImageM
 def find_shared_pictures(datasets: Sequence[Sequence[SurveyedPair]]) -> list[ImageMatch]:
     """Find different files in a training set and in another set that show the same picture.
 
-    Args:
-        datasets: the readable pairs of each data set.
-
-    Returns:
-        Matches in which each such image of either set occurs.
+    Arguments and result are those of `find_shared_files`.
     """
     found = []
     for one, other in _training_combinations(datasets):
