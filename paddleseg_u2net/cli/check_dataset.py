@@ -42,7 +42,7 @@ EXAMPLES = """\
 def build_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = flags.parser("u2net check-dataset", DESCRIPTION, EXAMPLES)
-    inputs = parser.add_argument_group("what goes in", "give one of --config, --image_dir, --dataset_root, --list")
+    inputs = parser.add_argument_group("what goes in", "one of --config, --image_dir, --dataset_root, --list")
     inputs.add_argument(
         "--config", help="YAML file: check its train_dataset and val_dataset, read as in training"
     )
