@@ -6,20 +6,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.pairs import list_pairs
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.survey import examine
 
 ORIENTATION = 0x0112
 
 
-def load_sets(root: Path, num_classes: int = 1, **options) -> list[Dataset]:
+def load_sets(root: Path, num_classes: int = 1, **options) -> list[DatasetSpec]:
     """The data sets of train_list.txt and val_list.txt."""
     loaded = []
     for mode in ("train", "val"):
         pairs, faults = list_pairs(mode, str(root), "train_list.txt", "val_list.txt")
-        loaded.append(Dataset(pairs, num_classes, mode=mode, name=mode, faults=faults, **options))
+        loaded.append(DatasetSpec(pairs, num_classes, mode=mode, name=mode, faults=faults, **options))
     return loaded
 
 

@@ -17,6 +17,7 @@ import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 import yaml  # noqa: E402
 from paddle import nn  # noqa: E402
+from paddleseg.cvlibs import manager  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from paddleseg_u2net.builders import register  # noqa: E402
@@ -30,7 +31,10 @@ SHARED = ROOT.parent / "shared"
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@register().manager.MODELS.add_component
+register()
+
+
+@manager.MODELS.add_component
 class TinyNet(nn.Layer):
     """A stand-in for any registered PaddleSeg network: one output, a BatchNorm, milliseconds a step."""
 

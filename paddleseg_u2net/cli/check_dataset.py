@@ -11,13 +11,14 @@ from typing import Any
 
 from paddleseg_u2net.cli import flags
 from paddleseg_u2net.config.loader import in_file, load_config
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import ENCODINGS
-from paddleseg_u2net.data.pairs import list_pairs, pair_folders, read_list
+from paddleseg_u2net.data.pairs import Pair, list_pairs, pair_folders, read_list
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.checks import Finding, run_checks
 from paddleseg_u2net.data_check.report import JSON, PAGE, write_reports
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, examine
+from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.files import require_writable
 
 log = logging.getLogger(__name__)
@@ -145,16 +146,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 # -- input ----------------------------------------------------------------------------------------------
 
 
-def load_datasets(args: argparse.Namespace) -> Iterator[Dataset]:
+def load_datasets(args: argparse.Namespace) -> Iterator[DatasetSpec]:
     """The data sets that the flags name."""
     if args.config:
-        from paddleseg_u2net.builders import build_dataset
+        from paddleseg_u2net.builders import build_dataset_spec
 
         config = load_config(args.config, opts=args.opts)
         with in_file(args.config):
             for key in ("train_dataset", "val_dataset"):
                 if key == "train_dataset" or key in config:
-                    yield build_dataset(config, key)
+                    yield build_dataset_spec(config, key)
         return
     options = {name: getattr(args, name) for name in NOT_WITH_CONFIG}
     options["num_classes"] = args.num_classes or 1
@@ -168,7 +169,7 @@ def load_datasets(args: argparse.Namespace) -> Iterator[Dataset]:
         yield from listed_datasets(args.dataset_root, options)
 
 
-def listed_datasets(root: Path, options: dict[str, Any]) -> Iterator[Dataset]:
+def listed_datasets(root: Path, options: dict[str, Any]) -> Iterator[DatasetSpec]:
     """The data sets of the list files in a folder."""
     names = {mode: name for mode, name in LISTS.items() if (root / name).is_file()}
     if not names:
@@ -178,19 +179,19 @@ def listed_datasets(root: Path, options: dict[str, Any]) -> Iterator[Dataset]:
         yield _dataset(list_pairs(mode, str(root), **{f"{mode}_path": path}), mode, options)
 
 
-def _dataset(found: tuple[list, list], mode: str, options: dict[str, Any]) -> Dataset:
+def _dataset(found: tuple[list[Pair], list[Fault]], mode: str, options: dict[str, Any]) -> DatasetSpec:
     pairs, faults = found
     if not pairs and not faults:
         raise ValueError(
             "there is no pair of image and mask. Fix: give both the same name, except for the suffix"
         )
-    return Dataset(pairs, mode=mode, name=mode, faults=faults, **options)
+    return DatasetSpec(pairs, mode=mode, name=mode, faults=faults, **options)
 
 
 # -- output ---------------------------------------------------------------------------------------------
 
 
-def check_output_paths(args: argparse.Namespace, datasets: Sequence[Dataset]) -> None:
+def check_output_paths(args: argparse.Namespace, datasets: Sequence[DatasetSpec]) -> None:
     """Raise an error before the work if its results cannot be written."""
     if args.fix:
         from paddleseg_u2net.data_check.repair import check_destination

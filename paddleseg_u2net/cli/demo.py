@@ -57,14 +57,13 @@ def baseline(data: Path, size: int) -> float:
     """MIoU on the validation images before training: official weights with fresh heads."""
     registry = need("paddleseg_u2net.builders")
     from paddleseg_u2net.config.loader import load_config
-    from paddleseg_u2net.data.dataset import inspect_all
+    from paddleseg_u2net.data.dataset import open_datasets
     from paddleseg_u2net.engines.base import PaddleEngine
     from paddleseg_u2net.evaluation.model import evaluate
     from paddleseg_u2net.inference.predictor import Predictor
 
     config = load_config(ROOT / CONFIG, opts=options(data, size))
-    dataset = registry.build_dataset(config, "val_dataset")
-    inspect_all([dataset])
+    (dataset,) = open_datasets([registry.build_dataset_spec(config, "val_dataset")])
     need("paddle").seed(0)  # the fresh heads that train.py --seed 0 starts from
     network = registry.build_network(config["model"])
     return evaluate(Predictor(PaddleEngine(network), config), dataset).compute()["mIoU"]

@@ -28,6 +28,7 @@ from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.training.settings import PRECISIONS, Settings, amp_options
 
 if TYPE_CHECKING:
+    from paddleseg_u2net.data.dataset import Dataset
     from paddleseg_u2net.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -101,12 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if trainer.finished:
         log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, progress.iter, iters)
         return 0
-    _admit(trainer)
+    data = _admit(trainer)
     if trainer.rank == 0:
         _prepare_folder(args, config, trainer.settings, progress)
     if not args.resume_model:
         log.info("Seed %d: --seed %d repeats this run", progress.seed, progress.seed)
-    trainer.run()
+    trainer.run(*data)
     if trainer.interrupted and not trainer.finished:
         log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")
         return 130
@@ -156,24 +157,27 @@ def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Tra
     paddle.seed(settings.seed)  # what starts at random, alike in every process
     with in_file(args.config):
         losses = builders.build_losses(config)
-        data = builders.build_dataset(config, "train_dataset")
-        val_data = builders.build_dataset(config, "val_dataset") if args.do_eval else None
+        train_spec = builders.build_dataset_spec(config, "train_dataset")
+        val_spec = builders.build_dataset_spec(config, "val_dataset") if args.do_eval else None
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
     log.info("Training on %s, %d process(es)", device, ranks)
-    return trainer.Trainer(network, optimizer, losses, data, val_data, config, settings, views)
+    return trainer.Trainer(network, optimizer, losses, train_spec, val_spec, config, settings, views)
 
 
-def _admit(trainer: Trainer) -> None:
-    """Let no rank pass before all have found their data right."""
+def _admit(trainer: Trainer) -> list[Dataset]:
+    """Check training and validation data; all ranks wait for each other."""
+    from paddleseg_u2net.data.dataset import Dataset
     from paddleseg_u2net.data_check.checks import check_before_training
 
-    check_before_training([data for data in (trainer.data, trainer.val_data) if data])
-    trainer.data[0, 0]  # transforms that cannot work fail before an earlier run is moved
+    specs = [spec for spec in (trainer.train_spec, trainer.val_spec) if spec]
+    data = [Dataset.from_inspection(inspection) for inspection in check_before_training(specs)]
+    data[0][0, 0]  # transforms that cannot work fail before an earlier run is moved
     if trainer.ranks > 1:
         import paddle.distributed as dist
 
         dist.barrier()
+    return data
 
 
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
@@ -183,10 +187,10 @@ def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     from paddleseg_u2net.training.overfit import overfit
 
     with in_file(args.config):
-        data = builders.build_dataset(config, "train_dataset")
+        spec = builders.build_dataset_spec(config, "train_dataset")
     run = {"seed": args.seed or 0, "precision": args.precision, "amp_level": args.amp_level or "O1"}
-    found = check_before_training([data]).datasets[0].inspection
-    outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate, **run)
+    (inspection,) = check_before_training([spec])
+    outcome = overfit(config, inspection, args.save_dir, args.device, args.iters, args.learning_rate, **run)
     return 0 if outcome.learned else 1
 
 

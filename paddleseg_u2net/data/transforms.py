@@ -18,6 +18,7 @@ from paddleseg_u2net.data.preprocessing import (
     normalize_by_max,
     resize,
 )
+from paddleseg_u2net.registry import TRANSFORMS
 
 
 def height_width(name: str, size: Sequence[int]) -> tuple[int, int]:
@@ -31,6 +32,7 @@ def height_width(name: str, size: Sequence[int]) -> tuple[int, int]:
     return size[1], size[0]
 
 
+@TRANSFORMS.register
 class ResizeSoftMask:
     """Resize image and soft mask (saliency); the mask by the same interpolation, so that it stays soft.
 
@@ -63,6 +65,7 @@ class ResizeSoftMask:
         return np.where(whole, soft, np.float32(IGNORE))
 
 
+@TRANSFORMS.register
 class RandomCrop:
     """Cut a random window out of image and mask.
 
@@ -85,6 +88,7 @@ class RandomCrop:
         return data
 
 
+@TRANSFORMS.register
 class NormalizeByMax:
     """Divide by the image's own maximum, then subtract `mean` and divide by `std`; see `normalize_by_max`."""
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.data.dataset import Dataset
-from paddleseg_u2net.data.inspection import PairRecord
+from paddleseg_u2net.data.inspection import Inspection, PairRecord, raise_faults
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.statistics import class_balance
 from paddleseg_u2net.data_check.survey import (
     MIN_OVERLAP,
@@ -21,7 +21,7 @@ from paddleseg_u2net.data_check.survey import (
     examine,
     mask_overlap,
 )
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.images import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -45,18 +45,18 @@ Examples = Iterator[Example]
 
 def _pairs(survey: DatasetSurvey) -> Examples:
     for dataset in survey.datasets:
-        yield from map(Example, dataset.list_faults)
+        yield from map(Example, dataset.spec.faults)
 
 
 def _broken_files(survey: DatasetSurvey) -> Examples:
     for pair in survey.pairs:
-        yield from map(Example, pair.broken)
+        yield from map(Example, pair.record.broken)
 
 
 def _size_mismatch(survey: DatasetSurvey) -> Examples:
     for pair in survey.pairs:
-        if pair.mismatch:
-            yield Example(pair.mismatch, (pair,))
+        if pair.record.mismatch:
+            yield Example(pair.record.mismatch, (pair,))
 
 
 def _exif_rotation(survey: DatasetSurvey) -> Examples:
@@ -102,8 +102,8 @@ def _contradictions(survey: DatasetSurvey, encoding: str) -> Examples:
 
 def _no_foreground(survey: DatasetSurvey) -> Examples:
     for dataset in survey.datasets:
-        if dataset.no_foreground:
-            yield Example(dataset.no_foreground)
+        if dataset.inspection.no_foreground:
+            yield Example(dataset.inspection.no_foreground)
 
 
 def _empty_masks(survey: DatasetSurvey) -> Examples:
@@ -116,7 +116,7 @@ def _full_masks(survey: DatasetSurvey) -> Examples:
 
 def _masks_of_share(survey: DatasetSurvey, share: float, what: str) -> Examples:
     for dataset in survey.datasets:
-        if share == 1 and dataset.num_classes > 2:
+        if share == 1 and dataset.spec.num_classes > 2:
             continue  # class 0 may be an object as well, so a mask without it is not suspicious
         for pair in dataset.pairs:
             if pair.content and pair.content.share == share:
@@ -125,7 +125,7 @@ def _masks_of_share(survey: DatasetSurvey, share: float, what: str) -> Examples:
 
 def _absent_classes(survey: DatasetSurvey) -> Examples:
     for dataset in survey.datasets:
-        if dataset.num_classes > 1 and not dataset.no_foreground:
+        if dataset.spec.num_classes > 1 and not dataset.inspection.no_foreground:
             for index, row in enumerate(class_balance(dataset)):
                 if not row["pixels"]:
                     yield Example(Fault(dataset.name, f"class {index} occurs in no mask"))
@@ -298,18 +298,21 @@ def run_checks(survey: DatasetSurvey, *, cheap_only: bool = False) -> list[Findi
     return [finding for finding in findings if finding.examples]
 
 
-def check_before_training(datasets: Sequence[Dataset]) -> DatasetSurvey:
+def check_before_training(specs: Sequence[DatasetSpec]) -> list[Inspection]:
     """Run the cheap checks and log the warnings.
+
+    Returns:
+        The inspection of each data set.
 
     Raises:
         DataError: all errors of all data sets.
     """
-    survey = examine(datasets)
-    if faults := [fault for dataset in survey.datasets for fault in dataset.faults]:
-        raise DataError(faults)
+    survey = examine(specs)
+    inspections = [dataset.inspection for dataset in survey.datasets]
+    raise_faults(inspections)
     for finding in run_checks(survey, cheap_only=True):
         if finding.check.severity == "warning":
             log.warning(
                 "%s: %d, first: %s", finding.check.name, len(finding.examples), finding.examples[0].fault
             )
-    return survey
+    return inspections

@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.survey import (
     DatasetSurvey,
     SurveyedDataset,
@@ -73,7 +73,7 @@ def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
         ValueError: see `check_destination`; or no pair of a data set would be left.
         DataError: the encoding of the masks cannot be decided.
     """
-    check_destination([dataset.dataset for dataset in survey.datasets], destination)
+    check_destination([dataset.spec for dataset in survey.datasets], destination)
     tasks = list(_plan(survey))
     kept = [task for task in tasks if not task.reason]
     for dataset in survey.datasets:
@@ -94,12 +94,12 @@ def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
             record["files"].append({**names, "from": str(task.pair.files.image), "done": changes})
         for dataset in survey.datasets:
             lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.pair.dataset is dataset]
-            (folder / f"{dataset.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
+            (folder / f"{dataset.spec.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
         (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
 
 
-def check_destination(datasets: Sequence[Dataset], destination: Path, roots: Iterable[Path] = ()) -> None:
+def check_destination(datasets: Sequence[DatasetSpec], destination: Path, roots: Iterable[Path] = ()) -> None:
     """Check what can be checked about the destination before any file is read.
 
     Args:
@@ -139,7 +139,7 @@ def _plan(survey: DatasetSurvey) -> Iterator[Task]:
         listed: set[Path] = set()
         for pair in dataset.pairs:
             image = pair.files.image
-            reason = _unusable(pair) or leaks.get((dataset.mode, pair.index))
+            reason = _unusable(pair) or leaks.get((dataset.spec.mode, pair.record.index))
             if not reason and image in listed:
                 reason = Fault(pair.record.place, "listed before")
             if reason:
@@ -154,12 +154,10 @@ def _plan(survey: DatasetSurvey) -> Iterator[Task]:
 
 def _require_clear_encoding(dataset: SurveyedDataset) -> None:
     """Raise DataError if the encoding is unclear even without the masks that contradict it."""
-    source = dataset.dataset
+    spec = dataset.spec
     levels = [pair.record.mask_levels for pair in dataset.pairs if not pair.contradiction]
-    _, faults = decide_encoding(
-        [mask for mask in levels if mask], source.num_classes, source.ignore_index, source.requested_encoding
-    )
-    unclear = [*faults, *filter(None, [dataset.no_foreground])]
+    _, faults = decide_encoding(levels, spec.num_classes, spec.ignore_index, spec.mask_encoding)
+    unclear = [*faults.values(), *filter(None, [dataset.inspection.no_foreground])]
     if unclear:
         raise DataError([*unclear, "--fix cannot decide the encoding of the masks"])
 
@@ -170,19 +168,19 @@ def _leaks(survey: DatasetSurvey) -> dict[tuple[str, int], Fault]:
     leaks = {}
     for match in (*find_shared_files(usable), *find_shared_pictures(usable)):
         for pair, other in ((match.first, match.second), (match.second, match.first)):
-            if pair.dataset.mode == "train":
+            if pair.dataset.spec.mode == "train":
                 what = f"shows the same as {other.record.place} of {other.dataset.name}"
-                leaks[pair.dataset.mode, pair.index] = Fault(pair.record.place, what)
+                leaks[pair.dataset.spec.mode, pair.record.index] = Fault(pair.record.place, what)
     return leaks
 
 
 def _unusable(pair: SurveyedPair) -> Fault | None:
     """The fault that makes a pair unusable; a mask of another size may still be made to fit."""
-    if pair.broken:
-        return pair.broken[0]
+    if pair.record.broken:
+        return pair.record.broken[0]
     if pair.record.mask_levels is None:
         return Fault(pair.record.place, "has no mask")
-    return pair.contradiction or (None if _way_to_fit(pair.record) else pair.mismatch)
+    return pair.contradiction or (None if _way_to_fit(pair.record) else pair.record.mismatch)
 
 
 def _unique(stem: str, taken: Counter[str]) -> str:
@@ -271,8 +269,8 @@ def to_8bit(decoded: np.ndarray, with_ignore: bool) -> np.ndarray:
 
 def _settings(survey: DatasetSurvey) -> dict[str, Any]:
     """The keys of a dataset section that read the copy."""
-    num_classes = survey.datasets[0].num_classes
-    with_ignore = any(dataset.dataset.ignore_index is not None for dataset in survey.datasets)
+    num_classes = survey.datasets[0].spec.num_classes
+    with_ignore = any(dataset.spec.ignore_index is not None for dataset in survey.datasets)
     return {
         "num_classes": num_classes,
         "mask_encoding": "grey" if num_classes == 1 else "index",

@@ -99,7 +99,7 @@ def _dataset_section(dataset: SurveyedDataset) -> dict[str, Any]:
     statistics = summary(dataset)
     shares = [content.share for content in dataset.contents]
     counts = np.histogram(shares, BINS, (0, 1))[0].tolist()
-    sound = [pair for pair in dataset.pairs if not pair.broken and pair.record.mask_levels]
+    sound = [pair for pair in dataset.pairs if not pair.record.broken and pair.record.mask_levels]
     chosen = sorted({int(i) for i in np.linspace(0, len(sound) - 1, SAMPLES)}) if sound else []
     return {
         "name": dataset.name,
@@ -124,7 +124,7 @@ def _picture(pair: SurveyedPair) -> str:
     image, mask = read_image(files.image), np.zeros((1, 1), np.uint8)
     if files.mask and pair.record.mask_levels:
         mask = pair.dataset.encoding.decode(read_raw(files.mask))
-    drawn = overlay(image, mask, make_palette(pair.dataset.num_classes))
+    drawn = overlay(image, mask, make_palette(pair.dataset.spec.num_classes))
     encoded = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.dataset import Dataset, Inspection
-from paddleseg_u2net.data.inspection import PairRecord
+from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect
 from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask, read_raw
 from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.duplicates import find_matches
 from paddleseg_u2net.errors import Fault
 
@@ -27,48 +27,27 @@ MIN_SAMPLES = 8  # foreground pixels that the small samples of two masks need fo
 class SurveyedDataset:
     """A data set and what inspecting its files found."""
 
-    dataset: Dataset
     inspection: Inspection
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """What was requested."""
+        return self.inspection.spec
 
     @property
     def name(self) -> str:
         """Name in messages and reports."""
-        return self.dataset.name
-
-    @property
-    def mode(self) -> str:
-        """`train`, `val` or `test`."""
-        return self.dataset.mode
-
-    @property
-    def num_classes(self) -> int:
-        """1 for saliency."""
-        return self.dataset.num_classes
+        return self.spec.name
 
     @property
     def encoding(self) -> MaskEncoding:
         """How the masks are decoded."""
         return self.inspection.encoding
 
-    @property
-    def list_faults(self) -> list[Fault]:
-        """Faults of the list file or of the folders."""
-        return [_fault(found) for found in self.inspection.list_faults]
-
-    @property
-    def no_foreground(self) -> Fault | None:
-        """The fault of a training set in which no mask has any foreground."""
-        return _fault(self.inspection.lacking[0]) if self.inspection.lacking else None
-
-    @property
-    def faults(self) -> list[Fault]:
-        """All errors, in the order of the files."""
-        return [_fault(found) for found in self.inspection.faults]
-
     @functools.cached_property
     def pairs(self) -> list[SurveyedPair]:
         """All pairs, whether they can be read or not."""
-        return [SurveyedPair(self, index) for index in range(len(self.inspection.records))]
+        return [SurveyedPair(self, record) for record in self.inspection.records]
 
     @functools.cached_property
     def readable(self) -> list[SurveyedPair]:
@@ -78,20 +57,15 @@ class SurveyedDataset:
     @functools.cached_property
     def contents(self) -> list[MaskContent]:
         """What each mask holds that can be read and decoded."""
-        return [content for content in self.inspection.masks if content]
+        return [content for content in self.inspection.contents if content]
 
 
 @dataclass(frozen=True, eq=False)
 class SurveyedPair:
-    """One pair of a surveyed data set, by its index there."""
+    """One pair of a surveyed data set."""
 
     dataset: SurveyedDataset
-    index: int
-
-    @property
-    def record(self) -> PairRecord:
-        """What reading the two files found."""
-        return self.dataset.inspection.records[self.index]
+    record: PairRecord
 
     @property
     def files(self) -> Pair:
@@ -99,30 +73,14 @@ class SurveyedPair:
         return self.record.pair
 
     @property
-    def broken(self) -> list[Fault]:
-        """Faults of files that cannot be read."""
-        return [_fault(found) for found in self.record.broken]
-
-    @property
-    def mismatch(self) -> Fault | None:
-        """The fault of a mask that differs in size from its image."""
-        return _fault(self.record.mismatch) if self.record.mismatch else None
-
-    @property
     def contradiction(self) -> Fault | None:
         """The fault of a mask that does not fit the encoding of its data set."""
-        levels = self.record.mask_levels
-        found = self.dataset.inspection.contradictions.get(levels.where) if levels else None
-        return _fault(found) if found else None
+        return self.dataset.inspection.contradictions.get(self.record.index)
 
     @property
     def content(self) -> MaskContent | None:
         """What the mask holds; None if it cannot be read or decoded."""
-        return self.dataset.inspection.masks[self.index]
-
-
-def _fault(found: Fault | str) -> Fault:
-    return found if isinstance(found, Fault) else Fault("", found)
+        return self.dataset.inspection.contents[self.record.index]
 
 
 @dataclass(frozen=True)
@@ -142,7 +100,7 @@ class DatasetSurvey:
     """
 
     def __init__(self, datasets: Sequence[SurveyedDataset]):
-        self.datasets = [dataset for dataset in datasets if dataset.pairs or dataset.list_faults]
+        self.datasets = [dataset for dataset in datasets if dataset.pairs or dataset.spec.faults]
 
     @property
     def pairs(self) -> Iterator[SurveyedPair]:
@@ -171,9 +129,9 @@ class DatasetSurvey:
         return [match for match in found if match.first.files.image != match.second.files.image]
 
 
-def examine(datasets: Sequence[Dataset]) -> DatasetSurvey:
+def examine(specs: Sequence[DatasetSpec]) -> DatasetSurvey:
     """Read each file of several data sets once."""
-    return DatasetSurvey([SurveyedDataset(dataset, dataset.examine()) for dataset in datasets])
+    return DatasetSurvey([SurveyedDataset(inspect(spec)) for spec in specs])
 
 
 def find_shared_files(datasets: Sequence[Sequence[SurveyedPair]]) -> list[ImageMatch]:
@@ -211,7 +169,7 @@ def _training_combinations(
 ) -> list[tuple[Sequence[SurveyedPair], Sequence[SurveyedPair]]]:
     """Each training set with each other set; val and test may share images."""
     combinations = itertools.combinations([pairs for pairs in datasets if pairs], 2)
-    return [sets for sets in combinations if "train" in {pairs[0].dataset.mode for pairs in sets}]
+    return [sets for sets in combinations if "train" in {pairs[0].dataset.spec.mode for pairs in sets}]
 
 
 def _by_digest(pairs: Sequence[SurveyedPair]) -> dict[bytes, list[SurveyedPair]]:
@@ -277,7 +235,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
 
 def _has_usable_mask(pair: SurveyedPair) -> bool:
     """Whether the mask fits its image and the encoding of its data set."""
-    return pair.record.mask_levels is not None and not pair.contradiction and not pair.mismatch
+    return pair.record.mask_levels is not None and not pair.contradiction and not pair.record.mismatch
 
 
 def _class_ids(pair: SurveyedPair, sampled: bool = False) -> np.ndarray:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.datasets.catalog import TEST, DataSet, Part
+from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, check_size, pillow, write_image
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def _matched(part: Part, files: Sequence[Found], mover: _Mover) -> list[Pair]:
     if len(mover.faults) > before:
         return []
     pairs, faults = pair_folders(mover.target / part.image_dir, mover.target / part.mask_dir)
-    mover.faults += faults
+    mover.faults += map(str, faults)
     _count(part, pairs)
     return pairs
 
@@ -178,10 +179,10 @@ def _listed(part: Part, files: Sequence[Found], mover: _Mover) -> list[Pair]:
             if base / name in known:
                 mover.put(known[base / name], mover.target / name)
             else:
-                faults.append(f"{pair.where}{name}: no such file")
+                faults.append(Fault(pair.where, f"{name}: no such file"))
         image, mask = (mover.target / name for name in relative)
         pairs.append(Pair(image, mask))
-    mover.faults += [fault.replace(str(where), part.listed) for fault in faults]
+    mover.faults += [str(fault).replace(str(where), part.listed) for fault in faults]
     _count(part, pairs)
     return pairs
 

@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.data.dataset import Dataset, read_pairs
-from paddleseg_u2net.data.inspection import PairRecord, read_pair
+from paddleseg_u2net.data.inspection import PairRecord, inspect, read_pair, read_pairs
 from paddleseg_u2net.data.masks import (
     IDS_BELOW,
     IGNORE,
@@ -21,8 +20,9 @@ from paddleseg_u2net.data.masks import (
     tally,
 )
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
-from paddleseg_u2net.errors import DataError
+from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import Annotated, Annotations, class_values, draw, join_labels
 from paddleseg_u2net.io.images import pillow
 
@@ -49,7 +49,7 @@ class Source(NamedTuple):
     """What was found: images, what is wrong, and for annotations the labels in their order."""
 
     entries: list[Entry]
-    faults: list[str]
+    faults: Sequence[Fault | str]
     labels: list[str] | None = None
 
 
@@ -98,7 +98,7 @@ def from_lists(paths: Sequence[Path], root: Path) -> Source:
     return _of_files([read_list(path, root) for path in paths], [root] * len(paths))
 
 
-def _of_files(found: Sequence[tuple[list[Pair], list[str]]], roots: Sequence[Path]) -> Source:
+def _of_files(found: Sequence[tuple[list[Pair], list[Fault]]], roots: Sequence[Path]) -> Source:
     entries = [
         Entry(Path(os.path.relpath(pair.image, root)).as_posix(), pair, part=part)
         for part, ((pairs, _), root) in enumerate(zip(found, roots, strict=True))
@@ -111,7 +111,7 @@ def from_annotations(found: Sequence[Annotations]) -> Source:
     """COCO or LabelMe, read; one or several."""
     labels, faults = join_labels(found)
     entries = [
-        Entry(one.name, Pair(one.image, None, one.where), one, part)
+        Entry(one.name, Pair(one.image, None, one.where.removesuffix(": ")), one, part)
         for part, annotations in enumerate(found)
         for one in annotations.images
     ]
@@ -125,9 +125,9 @@ def repeated(entries: Iterable[Entry]) -> list[str]:
     for entry in entries:
         kept = first.setdefault(entry.name, entry)
         if kept is not entry:
-            other = kept.pair.where.removesuffix(": ") or kept.pair.image
+            other = kept.pair.where or kept.pair.image
             faults.append(
-                f"{entry.pair.where}{entry.pair.image}: the name '{entry.name}' stands twice, first in "
+                f"{entry.pair.image_place}: the name '{entry.name}' stands twice, first in "
                 f"{other}. Fix: keep one, or rename it"
             )
     return faults
@@ -150,7 +150,7 @@ def read_source(
     Returns:
         The images, how their masks are read, and the names of class 1, 2, …
     """
-    faults, classes = source.faults + repeated(source.entries), meaning.classes or []
+    faults, classes = [*source.faults, *repeated(source.entries)], meaning.classes or []
     if source.labels is None:
         records, encoding, wrong = _read_masks(source.entries, meaning)
     else:
@@ -176,11 +176,11 @@ def read_source(
 
 def _read_masks(
     entries: Sequence[Entry], meaning: Meaning
-) -> tuple[list[PairRecord], MaskEncoding, list[str]]:
+) -> tuple[list[PairRecord], MaskEncoding, list[Fault]]:
     pairs = [entry.pair for entry in entries]
     records = read_pairs(pairs, "all images")
     count, ignore = count_classes([record.mask_levels for record in records if record.mask_levels], meaning)
-    found = Dataset(pairs, count, ignore_index=ignore, name="all images").examine(records)
+    found = inspect(DatasetSpec(pairs, count, ignore_index=ignore, name="all images"), records)
     return records, found.encoding, found.faults
 
 
@@ -206,7 +206,7 @@ def count_classes(surveys: Sequence[MaskLevels], meaning: Meaning) -> tuple[int,
 
 def _draw_masks(
     entries: Sequence[Entry], values: Mapping[str, int], count: int, folder: Path, arrives: Path
-) -> tuple[list[PairRecord], MaskEncoding, list[str]]:
+) -> tuple[list[PairRecord], MaskEncoding, list[Fault]]:
     palette = make_palette(count).tobytes()
     see = partial(_draw_mask, values=values, palette=palette, folder=folder, arrives=arrives)
     records = read_pairs(entries, "masks", see)
@@ -226,14 +226,14 @@ def _draw_mask(
     if annotated.size not in (None, record.size):
         turned = annotated.size == record.size[::-1]
         fix = "turn the image for good and annotate that" if turned else "use the image that was annotated"
-        fault = (
-            f"{annotated.where}(H, W) {annotated.size} differs from the {record.size} of {annotated.image}, "
-            f"upright by its EXIF tag. Fix: {fix}"
+        what = (
+            f"(H, W) {annotated.size} differs from the {record.size} of {annotated.image}, upright by its "
+            "EXIF tag"
         )
-        return record._replace(mismatch=fault)
+        return record._replace(mismatch=Fault(annotated.where.removesuffix(": "), what, fix))
     ids, faults = draw(annotated, values, *record.size)
     if faults:
-        return record._replace(broken=tuple(faults))
+        return record._replace(broken=tuple(Fault("", fault) for fault in faults))
     mask = Path(f"{entry.name}.png")
     (folder / mask).parent.mkdir(parents=True, exist_ok=True)
     picture = pillow().fromarray(ids)

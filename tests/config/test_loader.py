@@ -114,7 +114,7 @@ def test_wrong_options_are_refused_with_a_suggestion(config, option, message):
     [
         ("itters: 5", "tiny.yaml:1: itters: no such key. Did you mean 'iters'?"),
         ("zzz: 5", "tiny.yaml:1: zzz: no such key. Known: batch_size"),
-        ("iters: 5\niters: 6", "tiny.yaml:2: iters stands twice. Fix: keep one"),
+        ("iters: 5\niters: 6", "tiny.yaml:2: iters is given twice. Fix: keep one"),
         ("iters: [", "not a YAML file"),
         ("_base_: absent.yaml", "_base_: absent.yaml: no such file"),
         ("- 1", "expected keys and values, got a list"),
@@ -135,9 +135,9 @@ def test_wrong_files_are_refused_with_their_line(tmp_path, line, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("_base_: a.yaml", "a.yaml: _base_ leads back to it, from .*a.yaml. Fix: take one"),
+        ("_base_: a.yaml", "a.yaml: _base_ is circular, leads back from .*a.yaml. Fix: remove one"),
         ("_base_: 5", "_base_: expected the path of a file or a list of them, got 5"),
-        ("model: {{ROOT}}", "a.yaml:1: a key is a word. Fix: quote values with braces"),
+        ("model: {{ROOT}}", "a.yaml:1: expected text as a key. Fix: quote values with braces"),
         ("5: x", "a.yaml:1: 5: no such key"),
         ("model: {type: U2Net, num_classes: two}", "num_classes: expected a whole number above 0, got 'two'"),
         (

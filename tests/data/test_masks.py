@@ -164,7 +164,7 @@ def made(*masks: tuple[str, list[int]]) -> list[MaskLevels]:
 )
 def test_the_encoding_is_that_of_all_masks(masks, num_classes, name):
     encoding, faults = decide_encoding(made(*masks), num_classes, None, None)
-    assert (encoding.name, faults) == (name, [])
+    assert (encoding.name, faults) == (name, {})
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_the_encoding_is_that_of_all_masks(masks, num_classes, name):
         ([("8-bit", [0, 1, 255])], 2, ["a"], r"holds 0, 1, 255, expected class ids 0 .. 1"),
         ([("palette", [0, 255])], 2, ["a"], r"expected class ids 0 .. 1"),
         ([("8-bit", [0, 2, 3])], 1, ["a"], "look like class ids and not like brightness"),
-        ([("8-bit", [0, 255]), ("8-bit", [0, 1, 255])], 1, ["b"], "ignore_index: 255 where white means"),
+        ([("8-bit", [0, 255]), ("8-bit", [0, 1, 255])], 1, ["b"], "ignore_index: 255 if white marks"),
         ([("8-bit", [0, 1, 2, 20, 255])], 1, ["a"], "no mask has values between 32 and white"),
         ([("16-bit", [0, 300, 40000]), ("8-bit", [0, 1])], 1, ["b"], "masks are grey"),
     ],
@@ -186,14 +186,15 @@ def test_contradictory_masks_are_listed(masks, num_classes, wrong, message):
     import re
 
     _, faults = decide_encoding(made(*masks), num_classes, None, None)
-    assert [fault[0] for fault in faults] == wrong
-    assert all(re.search(message, fault) and "Fix: " in fault for fault in faults)
+    assert [fault.where for fault in faults.values()] == wrong
+    assert ["abc"[index] for index in faults] == wrong
+    assert all(re.search(message, str(fault)) and fault.fix for fault in faults.values())
 
 
 def test_grey_is_offered_only_where_it_can_help():
     for kind, num_classes, offered in (("8-bit", 2, True), ("8-bit", 3, False), ("palette", 2, False)):
-        _, (fault,) = decide_encoding(made((kind, [0, 9])), num_classes, None, None)
-        assert ("mask_encoding: grey" in fault) == offered
+        _, faults = decide_encoding(made((kind, [0, 9])), num_classes, None, None)
+        assert ("mask_encoding: grey" in faults[0].fix) == offered
 
 
 def test_masks_that_a_forced_encoding_makes_dark_are_mentioned(caplog):
@@ -204,17 +205,17 @@ def test_masks_that_a_forced_encoding_makes_dark_are_mentioned(caplog):
 def test_the_user_may_force_an_encoding():
     dark = made(("8-bit", [0, 2, 3]), ("8-bit", [0, 1]))
     encoding, faults = decide_encoding(dark, 1, None, "grey")
-    assert (encoding.name, faults) == ("grey", [])
+    assert (encoding.name, faults) == ("grey", {})
     _, faults = decide_encoding(made(("palette", [0, 1])), 1, None, "grey")
-    assert "a palette is not brightness" in faults[0]
+    assert "a palette is not brightness" in faults[0].what
     _, faults = decide_encoding(made(("8-bit", [0, 255])), 2, None, "index")
-    assert "holds 0, 255, expected class ids 0 .. 1" in faults[0]
+    assert faults[0].what.startswith("holds 0, 255, expected class ids 0 .. 1")
 
 
 def test_255_as_ignored_value_leaves_a_mask_without_objects():
     """0/255 masks under ignore_index 255 are the silent failure of stock PaddleSeg; here they are empty."""
     encoding, faults = decide_encoding(made(("8-bit", [0, 255])), 2, 255, None)
-    assert (encoding.name, faults) == ("index", [])
+    assert (encoding.name, faults) == ("index", {})
 
 
 def test_encodings_are_printed_in_words():

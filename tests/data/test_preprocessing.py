@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paddleseg.cvlibs import manager
 from paddleseg.transforms import Compose
 
-from paddleseg_u2net.builders import register
 from paddleseg_u2net.data.preprocessing import STEPS, Preprocessing, normalize_by_max
 
 RNG = np.random.default_rng(0)
@@ -28,7 +28,6 @@ SIZES = [(37, 91), (91, 37), (1, 1), (2, 100), (64, 48)]
 
 def trained(recipe, image) -> np.ndarray:
     """What paddleseg's Compose makes of an image (it takes BGR float32)."""
-    manager = register().manager
     operators = [
         manager.TRANSFORMS[step["type"]](**{k: v for k, v in step.items() if k != "type"}) for step in recipe
     ]

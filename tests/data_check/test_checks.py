@@ -14,9 +14,9 @@ from drawn_sets import ORIENTATION, append, check_sets, image_of, load_sets, mas
 from PIL import Image
 from support import ROOT, draw_pair, write_mask
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.inspection import read_pair
 from paddleseg_u2net.data.pairs import Pair, list_pairs
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.checks import CHECKS, check_before_training, run_checks
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import examine
@@ -282,7 +282,8 @@ def test_leak_in_published_data_is_found(shared):
     pairs = [list_pairs(mode, str(root), "train_list.txt", "val_list.txt")[0] for mode in ("train", "val")]
     chosen = pairs[0][600:660], pairs[1][100:160]
     datasets = [
-        Dataset(part, 1, mode=mode, name=mode) for part, mode in zip(chosen, ("train", "val"), strict=True)
+        DatasetSpec(part, 1, mode=mode, name=mode)
+        for part, mode in zip(chosen, ("train", "val"), strict=True)
     ]
     findings = run_checks(examine(datasets))
     (leak,) = [finding for finding in findings if finding.check.severity == "warning"]
@@ -293,6 +294,6 @@ def test_leak_in_published_data_is_found(shared):
 def test_similar_fundus_photographs_are_not_duplicates(shared):
     root = shared / "data" / "drishti_gs_512"
     pairs = list_pairs("train", str(root), "train_list.txt")[0]
-    survey = examine([Dataset(pairs, 2)])
+    survey = examine([DatasetSpec(pairs, 2)])
     assert run_checks(survey) == []  # masks of val, which have images, are not reported either
     assert summary(survey.datasets[0])["suggested target_size"] == [512, 448]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,8 +15,8 @@ from mask_files import store
 from PIL import Image, ImageOps
 from support import draw_pair, pixels, tree, write_mask
 
-from paddleseg_u2net.data.dataset import Dataset
-from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.pairs import Pair, read_list
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.repair import check_destination, repair
 from paddleseg_u2net.data_check.survey import examine
@@ -78,7 +79,7 @@ def test_image_and_mask_are_stored_upright(tmp_path, orientation):
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
     set_orientation(pair.image, orientation)
     set_orientation(pair.mask, orientation)
-    repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     for source, name in ((pair.image, "images/p.png"), (pair.mask, "masks/p.png")):
         with Image.open(source) as picture, Image.open(Path("fixed", name)) as result:
             np.testing.assert_array_equal(np.asarray(result), np.asarray(ImageOps.exif_transpose(picture)))
@@ -90,7 +91,7 @@ def test_mask_drawn_on_the_stored_pixels_is_turned_like_its_image(tmp_path, orie
     draw_pair(tmp_path, "p", size=(20, 30))
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
     set_orientation(pair.image, orientation)
-    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    record = repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     assert done(record)["p"] == ["image turned upright", "mask turned as the EXIF tag of its image says"]
     image, mask = pixels("fixed/images/p.png"), pixels("fixed/masks/p.png")
     assert image.shape[:2] == mask.shape == (30, 20)
@@ -103,7 +104,7 @@ def test_resized_mask_of_doubtful_orientation_is_marked(tmp_path, size, orientat
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
     set_orientation(pair.image, orientation)
     write_mask(pair.mask, cv2.resize(pixels(pair.mask), None, fx=0.5, fy=0.5))
-    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    record = repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     changes = done(record)["p"]
     assert any(line.startswith("mask resized from") for line in changes)
     assert "CHECK that image and mask fit: their EXIF orientations differ" in changes
@@ -117,7 +118,7 @@ def test_masks_are_written_as_grey_png_or_class_ids(tmp_path, mode):
     mask = store(tmp_path / "in" / ("m.tif" if mode == "1-bit" else "m.png"), binary, mode)
     pair = Pair(tmp_path / "in" / "a.png", mask)
     for num_classes, white in ((1, 255), (2, 1)):
-        record = repair(examine([Dataset([pair], num_classes)]), tmp_path / f"fixed {num_classes}")
+        record = repair(examine([DatasetSpec([pair], num_classes)]), tmp_path / f"fixed {num_classes}")
         assert ("a" in done(record)) == ((mode, num_classes) != ("grey + alpha", 2))
         with Image.open(tmp_path / f"fixed {num_classes}" / "masks" / "a.png") as mask:
             assert (mask.mode, mask.format) == ("L", "PNG")
@@ -186,7 +187,7 @@ def test_images_that_validation_leaves_out_may_stay_in_training(data):
 
 def test_two_sets_of_one_mode_are_rejected(data):
     one, other = load_sets(data)
-    other.mode = "train"
+    other = replace(other, mode="train")
     with pytest.raises(
         ValueError, match="--fix new: train and val both have mode train and would share one list file. Fix: "
     ):
@@ -200,7 +201,7 @@ def test_half_turn_does_not_make_sizes_fit(tmp_path):
     write_mask(mask_of(tmp_path, "p"), pixels(mask_of(tmp_path, "p")).T.copy())
     set_orientation(image_of(tmp_path, "p"), 3)
     pairs = [Pair(image_of(tmp_path, name), mask_of(tmp_path, name)) for name in ("p", "q")]
-    record = repair(examine([Dataset(pairs, 1)]), Path("fixed"))
+    record = repair(examine([DatasetSpec(pairs, 1)]), Path("fixed"))
     assert [Path(row["image"]).stem for row in record["left out"]] == ["p"]
 
 
@@ -210,7 +211,7 @@ def test_turned_image_whose_mask_may_be_drawn_either_way_is_marked(tmp_path, siz
     write_mask(mask_of(tmp_path, "p"), pixels(mask_of(tmp_path, "p")).T.copy())  # drawn on the upright image
     set_orientation(image_of(tmp_path, "p"), 6)
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
-    record = repair(examine([Dataset([pair], 1)]), Path("fixed"))
+    record = repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     doubt = ["CHECK that image and mask fit: their EXIF orientations differ"]
     assert done(record)["p"] == ["image turned upright", *(doubt if doubtful else [])]
 
@@ -221,18 +222,16 @@ def test_names_that_collide_or_break_lists_are_replaced(tmp_path):
         for name in ("same", "Same", "ünï 图 #", "tab\there"):
             draw_pair(tmp_path / folder, name, seed=ord(folder))
             pairs.append(Pair(image_of(tmp_path / folder, name), mask_of(tmp_path / folder, name)))
-    record = repair(examine([Dataset(pairs, 1)]), tmp_path / "fixed")
+    record = repair(examine([DatasetSpec(pairs, 1)]), tmp_path / "fixed")
     names = [row["image"] for row in record["files"]]
     assert len({name.casefold() for name in names}) == 8
     assert names[0] == "images/same.png"
     assert "images/ünï 图 _.png" in names
-    again = run_checks(examine([Dataset(list_of(tmp_path / "fixed"), 1)]))
+    again = run_checks(examine([DatasetSpec(list_of(tmp_path / "fixed"), 1)]))
     assert not [finding.check.name for finding in again if finding.check.severity == "error"]
 
 
 def list_of(root: Path) -> list[Pair]:
-    from paddleseg_u2net.data.pairs import read_list
-
     pairs, faults = read_list(root / "train_list.txt", root)
     assert not faults
     return pairs
@@ -252,11 +251,11 @@ def test_impossible_repair_is_rejected_and_writes_nothing(data):
     ):
         repair(examine(load_sets(data)), Path("new"))
     with pytest.raises(ValueError, match="is inside .*my data, a folder of originals. Fix: another folder"):
-        check_destination([dataset.dataset for dataset in survey.datasets], data / "new", [data])
+        check_destination([dataset.spec for dataset in survey.datasets], data / "new", [data])
     with pytest.raises(
         ValueError, match="no pair of .* would be left. Fix: correct the reported faults by hand"
     ):
-        repair(examine([Dataset([Pair(Path("a/no.png"), None)], 1)]), Path("new"))
+        repair(examine([DatasetSpec([Pair(Path("a/no.png"), None)], 1)]), Path("new"))
     assert tree(".") == tree(data.parent)
     assert not Path("new").exists()
 

@@ -11,8 +11,8 @@ import numpy as np
 from drawn_sets import append, image_of, load_sets, mask_of
 from support import tree, write_mask
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.data_check import report
 from paddleseg_u2net.data_check.checks import run_checks
@@ -76,7 +76,7 @@ def test_page_of_sound_data_has_statistics_and_samples(data):
 
 
 def test_page_of_broken_pairs_only_is_written():
-    survey = examine([Dataset([Pair(Path("no.png"), Path("none.png"))], 1)])
+    survey = examine([DatasetSpec([Pair(Path("no.png"), Path("none.png"))], 1)])
     assert "no.png: no such image file" in report.as_page(survey, run_checks(survey), "x")
 
 

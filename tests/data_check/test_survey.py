@@ -11,8 +11,8 @@ import pytest
 from drawn_sets import image_of, mask_of
 from support import write_mask
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.survey import agreement, examine
 
@@ -43,7 +43,7 @@ def disagreements(root: Path, mask: np.ndarray, other: np.ndarray, num_classes: 
         write_mask(image_of(root, name), cv2.resize(image, drawn.shape[::-1], interpolation=cv2.INTER_AREA))
         write_mask(mask_of(root, name), drawn)
     pairs = [Pair(image_of(root, name), mask_of(root, name)) for name in ("a", "b")]
-    findings = run_checks(examine([Dataset(pairs, num_classes)]))
+    findings = run_checks(examine([DatasetSpec(pairs, num_classes)]))
     examples = {finding.check.name: finding.examples for finding in findings}
     assert len(examples["duplicates"]) == 1
     return [str(example.fault) for example in examples.get("masks disagree", [])]

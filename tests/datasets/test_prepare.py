@@ -19,10 +19,10 @@ from PIL import Image
 from published_sets import GREY, PUBLISHED, build, write_member
 from support import environment, make_config, pixels, small_files, tree, write_mask
 
-from paddleseg_u2net.builders import build_dataset
+from paddleseg_u2net.builders import build_dataset_spec
 from paddleseg_u2net.cli.prepare import main
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.data.dataset import inspect_all
+from paddleseg_u2net.data.dataset import open_datasets
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.prepare import check, find_data, prepare
 from paddleseg_u2net.errors import DataError
@@ -536,18 +536,17 @@ def config_for(tmp_path, name: str, **keys):
 def test_a_config_says_how_to_get_its_data_or_gets_them(tmp_path, monkeypatch):
     config = config_for(tmp_path, "DUTS-TE", mode="val", val_path="val_list.txt")
     with pytest.raises(FileNotFoundError) as caught:
-        build_dataset(config, "val_dataset")
+        build_dataset_spec(config, "val_dataset")
     assert "It is a known data set (salient objects: the usual data" in str(caught.value)
     assert "Fix: python -m Benckmark_data_prepare.prepare DUTS-TE, or download: true" in str(caught.value)
     build(tmp_path / "mirror", PUBLISHED["DUTS-TE"])
     monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}/mirror")
     config["val_dataset"]["download"] = True
     for _ in range(2):  # fetched, and there
-        data = build_dataset(config, "val_dataset")
-        inspect_all([data])
+        (data,) = open_datasets([build_dataset_spec(config, "val_dataset")])
         assert len(data) == 2
     monkeypatch.setenv("U2NET_MIRROR", "file:///nowhere")
-    assert len(build_dataset(config, "val_dataset")) == 2
+    assert len(build_dataset_spec(config, "val_dataset")) == 2
 
 
 @pytest.mark.parametrize(
@@ -562,7 +561,7 @@ def test_a_config_says_how_to_get_its_data_or_gets_them(tmp_path, monkeypatch):
 def test_a_config_that_cannot_get_its_data_says_so(tmp_path, name, download, told):
     config = config_for(tmp_path, name, mode="val", val_path="val_list.txt", download=download)
     with pytest.raises((ValueError, OSError), match=re.escape(told)):
-        build_dataset(config, "val_dataset")
+        build_dataset_spec(config, "val_dataset")
 
 
 def test_the_config_of_duts_measures_on_every_saliency_set(tmp_path):
@@ -573,7 +572,7 @@ def test_the_config_of_duts_measures_on_every_saliency_set(tmp_path):
     config = load_config(
         "configs/RGB/U2Net/u2netp_duts.yaml", opts=["val_dataset.dataset_root=data/PASCAL-S"]
     )
-    data = build_dataset(config, "val_dataset")
+    data = build_dataset_spec(config, "val_dataset")
     assert [(str(p.image), str(p.mask)) for p in data.pairs] == [
         ("data/PASCAL-S/images/1.jpg", "data/PASCAL-S/masks/1.png")
     ]

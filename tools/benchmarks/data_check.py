@@ -25,10 +25,10 @@ import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.cli.benchmark import ROOT, peak_memory
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.inspection import thumbnail
 from paddleseg_u2net.data.masks import read_raw
 from paddleseg_u2net.data.pairs import Pair, pair_folders
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.duplicates import find_matches
 from paddleseg_u2net.data_check.survey import examine
@@ -106,7 +106,7 @@ def decode(pairs: Sequence[Pair]) -> None:
 
 def check(pairs: Sequence[Pair]) -> None:
     """Run all checks."""
-    run_checks(examine([Dataset(pairs, 1)]))
+    run_checks(examine([DatasetSpec(pairs, 1)]))
 
 
 def seconds(work: Callable[[], None]) -> float:
