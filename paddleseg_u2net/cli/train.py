@@ -67,7 +67,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "overfit": {
         "action": "store_true",
         "help": "only try whether the network learns two pairs by heart, in --iters steps, with --seed (0 "
-        "where it is left out) and --precision (docs/doctor.md)",
+        "where it is left out) and --precision (docs/check_dataset.md)",
     },
     "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
 }
@@ -168,10 +168,10 @@ def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Tra
 def _admit(trainer: Trainer) -> list[Dataset]:
     """Check training and validation data; all ranks wait for each other."""
     from paddleseg_u2net.data.dataset import Dataset
-    from paddleseg_u2net.data_check import findings
+    from paddleseg_u2net.data_check.checks import check_before_training
 
     specs = [spec for spec in (trainer.train_spec, trainer.val_spec) if spec]
-    data = [Dataset.from_inspection(inspection) for inspection in findings.admit(specs)]
+    data = [Dataset.from_inspection(inspection) for inspection in check_before_training(specs)]
     data[0][0, 0]  # transforms that cannot work fail before an earlier run is moved
     if trainer.ranks > 1:
         import paddle.distributed as dist
@@ -183,13 +183,13 @@ def _admit(trainer: Trainer) -> list[Dataset]:
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Try two pairs in place of training; returns the exit code, 1 where they cannot be learned."""
     from paddleseg_u2net import builders
-    from paddleseg_u2net.data_check import findings
+    from paddleseg_u2net.data_check.checks import check_before_training
     from paddleseg_u2net.training.overfit import overfit
 
     with in_file(args.config):
         spec = builders.build_dataset_spec(config, "train_dataset")
     run = {"seed": args.seed or 0, "precision": args.precision, "amp_level": args.amp_level or "O1"}
-    (inspection,) = findings.admit([spec])
+    (inspection,) = check_before_training([spec])
     outcome = overfit(config, inspection, args.save_dir, args.device, args.iters, args.learning_rate, **run)
     return 0 if outcome.learned else 1
 
