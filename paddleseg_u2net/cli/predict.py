@@ -30,9 +30,10 @@ from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
-from paddleseg_u2net.inference.predictor import Predictor, maps_of
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image
+from paddleseg_u2net.metrics.protocol import MapProtocol
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ class Worker:
         views = views_from(config.get("test_config", {}), args)
         self.predictor = Predictor(
             *(args.model_path, config, args.device, views, args.backend, args.precision, parallel),
-            maps=maps_of(vars(args)),
+            map_protocol=MapProtocol.from_options(vars(args)),
         )
         self.palette = make_palette(self.predictor.num_classes, args.custom_color)
         self.max_pixels, self.parallel = args.max_pixels, parallel

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES
 
 
@@ -53,6 +55,12 @@ def _boolean(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _one_of(choices: type[Enum]) -> tuple[Callable[[Any], bool], str]:
+    """The row of a key whose values are those of an enumeration."""
+    names = [choice.value for choice in choices]
+    return lambda value: value in names, f"one of {', '.join(names)}"
+
+
 METRICS = (*AREA_MEASURES, *MEASURES, *(row.also for row in MEASURES.values() if row.also))
 COMPONENT = (_component, "a mapping with 'type'")
 DATASET = (_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
@@ -75,7 +83,9 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
 SECTIONS = ("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "test_config")
 TEST_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("aug_eval", "flip_horizontal", "flip_vertical", "is_slide", "auc_roc"), BOOLEAN),
-    **dict.fromkeys(("minmax", "official", "as_is"), BOOLEAN),  # what becomes of a map
+    "map_protocol": _one_of(MapProtocol),
+    "measure_stretch": _one_of(MeasureStretch),
+    **dict.fromkeys(("minmax", "official", "as_is"), BOOLEAN),  # short forms of the two above
     **dict.fromkeys(("crop_size", "stride"), (_pair_of_ints, "[W, H]")),
     "scales": (_scales, "a number above 0 or a list of them"),
 }

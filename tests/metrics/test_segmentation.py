@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, jaccard_score, precision_score, recall_score, roc_auc_score
 
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.saliency import precision_recall, stretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MapMeasures
@@ -142,14 +143,14 @@ def test_max_f_is_of_the_mean_curves():
 
 
 def test_mae_takes_maps_as_they_are_where_told():
-    measures = MapMeasures(["mae"], minmax=False)
+    measures = MapMeasures(["mae"], measure_stretch=MeasureStretch.NONE)
     measures.update(np.array([[0.2, 0.4]]), np.zeros((1, 2)))
     assert measures.compute()["mae"] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("name", AREA_MEASURES)
 def test_class_measures_of_maps_equal_those_of_the_maps_split_at_a_half(name):
-    measures, expected = MapMeasures([name], minmax=False), SegmentationMeasures(2)
+    measures, expected = MapMeasures([name], measure_stretch=MeasureStretch.NONE), SegmentationMeasures(2)
     for seed in range(3):
         rng = np.random.default_rng(seed)
         saliency, mask = rng.random((5 + seed, 7)), rng.random((5 + seed, 7)) > 0.7

@@ -16,7 +16,8 @@ from scipy.io import loadmat
 
 from paddleseg_u2net.metrics import table
 from paddleseg_u2net.metrics.boundary import boundary_iou, relaxed_boundary_f
-from paddleseg_u2net.metrics.pair import Pair
+from paddleseg_u2net.metrics.map_and_mask import MapAndMask
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.structure import s_measure
 from paddleseg_u2net.metrics.sums import ExactSum
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
@@ -97,8 +98,8 @@ def test_a_centroid_in_the_last_row_gives_no_nan():
     mask[3, 1] = 255
     saliency = np.arange(20, dtype=np.uint8).reshape(4, 5)
     assert np.isnan(oracle([(saliency, mask)])["s_measure"])
-    assert 0 < s_measure(Pair(saliency, mask)) < 1
-    assert s_measure(Pair(mask, mask)) == pytest.approx(1)
+    assert 0 < s_measure(MapAndMask(saliency, mask)) < 1
+    assert s_measure(MapAndMask(mask, mask)) == pytest.approx(1)
 
 
 def test_scores_of_the_golden_pairs_are_the_published(shared):
@@ -140,7 +141,7 @@ def assert_images_equal_stored(stored, chosen) -> MapMeasures:
         row = measures.rows[str(index)]
         assert row["s_measure"] == pytest.approx(stored["S_measure_image"][index, 0], **EXACT)
         assert row["mae"] == pytest.approx(stored["MAE_image"][index, 0], **EXACT)
-        for curve, key in zip(precision_recall_f(Pair(saliency, mask)), ("Pre", "Recall"), strict=False):
+        for curve, key in zip(precision_recall_f(MapAndMask(saliency, mask)), ("Pre", "Recall"), strict=False):
             np.testing.assert_allclose(curve, stored[f"{key}_image"][index], rtol=1e-9, atol=1e-12)
     return measures
 
@@ -191,8 +192,8 @@ def test_max_f_and_mean_f_are_those_of_the_author():
 def test_the_authors_maps_are_stretched_only_when_told():
     saliency, mask = example("narrow range")
     stretched = (saliency - 100.0) / saliency.max()
-    for told, expected in ((False, saliency), (True, stretched)):
-        found = measured([(saliency, mask)], author_minmax=told).compute()
+    for choice, expected in ((MeasureStretch.REFERENCE, saliency), (MeasureStretch.ALL, stretched)):
+        found = measured([(saliency, mask)], measure_stretch=choice).compute()
         assert found["max_f"] == pytest.approx(author([(expected, mask)])[0])
         assert found["max_f_per_image"] == oracle([(saliency, mask)])["max_f_per_image"]
 
@@ -229,7 +230,7 @@ def boundary(mask: np.ndarray, width: int, border: bool) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["random", "object", "perfect", "full mask", "empty mask", "black map"])
 def test_relaxed_boundary_f_equals_brute_force(kind, border):
     saliency, mask = example(kind)
-    pair = Pair(saliency, mask)
+    pair = MapAndMask(saliency, mask)
     found, true = (
         np.argwhere(boundary(array, 1, border)).astype(float) for array in (pair.saliency >= 0.5, mask > 128)
     )
@@ -245,7 +246,7 @@ def test_relaxed_boundary_f_equals_brute_force(kind, border):
 @pytest.mark.parametrize("kind", ["random", "object", "perfect", "full mask", "empty mask", "black map"])
 def test_boundary_iou_equals_brute_force(kind, ratio):
     saliency, mask = example(kind)
-    pair = Pair(saliency, mask)
+    pair = MapAndMask(saliency, mask)
     width = max(1, round(ratio * (mask.shape[0] ** 2 + mask.shape[1] ** 2) ** 0.5))
     found, true = (boundary(array, width, border=True) for array in (pair.saliency >= 0.5, mask > 128))
     expected = (found & true).sum() / max((found | true).sum(), 1)
@@ -255,7 +256,7 @@ def test_boundary_iou_equals_brute_force(kind, ratio):
 def test_a_boundary_three_pixels_off_is_right_and_four_off_is_wrong():
     columns = np.tile(np.arange(20), (9, 1))  # the left part of the image, bounded by one straight line
     for offset, expected in ((3, 1), (-3, 1), (4, 0), (-4, 0)):
-        pair = Pair(np.where(columns < 10 + offset, 1.0, 0.0), columns < 10)
+        pair = MapAndMask(np.where(columns < 10 + offset, 1.0, 0.0), columns < 10)
         assert relaxed_boundary_f(pair) == pytest.approx(expected)
 
 
@@ -271,9 +272,9 @@ def test_masks_and_maps_of_all_types_say_the_same():
 
 def test_a_choice_is_changed_in_the_table():
     pair = example("object")
-    changed = MEASURES | {"s_measure": MEASURES["s_measure"]._replace(of=partial(s_measure, alpha=0.7))}
+    changed = MEASURES | {"s_measure": MEASURES["s_measure"]._replace(per_image=partial(s_measure, alpha=0.7))}
     assert measured([pair], ["s_measure"], measures=changed).compute()["s_measure"] == pytest.approx(
-        s_measure(Pair(*pair), alpha=0.7)
+        s_measure(MapAndMask(*pair), alpha=0.7)
     )
 
 
@@ -284,7 +285,7 @@ def test_rows_are_kept_where_images_are_named():
     assert list(measures.rows) == ["a", "c"]
     alone = measured([blob(30, 30, 2)], ["mae", "max_f"]).compute()
     assert {"images": 1, **measures.rows["c"]} == alone
-    with pytest.raises(ValueError, match="a: measured already"):
+    with pytest.raises(ValueError, match="a: measured twice"):
         measures.update(*blob(30, 30), name="a")
 
 
@@ -329,5 +330,5 @@ def test_the_benchmark_prints_its_tables(monkeypatch, capsys):
 
 
 def test_measures_know_names_of_configs():
-    assert {row.also: name for name, row in MEASURES.items() if row.also} == {"MAE": "mae", "maxF": "max_f"}
+    assert {row.alias: name for name, row in MEASURES.items() if row.alias} == {"MAE": "mae", "maxF": "max_f"}
     assert [name for name, row in MEASURES.items() if not row.larger_is_better] == ["mae"]

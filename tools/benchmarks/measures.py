@@ -25,7 +25,7 @@ import numpy as np
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.cli.benchmark import peak_memory, run
 from paddleseg_u2net.environment.devices import processors
-from paddleseg_u2net.metrics.pair import Pair
+from paddleseg_u2net.metrics.map_and_mask import MapAndMask
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 
 SIZES = ((300, 400), (1024, 1024))
@@ -90,13 +90,13 @@ def costs(size: tuple[int, int], turns: int) -> dict[str, float]:
     """Milliseconds of each measure's own part for an image; what measures share is `shared`."""
     pair = draw(*size, 0)
 
-    def shared() -> Pair:
-        made = Pair(*pair)
+    def shared() -> MapAndMask:
+        made = MapAndMask(*pair)
         _ = made.positives, made.adaptive_positives
         return made
 
     made = shared()
-    parts: dict[str, Callable] = {name: row.of for name, row in MEASURES.items()}
+    parts: dict[str, Callable] = {name: row.per_image for name, row in MEASURES.items()}
     found = {"shared": min(milliseconds(shared) for _ in range(turns))}
     return found | {
         name: min(milliseconds(lambda of=of: of(made)) for _ in range(turns)) for name, of in parts.items()
