@@ -61,7 +61,7 @@ def _one_of(choices: type[Enum]) -> tuple[Callable[[Any], bool], str]:
     return lambda value: value in names, f"one of {', '.join(names)}"
 
 
-METRICS = (*AREA_MEASURES, *MEASURES, *(row.also for row in MEASURES.values() if row.also))
+METRICS = (*AREA_MEASURES, *MEASURES, *(row.alias for row in MEASURES.values() if row.alias))
 COMPONENT = (_component, "a mapping with 'type'")
 DATASET = (_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
 BOOLEAN = (_boolean, "true or false")
