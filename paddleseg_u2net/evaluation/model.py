@@ -66,7 +66,7 @@ class EvaluationSettings:
         return cls(names, MeasureStretch.from_options(test), auc_roc or test.get("auc_roc", False))
 
     def check(self, dataset: Dataset) -> None:
-        """Raise ConfigError where a measure depends on pixel positions and the data set has ignored pixels."""
+        """Raise ConfigError if a measure depends on pixel positions and the data set has ignored pixels."""
         spatial = [name for name in self.names if MEASURES[name].spatial]
         if dataset.num_classes == 1 and dataset.ignore_index is not None and spatial:
             raise ConfigError(

@@ -1,1 +1,1 @@
-"""Measures of saliency maps and class maps: numpy in, floats out; accumulators with update, merge, compute."""
+"""Measures of saliency maps and class maps: numpy arrays in, floats out."""

@@ -43,7 +43,7 @@ class MapProtocol(Enum):
         """The protocol that flags or a `test_config` choose.
 
         Args:
-            options: `map_protocol`, or the short forms `minmax` and `official`; `official` wins over `minmax`.
+            options: `map_protocol`, or the short forms `minmax` and `official`, of which the latter wins.
             default: what holds where no option is given; None means `PLAIN`.
 
         Raises:
@@ -51,9 +51,7 @@ class MapProtocol(Enum):
         """
         short = {protocol.value: protocol for protocol in (cls.MINMAX, cls.OFFICIAL)}
         if options.get("map_protocol") is None:
-            return next(
-                (short[name] for name in reversed(short) if options.get(name)), default or cls.PLAIN
-            )
+            return next((short[name] for name in reversed(short) if options.get(name)), default or cls.PLAIN)
         chosen = cls(options["map_protocol"])
         _require_agreement(options, "map_protocol", {name: chosen is short[name] for name in short})
         return chosen

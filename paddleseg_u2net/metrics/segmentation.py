@@ -14,7 +14,7 @@ def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
     """Scores of class areas, in [0, 1] (Kappa in [-1, 1]).
 
     Args:
-        areas: (3, classes): intersection, predicted and true pixels of each class, or their means over images.
+        areas: (3, classes): intersection, predicted and true pixels of each class; or means over images.
 
     Returns:
         `mIoU`, `Acc`, `Kappa`, `Dice`; per class `class_IoU`, `class_Precision`, `class_Recall`, (classes,).
@@ -94,7 +94,8 @@ class RocMeasure:
         self.classes = range(num_classes) if num_classes > 2 else range(num_classes - 1, num_classes)
         self.positive = 1 if num_classes == 1 else None
         self.ignore_index, self.bins = ignore_index, bins
-        self.counts = np.zeros((len(self.classes), 2, bins), np.int64)  # pixels outside the class, pixels of the class
+        # pixels of other classes, pixels of the class
+        self.counts = np.zeros((len(self.classes), 2, bins), np.int64)
 
     def update(self, probabilities: np.ndarray, mask: np.ndarray) -> None:
         """Add one image.

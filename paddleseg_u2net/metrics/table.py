@@ -31,7 +31,7 @@ def mean_error(item: MapAndMask) -> float:
 def author_curves(item: MapAndMask) -> np.ndarray:
     """(2, 255): precision and recall as the author of U²-Net computes them; see `precision_recall`."""
     saliency, mask = item.for_author
-    if saliency.dtype == mask.dtype == np.uint8 and mask.max() == 255:  # the usual foreground, counted already
+    if saliency.dtype == mask.dtype == np.uint8 and mask.max() == 255:  # same foreground as `item.mask`
         return curves_of_levels(item.values[1], saliency.max())
     return precision_recall(saliency, mask)
 
@@ -173,7 +173,8 @@ class MapMeasures:
         results = {function: function(item) for function in self.sums}
         if name is not None:
             scores = {
-                measure: row.score(np.asarray(results[row.per_image])) for measure, row in self.measures.items()
+                measure: row.score(np.asarray(results[row.per_image]))
+                for measure, row in self.measures.items()
             }
             self._add_row(name, scores)
         for function, value in results.items():

@@ -14,7 +14,9 @@ from paddleseg_u2net.metrics.map_and_mask import EPSILON, MapAndMask
 BLOCK = 1 << 14  # pixels processed at once, so that temporary arrays stay in the processor's cache
 
 
-def weighted_f(item: MapAndMask, beta: float = 1.0, size: int = 7, sigma: float = 5.0, half: float = 5.0) -> float:
+def weighted_f(
+    item: MapAndMask, beta: float = 1.0, size: int = 7, sigma: float = 5.0, half: float = 5.0
+) -> float:
     """Weighted F-measure of one map; 0 if the mask is empty.
 
     Args:
@@ -117,7 +119,7 @@ def _spread(error: np.ndarray, mask: np.ndarray, near: np.ndarray, squared: np.n
 
 @lru_cache
 def _rings(frame: int) -> dict[int, list[tuple[int, int]]]:
-    """Offsets (dx, dy) shorter than `frame` + 1 by squared length; each ring from left to right, then down."""
+    """Squared length -> offsets (dx, dy) shorter than `frame` + 1, from left to right, then down."""
     rings = defaultdict(list)
     for dx, dy in product(range(-frame, frame + 1), repeat=2):
         if 0 < (squared := dx * dx + dy * dy) < (frame + 1) ** 2:

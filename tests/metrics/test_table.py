@@ -141,7 +141,9 @@ def assert_images_equal_stored(stored, chosen) -> MapMeasures:
         row = measures.rows[str(index)]
         assert row["s_measure"] == pytest.approx(stored["S_measure_image"][index, 0], **EXACT)
         assert row["mae"] == pytest.approx(stored["MAE_image"][index, 0], **EXACT)
-        for curve, key in zip(precision_recall_f(MapAndMask(saliency, mask)), ("Pre", "Recall"), strict=False):
+        for curve, key in zip(
+            precision_recall_f(MapAndMask(saliency, mask)), ("Pre", "Recall"), strict=False
+        ):
             np.testing.assert_allclose(curve, stored[f"{key}_image"][index], rtol=1e-9, atol=1e-12)
     return measures
 
@@ -272,7 +274,9 @@ def test_masks_and_maps_of_all_types_say_the_same():
 
 def test_a_choice_is_changed_in_the_table():
     pair = example("object")
-    changed = MEASURES | {"s_measure": MEASURES["s_measure"]._replace(per_image=partial(s_measure, alpha=0.7))}
+    changed = MEASURES | {
+        "s_measure": MEASURES["s_measure"]._replace(per_image=partial(s_measure, alpha=0.7))
+    }
     assert measured([pair], ["s_measure"], measures=changed).compute()["s_measure"] == pytest.approx(
         s_measure(MapAndMask(*pair), alpha=0.7)
     )
