@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from paddleseg_u2net.cli.flags import (
     DEVICE_FLAGS,
     add_flags,
+    augmentation_from,
     count,
     number,
     parser,
     positive,
-    views_from,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import ConfigError
-from paddleseg_u2net.evaluation.model import LOGGED, Protocol
+from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
 from paddleseg_u2net.io.files import remove_partial_files, require_writable
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.training.settings import PRECISIONS, Settings, amp_options
@@ -141,7 +141,7 @@ def _set_device(args: argparse.Namespace) -> str:
 
 def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Trainer:
     """All that takes part, with nothing read of the data and nothing written."""
-    views = views_from(config.get("test_config", {}))
+    views = augmentation_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
     ranks = start_ranks()
 
@@ -224,8 +224,8 @@ def choose_metric(config: dict[str, Any], do_eval: bool) -> str:
     """What the best model is chosen by: `metric:`, else maxF for saliency and mIoU for classes."""
     metric = config.get("metric", "maxF" if class_count(config) == 1 else "mIoU")
     if do_eval:
-        Protocol.of(config, metric)  # refuses what cannot be measured, before training
-    return str(LOGGED.get(metric, metric))
+        EvaluationSettings.from_config(config, metric)  # refuses what cannot be measured, before training
+    return str(LOG_NAMES.get(metric, metric))
 
 
 def start_ranks() -> int:
