@@ -100,7 +100,7 @@ def open_engine(
     Args:
         backend: key of BACKENDS that opens files.
         path: the model file.
-        device: cpu or gpu.
+        device: cpu, gpu or gpu:1.
         precision: of the file.
         parallel: number of threads that will call the engine at once.
 

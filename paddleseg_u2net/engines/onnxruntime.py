@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.environment.devices import gpu_index, last_line, processors
+from paddleseg_u2net.environment.devices import gpu_index, last_line, processors, split_device
 from paddleseg_u2net.environment.optional_imports import need
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}
@@ -17,12 +17,12 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}
 class OnnxRuntimeEngine:
     """Runs an ONNX file in ONNX Runtime.
 
-    The first input shape gets a session of its own, all others share a session for any shape: where all
-    shapes are known, resizing stays in the memory layout of the convolutions, which saves a tenth of the time.
+    The first input shape gets a session of its own, all others share one for any shape: where all shapes are
+    known, resizing stays in the memory layout of the convolutions, which saves a tenth of the time.
 
     Args:
         path: the file.
-        device: cpu or gpu; there is no fallback to the other.
+        device: cpu, gpu or gpu:1; there is no fallback to another.
 
     Raises:
         ValueError: the file is not an ONNX model, or the device cannot be used.
@@ -30,10 +30,12 @@ class OnnxRuntimeEngine:
 
     def __init__(self, path: Path, device: str = "cpu"):
         self.onnxruntime, self.path, self.device = need("onnxruntime"), path, device
-        self.provider = PROVIDERS.get(device)
+        kind, _ = split_device(device)
+        self.provider = PROVIDERS.get(kind)
+        self.provider_options = {"device_id": gpu_index(device)} if kind == "gpu" else {}
         if self.provider not in self.onnxruntime.get_available_providers():
             raise ValueError(
-                f"--device {device}: this build of ONNX Runtime cannot use it. Fix: another --backend or --device"
+                f"--device {device}: this ONNX Runtime has none to use. Fix: another --backend or --device"
             )
         # opening the file without optimization reports a broken one before any image is read
         description = self._session(optimized=False).get_inputs()[0]
@@ -63,9 +65,9 @@ class OnnxRuntimeEngine:
         for name, size in zip(self.dimensions if shape else (), shape, strict=True):
             if isinstance(name, str):
                 options.add_free_dimension_override_by_name(name, size)
-        provider = (self.provider, {"device_id": gpu_index()} if self.device == "gpu" else {})
+        providers = [(self.provider, self.provider_options)]
         try:
-            session = self.onnxruntime.InferenceSession(str(self.path), options, providers=[provider])
+            session = self.onnxruntime.InferenceSession(str(self.path), options, providers=providers)
         except Exception as error:  # onnxruntime raises a class of its own for each kind of fault
             raise ValueError(
                 f"{self.path}: not a model that ONNX Runtime can run: {last_line(error)}"

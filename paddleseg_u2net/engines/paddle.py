@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.environment.devices import gpu_index, processors, set_device
+from paddleseg_u2net.environment.devices import gpu_index, processors, set_device, split_device
 from paddleseg_u2net.environment.optional_imports import need
 
 
@@ -58,25 +58,24 @@ class PaddleInferenceEngine:
 
     Args:
         path: the `.json` file.
-        device: cpu or gpu.
+        device: cpu, gpu or gpu:1.
 
     Raises:
         ValueError: another device.
     """
 
     def __init__(self, path: Path, device: str = "cpu"):
-        if device not in ("cpu", "gpu"):
-            raise ValueError(
-                f"--device {device}: Paddle Inference runs on cpu and gpu here. Fix: one of them"
-            )
+        kind, _ = split_device(device)
+        if kind not in ("cpu", "gpu"):
+            raise ValueError(f"--device {device}: not supported by Paddle Inference. Fix: cpu or gpu")
         need("paddle")
         from paddle import inference
 
         config = inference.Config(str(path), str(path.with_suffix(".pdiparams")))
         config.disable_glog_info()
-        if device == "gpu":
-            set_device("gpu")
-            config.enable_use_gpu(256, gpu_index())
+        if kind == "gpu":
+            set_device(device)
+            config.enable_use_gpu(256, gpu_index(device))
         else:
             config.set_cpu_math_library_num_threads(processors())
             if not onednn_works():

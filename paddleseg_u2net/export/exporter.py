@@ -122,7 +122,7 @@ def check_options(
     if row.converts(network):
         if precision in FROM_WEIGHTS_ONLY:
             raise ValueError(
-                f"--precision {precision}: supported for U²-Net only, not for {network}. Fix: --precision fp32"
+                f"--precision {precision}: supported for U²-Net only, not for {network}. Fix: fp32"
             )
         need("paddle2onnx")
     if folder.exists():

@@ -10,11 +10,7 @@ import numpy as np
 from paddleseg_u2net.models.architecture import IMAGE
 
 OPSET, IR_VERSION = 17, 8  # old enough for ONNX Runtime 1.14, new enough for slices of Shape
-OUTPUTS = {
-    "softmax": "probabilities",
-    "argmax": "classes",
-    "none": "logits",
-}  # name of the output by output_op
+OUTPUTS = {"softmax": "probabilities", "argmax": "classes", "none": "logits"}  # output_op -> name
 
 
 class GraphWriter:
@@ -39,7 +35,7 @@ class GraphWriter:
         return name
 
     def resize(self, x: str, height_width: str, name: str) -> str:
-        """Append a bilinear resize (half-pixel centres) of (N, C, h, w) to the two numbers in `height_width`."""
+        """Append a bilinear resize (half-pixel centres) of (N, C, h, w) to the sizes in `height_width`."""
         front = self.node("Shape", [x], f"{name}.nc", start=0, end=2)
         sizes = self.node("Concat", [front, height_width], f"{name}.sizes", axis=0)
         options = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}

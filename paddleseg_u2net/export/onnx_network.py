@@ -220,7 +220,7 @@ def build_onnx(
         A model of `image` -> one output. `image` is (N, C, H, W) float32, or (N, H, W, 3) uint8 RGB where
         the graph applies the preprocessing. The output is, for `softmax`, `probabilities`
         (N, num_classes, H, W) float32, by sigmoid for one class; for `argmax`, `classes` (N, H, W) int32, for
-        one class 1 where the probability is at least 0.5; for `none`, `logits` (N, num_classes, H, W) float32.
+        one class 1 where the probability is at least 0.5; for `none`, `logits`, shaped like probabilities.
 
     Raises:
         ValueError: the weights are of another network, or the preprocessing cannot be written as a graph.

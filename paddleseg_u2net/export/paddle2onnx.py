@@ -32,6 +32,7 @@ def convert(folder: Path, name: str, shape: Sequence[int], output_op: str = "sof
         folder: holds `model.json`, which is changed, and `model.pdiparams`.
         name: of the network, for messages.
         shape: N, C, H, W it was saved for, -1 where any is legal.
+        output_op: last operation of the saved network; names the output.
 
     Returns:
         The model: `image` (N, C, H, W) float32 -> `probabilities` (N, num_classes, H, W) float32.

@@ -20,6 +20,7 @@ from paddleseg_u2net.engines.base import Engine, choose, engines_for, open_engin
 from paddleseg_u2net.engines.deploy_config import RECORD, Deployment, read_record
 from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
 from paddleseg_u2net.metrics.table import MapMeasures
 
@@ -154,7 +155,7 @@ def _classes(probabilities: np.ndarray) -> np.ndarray:
 
 def _measures(num_classes: int) -> MapMeasures | SegmentationMeasures:
     if num_classes == 1:
-        return MapMeasures(("mae", "max_f"), minmax=False)
+        return MapMeasures(("mae", "max_f"), measure_stretch=MeasureStretch.NONE)
     return SegmentationMeasures(num_classes, IGNORE)
 
 

