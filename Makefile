@@ -1,10 +1,10 @@
-# `make demo`: the main job on real images.  `make test`: all checks.  Both set up what they need.
+# `make demo`: predict, train and validate on real images.  `make test`: all checks.  Both set up what they need.
 PYTHON ?= python3
 PADDLE ?= 3.2.2
 DEFAULT_PADDLE := 3.2.2
 VENV ?= .venv$(if $(filter-out $(DEFAULT_PADDLE),$(PADDLE)),-paddle$(PADDLE))
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c tools/constraints.txt
-# one thread a worker: two workers share two cores, and the rest of each other's tests
+# two workers, which take over each other's remaining tests; one thread each, as they share the processors
 PYTEST_FLAGS ?= -n 2 --dist worksteal
 
 .PHONY: demo test setup clean help
@@ -28,7 +28,7 @@ $(VENV)/.ready: pyproject.toml tools/constraints.txt
 		{ echo "$(PYTHON) is not Python 3.10 to 3.13. Fix: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Setting up $(VENV) with Paddle $(PADDLE) (a minute or two, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) paddlepaddle==$(PADDLE) -e '.[headless,demo,deploy]'
+	$(PIP) paddlepaddle==$(PADDLE) -e '.[demo]'
 	$(PIP) --no-deps paddleseg==2.8.0
 	@touch $@
 

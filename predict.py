@@ -1,4 +1,4 @@
-"""`python predict.py --help` tells all; the command itself is paddleseg_u2net/cli/predict.py."""
+"""`python predict.py` is the command `u2net predict`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python train.py --help` tells all; the command itself is paddleseg_u2net/cli/train.py."""
+"""`python train.py` is the command `u2net train`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python val.py --help` tells all; the command itself is paddleseg_u2net/cli/val.py."""
+"""`python val.py` is the command `u2net val`."""
 
 import sys
 

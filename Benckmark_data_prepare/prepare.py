@@ -1,4 +1,4 @@
-"""`u2net prepare`; `python -m Benckmark_data_prepare.prepare --help` shows its flags."""
+"""`python -m Benckmark_data_prepare.prepare` is the command `u2net prepare`."""
 
 import sys
 

@@ -5,11 +5,7 @@ Example:
     >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
 """
 
-import os
 from typing import TYPE_CHECKING
-
-# OpenCV reads it when it is first imported, which any module here may be the one to do
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its complaints come without the file's name
 
 if TYPE_CHECKING:
     from paddleseg_u2net.builders import register
@@ -20,7 +16,7 @@ __all__ = ["Predictor", "TestTimeAugmentation", "register"]
 
 
 def __getattr__(name: str):
-    """Import what is asked for when it is asked for, so that `import paddleseg_u2net` stays fast."""
+    """Import a public name when it is first used, so that `import paddleseg_u2net` loads nothing else."""
     if name in ("Predictor", "TestTimeAugmentation"):
         from paddleseg_u2net.inference import predictor
 

@@ -15,9 +15,9 @@ import paddle
 from paddleseg_u2net import models
 from paddleseg_u2net.config.loader import class_count, section
 from paddleseg_u2net.config.schema import check_arguments
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import Pair, list_pairs
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError, suggest
@@ -40,6 +40,8 @@ WARMUP_KEYS = ("warmup_iters", "warmup_start_lr")
 OLD_OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}  # accepted by paddleseg
 HARD_MASKS_ONLY = ("RandomAffine",)  # casts masks to uint8
 SOFT_MASKS_ONLY = ("ResizeSoftMask",)  # mixes neighbouring values
+# keys of a dataset section besides the arguments of `list_pairs`
+OTHER_KEYS = ("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download")
 CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
 
 
@@ -127,84 +129,93 @@ def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
         return _build("MODELS", "model", cfg)
 
 
-def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
-    """The data of a `train_dataset` or `val_dataset` section.
+def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
+    """Describe the data of a `train_dataset` or `val_dataset` section; reads lists, but no image.
 
-    `type: Dataset` is read by us, from a list or two folders. Another class of paddleseg tells its
-    pairs, which we read too; one that changes labels while it reads them is refused.
+    `type: Dataset` reads a list file or two folders. A dataset class of paddleseg only lists its pairs,
+    and its images are read as those of `Dataset`; classes that change labels while reading are rejected.
 
     Raises:
-        ConfigError: unknown or missing keys, or another class count than the model's.
-        DataError: a list or folder that does not hold pairs.
+        ConfigError: unknown or missing keys, or another number of classes than the model's.
+        FileNotFoundError: a list or a folder does not exist.
+        ValueError: there is no pair, or a value is out of range.
     """
     cfg = dict(section(config, key))
     num_classes = class_count(config)
-    transforms = cfg.pop("transforms", [])
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}, but the model has {num_classes}")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
-    operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(transforms)]
-    for name in [item["type"] for item in transforms]:
-        if num_classes == 1 and name in HARD_MASKS_ONLY:
-            raise ConfigError(f"{key}: {name} would cut soft masks to 0 and 1. Fix: leave it out")
-        if num_classes > 1 and name in SOFT_MASKS_ONLY and key == "train_dataset":
-            raise ConfigError(f"{key}: {name} would mix class ids. Fix: use Resize")
+    transforms = _build_transforms(key, cfg.pop("transforms", []), num_classes)
     kind, download = cfg.pop("type"), cfg.pop("download", False)
     cfg.pop("num_classes", None)
     if type(download) is not bool:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
     if kind != "Dataset":
         pairs, ignore_index = _stock_pairs(key, kind, cfg, download)
-        return Dataset(pairs, num_classes, operators, ignore_index, "index", mode=mode, name=key)
-    channels = cfg.get("img_channels", 3)
-    if "backbone" not in config["model"] and config["model"].get("in_channels", 3) != channels:
+        return DatasetSpec(pairs, num_classes, transforms, ignore_index, "index", mode=mode, name=key)
+    channels = cfg.pop("img_channels", 3)
+    in_channels = config["model"].get("in_channels", 3)
+    if "backbone" not in config["model"] and in_channels != channels:
         raise ConfigError(
-            f"{key}: images of {channels} channels, but model: in_channels: "
-            f"{config['model'].get('in_channels', 3)}. Fix: set img_channels and in_channels alike"
+            f"{key}: images of {channels} channels, but model: in_channels: {in_channels}. "
+            "Fix: set img_channels and in_channels alike"
         )
-    own = set(inspect.signature(list_pairs).parameters)
-    options = {
-        name: cfg.pop(name) for name in ("ignore_index", "mask_encoding", "img_channels") if name in cfg
-    }
-    for name in cfg:
-        if name not in own:
-            known = [*own, "ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms"]
-            known.append("download")
-            raise ConfigError(f"{key}: {name}: no such key.{suggest(name, known)}")
+    ignore_index, mask_encoding = cfg.pop("ignore_index", None), cfg.pop("mask_encoding", None)
+    _check_list_keys(key, cfg)
+    pairs, faults = list_pairs(**find_data(cfg, download))
+    return DatasetSpec(
+        pairs, num_classes, transforms, ignore_index, mask_encoding, channels, mode, key, faults
+    )
+
+
+def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int) -> list[Any]:
+    """Build the transforms of a dataset section; reject those that damage its kind of masks."""
+    operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(section)]
+    for name in [item["type"] for item in section]:
+        if num_classes == 1 and name in HARD_MASKS_ONLY:
+            raise ConfigError(f"{key}: {name} would cut soft masks to 0 and 1. Fix: leave it out")
+        if num_classes > 1 and name in SOFT_MASKS_ONLY and key == "train_dataset":
+            raise ConfigError(f"{key}: {name} would mix class ids. Fix: use Resize")
+    return operators
+
+
+def _check_list_keys(key: str, cfg: Mapping[str, Any]) -> None:
+    """Check the keys of a dataset section that are arguments of `list_pairs`."""
+    known = list(inspect.signature(list_pairs).parameters)
     for name, value in cfg.items():
+        if name not in known:
+            raise ConfigError(f"{key}: {name}: no such key.{suggest(name, [*known, *OTHER_KEYS])}")
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{key}: {name}: expected text, got {value!r}")
-    pairs, faults = list_pairs(**find_data(cfg, download))
-    return Dataset(pairs, num_classes, operators, mode=mode, name=key, faults=faults, **options)
 
 
 def _require_root(key: str, kind: str, root: Any, download: bool) -> None:
-    """Get a known data set, or refuse; classes of paddleseg would fetch what is absent, unchecked."""
+    """Fetch a known data set if asked to; reject a missing folder, which paddleseg would fetch unchecked."""
     if root:
         find_data({"dataset_root": root}, download)
     if not root or not Path(str(root)).is_dir():
         raise ConfigError(
             f"{key}: dataset_root: {root}: no such folder, and {kind} would fetch it unchecked. "
-            "Fix: prepare the data, and name their folder"
+            "Fix: prepare the data, and set dataset_root to their folder"
         )
 
 
 def _stock_pairs(
     key: str, kind: str, cfg: Mapping[str, Any], download: bool
 ) -> tuple[list[Pair], int | None]:
-    """The pairs that a dataset class of paddleseg lists, and the value it ignores."""
-    from paddleseg.datasets import Dataset as Stock
+    """Return the pairs that a dataset class of paddleseg lists, and the mask value it ignores."""
+    from paddleseg.datasets import Dataset as StockDataset
 
     cfg = {"type": kind, "transforms": [], **cfg}
     check_component("DATASETS", key, cfg)
     stock = _paddleseg().manager.DATASETS[kind]
-    if stock.__getitem__ is not Stock.__getitem__:
+    if stock.__getitem__ is not StockDataset.__getitem__:
         raise ConfigError(
             f"{key}: {kind} changes labels while it reads them. Fix: use type: Dataset with a list"
         )
     _require_root(key, kind, cfg.get("dataset_root"), download)
     built = _build("DATASETS", key, cfg)
-    return [Pair(Path(image), Path(mask), f"{key}: ") for image, mask in built.file_list], built.ignore_index
+    return [Pair(Path(image), Path(mask), key) for image, mask in built.file_list], built.ignore_index
 
 
 def build_losses(config: Mapping[str, Any]) -> dict[str, list]:

@@ -10,7 +10,13 @@ from paddleseg.cvlibs import manager
 from support import TinyNet
 
 from paddleseg_u2net import losses
-from paddleseg_u2net.builders import build_dataset, build_losses, build_network, build_optimizer, register
+from paddleseg_u2net.builders import (
+    build_dataset_spec,
+    build_losses,
+    build_network,
+    build_optimizer,
+    register,
+)
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.errors import ConfigError
 
@@ -121,14 +127,14 @@ def test_wrong_sections_are_rejected_with_a_suggestion(config, opts, message):
     def build_all():
         found = load_config(config, opts=opts)
         build_losses(found)
-        build_dataset(found, "train_dataset")
+        build_dataset_spec(found, "train_dataset")
         build_optimizer(found, build_network(found["model"]))
 
     with pytest.raises(ConfigError, match=re.escape(message)):
         build_all()
 
 
-def test_a_dataset_class_of_paddleseg_tells_its_pairs(data, config):
+def test_a_dataset_class_of_paddleseg_lists_its_pairs(data, config):
     (data / "train_list.txt").write_text((data / "train_list.txt").read_text().replace("\t", " "))
     found = load_config(config, opts=["model.num_classes=2", "train_dataset.num_classes=2"])
     found["train_dataset"] = {
@@ -137,17 +143,17 @@ def test_a_dataset_class_of_paddleseg_tells_its_pairs(data, config):
         "mode": "train",
         "transforms": [],
     }
-    own = build_dataset(found, "train_dataset")
+    own = build_dataset_spec(found, "train_dataset")
     assert [pair.image.name for pair in own.pairs] == [f"p{i}.png" for i in range(4)]
-    assert (own.ignore_index, own.requested_encoding) == (255, "index")
+    assert (own.ignore_index, own.mask_encoding) == (255, "index")
 
 
-def test_classes_of_paddleseg_do_not_fetch_unchecked(config):
+def test_dataset_classes_of_paddleseg_do_not_download_unverified(config):
     found = load_config(config, opts=["train_dataset={type: OpticDiscSeg, dataset_root: data/none}"])
     with pytest.raises(ConfigError, match=r"data/none: no such folder, and OpticDiscSeg would fetch it unch"):
-        build_dataset(found, "train_dataset")
+        build_dataset_spec(found, "train_dataset")
     found = load_config(
         config, opts=["train_dataset={type: OpticDiscSeg, dataset_root: data/optic_disc_seg}"]
     )
     with pytest.raises(FileNotFoundError, match="It is a known data set"):
-        build_dataset(found, "train_dataset")
+        build_dataset_spec(found, "train_dataset")

@@ -7,18 +7,25 @@ import paddle
 
 from paddleseg_u2net import builders
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.data.dataset import inspect_all
+from paddleseg_u2net.data.dataset import open_datasets
 from paddleseg_u2net.models.weight_files import read_state
 from paddleseg_u2net.training.settings import TrainingSettings
 from paddleseg_u2net.training.trainer import Trainer
+
+
+class TrainerWithData(Trainer):
+    """A trainer that opens its data itself; `train.py` passes them to `run`."""
+
+    def run(self):
+        keys = ("train_dataset", "val_dataset")
+        specs = [builders.build_dataset_spec(self.config, key) for key in keys]
+        return super().run(*open_datasets(specs))
 
 
 def trainer(config, save_dir, opts=(), **changes) -> Trainer:
     """A trainer as `train.py` makes it; keyword arguments are settings."""
     paddle.seed(changes.get("seed", 0))
     found = load_config(config, opts=opts, iters=changes.get("iters"))
-    sets = [builders.build_dataset(found, key) for key in ("train_dataset", "val_dataset")]
-    inspect_all(sets)
     network = builders.build_network(found["model"])
     settings = {
         "iters": found["iters"],
@@ -30,7 +37,8 @@ def trainer(config, save_dir, opts=(), **changes) -> Trainer:
     settings = TrainingSettings(**{**settings, "save_dir": save_dir, **changes})
     save_dir.mkdir(parents=True, exist_ok=True)
     optimizer = builders.build_optimizer(found, network)
-    return Trainer(network, optimizer, builders.build_losses(found), *sets, found, settings)
+    val_spec = builders.build_dataset_spec(found, "val_dataset")
+    return TrainerWithData(network, optimizer, builders.build_losses(found), found, settings, val_spec)
 
 
 class Scores:
@@ -39,7 +47,7 @@ class Scores:
     def __init__(self, metric: str, values: list[float]):
         self.metric, self.values = metric, iter(values)
 
-    def __call__(self, network) -> Scores:
+    def __call__(self, network, data) -> Scores:
         return self
 
     def compute(self) -> dict[str, float]:

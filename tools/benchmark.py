@@ -1,4 +1,4 @@
-"""`u2net benchmark`; `python tools/benchmark.py --help` shows its flags."""
+"""`python tools/benchmark.py` is the command `u2net benchmark`."""
 
 import sys
 

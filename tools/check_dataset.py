@@ -1,4 +1,4 @@
-"""`u2net check-dataset`; `python tools/check_dataset.py --help` shows its flags."""
+"""`python tools/check_dataset.py` is the command `u2net check-dataset`."""
 
 import sys
 

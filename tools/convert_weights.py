@@ -1,4 +1,4 @@
-"""`u2net convert-weights`; `python tools/convert_weights.py --help` shows its flags."""
+"""`python tools/convert_weights.py` is the command `u2net convert-weights`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`u2net demo`; `python tools/demo.py --help` shows its flags."""
+"""`python tools/demo.py` is the command `u2net demo`."""
 
 import sys
 

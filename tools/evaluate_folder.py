@@ -1,4 +1,4 @@
-"""`u2net evaluate`; `python tools/evaluate_folder.py --help` shows its flags."""
+"""`python tools/evaluate_folder.py` is the command `u2net evaluate`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`u2net export`; `python tools/export.py --help` shows its flags."""
+"""`python tools/export.py` is the command `u2net export`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`u2net make-dataset`; `python tools/make_dataset.py --help` shows its flags."""
+"""`python tools/make_dataset.py` is the command `u2net make-dataset`."""
 
 import sys
 

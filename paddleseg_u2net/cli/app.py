@@ -1,73 +1,189 @@
-"""`python -m paddleseg_u2net train|val|predict …`, which train.py, val.py and predict.py are short for.
+"""The command `u2net`: its subcommands, and the set-up of the process that all of them share.
 
-Light, so that even a missing package ends in one clear line.
+This module imports no heavy package, so that `u2net --help` is fast and a missing package is one clear line.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import NamedTuple
 
+from paddleseg_u2net import __version__
 from paddleseg_u2net.environment.distributed import this_rank
-from paddleseg_u2net.environment.optional_imports import missing, quiet
+from paddleseg_u2net.environment.optional_imports import missing, need, quiet
+from paddleseg_u2net.errors import suggest
 
-LINE = "%(asctime)s [%(levelname)s]\t%(message)s"
+LOG_LINE = "%(asctime)s [%(levelname)s]\t%(message)s"  # PaddleSeg's
+PLAIN_LINE = "%(message)s"
+
+
+class Command(NamedTuple):
+    """A row of COMMANDS.
+
+    The module `paddleseg_u2net/cli/NAME.py` (with `_` for `-`) has `build_parser()`, which returns an
+    `argparse.ArgumentParser`, and `main(argv)`, which returns the exit code.
+
+    Args:
+        group: heading in `u2net --help`.
+        help: one line in `u2net --help`.
+        log_line: format of a log line.
+        every_rank_logs: of several processes every one logs, instead of the first alone.
+    """
+
+    group: str
+    help: str
+    log_line: str = LOG_LINE
+    every_rank_logs: bool = False
+
+
+TRAIN, PREDICT, DATA, MORE = "Train and measure", "Predict and export", "Data", "More"
 COMMANDS = {
-    name: name.replace("-", "_")
-    for name in (
-        "train",
-        "val",
-        "predict",
-        "export",
-        "evaluate",
-        "make-dataset",
-        "check-dataset",
-        "prepare",
-        "convert-weights",
-        "benchmark",
-        "demo",
-    )
+    "train": Command(TRAIN, "train a network on images and masks, as a YAML file describes it"),
+    "val": Command(TRAIN, "measure a model on the validation images of its config"),
+    "evaluate": Command(TRAIN, "measure the saliency maps of any method against masks"),
+    "predict": Command(PREDICT, "cut out, colour and map the objects of images", every_rank_logs=True),
+    "export": Command(PREDICT, "write a model as ONNX, OpenVINO or Paddle files and verify them"),
+    "prepare": Command(DATA, "download a known data set and list its images", PLAIN_LINE),
+    "make-dataset": Command(DATA, "turn your own images and annotations into a data set"),
+    "check-dataset": Command(DATA, "find and repair faults of a data set"),
+    "convert-weights": Command(MORE, "convert weights between .pdparams, .safetensors and .npz"),
+    "benchmark": Command(MORE, "measure the speed of prediction on this machine"),
+    "demo": Command(MORE, "predict real photographs, then train, validate and predict"),
 }
+EXAMPLES = """\
+  u2net predict photo.jpg                         the main object of a photograph, by published weights
+  u2net train --config configs/RGB/U2Net/u2netp.yaml --do_eval
+  u2net val --model_path output                   what the best model of that run scores
+"""
+SHELLS = ("bash", "zsh", "tcsh")
+ENGINES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a subcommand.
 
     Args:
-        argv: the command's name and its flags; None takes those of this process.
+        argv: name of the subcommand and its flags; None takes those of this process.
 
     Returns:
-        The exit code: 0, 1 for a fault, 2 for wrong flags, 130 where it was interrupted.
+        The exit code: 0, 1 for a fault, 2 for wrong flags, 130 after an interruption.
     """
-    name, *flags = list(sys.argv[1:] if argv is None else argv) or [""]
-    if name not in COMMANDS:
-        print(f"usage: u2net {'|'.join(COMMANDS)} …   (--help after one of them tells more)")
-        return 0 if name in ("-h", "--help") else 2
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and (command := COMMANDS.get(words[0])):
+        return guarded(
+            lambda: command_module(words[0]).main(words[1:]), command.every_rank_logs, command.log_line
+        )
+    if words in ([], ["--"]):
+        print(help_text())
+        return 2
+    if not words[0].startswith("-"):
+        print(f"u2net: error: {words[0]}: no such command.{suggest(words[0], COMMANDS)}", file=sys.stderr)
+        return 2
+    shell = build_parser().parse_args(words).print_completion
+    return guarded(lambda: print(completion(shell)))
 
-    def command() -> int:
-        configure_log(every_rank=name == "predict")  # there each rank has images of its own
-        return importlib.import_module(f"paddleseg_u2net.cli.{COMMANDS[name]}").main(flags)
 
-    return guarded(command)
+def command_module(name: str) -> ModuleType:
+    """The module of a subcommand."""
+    return importlib.import_module(f"paddleseg_u2net.cli.{name.replace('-', '_')}")
 
 
-def guarded(command: Callable[[], int | None]) -> int:
-    """Run a command; faults of the user's input become one message on stderr.
+class _Print(argparse.Action):
+    """Prints what `const()` returns and ends the program."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        print(self.const())
+        parser.exit()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `u2net` itself, without its subcommands."""
+    parser = argparse.ArgumentParser(prog="u2net", add_help=False)
+    parser.add_argument(
+        "-h", "--help", nargs=0, action=_Print, const=help_text, help="show the commands and exit"
+    )
+    parser.add_argument(
+        "--version", nargs=0, action=_Print, const=version_text, help="show versions and exit"
+    )
+    parser.add_argument("--print-completion", choices=SHELLS, help="print a completion script for a shell")
+    return parser
+
+
+def help_text() -> str:
+    """What `u2net --help` prints: the commands by group, a line each."""
+    lines = ["usage: u2net COMMAND [flags]", "", "U²-Net: salient objects, cut-outs and segmentation."]
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<17}{row.help}" for name, row in COMMANDS.items() if row.group == group]
+    lines += ["", "examples:", EXAMPLES]
+    lines += ["u2net COMMAND --help explains a command by examples.", "u2net --version shows versions."]
+    lines += [f"u2net --print-completion {'|'.join(SHELLS)} prints a completion script for your shell."]
+    return "\n".join(lines)
+
+
+def version_text() -> str:
+    """Versions of this package, of Python, and of the engines that are installed."""
+    lines = [f"u2net {__version__}", f"Python {sys.version.split()[0]}"]
+    for name in ENGINES:
+        try:
+            lines.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return "\n".join(lines)
+
+
+def completion(shell: str) -> str:
+    """A script that completes all subcommands, their flags, and paths.
+
+    Args:
+        shell: one of SHELLS.
+    """
+    shtab = need("shtab")
+    parser = build_parser()
+    commands = parser.add_subparsers()
+    for name, row in COMMANDS.items():
+        module = command_module(name)
+        if not hasattr(module, "build_parser"):  # until every module has one
+            commands.add_parser(name, help=row.help)
+            continue
+        full = module.build_parser()
+        for action in full._actions:  # argparse has no public way to list them
+            if action.nargs != 0 and not action.choices:
+                action.complete = shtab.FILE
+        commands.add_parser(name, help=row.help, parents=[full], add_help=False)
+    return shtab.complete(parser, shell=shell)
+
+
+def guarded(
+    command: Callable[[], int | None], every_rank_logs: bool = False, log_line: str = LOG_LINE
+) -> int:
+    """Set up the process and run a command; faults of the user's input become one message on stderr.
+
+    Args:
+        command: returns the exit code, or None for 0.
+        every_rank_logs: see `Command`.
+        log_line: see `Command`.
 
     Returns:
-        Its exit code; 1 for a fault, 130 where it was interrupted. `U2NET_DEBUG=1` shows the traceback.
+        The exit code; 1 for a fault, 130 after an interruption. `U2NET_DEBUG=1` shows the traceback.
     """
-    quiet()
     try:
+        quiet()
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's messages do not name the file
+        configure_log(every_rank_logs, log_line)
         return command() or 0
     except ModuleNotFoundError as error:
-        line = missing(error)
-        if line is None:
-            raise
-        return _fail(line)
+        package = (error.name or "paddleseg_u2net").split(".")[0]
+        if package == "paddleseg_u2net":
+            raise  # a mistake of ours
+        return _fail(missing(error) or f"{package} is not installed. Fix: pip install {package}")
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         return _fail(error)
     except MemoryError:
@@ -84,8 +200,13 @@ def _fail(error: BaseException | str) -> int:
     return 1
 
 
-def configure_log(every_rank: bool = False, line: str = LINE) -> None:
-    """PaddleSeg's line format, on stdout; of several processes the first alone speaks, or every one."""
+def configure_log(every_rank: bool = False, line: str = LOG_LINE) -> None:
+    """Log to stdout.
+
+    Args:
+        every_rank: of several processes every one logs, instead of the first alone.
+        line: format of a line.
+    """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter(line, "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("paddleseg_u2net")

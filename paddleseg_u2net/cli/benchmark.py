@@ -1,21 +1,10 @@
-"""Measure prediction on a CPU: every export in every engine, and whole commands beside rembg.
-
-python tools/benchmark.py --image_path photos/
-python tools/benchmark.py --image_path photos/ --mask_path masks/ --calibration other_photos/ --plot speed.png
-python tools/benchmark.py --image_path photos/ --against rembg-venv/bin/rembg --repeats 5
-
-Each row of the first table is a process of its own. Whole commands are run in turn, so that what else the
-machine does meets all of them.
-"""
+"""`u2net benchmark`: measure prediction on a CPU, every export in every engine, and whole commands."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -24,21 +13,72 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.cli.flags import (
+    HOW,
+    INPUT,
+    MODEL_FLAGS,
+    OUTPUT,
+    Flags,
+    add_group,
+    nonempty_path,
+    parser,
+    positive_int,
+)
 from paddleseg_u2net.data.pairs import pair_folders
+from paddleseg_u2net.environment.processes import (
+    Outcome,
+    peak_memory,
+    run_measured,
+    u2net_command,
+    u2net_environment,
+)
 from paddleseg_u2net.io.images import list_images, read_image
 from paddleseg_u2net.models.pretrained import KNOWN
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
 
-ROOT = Path(__file__).resolve().parents[2]
-CALLS = 15
+ABOUT = """\
+Measure prediction on a CPU: every export in every engine, and whole commands, if wanted beside rembg.
+
+Each row of the first table is measured in its own process. Whole commands take turns, so that other load on
+the machine affects all of them.
+"""
+EXAMPLES = """\
+  u2net benchmark --image_path photos/
+  u2net benchmark --image_path photos/ --mask_path masks/ --calibration other_photos/ --plot speed.png
+  u2net benchmark --image_path photos/ --against rembg-venv/bin/rembg --repeats 5
+"""
+CALLS = 15  # measured calls of an engine, after one that is not counted
 Table = list[dict[str, str | float]]
+
+INPUT_FLAGS: Flags = {
+    "image_path": {"type": nonempty_path, "required": True, "help": "folder of photographs"},
+    "mask_path": {"type": nonempty_path, "help": "folder of their masks, to measure MAE and maxF too"},
+    "model_path": {"default": "u2netp", "help": "known name or weight file (%(default)s)"},
+    "config": MODEL_FLAGS["config"],
+    "calibration": {
+        "type": nonempty_path,
+        "help": "photographs that int8 is calibrated on; default: those of --image_path",
+    },
+    "against": {"type": nonempty_path, "help": "the rembg command of another environment"},
+}
+OUTPUT_FLAGS: Flags = {"plot": {"type": Path, "help": "write bar charts of images per second"}}
+RUN_FLAGS: Flags = {
+    "batches": {"type": positive_int, "nargs": "+", "default": [1, 4], "help": "batch sizes (%(default)s)"},
+    "repeats": {"type": positive_int, "default": 3, "help": "runs of each whole command (%(default)s)"},
+    "engine": {"nargs": 2, "help": argparse.SUPPRESS},  # BACKEND BATCH: one row, in this process
+}
 
 
 class Kind(NamedTuple):
-    """A row of the first table: a format of `tools/export.py`, or none for the network as it is trained."""
+    """A row of the first table.
+
+    Args:
+        format: of `u2net export`, or `none` for the Paddle network itself.
+        precision: of `u2net export`.
+        backend: engine that runs it.
+    """
 
     format: str
     precision: str
@@ -53,34 +93,21 @@ KINDS = (
 )
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="benchmark.py"
-    )
-    parser.add_argument("--image_path", type=Path, required=True, help="folder of photographs")
-    parser.add_argument("--mask_path", type=Path, help="folder of their masks: measures MAE and maxF too")
-    parser.add_argument("--model_path", default="u2netp", help="known name or weight file (%(default)s)")
-    parser.add_argument("--config", help="YAML file; may be left out where the model carries its own")
-    parser.add_argument(
-        "--calibration",
-        type=Path,
-        help="photographs to measure the ranges of int8 on; default image_path",
-    )
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="(%(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each whole command (%(default)s)")
-    parser.add_argument("--against", type=Path, help="the rembg command of an environment of its own")
-    parser.add_argument("--plot", type=Path, help="write bar charts of images a second")
-    parser.add_argument("--engine", nargs=2, metavar=("BACKEND", "BATCH"), help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `u2net benchmark`."""
+    flags = parser("u2net benchmark", ABOUT, EXAMPLES)
+    add_group(flags, INPUT, INPUT_FLAGS)
+    add_group(flags, OUTPUT, OUTPUT_FLAGS)
+    add_group(flags, HOW, RUN_FLAGS)
+    return flags
 
 
 def measure_engine(args: argparse.Namespace) -> dict[str, float]:
-    """One engine in this process: seconds to load, milliseconds a call, memory, scores."""
+    """Measure one engine in this process: seconds to load, milliseconds per call, memory, scores."""
     from paddleseg_u2net.inference.predictor import Predictor
 
     backend, batch = args.engine
-    precision = "fp32" if backend == "paddle" else "auto"  # a folder has one
+    precision = "fp32" if backend == "paddle" else "auto"  # an export has its own
     started = time.perf_counter()
     predictor = Predictor(args.model_path, args.config, "cpu", backend=backend, precision=precision)
     loaded = time.perf_counter()
@@ -103,57 +130,27 @@ def measure_engine(args: argparse.Namespace) -> dict[str, float]:
     return found | (scores(args, predictor) if args.mask_path else {})
 
 
-def peak_memory() -> float:
-    """Of this process, in MiB; other than getrusage's it does not begin with that of the parent."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
 def scores(args: argparse.Namespace, predictor: Predictor) -> dict[str, float]:
     """MAE and maxF of a predictor on the photographs."""
-    from paddleseg_u2net.data.dataset import Dataset, inspect_all
+    from paddleseg_u2net.data.dataset import open_datasets
+    from paddleseg_u2net.data.spec import DatasetSpec
     from paddleseg_u2net.evaluation.model import evaluate
 
     pairs, faults = pair_folders(args.image_path, args.mask_path)
-    dataset = Dataset(pairs, num_classes=1, mode="val", faults=faults)
-    inspect_all([dataset])
+    (dataset,) = open_datasets([DatasetSpec(pairs, num_classes=1, mode="val", faults=faults)])
     measured = evaluate(predictor, dataset).compute()
     return {name: measured[name] for name in ("MAE", "maxF")}
 
 
-def run(command: Sequence[str | Path], **environment: str) -> tuple[float, float, str]:
-    """Run a command: seconds, peak memory in MiB, its output.
-
-    Raises:
-        OSError: it failed; the message is what it said.
-    """
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        child = subprocess.Popen(
-            [str(word) for word in command],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - started
-        child.returncode = os.waitstatus_to_exitcode(status)  # `wait4` has taken it from Popen
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    if child.returncode:
-        raise OSError(f"{command[0]}: exit code {child.returncode}: {text[-500:]}")
-    return seconds, usage.ru_maxrss / 1024, text
-
-
 def export_all(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
-    """Export the model in all kinds; "format-precision" -> folder. What fails is said and left out."""
+    """Export the model in all kinds: "format-precision" -> folder. Those that fail are left out."""
     made = {}
     for name in dict.fromkeys(f"{kind.format}-{kind.precision}" for kind in KINDS if kind.format != "none"):
         file_format, precision = name.split("-")
         words = ["--format", file_format, "--precision", precision, "--save_dir", folder / name]
         words += ["--image_path", args.image_path, "--calibration", args.calibration or args.image_path]
         try:
-            run([sys.executable, ROOT / "tools" / "export.py", *model_words(args), *words])
+            run_measured(u2net_command("export", *model_words(args), *words), u2net_environment())
         except OSError as error:
             print(f"{file_format} {precision}: left out: {str(error).strip().splitlines()[-1]}", flush=True)
         else:
@@ -162,71 +159,68 @@ def export_all(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
 
 
 def model_words(args: argparse.Namespace, model: Path | None = None) -> list[str | Path]:
-    """The words of a command that name the model."""
+    """The flags of a command that name the model."""
     config = ["--config", args.config] if args.config and model is None else []
     return ["--model_path", model or args.model_path, *config]
 
 
 def engines(args: argparse.Namespace, exports: Mapping[str, Path]) -> Table:
-    """A row per kind and batch, each in a process of its own."""
+    """One row per kind and batch size, each measured in its own process."""
     rows: Table = []
-    measure = [sys.executable, "-m", "paddleseg_u2net.cli.benchmark", "--image_path", args.image_path]
+    measure = u2net_command("benchmark", "--image_path", args.image_path)
     for kind in KINDS:
         model = exports.get(f"{kind.format}-{kind.precision}")
         if model is None and kind.format != "none":
             continue
         for batch in args.batches:
             command = [*measure, *model_words(args, model), "--engine", kind.backend, str(batch)]
-            if args.mask_path and batch == args.batches[0]:  # which is the same for every batch
+            if args.mask_path and batch == args.batches[0]:  # scores are the same for every batch size
                 command += ["--mask_path", args.mask_path]
-            _, _, text = run(command, PYTHONPATH=str(ROOT))
-            found = json.loads(text.strip().splitlines()[-1])
+            printed = run_measured(command, u2net_environment()).text
+            found = json.loads(printed.strip().splitlines()[-1])
             size = {"MiB": model_size(model)} if model else {"MiB": "-"}
             rows.append({**kind._asdict(), "batch": batch, **size, **found})
     return rows
 
 
 def model_size(folder: Path) -> float:
-    """MiB of the model files of an exported folder."""
+    """Size of the model files of an exported folder, MiB."""
     return sum(path.stat().st_size for path in folder.glob("model.*")) / 2**20
 
 
 def commands(args: argparse.Namespace, exports: Mapping[str, Path], folder: Path) -> Table:
-    """A row per whole command and number of photographs: median and best seconds, peak memory."""
+    """One row per whole command and number of photographs: median and best seconds, peak memory."""
     single = folder / "one"
     single.mkdir()
     shutil.copy(list_images(args.image_path)[0], single)
-    predict = [sys.executable, ROOT / "predict.py", "--outputs", "saliency"]
     models = {"fp32": [*model_words(args), "--precision", "fp32"]}
     if args.model_path in KNOWN:
         models["auto"] = model_words(args)
     elif "onnx-int8" in exports:
         models["int8"] = model_words(args, exports["onnx-int8"])
-    entries = []
+    predict = ["predict", "--outputs", "saliency"]
+    rembg = [args.against, "p", "-m", Path(args.model_path).stem, "-om"]
+    entries = []  # name, number of photographs, command without its output folder, environment
     for source in (args.image_path, single):
         count = len(list_images(source))
         for name, words in models.items():
-            entries.append(
-                (f"predict.py, {name}", count, [*predict, *words, "--image_path", source], "--save_dir")
-            )
+            command = u2net_command(*predict, *words, "--image_path", source, "--save_dir")
+            entries.append((f"u2net predict, {name}", count, command, u2net_environment()))
         if args.against:
-            theirs = [args.against, "p", "-m", Path(args.model_path).stem, "-om", source]
-            entries.append(("rembg p -om", count, theirs, None))
-    found: dict[tuple[str, int], list[tuple[float, float]]] = {}
+            entries.append(("rembg p -om", count, [*rembg, source], {"MODEL_CHECKSUM_DISABLED": "1"}))
+    found: dict[tuple[str, int], list[Outcome]] = {}
     for turn in range(args.repeats + 1):  # the first turn fills caches and is not counted
-        for name, count, command, flag in entries:
-            out = folder / f"out_{turn}_{len(found)}_{name[:3]}_{count}_{time.monotonic_ns()}"
-            target = [flag, out] if flag else [out]
-            seconds, memory, _ = run([*command, *target], MODEL_CHECKSUM_DISABLED="1")
+        for index, (name, count, command, environment) in enumerate(entries):
+            outcome = run_measured([*command, folder / f"out_{turn}_{index}"], environment)
             if turn:
-                found.setdefault((name, count), []).append((seconds, memory))
+                found.setdefault((name, count), []).append(outcome)
     return [
         {
             "command": name,
             "photos": count,
-            "median s": float(np.median([s for s, _ in runs])),
-            "best s": min(s for s, _ in runs),
-            "peak MiB": max(m for _, m in runs),
+            "median s": float(np.median([run.seconds for run in runs])),
+            "best s": min(run.seconds for run in runs),
+            "peak MiB": max(run.peak_mib for run in runs),
         }
         for (name, count), runs in found.items()
     ]
@@ -243,7 +237,7 @@ def table(rows: Table) -> str:
 
 
 def plot(path: Path, charts: Mapping[str, Mapping[str, float]]) -> None:
-    """Bar charts, one below the other: title -> label -> images a second."""
+    """Draw bar charts, one below the other: title -> label -> images per second."""
     import cv2
 
     def write(text: str, left: int, top: int, size: float) -> None:
@@ -266,19 +260,11 @@ def plot(path: Path, charts: Mapping[str, Mapping[str, float]]) -> None:
     cv2.imwrite(str(path), canvas)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    args = parse(argv)
-    if args.engine:
-        return guarded(lambda: print(json.dumps(measure_engine(args))))
-    return guarded(lambda: report(args))
-
-
 def report(args: argparse.Namespace) -> None:
     """Measure and print both tables."""
     photographs = len(list_images(args.image_path))
     if not photographs:
-        raise ValueError(f"--image_path {args.image_path}: holds no images")
+        raise ValueError(f"--image_path {args.image_path}: no images in this folder")
     if args.against and args.model_path not in KNOWN:
         raise ValueError(f"--against: rembg has no model {args.model_path}. Fix: {', '.join(KNOWN)}")
     if args.mask_path and not args.calibration:
@@ -294,12 +280,12 @@ def report(args: argparse.Namespace) -> None:
     print(table(whole))
     if args.plot:
         charts = {
-            "inside one process, batch 1, images a second": {
+            "inside one process, batch 1, images per second": {
                 f"{row['backend']} {row['precision']}": float(row["images/s"])
                 for row in inside
                 if row["batch"] == 1
             },
-            f"whole command, {photographs} photographs, images a second": {
+            f"whole command, {photographs} photographs, images per second": {
                 str(row["command"]): photographs / float(row["median s"])
                 for row in whole
                 if row["photos"] == photographs
@@ -308,5 +294,11 @@ def report(args: argparse.Namespace) -> None:
         plot(args.plot, {title: bars for title, bars in charts.items() if bars})
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    if args.engine:
+        print(json.dumps(measure_engine(args)))
+    else:
+        report(args)
+    return 0

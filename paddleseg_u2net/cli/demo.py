@@ -1,33 +1,73 @@
-"""`make demo`: official weights on real photographs, then train, validate and predict from one YAML.
+"""`u2net demo`: published weights on real photographs, then train, validate and predict from one YAML.
 
-Everything lies in output/demo; a second run reuses what is there.
+A second run reuses the results of the first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from Benckmark_data_prepare.synthetic_disc import draw_dataset
+from paddleseg_u2net.cli.flags import HOW, OUTPUT, Flags, add_group, parser, positive_int
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.datasets.synthetic import draw_dataset
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.environment.processes import u2net_command, u2net_environment
 from paddleseg_u2net.io.images import list_images, read_image, write_image
 
-ROOT = Path(__file__).resolve().parents[2]
+ABOUT = "Predict real photographs with published weights, then train, validate and predict from one YAML."
+EXAMPLES = """\
+  u2net demo
+  u2net demo --out somewhere --iters 400 --size 256
+
+A second run reuses the results of the first.
+"""
+OUTPUT_FLAGS: Flags = {
+    "out": {"type": Path, "default": "./output/demo", "help": "folder of all results (%(default)s)"},
+}
+RUN_FLAGS: Flags = {
+    "iters": {"type": positive_int, "default": 40, "help": "training steps (%(default)s)"},
+    "size": {
+        "type": positive_int,
+        "default": 96,
+        "help": "height and width in training, pixels (%(default)s)",
+    },
+    "images": {
+        "type": positive_int,
+        "default": 60,
+        "help": "number of synthetic fundus photographs (%(default)s)",
+    },
+}
+PACKAGES = ("skimage", "sklearn", "paddle", "paddleseg", "visualdl")
 SALIENCY_PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "china.jpg", "flower.jpg")
 FUNDUS_PHOTO = "retina.jpg"
-CONFIG = "configs/RGB/U2Net/u2netp.yaml"
+CONFIG = "RGB/U2Net/u2netp.yaml"  # comes with the package
 CELL = (150, 200)  # (H, W) of a picture on the contact sheet
-COLUMNS = {"input": None, "saliency": "saliency", "added": "added_prediction"}
-COLUMNS |= {"pseudo colour": "pseudo_color_prediction", "cut-out": "cutout"}
+COLUMNS = {
+    "input": None,
+    "saliency": "saliency",
+    "added": "added_prediction",
+    "pseudo colour": "pseudo_color_prediction",
+    "cut-out": "cutout",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `u2net demo`."""
+    flags = parser("u2net demo", ABOUT, EXAMPLES)
+    add_group(flags, OUTPUT, OUTPUT_FLAGS)
+    add_group(flags, HOW, RUN_FLAGS)
+    return flags
 
 
 def say(title: str) -> None:
@@ -35,16 +75,21 @@ def say(title: str) -> None:
     print(f"\n== {title}", flush=True)
 
 
-def command(*words: str | Path) -> None:
-    """Show and run one of the project's commands."""
-    shown = shlex.join(["python", *map(str, words)])
-    print(f"$ {shown}", flush=True)
-    subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, check=True)
+def run(*words: str | Path) -> None:
+    """Print and run a command of this package.
+
+    Raises:
+        OSError: it failed.
+    """
+    print(f"$ u2net {shlex.join(map(str, words))}", flush=True)
+    done = subprocess.run(u2net_command(*words), env={**os.environ, **u2net_environment()})
+    if done.returncode:
+        raise OSError(f"u2net {words[0]} failed with exit code {done.returncode}")
 
 
 def photographs(folder: Path) -> list[Path]:
     """Copy the photographs that scikit-image and scikit-learn ship into `folder`."""
-    shipped = [Path(need(f"{name}").__path__[0]) for name in ("skimage", "sklearn")]
+    shipped = [Path(need(name).__path__[0]) for name in ("skimage", "sklearn")]
     sources = [shipped[0] / "data", shipped[1] / "datasets" / "images"]
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*SALIENCY_PHOTOS, FUNDUS_PHOTO):
@@ -54,24 +99,22 @@ def photographs(folder: Path) -> list[Path]:
 
 
 def baseline(data: Path, size: int) -> float:
-    """MIoU on the validation images before training: official weights with fresh heads."""
-    registry = need("paddleseg_u2net.builders")
-    from paddleseg_u2net.config.loader import load_config
-    from paddleseg_u2net.data.dataset import inspect_all
+    """Validation mIoU before training: published weights with new heads."""
+    from paddleseg_u2net.builders import build_dataset_spec, build_network
+    from paddleseg_u2net.data.dataset import open_datasets
     from paddleseg_u2net.engines.base import PaddleEngine
     from paddleseg_u2net.evaluation.model import evaluate
     from paddleseg_u2net.inference.predictor import Predictor
 
-    config = load_config(ROOT / CONFIG, opts=options(data, size))
-    dataset = registry.build_dataset(config, "val_dataset")
-    inspect_all([dataset])
-    need("paddle").seed(0)  # the fresh heads that train.py --seed 0 starts from
-    network = registry.build_network(config["model"])
+    config = load_config(CONFIG, opts=options(data, size))
+    (dataset,) = open_datasets([build_dataset_spec(config, "val_dataset")])
+    need("paddle").seed(0)  # the new heads that `u2net train --seed 0` starts from
+    network = build_network(config["model"])
     return evaluate(Predictor(PaddleEngine(network), config), dataset).compute()["mIoU"]
 
 
 def options(data: Path, size: int) -> list[str]:
-    """`--opts` that point the optic-disc config to the drawn data, at a size a CPU can train."""
+    """Values of `--opts` that point the optic-disc config to the drawn data, small enough for a CPU."""
     target = f"transforms.0.target_size=[{size},{size}]"
     return [
         f"{key}_dataset.{option}" for key in ("train", "val") for option in (f"dataset_root={data}", target)
@@ -79,7 +122,7 @@ def options(data: Path, size: int) -> list[str]:
 
 
 def fit(image: np.ndarray) -> np.ndarray:
-    """Shrink a picture into a cell, centred on white; transparency becomes a checkerboard."""
+    """Resize a picture to fit a cell, centred on white; transparency becomes a checkerboard."""
     if image.shape[2] == 4:
         rows, columns = np.mgrid[: image.shape[0], : image.shape[1]] // max(image.shape[0] // 24, 1)
         board = np.where((rows + columns) % 2, 255, 205)[..., None]
@@ -94,7 +137,7 @@ def fit(image: np.ndarray) -> np.ndarray:
 
 
 def read_any(path: Path) -> np.ndarray:
-    """A picture with its transparency, where it has one: (H, W, 3 or 4) uint8 RGB(A)."""
+    """Read a picture with its transparency, if any: (H, W, 3 or 4) uint8 RGB(A)."""
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if stored is not None and stored.ndim == 3 and stored.shape[2] == 4:
         return cv2.cvtColor(stored, cv2.COLOR_BGRA2RGBA)
@@ -102,7 +145,7 @@ def read_any(path: Path) -> np.ndarray:
 
 
 def contact_sheet(path: Path, rows: list[tuple[Path, Path]]) -> None:
-    """Write one picture: a row per image, a column per output.
+    """Write one picture with a row per image and a column per output.
 
     Args:
         path: PNG to write.
@@ -121,67 +164,57 @@ def contact_sheet(path: Path, rows: list[tuple[Path, Path]]) -> None:
     write_image(path, np.vstack(lines))
 
 
-def main() -> int:
-    """The demo."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "output" / "demo", help="where all of it is written"
-    )
-    parser.add_argument("--iters", type=int, default=40, help="training steps (%(default)s)")
-    parser.add_argument("--size", type=int, default=96, help="pixels a side in training (%(default)s)")
-    parser.add_argument("--images", type=int, default=60, help="synthetic fundus photographs (%(default)s)")
-    args = parser.parse_args()
+def predict_photographs(photos: list[Path], results: Path) -> None:
+    """Predict photographs with the published weights; results that exist are kept."""
+    if all((results / "cutout" / f"{photo.stem}.png").is_file() for photo in photos):
+        print(f"{results} exists already")
+    else:
+        run("predict", *photos, "--model_path", "u2netp", "--save_dir", results)
+
+
+def fine_tune(data: Path, folder: Path, size: int, iters: int) -> None:
+    """Train on the drawn photographs and print the scores before and after; a finished run is kept."""
+    if (folder / "best_model").is_dir():
+        print(f"{folder} exists already")
+        return
+    before = baseline(data, size)
+    print(f"validation mIoU before training: {before:.4f}", flush=True)
+    flags = ["--iters", iters, "--save_interval", iters, "--batch_size", 4, "--seed", 0]
+    flags += ["--learning_rate", 0.002, "--do_eval", "--save_dir", folder]
+    run("train", "--config", CONFIG, *map(str, flags), "--opts", *options(data, size))
+    state = json.loads((folder / f"iter_{iters}" / "state.json").read_text())
+    print(f"validation mIoU: {before:.4f} before, {state['best']['model'][0]:.4f} after", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    for package in PACKAGES:
+        need(package)
     started, out = time.time(), args.out.resolve()
 
-    say("1/4  Official U²-Net† weights on real photographs")
-    photos = photographs(out / "photos")
-    cut = out / "photos_result"
-    if all((cut / "cutout" / f"{photo.stem}.png").is_file() for photo in photos):
-        print(f"{cut} is there already")
-    else:
-        photo_list = out / "photos" / "list.txt"
-        photo_list.write_text("".join(f"{photo.name}\n" for photo in photos))
-        command("predict.py", "--model_path", "u2netp", "--image_path", photo_list, "--save_dir", cut)
+    say("1/4  Published U²-Net† weights on real photographs")
+    photos, cut = photographs(out / "photos"), out / "photos_result"
+    predict_photographs(photos, cut)
 
     say("2/4  Fine-tuning on drawn fundus photographs: find the optic disc")
-    data, run = out / "synthetic_disc", out / "disc"
+    data, disc = out / "synthetic_disc", out / "disc"
     if not data.is_dir():
         draw_dataset(data, args.images, 256, seed=0)
-    opts = ["--opts", *options(data, args.size)]
-    if (run / "best_model").is_dir():
-        print(f"{run} is there already")
-    else:
-        before = baseline(data, args.size)
-        print(f"validation mIoU before training: {before:.4f}", flush=True)
-        flags = ["--iters", args.iters, "--save_interval", args.iters, "--batch_size", 4, "--seed", 0]
-        flags += ["--learning_rate", 0.002, "--do_eval", "--save_dir", run]
-        command("train.py", "--config", CONFIG, *map(str, flags), *opts)
-        state = json.loads((run / f"iter_{args.iters}" / "state.json").read_text())
-        print(f"validation mIoU: {before:.4f} before, {state['best']['model'][0]:.4f} after", flush=True)
+    fine_tune(data, disc, args.size, args.iters)
 
     say("3/4  Validation of the best model")
-    command("val.py", "--model_path", run)
+    run("val", "--model_path", disc)
 
-    say("4/4  The disc model on drawn images and on a real fundus photograph")
-    drawn = [data / line.split()[0] for line in (data / "val_list.txt").read_text().splitlines()[:2]]
-    found = out / "disc_result"
-    fundus_list = out / "photos" / "fundus.txt"
-    fundus = [out / "photos" / FUNDUS_PHOTO, *drawn]
-    for path in fundus[1:]:
-        shutil.copyfile(path, out / "photos" / path.name)
-    fundus = [out / "photos" / path.name for path in fundus]
-    fundus_list.write_text("".join(f"{path.name}\n" for path in fundus))
-    command("predict.py", "--model_path", run, "--image_path", fundus_list, "--save_dir", found)
+    say("4/4  The disc model on a real fundus photograph and on drawn images")
+    fundus, found = [out / "photos" / FUNDUS_PHOTO], out / "disc_result"
+    for line in (data / "val_list.txt").read_text().splitlines()[:2]:
+        fundus.append(shutil.copy(data / line.split()[0], out / "photos"))
+    run("predict", *fundus, "--model_path", disc, "--save_dir", found)
 
     sheet = out / "contact_sheet.png"
-    contact_sheet(sheet, [(photo, cut) for photo in photos] + [(path, found) for path in fundus])
+    contact_sheet(sheet, [(photo, cut) for photo in photos] + [(Path(path), found) for path in fundus])
     print(f"\nDone in {time.time() - started:.0f} s. Look at {sheet}")
-    print(f"  photographs  {cut}\n  disc model   {run}\n  disc results {found}")
+    print(f"  photographs  {cut}\n  disc model   {disc}\n  disc results {found}")
     print(f"  {len(list_images(cut)) + len(list_images(found))} pictures in all")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

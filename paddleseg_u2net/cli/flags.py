@@ -1,10 +1,11 @@
-"""What the flags of several commands share: rows of tables, and what they mean."""
+"""Flags that several commands share, and their conversion to the objects of the package."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +17,25 @@ from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models.pretrained import KNOWN
 
+Flags = Mapping[str, dict[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
+INPUT, OUTPUT, HOW = "what goes in", "what comes out", "how"  # titles of groups of flags
+
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are one line, with the flag that may have been meant."""
+    """A parser whose errors are one line that suggests the flag that may have been meant."""
 
     def error(self, message: str) -> NoReturn:
-        known = self._option_string_actions
-        if message.startswith("unrecognized arguments") and (wrong := re.search(r"--\S+", message)):
-            near = difflib.get_close_matches(wrong[0], known, n=1)
-            message += f". Did you mean {near[0]}?" if near else ""
+        if message.startswith("unrecognized arguments"):
+            message += self._hint(message)
         self.exit(2, f"{self.prog}: error: {message}   (--help shows all flags)\n")
+
+    def _hint(self, message: str) -> str:
+        wrong = re.search(r"--\S+", message)
+        near = difflib.get_close_matches(wrong[0], self._option_string_actions, n=1) if wrong else []
+        if near:
+            return f". Did you mean {near[0]}?"
+        files = [word for word in message.split() if word.startswith("-") and os.path.exists(word)]
+        return f". Fix: ./{files[0]} for a file whose name starts with a dash" if files else ""
 
 
 def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -38,116 +48,173 @@ def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParse
     )
 
 
-def positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
+def positive_int(text: str) -> int:
+    """Convert the value of a flag to a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got '{text}'")
+    return int(text)
 
 
-def count(text: str) -> int:
-    """A whole number of at least 0, for argparse."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
+def non_negative_int(text: str) -> int:
+    """Convert the value of a flag to a whole number, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got '{text}'")
+    return int(text)
 
 
-def number(text: str) -> float:
-    """A number above 0, for argparse."""
-    value = float(text)
+def positive_float(text: str) -> float:
+    """Convert the value of a flag to a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got '{text}'")
     return value
 
 
-def some_path(text: str) -> Path:
-    """A path that is not empty, for argparse."""
+def nonempty_path(text: str) -> Path:
+    """Convert the value of a flag to a path; an empty text would mean the working folder."""
     if not text:
-        raise argparse.ArgumentTypeError("is empty")
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
     return Path(text)
 
 
-DEVICE_FLAGS: dict[str, dict[str, Any]] = {
-    "device": {"help": "cpu, gpu, xpu, npu or mlu; without it a GPU where there is one"},
+DEVICE_FLAGS: Flags = {
+    "device": {"help": "cpu, gpu, xpu, npu or mlu; default: a GPU if there is one, else the CPU"},
     "opts": {
         "nargs": "+",
         "metavar": "KEY=VALUE",
         "help": "change the config: batch_size=2 model.num_classes=3",
     },
 }
-MODEL_FLAGS: dict[str, dict[str, Any]] = {
-    "config": {"help": "YAML file; may be left out where the model carries its own"},
+MODEL_FLAGS: Flags = {
+    "config": {"help": "YAML file; not needed if the model carries its own"},
     "model_path": {
         "required": True,
-        "help": f"known name ({', '.join(KNOWN)}), weight file, folder of a run or an export",
+        "help": f"known name ({', '.join(KNOWN)}), weight file, folder of a run or of an export",
     },
-    "backend": {"default": "auto", "help": f"auto (fastest that is installed), {', '.join(BACKENDS)}"},
+    "backend": {
+        "default": "auto",
+        "help": f"engine that runs the model: {', '.join(BACKENDS)}, or auto for the fastest installed",
+    },
     "precision": {
         "default": "auto",
-        "help": "auto (fastest of proven quality for these weights and this CPU), fp32, int8, bf16",
+        "help": "fp32, int8, bf16, or auto for the fastest whose accuracy is verified for these weights and "
+        "this CPU",
     },
     **DEVICE_FLAGS,
 }
-AUGMENTED = {
-    "scales": {"nargs": "+", "type": number, "help": "factors on the input, averaged"},
-    "flip_horizontal": {"action": "store_true", "help": "look at the mirror image too"},
-    "flip_vertical": {"action": "store_true", "help": "look at it upside down too"},
+AUGMENTED: Flags = {
+    "scales": {"nargs": "+", "type": positive_float, "help": "factors on the size of the input"},
+    "flip_horizontal": {"action": "store_true", "help": "predict the mirrored input too"},
+    "flip_vertical": {"action": "store_true", "help": "predict the upside-down input too"},
 }
-WINDOW = {
-    "crop_size": {"nargs": 2, "type": positive, "metavar": ("W", "H"), "help": "window, with --is_slide"},
-    "stride": {"nargs": 2, "type": positive, "metavar": ("W", "H"), "help": "step, with --is_slide"},
+WINDOW: Flags = {
+    "crop_size": {
+        "nargs": 2,
+        "type": positive_int,
+        "metavar": ("W", "H"),
+        "help": "size of the window, with --is_slide",
+    },
+    "stride": {
+        "nargs": 2,
+        "type": positive_int,
+        "metavar": ("W", "H"),
+        "help": "step of the window, with --is_slide",
+    },
 }
-VIEW_FLAGS: dict[str, dict[str, Any]] = {
-    **AUGMENTED,
-    "is_slide": {"action": "store_true", "help": "slide a window over the input and average"},
-    **WINDOW,
+MAP_FLAGS: Flags = {
     "minmax": {"action": "store_true", "help": "stretch each saliency map to 0 .. 1"},
     "official": {
         "action": "store_true",
-        "help": "give saliency maps as the authors' script saves them: stretched, 8-bit, resized by Pillow",
+        "help": "write saliency maps as the authors' script does: stretched, 8-bit, resized by Pillow",
     },
 }
 
 
-def add_flags(flags: argparse.ArgumentParser, table: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add a flag per row of a table."""
-    for name, options in table.items():
-        flags.add_argument(f"--{name}", **options)
+def add_flags(target: argparse._ActionsContainer, flags: Flags) -> None:
+    """Add the flags of a table to a parser or to one of its groups."""
+    for name, options in flags.items():
+        target.add_argument(f"--{name}", **options)
 
 
-def add_view_flags(flags: argparse.ArgumentParser, augment: str) -> None:
-    """Test-time augmentation, switched on by `augment` (aug_eval or aug_pred), and the sliding window."""
-    about = "use --scales and --flip_*, and average what they show"
-    flags.add_argument(f"--{augment}", dest="aug_eval", action="store_true", help=about)
-    add_flags(flags, VIEW_FLAGS)
+def add_group(target: argparse.ArgumentParser, title: str, *tables: Flags) -> argparse._ArgumentGroup:
+    """Add a group of flags to a parser.
+
+    Args:
+        target: the parser.
+        title: heading in --help: INPUT, OUTPUT, HOW, or another.
+        tables: the flags, in the order of --help.
+
+    Returns:
+        The group, for what is not a flag of a table.
+    """
+    group = target.add_argument_group(title)
+    for flags in tables:
+        add_flags(group, flags)
+    return group
 
 
-def views_from(
+def add_augmentation_flags(target: argparse.ArgumentParser, switch: str) -> None:
+    """Add the group of test-time augmentation and sliding window.
+
+    Args:
+        target: the parser.
+        switch: name of the flag that switches augmentation on, `aug_eval` or `aug_pred`.
+    """
+    group = target.add_argument_group("test-time augmentation and sliding window")
+    about = "average the predictions of --scales and --flip_*"
+    group.add_argument(f"--{switch}", dest="aug_eval", action="store_true", help=about)
+    add_flags(group, AUGMENTED)
+    group.add_argument("--is_slide", action="store_true", help="average the predictions of a sliding window")
+    add_flags(group, WINDOW)
+
+
+def add_view_flags(target: argparse.ArgumentParser, switch: str) -> None:
+    """Add the flags of test-time augmentation, and those of saliency maps."""
+    add_augmentation_flags(target, switch)
+    add_group(target, "saliency maps", MAP_FLAGS)
+
+
+def augmentation_from(
     test_config: Mapping[str, Any], args: argparse.Namespace | None = None
 ) -> TestTimeAugmentation:
-    """TestTimeAugmentation of a config's `test_config`, changed by flags.
+    """Test-time augmentation of a config, changed by flags.
+
+    Args:
+        test_config: section `test_config` of the config.
+        args: flags of `add_augmentation_flags`.
 
     Raises:
         ConfigError: an option without the one that switches it on.
     """
     given = {key: value for key, value in (vars(args) if args else {}).items() if value and key in TEST_KEYS}
     options = {**test_config, **given}
-    looks = {key: options[key] for key in AUGMENTED if options.get(key)}
+    augmented = {key: options[key] for key in AUGMENTED if options.get(key)}
     window = {key: options[key] for key in WINDOW if options.get(key)}
-    if looks.get("scales") in (1, [1]):
-        del looks["scales"]
-    if getattr(args, "aug_eval", False) and not looks:
+    if augmented.get("scales") in (1, [1]):
+        del augmented["scales"]
+    if getattr(args, "aug_eval", False) and not augmented:
         raise ConfigError("--aug_eval and --aug_pred need --scales or --flip_*: what to average")
-    if looks and not options.get("aug_eval"):
-        idle = ", ".join(f"--{key}" if key in given else f"test_config: {key}" for key in looks)
+    if augmented and not options.get("aug_eval"):
+        idle = ", ".join(f"--{key}" if key in given else f"test_config: {key}" for key in augmented)
         raise ConfigError(
             f"{idle}: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict), or "
             "test_config: {aug_eval: true}"
         )
     if len(window) != 2 * bool(options.get("is_slide")):
         raise ConfigError("a sliding window needs --is_slide, --crop_size W H and --stride W H, all three")
-    if "scales" in looks and not isinstance(looks["scales"], list):
-        looks["scales"] = [looks["scales"]]
-    return TestTimeAugmentation(**looks, **window)
+    if "scales" in augmented and not isinstance(augmented["scales"], list):
+        augmented["scales"] = [augmented["scales"]]
+    return TestTimeAugmentation(**augmented, **window)
+
+
+# earlier names, until the other commands use those above
+positive, count, number, some_path, views_from = (
+    positive_int,
+    non_negative_int,
+    positive_float,
+    nonempty_path,
+    augmentation_from,
+)

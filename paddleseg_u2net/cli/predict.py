@@ -1,254 +1,190 @@
-"""`python predict.py`: cut out, colour and map the objects of images."""
+"""`u2net predict`: cut out, colour and map the objects of images."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import logging
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from paddleseg_u2net.cli.flags import (
+    HOW,
+    INPUT,
+    MAP_FLAGS,
     MODEL_FLAGS,
+    OUTPUT,
+    Flags,
+    add_augmentation_flags,
     add_flags,
-    add_view_flags,
+    add_group,
+    augmentation_from,
+    non_negative_int,
+    nonempty_path,
     parser,
-    positive,
-    some_path,
-    views_from,
+    positive_int,
 )
-from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.data.visualize import make_palette
-from paddleseg_u2net.environment.devices import threads_for
-from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
+from paddleseg_u2net.environment.devices import device_name, threads_for
+from paddleseg_u2net.environment.distributed import this_rank, wait_for_neighbours
+from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
-from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
+from paddleseg_u2net.inference.outputs import OUTPUTS
 from paddleseg_u2net.inference.predictor import Predictor, maps_of
 from paddleseg_u2net.io.files import require_writable
-from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image
+from paddleseg_u2net.io.images import MAX_PIXELS
 
 log = logging.getLogger(__name__)
 
+ABOUT = "Cut out, colour and map the objects of images: single files, folders, and lists of files."
 EXAMPLES = """\
-  python predict.py --model_path u2netp --image_path photos/
-  python predict.py --model_path u2netp --image_path cat.jpg --outputs cutout --save_dir cut
-  python predict.py --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams \\
+  u2net predict photo.jpg                                 into output/result, by the published weights u2netp
+  u2net predict *.jpg more/ list.txt --save_dir out       files, folders with sub-folders, and lists together
+  u2net predict photo.jpg --outputs cutout --save_dir cut
+  u2net predict --model_path output --image_path photos/  the best model of a run
+  u2net predict --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams \\
       --image_path data/optic_disc_seg/JPEGImages
   python -m paddle.distributed.launch --nproc_per_node 2 predict.py --model_path u2netp --image_path photos/
 """
-
-
-# tqdm's own, but images a second also where one takes seconds
+DEFAULT_MODEL = "u2netp"
+# tqdm's default, but images a second even below one
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
-NOT_READ = {".gif", ".heic", ".heif", ".avif", ".jp2", ".svg", ".pdf"}
 
-FLAGS: dict[str, dict[str, Any]] = {
-    **MODEL_FLAGS,
+INPUT_FLAGS: Flags = {
     "image_path": {
-        "type": some_path,
-        "required": True,
-        "help": "image, list file, or folder with sub-folders",
+        "type": nonempty_path,
+        "nargs": "+",
+        "action": "extend",
+        "default": [],
+        "metavar": "PATH",
+        "help": "the same as PATH, under PaddleSeg's name; both may be given",
     },
-    "save_dir": {"type": Path, "default": "./output/result", "help": "where folders are made (%(default)s)"},
+    "config": MODEL_FLAGS["config"],
+    "model_path": {"help": f"{MODEL_FLAGS['model_path']['help']}; default without --config: {DEFAULT_MODEL}"},
+    "opts": MODEL_FLAGS["opts"],
+}
+OUTPUT_FLAGS: Flags = {
+    "save_dir": {"type": Path, "default": "./output/result", "help": "folder of the results (%(default)s)"},
     "outputs": {
         "default": ",".join(OUTPUTS),
-        "help": "some of %(default)s, separated by commas; default all",
+        "help": "kinds of results, separated by commas; default all: %(default)s",
     },
-    "resume": {"action": "store_true", "help": "leave out images whose results are there and whole"},
-    "max_pixels": {"type": positive, "default": MAX_PIXELS, "help": "refuse larger images (%(default)s)"},
     "custom_color": {
         "nargs": "+",
         "type": int,
         "metavar": "RGB",
-        "help": "R G B of each class, background first, 0 .. 255",
+        "help": "R G B of each class, background first, each 0 .. 255",
     },
+    **MAP_FLAGS,
+}
+RUN_FLAGS: Flags = {
+    **{name: MODEL_FLAGS[name] for name in ("backend", "precision", "device")},
+    "device_id": {"type": non_negative_int, "help": "number of the GPU to use, from 0; default 0"},
+    "max_pixels": {"type": positive_int, "default": MAX_PIXELS, "help": "refuse larger images (%(default)s)"},
+    "resume": {"action": "store_true", "help": "leave out images whose results are complete"},
 }
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The flags; see `predict.py --help`."""
-    about = "Predict an image, those of a list file, or those of a folder."
-    return prediction_flags("predict.py", about, EXAMPLES).parse_args(argv)
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `u2net predict`."""
+    return prediction_parser("u2net predict", ABOUT, EXAMPLES)
 
 
-def prediction_flags(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """A parser of all that can be said of a prediction."""
+def prediction_parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser with all flags of a prediction."""
     flags = parser(prog, description, examples)
-    add_flags(flags, FLAGS)
-    add_view_flags(flags, "aug_pred")
+    flags.usage = f"{prog} [PATH ...] [flags]"
+    inputs = flags.add_argument_group(INPUT)
+    about = "image, folder with sub-folders, or list file with one image per line"
+    inputs.add_argument("paths", nargs="*", type=nonempty_path, metavar="PATH", help=about)
+    add_flags(inputs, INPUT_FLAGS)
+    add_group(flags, OUTPUT, OUTPUT_FLAGS)
+    add_group(flags, HOW, RUN_FLAGS)
+    add_augmentation_flags(flags, "aug_pred")
     return flags
 
 
-def find_images(path: Path, save_dir: Path) -> tuple[dict[Path, str], Path]:
-    """The images that `--image_path` means, and the folder that the outputs mirror.
-
-    Earlier results in `save_dir` are left out of a folder that contains them.
-
-    Returns:
-        Image -> the line of the list that names it (`photos.txt:3: `), or nothing; and the folder.
-
-    Raises:
-        FileNotFoundError: no such path.
-        ValueError: no images there.
-    """
-    if path.is_dir():
-        results = [(save_dir / output.folder).resolve() for output in OUTPUTS.values()]
-        results = [folder for folder in results if path.resolve() in folder.parents]
-        found = [image for image in list_images(path) if not set(results) & set(image.resolve().parents)]
-        if not found:
-            raise ValueError(f"--image_path {path}: holds no images ({', '.join(sorted(SUFFIXES))})")
-        strange = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in NOT_READ and p.is_file()]
-        if strange:
-            log.warning("%d file(s) of other formats are left out, first: %s", len(strange), strange[0])
-        return dict.fromkeys(found, ""), path
-    if not path.is_file():
-        raise FileNotFoundError(f"--image_path {path}: no such file or folder")
-    if path.suffix.lower() in SUFFIXES or not _is_text(path):
-        return {path: ""}, path.parent
-    images: dict[Path, str] = {}
-    for number, line in list_lines(path):
-        images.setdefault(_named(line, path), f"{path}:{number}: ")
-    if not any(image.is_file() for image in images):
-        raise ValueError(
-            f"--image_path {path}: lists no images that exist. Fix: one path a line, from its folder"
-        )
-    return images, Path(os.path.commonpath([image.parent for image in images]))
+def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse and check the flags of `prediction_parser`; `image_path` has all paths, `model_path` a model."""
+    args = flags.parse_intermixed_args(argv)
+    args.image_path = [*args.image_path, *args.paths]
+    if not args.image_path:
+        flags.error("which images? Give paths of images, folders or lists")
+    if args.config and not args.model_path:
+        flags.error("--config needs --model_path: the weights of that model")
+    if not args.model_path:
+        args.model_path = DEFAULT_MODEL
+        log.info("No --model_path: the model is %s", DEFAULT_MODEL)
+    return args
 
 
-def _is_text(path: Path) -> bool:
-    """Whether a file without an image's suffix is a list; PaddleSeg takes any such file for one."""
-    with path.open("rb") as file:
-        return b"\0" not in file.read(1 << 16)
-
-
-def _named(line: str, path: Path) -> Path:
-    """The image that a line of a list names: all of it where such a file exists, else its first column."""
-    image = path.parent / line
-    if not image.is_file():
-        image = path.parent / line.split("\t" if "\t" in line else None)[0].strip()
-    return Path(os.path.abspath(image))
-
-
-@dataclass(frozen=True)
-class Job:
-    """An image, its results (output name -> file), and the line of the list that names it."""
-
-    image: Path
-    results: dict[str, Path]
-    line: str
-
-
-def plan_jobs(args: argparse.Namespace, rank: Rank) -> list[Job]:
-    """What a rank has to do: its share of all images, less what `--resume` finds done.
-
-    All ranks plan the same names and share out before they look what is done, so no share shifts while
-    another rank writes.
-    """
-    images, root = find_images(args.image_path, args.save_dir)
-    plans = plan_outputs(list(images), root, args.save_dir, args.outputs.split(","))
-    jobs = [Job(path, plan, images[path]) for path, plan in zip(images, plans, strict=True)]
-    share = jobs[rank.index :: rank.count]
-    if rank.count > 1:
-        log.info("Rank %d of %d has %d of %d images", rank.index, rank.count, len(share), len(jobs))
-    left = [job for job in share if not (args.resume and whole(job))]
-    if len(left) < len(share):
-        log.info("%d of %d images are done already", len(share) - len(left), len(share))
-    return left
-
-
-def whole(job: Job) -> bool:
-    """Whether all results of an image are there, newer than it and readable."""
-    try:
-        return all(
-            path.stat().st_mtime >= job.image.stat().st_mtime and read_image(path, sys.maxsize) is not None
-            for path in job.results.values()
-        )
-    except (OSError, ValueError):
-        return False
-
-
-class Worker:
-    """One model that turns image files into result files.
+def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], parallel: int) -> BatchPredictor:
+    """The model of the flags, ready to predict.
 
     Args:
-        args: the flags.
+        args: see `parse`.
         config: of the model.
-        parallel: threads that will call it at once.
+        parallel: number of threads.
     """
-
-    def __init__(self, args: argparse.Namespace, config: Mapping[str, Any], parallel: int):
-        views = views_from(config.get("test_config", {}), args)
-        self.predictor = Predictor(
-            *(args.model_path, config, args.device, views, args.backend, args.precision, parallel),
-            maps=maps_of(vars(args)),
-        )
-        self.palette = make_palette(self.predictor.num_classes, args.custom_color)
-        self.max_pixels, self.parallel = args.max_pixels, parallel
-
-    def __call__(self, job: Job) -> str:
-        """Do one image; what went wrong, or nothing."""
-        try:
-            image = read_image(job.image, self.max_pixels)
-            prediction = self.predictor.predict([image])[0]
-        except (OSError, ValueError) as error:
-            return f"{job.line}{error}"
-        except (MemoryError, cv2.error) as error:  # the others may still have room
-            return f"{job.line}{job.image}: {str(error).strip() or 'out of memory'}"
-        faults = []
-        for name, target in job.results.items():
-            try:
-                OUTPUTS[name].write(target, image, prediction, self.palette)
-            except (OSError, ValueError, MemoryError, cv2.error) as error:
-                faults.append(f"{job.line}{job.image}: {name}: {error}")
-        return "\nerror: ".join(faults)
-
-    def do_all(self, jobs: Sequence[Job]) -> Iterator[str]:
-        """Do images in threads, so that reading, inference and writing of several overlap.
-
-        OpenCV, the engines and the files let the interpreter go while they work.
-
-        Yields:
-            What went wrong with each, or nothing, in their order.
-        """
-        if self.parallel > 1:
-            cv2.setNumThreads(1)
-        with ThreadPoolExecutor(self.parallel) as pool:
-            yield from pool.map(self, jobs)  # which cancels what is left where this ends early
+    augmentation = augmentation_from(config.get("test_config", {}), args)
+    predictor = Predictor(
+        args.model_path,
+        config,
+        device_name(args.device, args.device_id),
+        augmentation,
+        backend=args.backend,
+        precision=args.precision,
+        parallel=parallel,
+        maps=maps_of(vars(args)),
+    )
+    palette = make_palette(predictor.num_classes, args.custom_color)
+    return BatchPredictor(predictor, palette, args.max_pixels, parallel)
 
 
-def report(results: Iterable[str], count: int, save_dir: Path) -> int:
-    """Follow the results of `count` images with a bar and print what went wrong; returns the exit code."""
+def report(
+    results: Iterable[list[Fault]], count: int, save_dir: Path, faults: Sequence[Fault | str] = ()
+) -> int:
+    """Follow the results of jobs with a progress bar, then print the faults on stderr.
+
+    Args:
+        results: faults of each job.
+        count: number of jobs.
+        save_dir: folder of the results.
+        faults: those found before, printed first.
+
+    Returns:
+        The exit code: 1 if there is any fault.
+    """
     bar = results
-    with contextlib.suppress(ModuleNotFoundError):  # where an export is all there is, a bar is a luxury
+    with contextlib.suppress(ModuleNotFoundError):  # an installation may have an engine and little else
         from tqdm import tqdm
 
         bar = tqdm(results, "predict", count, disable=None, leave=False, unit=" images", bar_format=BAR)
     try:
-        failures = [failure for failure in bar if failure]
+        failures = [failed for failed in bar if failed]
     except KeyboardInterrupt:
-        log.warning("Interrupted: what is done is whole; --resume goes on")
+        log.warning("Interrupted. The results so far are complete; --resume goes on from here")
         raise
-    log.info("Predicted %d of %d images into %s", count - len(failures), count, save_dir)
-    for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    if count:
+        log.info("Predicted %d of %d images into %s", count - len(failures), count, save_dir)
+    for fault in [*faults, *(fault for failed in failures for fault in failed)]:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if failures or faults else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Predict; returns the exit code, 1 where any image failed."""
-    args, rank, code = parse(argv), this_rank(), 0
-    jobs = plan_jobs(args, rank)
+    """Predict; returns the exit code, 1 if any image failed."""
+    args, rank = parse(build_parser(), argv), this_rank()
+    found = find_images(args.image_path, args.save_dir)
+    jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume)
     config = config_of(args.model_path, args.config, args.opts)
     require_writable(args.save_dir)
-    if jobs:
-        worker = Worker(args, config, threads_for(len(jobs)))
-        code = report(worker.do_all(jobs), len(jobs), args.save_dir)
+    faults = found.faults if rank.index == 0 else []
+    parallel = threads_for(len(jobs))
+    results = batch_predictor(args, config, parallel).run_jobs(jobs) if jobs else []
+    code = report(results, len(jobs), args.save_dir, faults)
     wait_for_neighbours(rank)
     return code

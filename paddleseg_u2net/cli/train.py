@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.cli.flags import (
     DEVICE_FLAGS,
-    count,
-    number,
+    Flags,
+    add_group,
+    augmentation_from,
+    non_negative_int,
     parser,
-    positive,
-    views_from,
+    positive_float,
+    positive_int,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.environment.distributed import this_rank
@@ -26,6 +28,8 @@ from paddleseg_u2net.training.precision import PRECISIONS, amp_options
 from paddleseg_u2net.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from paddleseg_u2net.data.dataset import Dataset
+    from paddleseg_u2net.data.spec import DatasetSpec
     from paddleseg_u2net.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -38,7 +42,7 @@ EXAMPLES = """\
   python train.py --config configs/RGB/U2Net/u2net.yaml --do_eval
   python -m paddle.distributed.launch train.py --config configs/RGB/U2Net/u2net_duts.yaml --do_eval
 """
-FLAGS: dict[str, dict[str, dict[str, Any]]] = {
+FLAGS: dict[str, Flags] = {
     "input": {
         "config": {"required": True, "help": "YAML file of model, data, loss and schedule"},
         "opts": DEVICE_FLAGS["opts"],
@@ -48,17 +52,17 @@ FLAGS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "schedule": {
-        "iters": {"type": positive, "help": "number of steps; replaces the config's"},
-        "batch_size": {"type": positive, "help": "images per step and process; replaces the config's"},
-        "learning_rate": {"type": number, "help": "replaces that of lr_scheduler"},
+        "iters": {"type": positive_int, "help": "number of steps; replaces the config's"},
+        "batch_size": {"type": positive_int, "help": "images per step and process; replaces the config's"},
+        "learning_rate": {"type": positive_float, "help": "replaces that of lr_scheduler"},
         "seed": {
-            "type": count,
+            "type": non_negative_int,
             "help": "seed of initial weights, data order and augmentation; drawn and logged by default",
         },
         "overfit": {
             "action": "store_true",
             "help": "overfit two samples (sanity check) instead of training: at most --iters steps; --seed "
-            "defaults to 0 (docs/doctor.md)",
+            "defaults to 0 (docs/data/check_dataset.md)",
         },
     },
     "output": {
@@ -68,16 +72,16 @@ FLAGS: dict[str, dict[str, dict[str, Any]]] = {
             "help": "folder for checkpoints and records (%(default)s)",
         },
         "save_interval": {
-            "type": positive,
+            "type": positive_int,
             "default": 1000,
             "help": "steps between checkpoints (%(default)s)",
         },
         "keep_checkpoint_max": {
-            "type": count,
+            "type": non_negative_int,
             "default": 5,
             "help": "number of iter_N folders to keep; 0 keeps all (%(default)s)",
         },
-        "log_iters": {"type": positive, "default": 10, "help": "steps between log lines (%(default)s)"},
+        "log_iters": {"type": positive_int, "default": 10, "help": "steps between log lines (%(default)s)"},
         "use_vdl": {"action": "store_true", "help": "write records for `visualdl --logdir output`"},
         "use_ema": {
             "action": "store_true",
@@ -87,13 +91,13 @@ FLAGS: dict[str, dict[str, dict[str, Any]]] = {
     "evaluation": {
         "do_eval": {"action": "store_true", "help": "evaluate each checkpoint and keep the best model"},
         "early_stop_intervals": {
-            "type": positive,
+            "type": positive_int,
             "help": "stop after this number of evaluations without improvement",
         },
     },
     "computation": {
         "device": DEVICE_FLAGS["device"],
-        "num_workers": {"type": count, "default": 0, "help": "processes that load data (%(default)s)"},
+        "num_workers": {"type": non_negative_int, "default": 0, "help": "processes that load data (%(default)s)"},
         "precision": {
             "choices": list(PRECISIONS),
             "default": "fp32",
@@ -111,9 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the flags."""
     flags = parser("u2net train", "Train a network on your images and masks.", EXAMPLES)
     for title, table in FLAGS.items():
-        group = flags.add_argument_group(title)
-        for name, options in table.items():
-            group.add_argument(f"--{name}", **options)
+        add_group(flags, title, table)
     return flags
 
 
@@ -124,14 +126,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = _set_device(args)
     if args.overfit:
         return _overfit(args, config)
-    trainer = _build(args, config, device)
+    trainer, specs = _build(args, config, device)
     if trainer.finished:
         step, iters = trainer.progress.iter, trainer.settings.iters
         log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
         return 0
-    _admit(trainer)
+    data = _open_data(specs, trainer.rank.count)
     _prepare_folder(trainer)
-    trainer.run()
+    trainer.run(*data)
     return _finish(trainer)
 
 
@@ -176,9 +178,11 @@ def _set_device(args: argparse.Namespace) -> str:
     return device
 
 
-def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Trainer:
-    """Build everything that takes part, without reading data or writing files."""
-    augmentation = views_from(config.get("test_config", {}))
+def _build(
+    args: argparse.Namespace, config: dict[str, Any], device: str
+) -> tuple[Trainer, list[DatasetSpec]]:
+    """Build everything that takes part, without reading images or writing files."""
+    augmentation = augmentation_from(config.get("test_config", {}))
     metric = choose_metric(config)
 
     import paddle
@@ -196,12 +200,13 @@ def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Tra
     paddle.seed(seed)  # the same initial weights in every process
     with in_file(args.config):
         losses = builders.build_losses(config)
-        data = builders.build_dataset(config, "train_dataset")
-        val_data = builders.build_dataset(config, "val_dataset") if args.do_eval else None
+        keys = ("train_dataset", "val_dataset") if args.do_eval else ("train_dataset",)
+        specs = [builders.build_dataset_spec(config, key) for key in keys]
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
     log.info("Training on %s, %d process(es)", device, ranks)
-    return Trainer(network, optimizer, losses, data, val_data, config, settings, augmentation)
+    val_spec = specs[1] if args.do_eval else None
+    return Trainer(network, optimizer, losses, config, settings, val_spec, augmentation), specs
 
 
 def _settings(args: argparse.Namespace, config: dict[str, Any], metric: str, seed: int) -> TrainingSettings:
@@ -226,14 +231,16 @@ def choose_metric(config: dict[str, Any]) -> str:
     return str(LOGGED.get(metric, metric))
 
 
-def _admit(trainer: Trainer) -> None:
-    """Inspect the data; no process goes on before all of them have found their data correct."""
-    from paddleseg_u2net.data_check import findings
+def _open_data(specs: list[DatasetSpec], ranks: int) -> list[Dataset]:
+    """Check and open the data; no process goes on before all of them have found their data correct."""
+    from paddleseg_u2net.data.dataset import Dataset
+    from paddleseg_u2net.data_check.checks import check_before_training
     from paddleseg_u2net.training.distributed import barrier
 
-    findings.admit([data for data in (trainer.data, trainer.val_data) if data])
-    trainer.data[0, 0]  # transforms that cannot work fail before an earlier run is moved
-    barrier(trainer.rank.count)
+    data = [Dataset.from_inspection(inspection) for inspection in check_before_training(specs)]
+    data[0][0, 0]  # transforms that cannot work fail before an earlier run is moved
+    barrier(ranks)
+    return data
 
 
 def _prepare_folder(trainer: Trainer) -> None:
@@ -259,12 +266,12 @@ def _finish(trainer: Trainer) -> int:
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Overfit two samples instead of training; return 0 if that works, else 1."""
     from paddleseg_u2net import builders
-    from paddleseg_u2net.data_check import findings
+    from paddleseg_u2net.data_check.checks import check_before_training
     from paddleseg_u2net.training.overfit import overfit
 
     with in_file(args.config):
-        data = builders.build_dataset(config, "train_dataset")
-    inspection = findings.admit([data]).datasets[0].inspection
+        spec = builders.build_dataset_spec(config, "train_dataset")
+    (inspection,) = check_before_training([spec])
     result = overfit(
         config,
         inspection,

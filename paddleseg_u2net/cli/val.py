@@ -55,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; returns the exit code."""
     args = parse(argv)
-    from paddleseg_u2net.data.dataset import inspect_all
+    from paddleseg_u2net.data.dataset import open_datasets
     from paddleseg_u2net.evaluation.model import Protocol, evaluate
     from paddleseg_u2net.inference.model_source import config_of
     from paddleseg_u2net.inference.predictor import Predictor, maps_of
@@ -69,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         maps=maps_of(vars(args) if args.minmax or args.official else test),
     )
 
-    from paddleseg_u2net.builders import build_dataset
+    from paddleseg_u2net.builders import build_dataset_spec
 
     with in_file(args.config or args.model_path):
-        dataset = build_dataset(config, "val_dataset")
-        protocol.check(dataset)
-    inspect_all([dataset])
+        spec = build_dataset_spec(config, "val_dataset")
+        protocol.check(spec)
+    (dataset,) = open_datasets([spec])
     scores = evaluate(predictor, dataset, protocol, batch_size=args.batch_size, workers=args.num_workers)
     for line in scores.report():
         log.info(line)

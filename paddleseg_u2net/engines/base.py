@@ -13,7 +13,7 @@ import numpy as np
 
 from paddleseg_u2net.data.preprocessing import resize_batch
 from paddleseg_u2net.engines.openvino import OpenVinoEngine
-from paddleseg_u2net.environment.devices import gpu_index, last_line, processors, set_device
+from paddleseg_u2net.environment.devices import gpu_index, last_line, processors, set_device, split_device
 from paddleseg_u2net.environment.optional_imports import need
 
 
@@ -66,7 +66,7 @@ class OnnxRuntimeEngine:
 
     Args:
         path: the file.
-        device: cpu or gpu; it is not replaced by another.
+        device: cpu, gpu or gpu:1; it is not replaced by another.
 
     Raises:
         ValueError: the file is no ONNX model, or the device cannot be used.
@@ -74,7 +74,9 @@ class OnnxRuntimeEngine:
 
     def __init__(self, path: Path, device: str = "cpu"):
         self.engine, self.path, self.device = need("onnxruntime"), path, device
-        self.provider = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}.get(device)
+        kind, _ = split_device(device)
+        self.provider = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}.get(kind)
+        self.provider_options = {"device_id": gpu_index(device)} if kind == "gpu" else {}
         if self.provider not in self.engine.get_available_providers():
             raise ValueError(
                 f"--device {device}: this ONNX Engine has none to use. Fix: another --backend or --device"
@@ -106,9 +108,9 @@ class OnnxRuntimeEngine:
         for name, size in zip(self.dimensions if shape else (), shape, strict=True):
             if isinstance(name, str):
                 options.add_free_dimension_override_by_name(name, size)
-        own = {"device_id": gpu_index()} if self.device == "gpu" else {}
+        providers = [(self.provider, self.provider_options)]
         try:
-            session = self.engine.InferenceSession(str(self.path), options, providers=[(self.provider, own)])
+            session = self.engine.InferenceSession(str(self.path), options, providers=providers)
         except Exception as error:  # onnxruntime has a class of its own for each kind
             why = last_line(error)
             raise ValueError(f"{self.path}: not a model that ONNX Engine can run: {why}") from error
@@ -156,11 +158,12 @@ class PaddleInferenceEngine:
 
     Args:
         path: the `.json` file.
-        device: cpu or gpu.
+        device: cpu, gpu or gpu:1.
     """
 
     def __init__(self, path: Path, device: str = "cpu"):
-        if device not in ("cpu", "gpu"):
+        kind, _ = split_device(device)
+        if kind not in ("cpu", "gpu"):
             raise ValueError(
                 f"--device {device}: Paddle Inference is used on cpu and gpu here. Fix: one of them"
             )
@@ -169,9 +172,9 @@ class PaddleInferenceEngine:
 
         config = inference.Config(str(path), str(path.with_suffix(".pdiparams")))
         config.disable_glog_info()
-        if device == "gpu":
-            set_device("gpu")
-            config.enable_use_gpu(256, gpu_index())
+        if kind == "gpu":
+            set_device(device)
+            config.enable_use_gpu(256, gpu_index(device))
         else:
             config.set_cpu_math_library_num_threads(processors())
             if not onednn_works():

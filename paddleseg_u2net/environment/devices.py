@@ -1,69 +1,115 @@
-"""Where computing happens: devices, processors, and what they can do. Light: Paddle comes late."""
+"""Device selection, and what the processors of this machine can do.
+
+Paddle is imported only where it has to be asked.
+"""
 
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.environment.optional_imports import need
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
-MAX_PARALLEL = 4  # predictions at once; each costs the memory of one more image and its activations
+MAX_PARALLEL = 4  # concurrent predictions; each needs memory for one more image and its activations
+
+
+def split_device(name: str) -> tuple[str, int | None]:
+    """Kind and number of a device: `gpu:1` -> (gpu, 1); `gpu` -> (gpu, None).
+
+    Raises:
+        ValueError: unknown kind, a number that is none, or a number for a CPU.
+    """
+    kind, separator, index = name.partition(":")
+    if kind not in DEVICES:
+        raise ValueError(f"--device {name}: unknown, expected one of {', '.join(DEVICES)}")
+    if not separator:
+        return kind, None
+    if not index.isdecimal():
+        raise ValueError(f"--device_id {index}: expected a whole number, 0 for the first {kind}")
+    if kind == "cpu":
+        raise ValueError(
+            f"--device_id {index}: a CPU has no number. Fix: --device gpu, or leave --device_id out"
+        )
+    return kind, int(index)
+
+
+def choose_device(name: str | None) -> str:
+    """The device to predict on: the one asked for, else a GPU if Paddle can use one, else the CPU.
+
+    Paddle is imported only if a GPU build of it is installed.
+
+    Raises:
+        ValueError: see `split_device`.
+    """
+    if name is not None:
+        split_device(name)
+        return name
+    try:
+        version("paddlepaddle-gpu")
+    except PackageNotFoundError:
+        return "cpu"
+    return set_device(None)
 
 
 def set_device(name: str | None) -> str:
-    """Choose where Paddle computes.
+    """Make Paddle compute on a device.
 
     Args:
-        name: cpu, gpu, xpu, npu, mlu, or None for a GPU where there is one.
+        name: cpu, gpu, xpu, npu or mlu, with a number where there are several (`gpu:1`); None takes a GPU if
+            there is one, else the CPU.
 
     Returns:
         The device in use.
 
     Raises:
-        ValueError: unknown, or not usable here; nothing is replaced silently.
+        ValueError: unknown, or not usable here; no other device is used instead.
     """
     paddle = need("paddle")
+    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if name is None:
-        name = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() else "cpu"
-    check_device_name(name)
-    usable = {
-        "cpu": lambda: True,
-        "gpu": lambda: paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0,
-        "xpu": paddle.is_compiled_with_xpu,
-    }.get(name, lambda: name in (paddle.device.get_all_custom_device_type() or ()))
-    if not usable():
+        name = "gpu" if gpus else "cpu"
+    kind, index = split_device(name)
+    if kind == "gpu":
+        usable = (index or 0) < gpus
+    elif kind == "xpu":
+        usable = paddle.is_compiled_with_xpu()
+    else:
+        usable = kind == "cpu" or kind in (paddle.device.get_all_custom_device_type() or ())
+    if not usable:
+        found = f"sees {gpus} GPU(s)" if kind == "gpu" and gpus else "has none to use"
         raise ValueError(
-            f"--device {name}: this Paddle ({paddle.__version__}) has none to use. "
+            f"--device {name}: this Paddle ({paddle.__version__}) {found}. "
             "Fix: leave --device out, or install the build for it (docs/install.md)"
         )
     paddle.set_device(name)
     return name
 
 
-def check_device_name(name: str) -> None:
-    """Raise ValueError for a device that Paddle does not know."""
-    if name not in DEVICES:
-        raise ValueError(f"--device {name}: unknown, expected one of {', '.join(DEVICES)}")
+def gpu_index(device: str = "gpu") -> int:
+    """The number of the GPU to use: that of `device` (`gpu:1`), else that of this rank, else 0.
+
+    The launcher tells each rank its GPU by an environment variable.
+    """
+    _, index = split_device(device)
+    if index is not None:
+        return index
+    chosen = os.environ.get("FLAGS_selected_gpus", "").split(",")[0]  # noqa: SIM112 - Paddle's own name
+    return int(chosen) if chosen.isdecimal() else 0
 
 
 def processors() -> int:
-    """Processors this process may use; ranks on one machine share them."""
+    """Number of processors this process may use; ranks on one machine share them."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(here // this_rank().local_count, 1)
 
 
 def threads_for(images: int | None = None) -> int:
-    """Threads that are worth their start to predict so many images, or very many."""
+    """Number of threads worth starting to predict a number of images; None stands for very many."""
     most = min(processors(), MAX_PARALLEL)
     return most if images is None else max(min(images // 2, most), 1)
-
-
-def gpu_index() -> int:
-    """The GPU of this rank among those it sees, as the launcher says it; the first without a launcher."""
-    chosen = os.environ.get("FLAGS_selected_gpus", "").split(",")[0]  # noqa: SIM112 - Paddle's own name
-    return int(chosen) if chosen.isdecimal() else 0
 
 
 def has_int8_units() -> bool:
@@ -76,7 +122,7 @@ def has_int8_units() -> bool:
 
 
 def last_line(error: Exception) -> str:
-    """The last line of an engine's message that says something, without its stack."""
+    """The last informative line of an engine's error message, without the stack that some engines print."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith("Please fix")]
-    return (telling or lines or [type(error).__name__])[-1]
+    informative = [line for line in lines if not line.startswith("Please fix")]
+    return (informative or lines or [type(error).__name__])[-1]

@@ -1,4 +1,4 @@
-"""Which one of several processes this is, as `paddle.distributed.launch` says it. Light: no Paddle."""
+"""Ranks: which of several processes this is, as `paddle.distributed.launch` numbers them. Needs no Paddle."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ENDPOINTS = "PADDLE_TRAINER_ENDPOINTS"
 
 @dataclass(frozen=True)
 class Rank:
-    """One process of those that share a command.
+    """One of several processes that run the same command.
 
     Args:
-        index: its number, from 0.
-        count: how many there are.
-        local_index: its number among those on this machine.
-        local_count: how many are on this machine.
+        index: number of this process, from 0.
+        count: number of processes.
+        local_index: number of this process among those on this machine, from 0.
+        local_count: number of processes on this machine.
     """
 
     index: int = 0
@@ -29,25 +29,27 @@ class Rank:
 
 
 def this_rank() -> Rank:
-    """This process among those of the launcher; the only one where there is no launcher.
+    """The rank of this process; without a launcher it is the only one.
 
     Raises:
-        ValueError: the environment says what cannot be.
+        ValueError: the environment variables contradict each other.
     """
     rank = Rank(
-        *(_number("PADDLE_TRAINER_ID", 0), _number("PADDLE_TRAINERS_NUM", 1)),
-        *(_number("PADDLE_LOCAL_RANK", 0), _number("PADDLE_LOCAL_SIZE", 1)),
+        index=_number("PADDLE_TRAINER_ID", 0),
+        count=_number("PADDLE_TRAINERS_NUM", 1),
+        local_index=_number("PADDLE_LOCAL_RANK", 0),
+        local_count=_number("PADDLE_LOCAL_SIZE", 1),
     )
     if not 0 <= rank.index < rank.count:
         raise ValueError(
-            f"PADDLE_TRAINER_ID={rank.index} with PADDLE_TRAINERS_NUM={rank.count}: the ranks of so many "
-            f"processes are 0 to {rank.count - 1}. Fix: set both, or neither"
+            f"PADDLE_TRAINER_ID={rank.index} with PADDLE_TRAINERS_NUM={rank.count}: expected a rank from 0 "
+            f"to {rank.count - 1}. Fix: set both, or neither"
         )
     return rank
 
 
 def _number(variable: str, default: int) -> int:
-    """A whole number from the environment."""
+    """A whole number from an environment variable."""
     value = os.environ.get(variable) or str(default)
     if not value.isdecimal():
         raise ValueError(f"{variable}={value}: expected a whole number. Fix: correct it, or unset it")
@@ -55,16 +57,16 @@ def _number(variable: str, default: int) -> int:
 
 
 def wait_for_neighbours(rank: Rank) -> None:
-    """Return when all ranks on this machine have come here.
+    """Return when all ranks on this machine have called this function.
 
-    The launcher kills the others as soon as one has failed, so a rank with a broken image waits for them. If
-    one never comes, because it died, the launcher ends the wait the same way. Ranks started by hand have no
-    launcher, and nothing to wait for.
+    The launcher kills all ranks as soon as one has failed, so a rank with a broken image waits for the
+    others. If a rank dies before it calls this function, the launcher kills those that wait. Ranks started by
+    hand have no launcher and do not wait.
     """
     endpoints = os.environ.get(ENDPOINTS, "").split(",")
     if rank.local_count == 1 or len(endpoints) != rank.count:
         return
-    host, port = endpoints[rank.index - rank.local_index].rsplit(":", 1)  # of the first one here
+    host, port = endpoints[rank.index - rank.local_index].rsplit(":", 1)  # of the first rank on this machine
     if rank.local_index == 0:
         with socket.create_server((host, int(port))) as server, contextlib.ExitStack() as connections:
             for _ in range(rank.local_count - 1):
@@ -72,6 +74,6 @@ def wait_for_neighbours(rank: Rank) -> None:
         return
     while True:
         with contextlib.suppress(OSError), socket.create_connection((host, int(port))) as connection:
-            connection.recv(1)  # ends when the first one closes it
+            connection.recv(1)  # returns when the first rank closes the connection
             return
-        time.sleep(0.1)  # the first one is still at work
+        time.sleep(0.1)  # the first rank is still predicting

@@ -1,29 +1,42 @@
-"""Heavy packages: imported late, quietly, and with one clear line where they are absent."""
+"""Optional packages: imported when they are needed; a missing one ends in one line with the pip command."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import warnings
+from importlib.util import find_spec
 from types import ModuleType
 
 from paddleseg_u2net.errors import MissingPackage
 
+
+def _extra(name: str) -> str:
+    return f"pip install 'paddleseg_u2net[{name}]'"
+
+
+# module -> how to install it; pyproject.toml says what each extra holds
 INSTALL = {
-    "paddle": "pip install paddlepaddle==3.2.2   (a CPU; for a GPU see docs/install.md)",
-    "paddleseg": "pip install --no-deps paddleseg==2.8.0   (alone it would force an OpenCV that breaks)",
-    "cv2": "pip install 'opencv-python-headless<5'   (or your own opencv-python)",
-    "PIL": "pip install pillow   (or --outputs without pseudo_color)",
-    "visualdl": "pip install visualdl",
-    "matplotlib": "pip install matplotlib",
-    "threadpoolctl": "pip install threadpoolctl",
-    "onnx": "pip install onnx",
-    "onnxruntime": "pip install onnxruntime",
-    "openvino": "pip install openvino",
-    "ray": "pip install 'ray[data]'",
+    "paddle": "pip install paddlepaddle==3.2.2   (CPU; for a GPU see docs/install.md)",
+    "paddleseg": "pip install --no-deps paddleseg==2.8.0   (its own requirements would break OpenCV)",
     "paddle2onnx": "pip install --no-deps paddle2onnx==2.1.0   (Python 3.10 to 3.12; docs/install.md)",
+    "PIL": "pip install pillow   (or --outputs without pseudo_color)",
+    "onnx": "pip install onnx",
+    "cv2": f"{_extra('predict')}   (or your own opencv-python)",
+    "onnxruntime": _extra("predict"),
+    "openvino": _extra("openvino"),
+    "visualdl": _extra("train"),
+    "filelock": _extra("train"),
+    "matplotlib": _extra("evaluate"),
+    "threadpoolctl": _extra("evaluate"),
+    "scipy": _extra("data"),
+    "sklearn": _extra("train"),
+    "jinja2": _extra("data"),
+    "prettytable": _extra("data"),
+    "skimage": _extra("demo"),
+    "ray": _extra("cluster"),
 }
-# what Paddle and paddleseg say at import, and Pillow of files that we report; a user can act on none of it
+# warnings of Paddle and paddleseg at import, and of Pillow about files that we report ourselves
 NOISE = (
     "No ccache found",
     "When training, we now always track",
@@ -34,7 +47,7 @@ NOISE = (
 
 
 def missing(error: ModuleNotFoundError) -> MissingPackage | None:
-    """The clear line for a failed import, where it is one of the packages users install themselves."""
+    """The message for a failed import; None for a package that users do not install themselves."""
     package = (error.name or "").split(".")[0]
     if package not in INSTALL:
         return None
@@ -48,13 +61,17 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+def has(*modules: str) -> bool:
+    """Whether optional modules are installed; imports none of them."""
+    return all(find_spec(module) for module in modules)
+
+
 def need(module: str) -> ModuleType:
-    """Import a heavy module.
+    """Import an optional module.
 
     Raises:
-        MissingPackage: it is not installed.
+        MissingPackage: it is not installed; the message is the command that installs it.
     """
-    quiet()
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

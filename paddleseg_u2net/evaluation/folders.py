@@ -90,7 +90,7 @@ def pair_up(maps: Path, masks: Path, common_only: bool = False) -> Paired:
     missing, extra = sorted(true.keys() - found.keys()), sorted(found.keys() - true.keys())
     alone = [f"{true[name][0]}: no map named '{name}' in {maps}" for name in missing]
     alone += [f"{found[name][0]}: no mask named '{name}' in {masks}" for name in extra]
-    faults = second_files(found) + second_files(true)
+    faults = [str(fault) for fault in (*second_files(found), *second_files(true))]
     if not names:
         faults.append(
             f"{maps}: holds no map of a mask in {masks} (maps: {len(found)}, masks: {len(true)}). "
@@ -143,7 +143,7 @@ class FolderScores:
     def judge(self, folder: Path) -> None:
         """Add the faults that show in all files together."""
         encoding, contradictions = decide_encoding(self.surveys, 1, None, None)
-        self.faults += contradictions
+        self.faults += map(str, contradictions.values())
         for survey in self.surveys:
             highest = survey.levels[-1]
             if survey.kind == "16-bit" and 1 < highest <= WHITE < encoding.top16:

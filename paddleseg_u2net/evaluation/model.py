@@ -14,6 +14,7 @@ from tqdm import tqdm
 from paddleseg_u2net.config.loader import class_count
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import MAPS, Prediction, Predictor
@@ -59,7 +60,7 @@ class Protocol:
         names = tuple(name for name in MEASURES if name in (*cls.names, *names))
         return cls(names, test.get("as_is", False), auc_roc or test.get("auc_roc", False))
 
-    def check(self, dataset: Dataset) -> None:
+    def check(self, dataset: DatasetSpec) -> None:
         """Raise ConfigError where a data set cannot be measured so."""
         spatial = [name for name in self.names if MEASURES[name].spatial]
         if dataset.num_classes == 1 and dataset.ignore_index is not None and spatial:
@@ -167,7 +168,7 @@ def evaluate(
     Raises:
         ConfigError: the data cannot be measured so.
     """
-    protocol.check(dataset)
+    protocol.check(dataset.spec)
     scores = Scores(predictor.num_classes, protocol, predictor.maps)
     indices = range(*shard[:1], len(dataset), shard[1])
     chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]

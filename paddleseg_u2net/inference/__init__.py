@@ -1,1 +1,1 @@
-"""Which model --model_path means, prediction, and the files it writes."""
+"""What --model_path means, prediction, and the files that are written."""

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from paddleseg_u2net.config.loader import CONFIGS, load_config, section
 from paddleseg_u2net.engines.base import (
@@ -25,31 +18,23 @@ from paddleseg_u2net.engines.base import (
     engines_for,
     open_engine,
 )
-from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, PHOTOGRAPH, RECORD, find_record, read_record
-from paddleseg_u2net.environment.devices import check_device_name, has_int8_units, set_device
+from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, PHOTOGRAPH, find_record, read_record
+from paddleseg_u2net.environment.devices import choose_device, has_int8_units, set_device
+from paddleseg_u2net.environment.optional_imports import INSTALL, has
 from paddleseg_u2net.errors import VerificationError
-from paddleseg_u2net.export.quantization import read_calibration
-from paddleseg_u2net.io.files import digest, prune_cache, require_writable
+from paddleseg_u2net.export.cache import cached_export, load_network, network_on_cpu
 from paddleseg_u2net.models.architecture import NETWORKS
 from paddleseg_u2net.models.checkpoint import CONFIG, EMA, MODEL, numbered
-from paddleseg_u2net.models.pretrained import (
-    CACHE_BYTES,
-    CALIBRATIONS,
-    KNOWN,
-    cache_folder,
-    known_file,
-    load_strict,
-    resolve,
-)
+from paddleseg_u2net.models.pretrained import KNOWN, known_file, resolve
 
 log = logging.getLogger(__name__)
 
 WEIGHT_FILES = (MODEL, EMA)
-GRAPH_VERSION = 2  # counts changes of what `build_onnx` writes, so that no older cache is taken
+PRECISIONS = ("auto", "fp32", "int8", "bf16")
 
 
 def find_weights(model_path: str | Path) -> str | Path:
-    """The weights that `--model_path` means: a known name, a file, or the best one of a run folder.
+    """The weights that `--model_path` means: a known name, a file, or the best file of a run folder.
 
     Raises:
         FileNotFoundError: none of the three.
@@ -61,21 +46,23 @@ def find_weights(model_path: str | Path) -> str | Path:
         for name in WEIGHT_FILES:
             if (folder / name).is_file():
                 return folder / name
-    raise FileNotFoundError(f"{path}: holds no {' or '.join(WEIGHT_FILES)}, nor a run or an export that does")
+    raise FileNotFoundError(
+        f"{path}: holds no {' or '.join(WEIGHT_FILES)}, and is neither a run nor an export"
+    )
 
 
 def config_of(
     model_path: str | Path, config: str | Path | None = None, opts: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The config to use with a model: the one given, else the one it carries.
+    """The config to use with a model: the one given, else the one the model carries.
 
     Args:
         model_path: known name, weight file, run folder or exported folder.
-        config: YAML file; None takes that of the known name, or the one that lies beside the model.
+        config: YAML file; None takes that of the known name, or the one beside the weights.
         opts: see `load_config`.
 
     Raises:
-        ValueError: none is given, and it carries none.
+        ValueError: no config is given, and the model carries none.
     """
     if config is not None:
         return load_config(config, opts=opts)
@@ -103,64 +90,59 @@ def load_engine(
     precision: str = "auto",
     parallel: int = 1,
 ) -> Engine:
-    """The engine that runs a model.
+    """Open a model in the engine that runs it.
 
-    Weights of this family run on a CPU as an ONNX graph, which is written and compared with Paddle once and
-    then kept in the cache.
+    On a CPU, weights of this family run as an ONNX graph, which is written and verified once and then kept in
+    the cache of exports.
 
     Args:
         model_path: known name, weight file, run folder or exported folder.
         config: with a `model` section.
-        device: see `set_device`.
+        device: cpu, gpu, gpu:1, …; None takes a GPU if Paddle can use one, else the CPU.
         backend: `auto`, or one of BACKENDS.
-        precision: `auto` for the fastest that has proven its quality for these weights on this CPU, `fp32`,
-            `int8`, or `bf16`.
-        parallel: threads that will call it at once.
+        precision: `auto` for the fastest one whose quality was verified for these weights and that this CPU
+            has units for; `fp32`, `int8` or `bf16`.
+        parallel: number of threads that will call the engine at once.
 
     Raises:
         ValueError: the weights do not fit the config, or the engine or device cannot be used.
     """
     if str(model_path) not in KNOWN and (record := find_record(model_path)):
-        deployed = read_record(record)
-        if precision not in ("auto", deployed.precision):
-            raise ValueError(f"--precision {precision}: {record.parent} was exported as {deployed.precision}")
-        if device is None and deployed.model != PADDLE_MODEL:
-            device = "cpu"  # whatever Paddle could use
-        return _open(record, backend, _device(device), parallel, str(record.parent))
-    device = _device(device)
+        return _open_given_export(record, device, backend, precision, parallel)
     weights = resolve(find_weights(model_path))
-    model = {k: v for k, v in section(dict(config), "model").items() if k != "pretrained"}
-    # on other devices Paddle needs no second engine
-    written = model["type"] in NETWORKS and (device == "cpu" or backend != "auto")
-    half = "bf16" if precision == "bf16" else None
-    allowed = [*(engines_for(".onnx", half or "fp32") if written else []), *([] if half else [PADDLE])]
-    chosen = choose(backend, allowed, f"weights of {model['type']}")
-    if chosen != PADDLE:
-        calibration = _calibration(weights, backend, device, precision)
-        for ranges in dict.fromkeys([calibration, None]) if precision == "auto" else [calibration]:
-            try:
-                record = cached_export(weights, model, ranges, half)
-                return _open(record, backend, device, parallel, str(weights))
-            except (VerificationError, OSError) as error:
-                if backend != "auto" or precision != "auto":
-                    raise
-                log.warning("%s. Something slower predicts instead", error)
+    model = {key: value for key, value in section(dict(config), "model").items() if key != "pretrained"}
+    device = choose_device(device)
+    for candidate in _onnx_precisions(weights, model["type"], device, backend, precision):
+        try:
+            record = cached_export(weights, model, candidate)
+            return _open_export(record, backend, device, parallel, str(weights))
+        except (VerificationError, OSError) as error:
+            slower = candidate != "fp32" or has(PADDLE)
+            if backend != "auto" or precision != "auto" or not slower:
+                raise
+            log.warning("%s. A slower engine or precision is used instead", error)
     if precision not in ("auto", "fp32"):
         raise ValueError(
             f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: another --backend"
         )
     log.info("Model %s, fp32; backend %s on %s", weights, PADDLE, set_device(device))
-    return PaddleEngine(_network(weights, model))
+    return PaddleEngine(load_network(weights, model))
 
 
-def _open(
-    record: Path,
-    backend: str,
-    device: str,
-    parallel: int,
-    name: str,
+def _open_given_export(
+    record: Path, device: str | None, backend: str, precision: str, parallel: int
 ) -> Engine:
-    """The engine that runs an exported folder, said in the log."""
+    """The engine of an exported folder that the user named."""
+    deployed = read_record(record)
+    if precision not in ("auto", deployed.precision):
+        raise ValueError(f"--precision {precision}: {record.parent} was exported as {deployed.precision}")
+    if device is None and deployed.model != PADDLE_MODEL:
+        device = "cpu"  # the other engines do not depend on what Paddle could use
+    return _open_export(record, backend, choose_device(device), parallel, str(record.parent))
+
+
+def _open_export(record: Path, backend: str, device: str, parallel: int, name: str) -> Engine:
+    """The engine of an exported folder; the log names it."""
     deployment = read_record(record)
     path, precision = record.parent / deployment.model, deployment.precision
     chosen = choose(backend, engines_for(path.suffix, precision), str(path))
@@ -173,43 +155,45 @@ def _open(
     return engine if -1 in (height, width) else FixedSizeEngine(engine, (height, width))
 
 
-def _calibration(weights: Path, backend: str, device: str, precision: str) -> Path | None:
-    """The calibration to use for 8-bit integers, or None for float32."""
-    if precision not in ("auto", "int8", "fp32", "bf16"):
-        raise ValueError(f"--precision {precision}: unknown, expected auto, fp32, int8 or bf16")
+def _onnx_precisions(weights: Path, network: str, device: str, backend: str, precision: str) -> list[str]:
+    """Precisions in which to try weights as an ONNX graph, fastest first; none where Paddle runs them."""
+    # on other devices than a CPU Paddle needs no second engine
+    as_onnx = network in NETWORKS and (device == "cpu" or backend != "auto" or not has(PADDLE))
+    exact = "bf16" if precision == "bf16" else "fp32"
+    allowed = engines_for(".onnx", exact) if as_onnx else []
+    allowed += [PADDLE] if exact == "fp32" else []
+    if choose(backend, allowed, f"weights of {network}") == PADDLE:
+        return []
+    if precision not in PRECISIONS:
+        *others, last = PRECISIONS
+        raise ValueError(f"--precision {precision}: unknown, expected {', '.join(others)} or {last}")
     if precision in ("fp32", "bf16"):
-        return None
+        return [precision]
+    against = _reason_against_int8(weights, device, backend, precision)
+    if precision == "int8":
+        if against:
+            raise ValueError(f"--precision int8: {against}")
+        return ["int8"]
     row = known_file(weights)
-    reasons = {
-        "these weights have no calibration; tools/export.py --precision int8 makes one": not (
-            row and row.calibration
-        ),
-        "this CPU has no units for it": not has_int8_units() and precision == "auto",
-        f"device {device} computes in fp32": device != "cpu",
-        "OpenVINO runs it fastest (pip install openvino)": not find_spec("openvino"),
-        f"backend {backend} gains nothing from it": backend not in ("auto", "openvino"),
-    }
-    against = [reason for reason, holds in reasons.items() if holds]
-    if precision == "int8" and against:
-        raise ValueError(f"--precision int8: {against[0]}")
+    if against and row and row.calibration:
+        log.info("float32 instead of 8-bit integers: %s", against)
+    return ["fp32"] if against else ["int8", "fp32"]
+
+
+def _reason_against_int8(weights: Path, device: str, backend: str, precision: str) -> str | None:
+    """Why 8-bit integers are not used; None where they are."""
+    row = known_file(weights)
     if row is None or row.calibration is None:
-        return None
-    if against:
-        log.info("float32 instead of 8-bit integers: %s", against[0])
-        return None
-    return CALIBRATIONS / row.calibration
-
-
-def _device(name: str | None) -> str:
-    """The device to use; Paddle is asked only where a GPU build of it is installed."""
-    if name is not None:
-        check_device_name(name)
-        return name
-    try:
-        version("paddlepaddle-gpu")
-    except PackageNotFoundError:
-        return "cpu"
-    return set_device(None)
+        return "these weights have no calibration; tools/export.py --precision int8 makes one"
+    if precision == "auto" and not has_int8_units():
+        return "this CPU has no units for it"
+    if device != "cpu":
+        return f"device {device} computes in fp32"
+    if not has("openvino"):
+        return f"OpenVINO runs it fastest ({INSTALL['openvino']})"
+    if backend not in ("auto", "openvino"):
+        return f"backend {backend} gains nothing from it"
+    return None
 
 
 def build(model_path: str | Path, model: Mapping[str, Any]) -> Any:
@@ -219,84 +203,4 @@ def build(model_path: str | Path, model: Mapping[str, Any]) -> Any:
         model_path: known name, weight file or run folder.
         model: section of its config.
     """
-    weights = resolve(find_weights(model_path))
-    set_device("cpu")
-    network = _network(weights, {key: value for key, value in model.items() if key != "pretrained"})
-    network.eval()
-    return network
-
-
-def _network(weights: Path, model: Mapping[str, Any]) -> Any:
-    """The network of a `model` section, filled with weights that fit exactly."""
-    from paddleseg_u2net.builders import build_network
-
-    layer = build_network(model)
-    load_strict(layer, weights)
-    return layer
-
-
-def cached_export(
-    weights: Path, model: Mapping[str, Any], calibration: Path | None = None, half: str | None = None
-) -> Path:
-    """The exported folder of weights of this family; written, compared with Paddle and kept at first use.
-
-    Args:
-        weights: file of any known format.
-        model: section of the config; the weights must fit it.
-        calibration: for 8-bit integers.
-        half: `bf16` to compute in it.
-
-    Returns:
-        Its `deploy.yaml`.
-
-    Raises:
-        VerificationError: the file computes something else than Paddle.
-        ValueError: the weights do not fit.
-        OSError: the cache cannot be written to.
-    """
-    described = [model["type"], model.get("in_channels", 3), model["num_classes"], GRAPH_VERSION]
-    described += [digest(calibration, "sha256")[:8]] if calibration else []
-    described += [half] if half else []
-    name = "-".join([digest(weights, "sha256")[:32], *map(str, described)])
-    folder = cache_folder() / "exports" / name
-    try:
-        whole = (folder / RECORD).is_file() and read_record(folder / RECORD)
-    except (OSError, ValueError) as error:
-        log.warning("%s: it is written anew", error)
-        whole = None
-    if not whole:
-        _write_export(folder, weights, model, calibration, half)
-    with contextlib.suppress(OSError):
-        os.utime(folder)  # `prune_cache` keeps what is used
-    prune_cache(folder.parent, CACHE_BYTES)
-    return folder / RECORD
-
-
-def _write_export(
-    folder: Path, weights: Path, model: Mapping[str, Any], calibration: Path | None, half: str | None
-) -> None:
-    """Write one folder of the cache, in place of what may lie there."""
-    from paddleseg_u2net.export.exporter import export
-
-    require_writable(folder.parent, "set U2NET_HOME to another folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    log.info("Writing an ONNX file of these weights and comparing it with Paddle, once")
-    channels = model.get("in_channels", 3)
-    file_format, precision = ("openvino", half) if half else ("onnx", "int8" if calibration else "fp32")
-    quantization = read_calibration(calibration) if calibration else None
-    images = [(drawn_object(channels), None)]
-    kind = (file_format, precision, (-1, channels, -1, -1), quantization)
-    try:
-        report = export(build(weights, model), {"model": dict(model)}, folder, images, *kind)
-        log.info("Difference of a pixel: %(max_difference).1e, mean %(mean_difference).1e", report)
-    except OSError:
-        if not (folder / RECORD).is_file():  # else another process was faster
-            raise
-
-
-def drawn_object(channels: int) -> np.ndarray:
-    """A bright ellipse on a dark ground, (1, channels, 157, 131) float32, in the range of prepared images."""
-    rows, columns = np.mgrid[-1:1:157j, -1:1:131j]
-    ground = 0.3 * rows + 0.1 * np.random.default_rng(0).normal(size=rows.shape) - 1
-    drawn = np.where((rows / 0.6) ** 2 + (columns / 0.5) ** 2 < 1, 1.8 - 0.5 * columns, ground)
-    return np.repeat(drawn[None, None], channels, axis=1).astype(np.float32)
+    return network_on_cpu(resolve(find_weights(model_path)), model)

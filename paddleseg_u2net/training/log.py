@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.meter import Meter
 from paddleseg_u2net.training.saving import DIVERGED
 
@@ -23,12 +22,11 @@ class TrainingLog:
 
     Args:
         iters: steps of the whole run.
-        epoch_length: images per epoch.
         folder: of the VisualDL records; None writes none.
     """
 
-    def __init__(self, iters: int, epoch_length: int, folder: Path | None):
-        self.iters, self.epoch_length, self.folder = iters, epoch_length, folder
+    def __init__(self, iters: int, folder: Path | None):
+        self.iters, self.folder = iters, folder
         self.writer: Any = None
 
     def __enter__(self) -> TrainingLog:
@@ -47,19 +45,25 @@ class TrainingLog:
         if self.writer is not None:
             self.writer.add_scalar(tag, float(value), step)
 
-    def steps(self, meter: Meter, progress: Progress, learning_rate: float) -> None:
+    def steps(self, meter: Meter, step: int, epoch: int, learning_rate: float) -> None:
         """Log the mean losses and times of the steps that a meter has counted.
+
+        Args:
+            meter: losses and times.
+            step: number of the last step, from 1.
+            epoch: its epoch, from 1.
+            learning_rate: of the last step.
 
         Raises:
             FloatingPointError: a loss is NaN or infinite.
         """
-        step, losses = progress.iter, meter.losses()
+        losses = meter.losses()
         if not np.isfinite(losses).all():
             raise FloatingPointError(f"iter {step}: the loss is {losses[0]}. {DIVERGED}")
         log.info(
             "[TRAIN] epoch: %d, iter: %d/%d, loss: %.4f, lr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
             "ips: %.4f samples/sec | ETA %s",
-            (progress.samples - 1) // self.epoch_length + 1,
+            epoch,
             step,
             self.iters,
             losses[0],

@@ -13,6 +13,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,9 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from paddleseg_u2net.builders import build_dataset, build_losses, build_network, build_optimizer
-from paddleseg_u2net.data.dataset import Dataset, Inspection, collate
+from paddleseg_u2net.builders import build_dataset_spec, build_losses, build_network, build_optimizer
+from paddleseg_u2net.data.dataset import Dataset, collate
+from paddleseg_u2net.data.inspection import Inspection
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.preprocessing import NORMALIZATIONS
@@ -93,13 +95,13 @@ def overfit(
     settings = TrainingSettings(save_dir, iters=steps, batch_size=SAMPLES, metric="", **options)
     set_device(device)
     config = _config_of_check(config, learning_rate or LEARNING_RATE)
-    data = build_dataset(config, "train_dataset")
-    data.pairs, data.encoding = _choose(inspection), inspection.encoding
+    spec = replace(build_dataset_spec(config, "train_dataset"), pairs=_choose(inspection))
+    data = Dataset(spec, inspection.encoding)
     paddle.seed(settings.seed)
     network = build_network(config["model"])
     optimizer = build_optimizer(config, network)
-    trainer = Trainer(network, optimizer, build_losses(config), data, None, config, settings)
-    trainer.prepare()
+    trainer = Trainer(network, optimizer, build_losses(config), config, settings)
+    trainer.prepare(data)
     samples = collate([data[index, 0] for index in range(len(data))])
     _require_foreground(samples["label"])
     losses, predictions = _train(trainer, samples)
@@ -151,7 +153,7 @@ def _config_of_check(config: Mapping[str, Any], learning_rate: float) -> dict[st
 
 def _choose(inspection: Inspection) -> list[Pair]:
     """Choose pairs with foreground, evenly from the whole data set."""
-    rows = zip(inspection.records, inspection.masks, strict=True)
+    rows = zip(inspection.records, inspection.contents, strict=True)
     pairs = [record.pair for record, content in rows if content and content.share > 0]
     if not pairs:
         raise ValueError("no mask has any foreground, so there is nothing to learn. Fix: use other data")
@@ -193,7 +195,7 @@ def _iou(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 def _draw(data: Dataset, predictions: np.ndarray) -> np.ndarray:
     """Draw image, mask and prediction of each sample in a row; (H, W, 3) uint8 RGB."""
-    palette = make_palette(data.num_classes)
+    palette = make_palette(data.spec.num_classes)
     rows = []
     for index, prediction in enumerate(predictions):
         image, mask = data.load(index)

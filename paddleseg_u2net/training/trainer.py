@@ -12,6 +12,7 @@ from paddle import Tensor
 
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.sampler import BatchStream
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
@@ -50,10 +51,9 @@ class Trainer:
         network: network to train.
         optimizer: optimizer of its parameters.
         losses: `types` and `coef`, one of each per output.
-        data: training data.
-        val_data: validation data; needed for `do_eval`.
-        config: config that all of these were built from; written beside each checkpoint.
+        config: config that these were built from; written beside each checkpoint.
         settings: settings of the run.
+        val_spec: validation data; needed for `do_eval`.
         augmentation: test-time augmentation for evaluation.
 
     Raises:
@@ -66,14 +66,13 @@ class Trainer:
         network: paddle.nn.Layer,
         optimizer: Any,
         losses: dict[str, list],
-        data: Dataset,
-        val_data: Dataset | None,
         config: Mapping[str, Any],
         settings: TrainingSettings,
+        val_spec: DatasetSpec | None = None,
         augmentation: TestTimeAugmentation | None = None,
     ):
         self.network, self.optimizer, self.losses = network, optimizer, losses
-        self.data, self.val_data, self.config, self.settings = data, val_data, config, settings
+        self.config, self.settings = config, settings
         self.rank = this_rank()
         device = paddle.device.get_device().split(":")[0]
         self.amp = amp_options(settings.precision, settings.amp_level, device)
@@ -84,37 +83,43 @@ class Trainer:
         self.stopped_early = False
         self.validation = None
         if settings.do_eval:
-            assert val_data is not None
+            assert val_spec is not None
             augmentation = augmentation or TestTimeAugmentation()
-            self.validation = Validation(val_data, config, settings, self.amp, augmentation, self.rank)
+            self.validation = Validation(val_spec, config, settings, self.amp, augmentation, self.rank)
         folder = settings.save_dir if settings.use_vdl and self.rank.index == 0 else None
-        self.log = TrainingLog(settings.iters, len(data), folder)
+        self.log = TrainingLog(settings.iters, folder)
         if settings.resume_model:
             self._resume(settings.resume_model)
 
-    def run(self) -> Progress:
-        """Train to the last step, an early stop, or a signal; each leaves a checkpoint."""
+    def run(self, data: Dataset, val_data: Dataset | None = None) -> Progress:
+        """Train to the last step, an early stop, or a signal; each leaves a checkpoint.
+
+        Args:
+            data: training data.
+            val_data: validation data; needed for `do_eval`.
+        """
         with self.log, self.signals:
-            self.prepare()
-            self.train()
+            self.prepare(data)
+            self.train(data, val_data)
         return self.progress
 
-    def train(self) -> None:
-        """The training loop."""
+    def train(self, data: Dataset, val_data: Dataset | None) -> None:
+        """The training loop; see `run`."""
         meter = Meter(self.settings.batch_size * self.rank.count)
-        self.evaluate_resumed_checkpoint()
+        self.evaluate_resumed_checkpoint(val_data)
         if self.stopping:
             return
-        for batch in meter.timed(load_batches(self.data, self.settings, self.progress, self.rank)):
+        for batch in meter.timed(load_batches(data, self.settings, self.progress, self.rank)):
             loss, parts, learning_rate = self.step(batch)
             meter.add(loss, parts)
             if self.progress.iter % self.settings.log_iters == 0 or self.done or meter.overdue:
-                self.log.steps(meter, self.progress, learning_rate)
+                epoch = (self.progress.samples - 1) // len(data) + 1
+                self.log.steps(meter, self.progress.iter, epoch, learning_rate)
                 meter.reset()
             due = self.progress.iter % self.settings.save_interval == 0 or self.done
             if due or self.interrupted:
                 self.save(evaluation_pending=due and self.settings.do_eval)
-                self.evaluate()
+                self.evaluate(val_data)
                 if self.stopping:
                     break
                 meter.restart_clock()
@@ -144,9 +149,9 @@ class Trainer:
         """Folder of a checkpoint of the current step."""
         return self.settings.save_dir / f"iter_{self.progress.iter}"
 
-    def prepare(self) -> None:
-        """Make the network ready for the first `step`."""
-        self._restore_batch_norm()
+    def prepare(self, data: Dataset) -> None:
+        """Make the network ready for the first `step`; BatchNorm statistics may be measured on the data."""
+        self._restore_batch_norm(data)
         self.model = self.network
         if self.amp["enable"] and self.amp["level"] == "O2":
             self.model, self.optimizer = paddle.amp.decorate(
@@ -203,16 +208,17 @@ class Trainer:
             )
             checkpoint.prune_checkpoints(self.settings.save_dir, self.settings.keep_checkpoint_max)
 
-    def evaluate(self) -> None:
+    def evaluate(self, data: Dataset | None) -> None:
         """Evaluate the current checkpoint if that is pending, keep the best model, decide on early stopping.
 
         After a signal the evaluation stays pending; it is done when the run is resumed.
         """
         if self.validation is None or not self.progress.pending or self.interrupted:
             return
+        assert data is not None
         networks = {"model": self.network, "ema_model": self.ema}
         improved = [
-            self.validation.keep_best(name, network, self.progress, self.log)
+            self.validation.keep_best(name, network, data, self.progress, self.log)
             for name, network in networks.items()
             if network is not None
         ]
@@ -227,12 +233,12 @@ class Trainer:
             step, metric = self.progress.iter, self.settings.metric
             log.info("Stopped early at iter %d: no better %s in %d evaluations", step, metric, patience)
 
-    def evaluate_resumed_checkpoint(self) -> None:
+    def evaluate_resumed_checkpoint(self, data: Dataset | None) -> None:
         """Evaluate the checkpoint that the run resumes from, if it was interrupted before."""
         if self.progress.pending and self.validation:
             if not self.checkpoint_folder.is_dir():  # resumed from another folder
                 self.save(evaluation_pending=True)
-            self.evaluate()
+            self.evaluate(data)
 
     def _resume(self, folder: Path) -> None:
         """Restore the state of a checkpoint."""
@@ -245,14 +251,14 @@ class Trainer:
         if any(line.startswith(("lr_scheduler", "iters")) for line in changes) and depends_on_step(schedule):
             schedule.step(schedule.last_epoch)  # else the first step would use the old schedule's rate
 
-    def _restore_batch_norm(self) -> None:
+    def _restore_batch_norm(self, data: Dataset) -> None:
         """Measure BatchNorm statistics if the weights were published without them."""
         if not folded_norms(self.network):
             return
-        count = min(CALIBRATION_IMAGES, len(self.data))
+        count = min(CALIBRATION_IMAGES, len(data))
         log.info("The weights come without BatchNorm statistics; measuring them on %d images", count)
-        keys = next(iter(BatchStream(len(self.data), count, self.progress.seed)))  # the same in every process
-        images = (paddle.to_tensor(self.data[key]["img"][None]) for key in keys)
+        keys = next(iter(BatchStream(len(data), count, self.progress.seed)))  # the same in every process
+        images = (paddle.to_tensor(data[key]["img"][None]) for key in keys)
         restored = restore_batch_norm(self.network, images)
         if self.ema is not None:
             self.ema.set_state_dict(self.network.state_dict())

@@ -10,6 +10,7 @@ import paddle
 
 from paddleseg_u2net.config.loader import class_count, preprocessing_of
 from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.engines.base import PaddleEngine
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
@@ -25,7 +26,7 @@ class Validation:
     """Measures networks on the validation data and saves the best ones.
 
     Args:
-        data: validation data.
+        spec: validation data, before inspection.
         config: its validation transforms, metrics and test_config are used.
         settings: metric, batch size, workers and folder of the run.
         amp: arguments of `paddle.amp.auto_cast`.
@@ -38,29 +39,29 @@ class Validation:
 
     def __init__(
         self,
-        data: Dataset,
+        spec: DatasetSpec,
         config: Mapping[str, Any],
         settings: TrainingSettings,
         amp: Mapping[str, Any],
         augmentation: TestTimeAugmentation,
         rank: Rank,
     ):
-        self.data, self.config, self.settings, self.rank = data, config, settings, rank
+        self.config, self.settings, self.rank = config, settings, rank
         self.amp, self.augmentation = amp, augmentation
         self.protocol = Protocol.of(config, settings.metric)
         self.maps = maps_of(config.get("test_config", {}))
         check_maps(self.maps, class_count(config))
         preprocessing_of(config)  # raises where validation transforms cannot be undone
-        self.protocol.check(data)
+        self.protocol.check(spec)
 
-    def measure(self, network: paddle.nn.Layer) -> Scores:
+    def measure(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
         """Return the scores of a network over the images of all processes."""
         predictor = Predictor(
-            PaddleEngine(network, self.amp), self.config, views=self.augmentation, maps=self.maps
+            PaddleEngine(network, self.amp), self.config, augmentation=self.augmentation, maps=self.maps
         )
         share = evaluate(
             predictor,
-            self.data,
+            data,
             self.protocol,
             batch_size=self.settings.batch_size,
             workers=self.settings.num_workers,
@@ -71,12 +72,15 @@ class Validation:
             scores.merge(other)
         return scores
 
-    def keep_best(self, name: str, network: paddle.nn.Layer, progress: Progress, log: TrainingLog) -> bool:
+    def keep_best(
+        self, name: str, network: paddle.nn.Layer, data: Dataset, progress: Progress, log: TrainingLog
+    ) -> bool:
         """Measure a network, and save it if it is the best so far.
 
         Args:
             name: `model` or `ema_model`.
             network: the network of that name.
+            data: validation data.
             progress: its best score is updated.
             log: of the scores.
 
@@ -84,7 +88,7 @@ class Validation:
             Whether it is the best so far.
         """
         metric = self.settings.metric
-        scores = self.measure(network)
+        scores = self.measure(network, data)
         values = scores.compute()
         log.scores(name, scores.report(), values, progress.iter)
         score = values[metric]

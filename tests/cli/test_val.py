@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from support import LOOKS, make_config, scores
+from support import PREDICTION_FLAGS, make_config, scores
 
 from paddleseg_u2net.models.weight_files import read_state
 
@@ -31,7 +31,7 @@ def test_a_model_without_config_asks_for_one(run, trained, config, tmp_path):
     assert run("val", "--model_path", bare, "--config", config)[0] == 0
 
 
-@pytest.mark.parametrize("flags", [*LOOKS, ["--opts", "test_config={minmax: true, as_is: true}"]])
+@pytest.mark.parametrize("flags", [*PREDICTION_FLAGS, ["--opts", "test_config={minmax: true, as_is: true}"]])
 def test_flags_of_val_change_its_scores(run, trained, flags):
     flags = ["--aug_eval" if flag == "--aug" else flag for flag in flags]
     as_is = ["--opts", "test_config.as_is=true"]

@@ -1,4 +1,4 @@
-"""Which process this is, what of the machine it may use, and that nobody ends before the others."""
+"""Ranks of a distributed run, and the processors they share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.environment.distributed import ENDPOINTS, Rank, this_rank, wait_for_neighbours
 
 
-def test_without_a_launcher_there_is_one_rank():
+def test_process_without_a_launcher_is_the_only_rank():
     assert this_rank() == Rank(index=0, count=1, local_index=0, local_count=1)
 
 
@@ -21,13 +21,13 @@ def test_without_a_launcher_there_is_one_rank():
         (
             "2",
             "2",
-            "PADDLE_TRAINER_ID=2 with PADDLE_TRAINERS_NUM=2: the ranks of so many processes are 0 to 1",
+            "PADDLE_TRAINER_ID=2 with PADDLE_TRAINERS_NUM=2: expected a rank from 0 to 1",
         ),
         ("1", "", "PADDLE_TRAINER_ID=1 with PADDLE_TRAINERS_NUM=1: .* Fix: set both, or neither"),
         ("one", "2", "PADDLE_TRAINER_ID=one: expected a whole number. Fix: correct it, or unset it"),
     ],
 )
-def test_ranks_that_cannot_be_are_refused(monkeypatch, index, count, message):
+def test_contradicting_variables_are_rejected(monkeypatch, index, count, message):
     monkeypatch.setenv("PADDLE_TRAINER_ID", index)
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", count)
     with pytest.raises(ValueError, match=message):
@@ -42,7 +42,7 @@ def test_ranks_on_one_machine_share_its_processors(monkeypatch):
 
 
 @pytest.mark.parametrize("late", [0, 1, 2])
-def test_ranks_wait_for_the_last_one(monkeypatch, late):
+def test_ranks_on_one_machine_wait_for_the_last_one(monkeypatch, late):
     with socket.create_server(("127.0.0.1", 0)) as free:
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv(ENDPOINTS, ",".join(["10.0.0.9:1", endpoint, "127.0.0.1:1", "127.0.0.1:2"]))

@@ -210,7 +210,7 @@ def test_maps_that_cannot_be_brightness_are_refused(evaluate, folders):
     alpha[:9, :, 3] = 0
     write_mask(maps / "a.png", alpha)
     code, _, error = evaluate(maps, masks)
-    message = "a.png: all of one grey, what it shows is in its alpha channel. Fix: save that as a grey map"
+    message = "a.png: one grey value, the content is in the alpha channel. Fix: save that as a grey map"
     assert (code, message in error) == (1, True)
     palette = Image.frombytes("P", (40, 31), bytes(1240))
     palette.putpalette([9, 9, 9])

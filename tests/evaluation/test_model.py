@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.dataset import Dataset, open_datasets
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import list_pairs
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
@@ -24,9 +27,10 @@ def brightness(batch: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def inspected(data) -> Dataset:
-    own = Dataset(list_pairs("train", str(data), "train_list.txt")[0], 1, mode="val")
-    assert own.inspect() == []
-    return own
+    (dataset,) = open_datasets(
+        [DatasetSpec(list_pairs("train", str(data), "train_list.txt")[0], 1, mode="val")]
+    )
+    return dataset
 
 
 def test_scores_are_those_of_the_maps(inspected):
@@ -75,7 +79,7 @@ def test_ignored_pixels_count_in_no_score():
 
 
 def test_ignored_pixels_and_measures_of_places_exclude_each_other(inspected):
-    inspected.ignore_index = 255
+    inspected = Dataset(replace(inspected.spec, ignore_index=255), inspected.encoding)
     with pytest.raises(
         ConfigError, match=r"metrics: s_measure: of whole masks only.*\(ignore_index: 255\). Fix:"
     ):

@@ -10,8 +10,8 @@ import paddle
 import pytest
 
 from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.export.cache import GRAPH_VERSION
 from paddleseg_u2net.export.onnx_network import Quantization, build_onnx, fold
-from paddleseg_u2net.inference.model_source import GRAPH_VERSION
 from paddleseg_u2net.models.architecture import NETWORKS, convolution_names, dataflow
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state

@@ -1,4 +1,4 @@
-"""What --model_path means, the engines behind it, and exported folders."""
+"""What --model_path means, and the engines that run it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from paddleseg_u2net.engines.base import (
 )
 from paddleseg_u2net.engines.deploy_config import RECORD, read_record
 from paddleseg_u2net.errors import VerificationError
+from paddleseg_u2net.export import cache
+from paddleseg_u2net.export.cache import cached_export
 from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance
 from paddleseg_u2net.inference import model_source
-from paddleseg_u2net.inference.model_source import cached_export, config_of, load_engine
+from paddleseg_u2net.inference.model_source import config_of, load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
 
 MODEL = {"type": "U2Netp", "num_classes": 1}
 CONFIG = {"model": MODEL, "val_dataset": {"type": "Dataset", "transforms": []}}
 RNG = np.random.default_rng(0)
-NOTHING = Tolerance(0.0, 0.0, 0.0, 1.0, 0.0)  # what no export satisfies
+NOTHING = Tolerance(0.0, 0.0, 0.0, 1.0, 0.0)  # no export is that exact
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +51,14 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def weights(made, tmp_path):
-    """Random weights of the small network, and what Paddle makes of an image with them."""
+    """Random weights of the small network, an input, and the output of Paddle for it."""
     path, image, expected = made
     return Path(shutil.copy(path, tmp_path)), image, expected
 
 
 @pytest.fixture
 def warm(weights, warm_cache):
-    """The same, exported already where an earlier test needed that."""
+    """The same with a cache that tests share, so that the export is often there already."""
     return weights
 
 
@@ -72,7 +74,7 @@ def test_every_backend_gives_the_same_maps(warm, backend):
     np.testing.assert_allclose(base(image), expected, atol=2e-5)
 
 
-def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
+def test_weights_are_exported_once_and_the_log_says_so(weights, caplog, monkeypatch):
     caplog.set_level("INFO")
     path, image, expected = weights
     load_engine(path, CONFIG)
@@ -80,41 +82,41 @@ def test_the_export_is_made_once_and_says_so(weights, caplog, monkeypatch):
     assert "Difference of a pixel: " in caplog.text
     assert {record.levelname for record in caplog.records} == {"INFO"}
     assert f"Model {path}, fp32; backend onnxruntime on cpu (auto: the fastest installed)" in caplog.text
-    monkeypatch.setattr(model_source, "_network", None)  # not needed any more
+    monkeypatch.setattr(cache, "load_network", None)  # must not be used
     np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)
 
 
-def test_an_export_that_computes_something_else_is_not_kept(weights, monkeypatch, tmp_path):
+def test_export_beyond_its_tolerance_is_not_kept(weights, monkeypatch, tmp_path):
     path, _, _ = weights
     monkeypatch.setitem(TOLERANCES, "fp32", NOTHING)
     with pytest.raises(VerificationError, match="the export is not good enough: .* It is not kept"):
         load_engine(path, CONFIG, backend="onnxruntime")
-    assert isinstance(load_engine(path, CONFIG), PaddleEngine)  # auto goes on with the network itself
+    assert isinstance(load_engine(path, CONFIG), PaddleEngine)  # auto falls back to the network itself
     assert not list((tmp_path / "u2net_home").rglob("*.onnx"))
 
 
-def test_the_object_that_exports_are_compared_on_is_seen(official_weights):
-    """Else an export that sees nothing would pass."""
-    maps = load_engine("u2netp", config_of("u2netp"), precision="fp32")(model_source.drawn_object(3))[0, 0]
+def test_verification_image_shows_an_object_that_the_network_finds(official_weights):
+    """Without an object, an export that finds nothing would pass the comparison."""
+    maps = load_engine("u2netp", config_of("u2netp"), precision="fp32")(cache.drawn_object(3))[0, 0]
     assert maps[78, 65] > 0.9
     assert maps[2, 2] < 0.1
 
 
-def test_other_weights_make_another_export(weights, tmp_path):
+def test_other_weights_have_another_export(weights, tmp_path):
     path, _, _ = weights
     paddle.save(U2Netp(1).state_dict(), str(tmp_path / "other.pdparams"))
     assert cached_export(path, MODEL) != cached_export(tmp_path / "other.pdparams", MODEL)
     assert cached_export(path, MODEL) == cached_export(path, MODEL)
 
 
-def test_weights_that_do_not_fit_are_refused_whatever_the_backend(warm):
+def test_weights_that_do_not_fit_are_rejected_by_every_backend(warm):
     path, _, _ = warm
     for backend in ("auto", "paddle"):
         with pytest.raises(ValueError, match="does not fit U2Netp"):
             load_engine(path, {"model": {**MODEL, "num_classes": 2}}, backend=backend)
 
 
-def test_an_exported_folder_is_a_model(warm):
+def test_exported_folder_and_its_file_are_accepted_as_model_path(warm):
     path, image, expected = warm
     record = cached_export(path, MODEL)
     for given in (record.parent, record.parent / "model.onnx"):
@@ -136,7 +138,7 @@ def test_an_exported_folder_is_a_model(warm):
         ),
     ],
 )
-def test_damaged_exports_are_refused(warm, tmp_path, damage, message):
+def test_damaged_exports_are_rejected(warm, tmp_path, damage, message):
     folder = tmp_path / "export"
     shutil.copytree(cached_export(warm[0], MODEL).parent, folder)
     damage(folder)
@@ -144,7 +146,7 @@ def test_damaged_exports_are_refused(warm, tmp_path, damage, message):
         load_engine(folder, CONFIG)
 
 
-def test_a_record_reaches_no_file_outside_its_folder(warm, tmp_path):
+def test_record_that_names_a_file_outside_its_folder_is_rejected(warm, tmp_path):
     folder = tmp_path / "export"
     shutil.copytree(cached_export(warm[0], MODEL).parent, folder)
     content = yaml.safe_load((folder / RECORD).read_text())
@@ -155,13 +157,13 @@ def test_a_record_reaches_no_file_outside_its_folder(warm, tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_files_that_are_no_model_are_named(tmp_path, backend):
+def test_file_that_is_no_model_is_named_in_the_message(tmp_path, backend):
     (tmp_path / "a.onnx").write_bytes(b"no model")
     with pytest.raises(ValueError, match="a.onnx: not a model that O.* can run: "):
         open_engine(backend, tmp_path / "a.onnx", "cpu", "fp32")
 
 
-def test_choices_that_cannot_be_are_refused(warm):
+def test_backends_and_devices_that_cannot_run_the_model_are_rejected(warm):
     with pytest.raises(ValueError, match="--backend torch: unknown, expected auto, onnxruntime, openvino"):
         load_engine(warm[0], CONFIG, backend="torch")
     with pytest.raises(
@@ -173,7 +175,7 @@ def test_choices_that_cannot_be_are_refused(warm):
             load_engine(warm[0], CONFIG, "gpu", backend)
 
 
-def test_auto_takes_the_first_that_is_installed(monkeypatch):
+def test_auto_takes_the_first_installed_backend(monkeypatch):
     from paddleseg_u2net.engines import base
 
     there = {"openvino"}
@@ -183,14 +185,14 @@ def test_auto_takes_the_first_that_is_installed(monkeypatch):
     assert choose("auto", list(BACKENDS), "it") == "onnxruntime"
 
 
-def test_what_was_compiled_is_taken_at_the_next_start(weights, monkeypatch):
+def test_compiled_model_is_reused_at_the_next_start(weights, monkeypatch):
     path, image, expected = weights
     load_engine(path, CONFIG, backend="openvino")(image)
-    monkeypatch.setattr(OpenVinoEngine, "_read", None)  # not needed any more
+    monkeypatch.setattr(OpenVinoEngine, "_read", None)  # must not be used
     np.testing.assert_allclose(load_engine(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
 
 
-def test_a_damaged_compiled_model_is_compiled_anew(weights, tmp_path):
+def test_damaged_compiled_model_is_compiled_again(weights, tmp_path):
     path, image, expected = weights
     load_engine(path, CONFIG, backend="openvino")(image)
     (blob,) = (tmp_path / "u2net_home" / "openvino").glob("*.blob")
@@ -201,35 +203,35 @@ def test_a_damaged_compiled_model_is_compiled_anew(weights, tmp_path):
         np.testing.assert_allclose(load_engine(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
 
 
-def test_an_engine_may_be_let_go_in_another_thread(warm):
-    """OpenVINO would take the stack of signal handlers from under the main thread."""
+def test_engine_can_be_freed_in_another_thread(warm):
+    """OpenVINO would free the signal stack that the main thread still uses."""
     code = (
         "import signal, threading\n"
         "from paddleseg_u2net.inference.model_source import load_engine\n"
-        "signal.signal(signal.SIGUSR1, lambda *_: print('heard'))\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
         f"engines = [load_engine({str(warm[0])!r}, {CONFIG}, backend='openvino')]\n"
         "thread = threading.Thread(target=engines.clear); thread.start(); thread.join()\n"
         "signal.raise_signal(signal.SIGUSR1)"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment())
-    assert (child.returncode, child.stdout) == (0, b"heard\n"), child.stderr
+    assert (child.returncode, child.stdout) == (0, b"handled\n"), child.stderr
 
 
-def test_threads_share_one_openvino():
+def test_threads_share_one_openvino_core():
     from paddleseg_u2net.engines.openvino import core
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(map(id, pool.map(lambda _: core(), range(8))))) == 1
 
 
-def test_sizes_that_differ_share_one_compiled_model(warm):
+def test_all_sizes_but_the_first_share_one_compiled_model(warm):
     base = load_engine(warm[0], CONFIG, backend="openvino")
     for size in range(40, 60):
         base(np.zeros((1, 3, size, 40), np.float32))
     assert len(base.compiled) == 2
 
 
-def test_a_cache_folder_without_its_record_is_written_anew(weights):
+def test_cache_folder_without_its_record_is_written_again(weights):
     path, image, expected = weights
     record = cached_export(path, MODEL)
     record.unlink()
@@ -237,8 +239,8 @@ def test_a_cache_folder_without_its_record_is_written_anew(weights):
     assert record.is_file()
 
 
-def test_the_cache_keeps_what_was_used_last(weights, monkeypatch, tmp_path):
-    monkeypatch.setattr(model_source, "CACHE_BYTES", 1)
+def test_cache_keeps_the_most_recently_used_export(weights, monkeypatch, tmp_path):
+    monkeypatch.setattr(cache, "CACHE_BYTES", 1)
     for name in ("older", "newer"):
         (tmp_path / "u2net_home" / "exports" / name).mkdir(parents=True)
         (tmp_path / "u2net_home" / "exports" / name / "model.onnx").write_bytes(b"12")
@@ -246,16 +248,16 @@ def test_the_cache_keeps_what_was_used_last(weights, monkeypatch, tmp_path):
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_integers_beyond_their_tolerance_give_way_to_floats(official_weights, monkeypatch, caplog):
+def test_int8_beyond_its_tolerance_is_replaced_by_fp32(official_weights, monkeypatch, caplog):
     caplog.set_level("INFO")
     monkeypatch.setattr(model_source, "has_int8_units", lambda: True)
     monkeypatch.setitem(TOLERANCES, "int8", NOTHING)
     load_engine("u2netp", config_of("u2netp"))
-    assert "It is not kept. Something slower predicts instead" in caplog.text
+    assert "It is not kept. A slower engine or precision is used instead" in caplog.text
     assert "fp32; backend onnxruntime" in caplog.text
 
 
-def test_half_precision_needs_a_cpu_that_has_it(warm):
+def test_bf16_is_rejected_on_a_cpu_without_it(warm):
     path = cached_export(warm[0], MODEL).parent / "model.onnx"
     import openvino
 
@@ -266,8 +268,8 @@ def test_half_precision_needs_a_cpu_that_has_it(warm):
             OpenVinoEngine(path, precision="bf16")
 
 
-def test_an_export_predicts_with_its_engine_alone(warm, data):
-    """A child process with numpy, OpenCV, YAML and the engine alone, as on a machine that only deploys."""
+def test_export_predicts_with_numpy_opencv_yaml_and_its_engine_alone(warm, data):
+    """A child process in which no other package can be imported, as on a deployment machine."""
     folder = cached_export(warm[0], MODEL).parent
     (folder / RECORD).write_text(
         (folder / RECORD).read_text() + yaml.safe_dump({"val_dataset": CONFIG["val_dataset"]})
@@ -288,8 +290,8 @@ def test_an_export_predicts_with_its_engine_alone(warm, data):
     assert "Predicted 6 of 6 images" in outcome.stdout
 
 
-def test_paddle_inference_runs_what_paddle_saves(tmp_path):
-    """Any layer: the engine, not the export, is on trial."""
+def test_paddle_inference_computes_the_same_as_paddle(tmp_path):
+    """Any layer will do: this tests the engine, not the export."""
     layer = paddle.nn.Sequential(paddle.nn.Conv2D(3, 2, 3, padding=1), paddle.nn.Sigmoid())
     layer.eval()
     spec = paddle.static.InputSpec([None, 3, None, None], "float32")
@@ -299,15 +301,15 @@ def test_paddle_inference_runs_what_paddle_saves(tmp_path):
     np.testing.assert_allclose(base(batch), layer(paddle.to_tensor(batch)).numpy(), atol=1e-5)
 
 
-def test_a_damaged_cache_is_written_anew(weights, caplog):
+def test_damaged_cache_is_written_again(weights, caplog):
     path, image, expected = weights
     record = cached_export(path, MODEL)
     (record.parent / "model.onnx").write_bytes(b"x")
     np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)
-    assert "it is written anew" in caplog.text
+    assert "It is written again" in caplog.text
 
 
-def test_a_known_name_and_other_files_are_not_the_export_beside_them(warm, monkeypatch, official_weights):
+def test_known_name_is_not_taken_for_an_export_in_the_current_folder(warm, monkeypatch, official_weights):
     folder = cached_export(warm[0], MODEL).parent
     monkeypatch.chdir(folder)
     assert config_of("u2netp")["val_dataset"]["transforms"]
@@ -315,7 +317,7 @@ def test_a_known_name_and_other_files_are_not_the_export_beside_them(warm, monke
         load_engine(folder / "typo.onnx", CONFIG)
 
 
-def test_half_precision_is_never_ignored(warm):
+def test_bf16_is_rejected_by_backends_without_it(warm):
     for backend in ("onnxruntime", "paddle"):
         with pytest.raises(
             ValueError, match=f"--backend {backend}: does not run weights of U2Netp. Fix: openvino"
@@ -324,7 +326,7 @@ def test_half_precision_is_never_ignored(warm):
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_another_size_than_the_exported_one_is_refused(tmp_path, backend):
+def test_size_other_than_the_exported_one_is_rejected(tmp_path, backend):
     state = {key: value.numpy() for key, value in U2Netp(1).state_dict().items()}
     model = build_onnx(state, (1, 3, 32, 32))
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
@@ -334,14 +336,14 @@ def test_another_size_than_the_exported_one_is_refused(tmp_path, backend):
         base(np.zeros((1, 3, 40, 40), np.float32))
 
 
-def test_a_config_of_other_classes_is_noticed(warm):
+def test_config_with_another_class_count_is_rejected(warm):
     record = cached_export(warm[0], MODEL)
     two = {"model": {**MODEL, "num_classes": 2}, "val_dataset": CONFIG["val_dataset"]}
     with pytest.raises(ValueError, match="the model gives 1 classes, its config says 2"):
         Predictor(record.parent, two)(np.zeros((8, 8, 3), np.uint8))
 
 
-def test_a_home_that_cannot_be_written_is_no_reason_not_to_predict(warm, monkeypatch):
+def test_export_predicts_although_the_cache_cannot_be_written(warm, monkeypatch):
     record = cached_export(warm[0], MODEL)
     monkeypatch.setenv("U2NET_HOME", "/proc/nope")
     np.testing.assert_allclose(

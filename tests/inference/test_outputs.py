@@ -1,4 +1,4 @@
-"""Files made of predictions."""
+"""Files made from predictions, and their names."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def written(tmp_path, name: str, prediction: Prediction, palette) -> Path:
     return path
 
 
-def test_palette_is_that_of_paddleseg():
+def test_palette_equals_that_of_paddleseg():
     assert paddleseg_palette(256) == get_color_map_list(256)
 
 
-def test_custom_colours_come_first():
+def test_custom_colours_replace_the_first_ones():
     palette = make_palette(2, [1, 2, 3, 4, 5, 6])
     assert palette[:2].tolist() == [[1, 2, 3], [4, 5, 6]]
     assert palette[2].tolist() == get_color_map_list(256)[6:9]
@@ -37,7 +37,7 @@ def test_custom_colours_come_first():
 
 
 @pytest.mark.parametrize("custom", [[1, 2], [1, 2, 3], [0, 0, 0, 0, 0, 256], [-1, 0, 0, 0, 0, 0], [0] * 7])
-def test_colours_that_are_none_are_refused(custom):
+def test_invalid_colours_are_rejected(custom):
     with pytest.raises(
         ValueError,
         match=r"--custom_color .*: expected R G B of each of the 2 classes, background first, each 0",
@@ -46,7 +46,7 @@ def test_colours_that_are_none_are_refused(custom):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_four_outputs(tmp_path, channels):
+def test_each_output_holds_what_the_table_says(tmp_path, channels):
     maps = SALIENCY[None] if channels == 1 else np.stack([1 - SALIENCY, SALIENCY / 3, SALIENCY * 2 / 3])
     prediction, palette = Prediction(maps), make_palette(channels)
     saliency = np.asarray(Image.open(written(tmp_path, "saliency", prediction, palette)))
@@ -62,7 +62,7 @@ def test_the_four_outputs(tmp_path, channels):
     np.testing.assert_allclose(added, 0.6 * IMAGE + 0.4 * palette[prediction.classes], atol=0.51)
 
 
-def test_rounding_to_8_bits_is_to_the_nearest():
+def test_8_bit_values_are_rounded_to_the_nearest():
     assert to_8bit(np.array([0, 0.4999 / 255, 0.5001 / 255, 1])).tolist() == [0, 0, 1, 255]
 
 
@@ -72,40 +72,42 @@ def plan(*names: str, save_dir="out", outputs=("added", "cutout")) -> list[dict[
     return [{key: str(path) for key, path in plan.items()} for plan in plans]
 
 
-def test_sub_folders_are_mirrored_and_names_kept():
+def test_sub_folders_are_mirrored_and_names_are_kept():
     assert plan("a.jpg", "sub/dir/b.c.png") == [
         {"added": "out/added_prediction/a.jpg", "cutout": "out/cutout/a.png"},
         {"added": "out/added_prediction/sub/dir/b.c.png", "cutout": "out/cutout/sub/dir/b.c.png"},
     ]
 
 
-def test_clashing_stems_keep_their_full_name():
+def test_images_with_the_same_stem_keep_their_full_names():
     found = [p["cutout"] for p in plan("a.jpg", "a.png", "sub/a.jpg")]
     assert found == ["out/cutout/a.jpg.png", "out/cutout/a.png.png", "out/cutout/sub/a.png"]
 
 
-def test_a_full_name_that_is_taken_moves_on():
+def test_full_name_that_is_taken_gets_another_suffix():
     found = [p["cutout"] for p in plan("a.jpg", "a.png", "a.jpg.png")]
     assert found == ["out/cutout/a.jpg.png", "out/cutout/a.png.png", "out/cutout/a.jpg.png.png"]
 
 
-def test_formats_that_are_not_written_become_png():
+def test_image_of_an_unwritable_format_becomes_png():
     assert plan("a.gif")[0]["added"] == "out/added_prediction/a.gif.png"
 
 
-def test_unknown_outputs_are_refused():
+def test_unknown_outputs_are_rejected():
     with pytest.raises(
         ValueError, match="--outputs mask: expected some of added,pseudo_color,saliency,cutout"
     ):
         plan("a.jpg", outputs=["mask"])
 
 
-def test_overwriting_an_input_is_refused(tmp_path):
+def test_overwriting_an_input_is_rejected(tmp_path):
     image = tmp_path / "cutout" / "a.png"
     with pytest.raises(ValueError, match="is an image to predict and would be overwritten"):
         plan_outputs([image], tmp_path / "cutout", tmp_path, ["cutout"])
 
 
-def test_a_picture_that_a_format_cannot_hold_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"a.webp: an image of .* cannot be encoded so. Fix: another format"):
+def test_image_too_large_for_its_format_is_named_in_the_message(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"a.webp: cannot encode an image of shape .* so. Fix: another format"
+    ):
         write_image(tmp_path / "a.webp", np.zeros((4, 17000, 3), np.uint8))

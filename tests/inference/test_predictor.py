@@ -17,12 +17,12 @@ def config(*transforms, num_classes=1) -> dict:
 
 
 def red(batch: np.ndarray) -> np.ndarray:
-    """A engine whose saliency is the red channel."""
+    """An engine whose saliency is the red channel."""
     return batch[:, :1] / 255
 
 
 def left_biased(batch: np.ndarray) -> np.ndarray:
-    """A engine that favours the left and the top of what it sees."""
+    """An engine whose saliency falls to the right and to the bottom: it depends on pixel positions."""
     height, width = batch.shape[2:]
     ramp = np.add.outer(np.linspace(1, 0.5, height), np.linspace(1, 0, width)) / 2
     return np.broadcast_to(ramp.astype(np.float32), (len(batch), 1, height, width)).copy()
@@ -41,12 +41,12 @@ def test_saliency_has_the_size_of_the_image(size):
     np.testing.assert_allclose(saliency, 0.2, atol=1e-6)
 
 
-def test_without_resizing_nothing_is_interpolated():
+def test_pixels_are_not_interpolated_without_a_resize():
     picture = image(13, 7)
     np.testing.assert_allclose(Predictor(red, config())(picture), picture[..., 0] / 255, atol=1e-6)
 
 
-def test_classes_are_the_most_probable():
+def test_classes_are_the_most_probable_ones():
     def three(batch):
         maps = np.zeros((len(batch), 3, *batch.shape[2:]), np.float32)
         maps[:, 2, :, :2] = 1
@@ -60,12 +60,12 @@ def test_classes_are_the_most_probable():
     assert predictor.predict([image(2, 4)])[0].saliency.tolist() == [[1, 1, 0, 0]] * 2
 
 
-def test_saliency_is_split_at_one_half():
+def test_saliency_of_one_half_counts_as_object():
     prediction = Prediction(np.array([[[0.49, 0.5, 0.51]]], np.float32))
     assert prediction.classes.tolist() == [[0, 1, 1]]
 
 
-def test_images_of_any_sizes_are_predicted_together_in_order():
+def test_images_of_several_sizes_are_batched_by_size_and_returned_in_order():
     calls = []
 
     def counted(batch):
@@ -87,42 +87,43 @@ def test_flips_are_undone_and_averaged():
         {"flip_vertical": True},
         {"flip_horizontal": True, "flip_vertical": True},
     ):
-        views = TestTimeAugmentation(**flips)
-        # a engine that sees pixels alone gives the same map whichever way they lie
+        augmentation = TestTimeAugmentation(**flips)
+        # an engine that looks at single pixels is not changed by flips
         np.testing.assert_allclose(
-            Predictor(red, config(), views=views)(picture), picture[..., 0] / 255, atol=1e-6
+            Predictor(red, config(), augmentation=augmentation)(picture), picture[..., 0] / 255, atol=1e-6
         )
-        # one that favours a side is made symmetric
-        averaged = Predictor(left_biased, config(), views=views)(picture)
+        # one that depends on positions becomes symmetric
+        averaged = Predictor(left_biased, config(), augmentation=augmentation)(picture)
         axis = tuple(axis for axis, name in ((0, "flip_vertical"), (1, "flip_horizontal")) if name in flips)
         np.testing.assert_allclose(averaged, np.flip(averaged, axis), atol=1e-6)
         assert not np.allclose(averaged, Predictor(left_biased, config())(picture))
-        looks = 2 ** len(flips)
-        assert len(views.flips()) == looks
+        assert len(augmentation.flips()) == 2 ** len(flips)
 
 
-def test_scales_are_looked_at_and_averaged():
+def test_scales_are_averaged():
     sizes = []
 
     def constant(batch):
         sizes.append(batch.shape[2:])
         return np.full((len(batch), 1, *batch.shape[2:]), batch.shape[2] / 100, np.float32)
 
-    saliency = Predictor(constant, config(), views=TestTimeAugmentation(scales=(0.5, 1.0, 2.0)))(
+    saliency = Predictor(constant, config(), augmentation=TestTimeAugmentation(scales=(0.5, 1.0, 2.0)))(
         image(10, 20)
     )
     assert sizes == [(5, 10), (10, 20), (20, 40)]
     np.testing.assert_allclose(saliency, (0.05 + 0.1 + 0.2) / 3, atol=1e-6)
 
 
-def test_a_tiny_scale_leaves_one_pixel():
-    assert Predictor(red, config(), views=TestTimeAugmentation(scales=(0.01,)))(image(10, 20)).shape == (
+def test_tiny_scale_leaves_one_pixel():
+    assert Predictor(red, config(), augmentation=TestTimeAugmentation(scales=(0.01,)))(
+        image(10, 20)
+    ).shape == (
         10,
         20,
     )
 
 
-def test_windows_cover_every_pixel_and_overlap_as_asked():
+def test_windows_cover_every_pixel():
     seen = np.zeros((23, 31), int)
     for rows, columns in TestTimeAugmentation(crop_size=(10, 8), stride=(7, 5)).windows(23, 31):
         window = seen[rows, columns]
@@ -132,21 +133,22 @@ def test_windows_cover_every_pixel_and_overlap_as_asked():
     assert seen.max() > 1
 
 
-def test_sliding_averages_windows_and_keeps_pixels():
+def test_sliding_window_averages_overlapping_windows():
     picture = image(23, 31)
-    views = TestTimeAugmentation(crop_size=(10, 8), stride=(7, 5))
+    augmentation = TestTimeAugmentation(crop_size=(10, 8), stride=(7, 5))
     np.testing.assert_allclose(
-        Predictor(red, config(), views=views)(picture), picture[..., 0] / 255, atol=1e-6
+        Predictor(red, config(), augmentation=augmentation)(picture), picture[..., 0] / 255, atol=1e-6
     )
-    slid = Predictor(left_biased, config(), views=views)(picture)
+    slid = Predictor(left_biased, config(), augmentation=augmentation)(picture)
     assert not np.allclose(slid, Predictor(left_biased, config())(picture))
 
 
-def test_an_image_smaller_than_the_window_is_seen_whole():
-    views = TestTimeAugmentation(crop_size=(100, 100), stride=(50, 50))
+def test_image_smaller_than_the_window_is_predicted_at_once():
+    augmentation = TestTimeAugmentation(crop_size=(100, 100), stride=(50, 50))
     picture = image(5, 4)
     np.testing.assert_array_equal(
-        Predictor(left_biased, config(), views=views)(picture), Predictor(left_biased, config())(picture)
+        Predictor(left_biased, config(), augmentation=augmentation)(picture),
+        Predictor(left_biased, config())(picture),
     )
 
 
@@ -158,7 +160,7 @@ def test_an_image_smaller_than_the_window_is_seen_whole():
         ({"crop_size": (8, 8), "stride": (8, 9)}, "exceeds crop_size .* Fix: a smaller stride"),
     ],
 )
-def test_windows_that_leave_gaps_are_refused(options, message):
+def test_invalid_augmentation_is_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         TestTimeAugmentation(**options)
 
@@ -173,36 +175,36 @@ def test_windows_that_leave_gaps_are_refused(options, message):
         (np.zeros((0, 4, 3), np.uint8), "(0, 4, 3)"),
     ],
 )
-def test_what_is_no_image_is_refused(picture, found):
+def test_invalid_images_are_rejected_with_their_dtype_and_shape(picture, found):
     with pytest.raises(TypeError, match=re.escape(f", got {found}")):
         Predictor(red, config())(picture)
 
 
-def test_an_input_beyond_all_bounds_is_refused():
+def test_scale_with_too_large_an_input_is_rejected():
     with pytest.raises(ValueError, match="--scales 5000: an input of .* is too large. Fix: smaller ones"):
-        Predictor(red, config(), views=TestTimeAugmentation(scales=(5000,)))(image(5, 4))
+        Predictor(red, config(), augmentation=TestTimeAugmentation(scales=(5000,)))(image(5, 4))
 
 
-def test_an_output_that_is_no_number_is_refused():
+def test_nan_in_the_output_is_rejected():
     with pytest.raises(
         ValueError, match="the network's output holds NaN. Fix: weights of a run that did not"
     ):
         Predictor(lambda batch: red(batch) * np.nan, config())(image(5, 4))
 
 
-def test_a_bare_runtime_needs_its_config():
-    with pytest.raises(ValueError, match="a engine needs its config"):
+def test_engine_without_config_is_rejected():
+    with pytest.raises(ValueError, match="an engine needs a config. Fix: Predictor"):
         Predictor(red)
 
 
-def test_interpolation_stays_in_range():
+def test_resized_saliency_stays_in_range():
     spiky = config({"type": "Resize", "target_size": [4, 4], "interp": "NEAREST"})
     saliency = Predictor(lambda b: (b[:, :1] > 127).astype(np.float32), spiky)(image(33, 35))
     assert saliency.min() >= 0
     assert saliency.max() <= 1
 
 
-def test_known_weights_cut_real_photographs(known_weights, photos):
+def test_published_weights_find_the_object_of_a_real_photograph(known_weights, photos):
     saliency = Predictor("u2netp")(photos["coffee.png"])
     assert saliency.shape == photos["coffee.png"].shape[:2]
     assert saliency[200, 300] > 0.95  # the cup

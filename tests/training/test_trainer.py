@@ -10,7 +10,9 @@ import paddle
 import pytest
 from training_runs import Scores, assert_equal_states, saved_state, trainer
 
+from paddleseg_u2net import builders
 from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.data.dataset import open_datasets
 from paddleseg_u2net.models.checkpoint import (
     load_checkpoint,
 )
@@ -34,9 +36,10 @@ def test_training_fits_a_small_data_set(config, tmp_path):
         do_eval=True,
         opts=["lr_scheduler.learning_rate=0.1"],
     )
-    first = run.validation.measure(run.network).compute()["MAE"]
+    val_data = open_datasets([builders.build_dataset_spec(run.config, "val_dataset")])[0]
+    first = run.validation.measure(run.network, val_data).compute()["MAE"]
     run.run()
-    last = run.validation.measure(run.network).compute()
+    last = run.validation.measure(run.network, val_data).compute()
     assert last["MAE"] < first / 2
     assert last["maxF"] > 0.9
 

@@ -23,10 +23,10 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
-from paddleseg_u2net.cli.benchmark import peak_memory, run
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.metrics.pair import Pair
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
+from tools.benchmarks.measuring import peak_memory, run_measured
 
 SIZES = ((300, 400), (1024, 1024))
 THEIRS = ("MAE", "Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure")
@@ -135,12 +135,14 @@ def whole_folders(files: int, turns: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = folder_of(Path(folder), files, SIZES[0])
         for workers in sorted({1, 2, processors()}):
-            seconds = np.median([run([*command, "--workers", str(workers)])[0] for _ in range(turns)])
+            seconds = np.median(
+                [run_measured([*command, "--workers", str(workers)])[0] for _ in range(turns)]
+            )
             print(f"| {workers} | {seconds:.1f} | {files / seconds:.0f} |")
     print("\n| images of 64 x 64 | MiB, largest process |\n|---|---|")
     for count in (files, 10 * files):
         with tempfile.TemporaryDirectory() as folder:
-            _, memory, _ = run(folder_of(Path(folder), count, (64, 64)))
+            _, memory, _ = run_measured(folder_of(Path(folder), count, (64, 64)))
             print(f"| {count} | {memory:.0f} |")
 
 

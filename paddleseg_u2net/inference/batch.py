@@ -1,0 +1,247 @@
+"""Image files -> result files: find the images, name their results, predict them in threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from paddleseg_u2net.data.pairs import list_lines
+from paddleseg_u2net.environment.distributed import Rank
+from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
+from paddleseg_u2net.inference.predictor import Predictor
+from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image
+
+log = logging.getLogger(__name__)
+
+OTHER_FORMATS = {".gif", ".heic", ".heif", ".avif", ".jp2", ".svg", ".pdf"}
+
+
+class Image(NamedTuple):
+    """An image file.
+
+    Args:
+        path: as given by the user.
+        where: the line of the list that names it (`photos.txt:3`), or nothing.
+    """
+
+    path: Path
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """The images that several paths name.
+
+    Args:
+        images: each once, by absolute path.
+        root: folder that the outputs mirror: the common parent of what was given.
+        faults: one per path that names no images.
+    """
+
+    images: dict[Path, Image]
+    root: Path
+    faults: list[Fault | str]
+
+
+def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
+    """Find the images that paths name: images, folders with sub-folders, and list files.
+
+    Args:
+        paths: at least one; repeated images are taken once.
+        save_dir: earlier results in it are left out of a folder that contains them.
+
+    Raises:
+        DataError: none of the paths names an image.
+    """
+    images: dict[Path, Image] = {}
+    roots: list[Path] = []
+    faults: list[Fault | str] = []
+    for path in dict.fromkeys(paths):
+        try:
+            found, root = _images_of(path, save_dir)
+        except DataError as error:
+            faults += error.faults
+        except (OSError, ValueError) as error:  # a folder or a list that cannot be read
+            faults.append(str(error))
+        else:
+            for image in found:
+                images.setdefault(_absolute(image.path), image)
+            roots.append(_absolute(root))
+    if not images:
+        raise DataError(faults)
+    return FoundImages(images, Path(os.path.commonpath(roots)), faults)
+
+
+def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
+    """The images that one path names, and the folder that their outputs would mirror."""
+    if path.is_dir():
+        return _images_in(path, save_dir), path
+    if not path.is_file():
+        pattern = any(character in str(path) for character in "*?[")
+        what = "no file matches this pattern" if pattern else "no such file or folder"
+        raise DataError([Fault(str(path), what)])
+    if path.suffix.lower() in SUFFIXES or not _is_text(path):
+        return [Image(path)], path.parent
+    images = [Image(_named(line, path), f"{path}:{number}") for number, line in list_lines(path)]
+    if not any(image.path.is_file() for image in images):
+        fix = "name one image per line, relative to the folder of the list"
+        raise DataError([Fault(str(path), "this list names no images that exist", fix)])
+    return images, Path(os.path.commonpath([image.path.parent for image in images]))
+
+
+def _images_in(folder: Path, save_dir: Path) -> list[Image]:
+    """The images of a folder, without the results of earlier runs."""
+    results = [(save_dir / output.folder).resolve() for output in OUTPUTS.values()]
+    results = [result for result in results if folder.resolve() in result.parents]
+    found = [path for path in list_images(folder) if not set(results) & set(path.resolve().parents)]
+    if not found:
+        raise DataError([Fault(str(folder), f"no images ({', '.join(sorted(SUFFIXES))}) in this folder")])
+    other = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in OTHER_FORMATS and p.is_file()]
+    if other:
+        log.warning("%d file(s) of other formats are left out, first: %s", len(other), other[0])
+    return [Image(path) for path in found]
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file without an image's suffix is a list; PaddleSeg takes any such file for one."""
+    with path.open("rb") as file:
+        return b"\0" not in file.read(1 << 16)
+
+
+def _named(line: str, path: Path) -> Path:
+    """The image that a line of a list names: the whole line if that file exists, else its first column."""
+    image = path.parent / line
+    if not image.is_file():
+        image = path.parent / line.split("\t" if "\t" in line else None)[0].strip()
+    return _absolute(image)
+
+
+def _absolute(path: Path) -> Path:
+    """An absolute path without `..`, symbolic links kept."""
+    return Path(os.path.abspath(path))
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image and the files that its prediction is written to.
+
+    Args:
+        image: the file.
+        results: name of the output -> file.
+        where: see `Image`.
+    """
+
+    image: Path
+    results: dict[str, Path]
+    where: str = ""
+
+    def is_done(self) -> bool:
+        """Whether all results exist, are newer than the image and can be read."""
+        try:
+            changed = self.image.stat().st_mtime
+            return all(
+                path.stat().st_mtime >= changed and read_image(path, sys.maxsize) is not None
+                for path in self.results.values()
+            )
+        except (OSError, ValueError):
+            return False
+
+
+def plan_jobs(
+    found: FoundImages,
+    save_dir: Path,
+    outputs: Sequence[str],
+    rank: Rank | None = None,
+    resume: bool = False,
+) -> list[Job]:
+    """The jobs of a rank: its share of all images, without those that are done if `resume`.
+
+    All ranks plan the same names and divide them before they look for results, so that the shares do not
+    change while another rank writes.
+
+    Args:
+        found: the images.
+        save_dir: folder of the results.
+        outputs: keys of OUTPUTS.
+        rank: this process; None for the only one.
+        resume: leave out images whose results are complete.
+
+    Raises:
+        ValueError: unknown output, or a result would overwrite an image.
+    """
+    rank = rank or Rank()
+    plans = plan_outputs(list(found.images), found.root, save_dir, outputs)
+    jobs = [
+        Job(image.path, plan, image.where) for image, plan in zip(found.images.values(), plans, strict=True)
+    ]
+    share = jobs[rank.index :: rank.count]
+    if rank.count > 1:
+        log.info("Rank %d of %d has %d of %d images", rank.index, rank.count, len(share), len(jobs))
+    if not resume:
+        replaced = sum(any(path.exists() for path in job.results.values()) for job in share)
+        if replaced:
+            log.info(
+                "Results of %d images exist in %s and are replaced (--resume keeps them)", replaced, save_dir
+            )
+        return share
+    left = [job for job in share if not job.is_done()]
+    if len(left) < len(share):
+        log.info("%d of %d images are done already", len(share) - len(left), len(share))
+    return left
+
+
+class BatchPredictor:
+    """Predicts image files with one model and writes the results.
+
+    Args:
+        predictor: the model; threads call it at once.
+        palette: (256, 3) uint8 RGB, the colour of each class.
+        max_pixels: larger images are refused before they are decoded.
+        parallel: number of threads.
+    """
+
+    def __init__(
+        self, predictor: Predictor, palette: np.ndarray, max_pixels: int = MAX_PIXELS, parallel: int = 1
+    ):
+        self.predictor, self.palette = predictor, palette
+        self.max_pixels, self.parallel = max_pixels, parallel
+
+    def run_job(self, job: Job) -> list[Fault]:
+        """Predict one image and write its results; returns what went wrong."""
+        try:
+            image = read_image(job.image, self.max_pixels)
+            prediction = self.predictor.predict([image])[0]
+        except (OSError, ValueError) as error:
+            return [Fault(job.where, str(error))]
+        except (MemoryError, cv2.error) as error:  # smaller images may still fit
+            return [Fault(job.where, f"{job.image}: {str(error).strip() or 'out of memory'}")]
+        faults = []
+        for name, target in job.results.items():
+            try:
+                OUTPUTS[name].write(target, image, prediction, self.palette)
+            except (OSError, ValueError, MemoryError, cv2.error) as error:
+                faults.append(Fault(job.where, f"{job.image}: {name}: {error}"))
+        return faults
+
+    def run_jobs(self, jobs: Sequence[Job]) -> Iterator[list[Fault]]:
+        """Run jobs in threads, so that reading, inference and writing of several images overlap.
+
+        OpenCV, the engines and file access release Python's lock while they work.
+
+        Yields:
+            What went wrong with each job, in their order.
+        """
+        if self.parallel > 1:
+            cv2.setNumThreads(1)
+        with ThreadPoolExecutor(self.parallel) as pool:
+            yield from pool.map(self.run_job, jobs)  # if this ends early, jobs not started are cancelled
