@@ -22,7 +22,7 @@ from paddleseg_u2net.cli.flags import (
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import ConfigError
-from paddleseg_u2net.evaluation.model import LOGGED, Protocol
+from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
 from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.training.precision import PRECISIONS, amp_options
 from paddleseg_u2net.training.settings import TrainingSettings
@@ -97,7 +97,11 @@ FLAGS: dict[str, Flags] = {
     },
     "computation": {
         "device": DEVICE_FLAGS["device"],
-        "num_workers": {"type": non_negative_int, "default": 0, "help": "processes that load data (%(default)s)"},
+        "num_workers": {
+            "type": non_negative_int,
+            "default": 0,
+            "help": "processes that load data (%(default)s)",
+        },
         "precision": {
             "choices": list(PRECISIONS),
             "default": "fp32",
@@ -227,8 +231,8 @@ def choose_metric(config: dict[str, Any]) -> str:
         ConfigError: the metrics of the config do not suit its model.
     """
     metric = config.get("metric", "maxF" if class_count(config) == 1 else "mIoU")
-    Protocol.of(config, metric)  # raises before training instead of after it
-    return str(LOGGED.get(metric, metric))
+    EvaluationSettings.from_config(config, metric)  # raises before training instead of after it
+    return str(LOG_NAMES.get(metric, metric))
 
 
 def _open_data(specs: list[DatasetSpec], ranks: int) -> list[Dataset]:

@@ -13,8 +13,9 @@ from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.engines.base import PaddleEngine
 from paddleseg_u2net.environment.distributed import Rank
-from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
-from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation, check_maps, maps_of
+from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
+from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
+from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.distributed import gather
@@ -48,21 +49,24 @@ class Validation:
     ):
         self.config, self.settings, self.rank = config, settings, rank
         self.amp, self.augmentation = amp, augmentation
-        self.protocol = Protocol.of(config, settings.metric)
-        self.maps = maps_of(config.get("test_config", {}))
-        check_maps(self.maps, class_count(config))
+        self.evaluation = EvaluationSettings.from_config(config, settings.metric)
+        self.map_protocol = MapProtocol.from_options(config.get("test_config", {}))
+        self.map_protocol.check_classes(class_count(config))
         preprocessing_of(config)  # raises where validation transforms cannot be undone
-        self.protocol.check(spec)
+        self.evaluation.check(spec)
 
     def measure(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
         """Return the scores of a network over the images of all processes."""
         predictor = Predictor(
-            PaddleEngine(network, self.amp), self.config, augmentation=self.augmentation, maps=self.maps
+            PaddleEngine(network, self.amp),
+            self.config,
+            augmentation=self.augmentation,
+            map_protocol=self.map_protocol,
         )
         share = evaluate(
             predictor,
             data,
-            self.protocol,
+            self.evaluation,
             batch_size=self.settings.batch_size,
             workers=self.settings.num_workers,
             shard=(self.rank.index, self.rank.count),
@@ -93,7 +97,7 @@ class Validation:
         log.scores(name, scores.report(), values, progress.iter)
         score = values[metric]
         best, _ = progress.best.get(name, (None, 0))
-        improved = math.isfinite(score) and better(metric, score, best)
+        improved = math.isfinite(score) and is_better(metric, score, best)
         if improved:
             progress.best[name] = (score, progress.iter)
             if self.rank.index == 0:

@@ -67,7 +67,7 @@ def test_every_setting_but_the_metric_has_a_flag_of_its_name():
 def test_metrics_that_do_not_suit_the_model_are_rejected_without_evaluation(run, data, tmp_path):
     config = make_config(tmp_path / "two.yaml", data, num_classes=2, metrics=["s_measure"])
     code, _, error = run("train", "--config", config, "--iters", 1)
-    assert (code, "s_measure: of saliency maps (num_classes: 1)" in error) == (1, True)
+    assert (code, "s_measure: for saliency maps (num_classes: 1) only" in error) == (1, True)
 
 
 def test_keep_checkpoint_max_removes_older_checkpoints(run, config):
@@ -93,7 +93,7 @@ def test_default_metric_of_classes_is_miou(run, data, tmp_path):
     assert "The model with the best validation mIoU (" in text
     code, _, error = run("train", "--config", config, "--do_eval", "--opts", "metric=maxF")
     assert code == 1
-    assert "metric, metrics: max_f: of saliency maps (num_classes: 1). Fix: mIoU" in error
+    assert "metric, metrics: max_f: for saliency maps (num_classes: 1) only" in error
 
 
 def test_best_model_may_be_selected_by_any_metric(run, config):
@@ -280,6 +280,6 @@ def test_full_disk_gives_one_error_line_and_keeps_earlier_checkpoints(config, tm
     assert outcome.returncode == 1
     last = outcome.stderr.strip().splitlines()[-1]
     assert last.startswith("error: output/iter_2: cannot be written (File too large)"), last
-    assert "Fix: make room" in last
+    assert "Fix: free some space" in last
     assert "Traceback" not in outcome.stderr
     assert [p.name for p in (tmp_path / "output").glob("*iter_*")] == ["iter_1"]
