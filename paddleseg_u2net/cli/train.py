@@ -67,7 +67,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "overfit": {
         "action": "store_true",
         "help": "only try whether the network learns two pairs by heart, in --iters steps, with --seed (0 "
-        "where it is left out) and --precision (docs/check_dataset.md)",
+        "where it is left out) and --precision (docs/data/check_dataset.md)",
     },
     "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
 }

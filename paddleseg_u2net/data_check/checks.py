@@ -194,7 +194,7 @@ class Check(NamedTuple):
     """A row of the table.
 
     Args:
-        name: in the terminal, in reports and in docs/check_dataset.md.
+        name: in the terminal, in reports and in docs/data/check_dataset.md.
         severity: an `error` prevents training, a `warning` can spoil training or scores, a `note` informs.
         find: yields the faults of a survey.
         fix: what to do, and what `--fix` does.

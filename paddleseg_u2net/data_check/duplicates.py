@@ -2,7 +2,7 @@
 
 Two images show the same picture if their thumbnails, each normalized to mean 0 and length 1, are no further
 apart than `MAX_DISTANCE`, and their details (the thumbnail minus its blur) no further than
-`MAX_DETAIL_DISTANCE`. docs/check_dataset.md gives the copies this finds and those it misses.
+`MAX_DETAIL_DISTANCE`. docs/data/check_dataset.md gives the copies this finds and those it misses.
 """
 
 from __future__ import annotations

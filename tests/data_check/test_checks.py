@@ -29,7 +29,7 @@ def copy(root: Path, source: str, target: str, change=lambda image: image) -> No
 
 
 def test_documentation_lists_every_check_with_its_severity():
-    page = (ROOT / "docs" / "check_dataset.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "data" / "check_dataset.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w ]+) \| (error|warning|note) \|", page, re.MULTILINE)
     assert rows == [(check.name, check.severity) for check in CHECKS]
 
