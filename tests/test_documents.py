@@ -1,4 +1,4 @@
-"""README and docs tell the truth: their commands run, their links lead somewhere, their tables are complete."""
+"""README and docs tell the truth: commands run, links lead somewhere, tables are complete."""
 
 from __future__ import annotations
 

@@ -33,9 +33,10 @@ from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import OUTPUTS
-from paddleseg_u2net.inference.predictor import Predictor, maps_of
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.io.images import MAX_PIXELS
+from paddleseg_u2net.metrics.protocol import MapProtocol
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
         backend=args.backend,
         precision=args.precision,
         parallel=parallel,
-        maps=maps_of(vars(args)),
+        map_protocol=MapProtocol.from_options(vars(args)),
     )
     palette = make_palette(predictor.num_classes, args.custom_color)
     return BatchPredictor(predictor, palette, args.max_pixels, parallel)

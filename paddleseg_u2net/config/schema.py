@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any, NamedTuple
 
 from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
 
 
 def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) -> None:
@@ -72,7 +74,7 @@ def _is_boolean(value: Any) -> bool:
 def _metric_names() -> list[str]:
     from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES  # loads every metric, so only here
 
-    return [*AREA_MEASURES, *MEASURES, *(row.also for row in MEASURES.values() if row.also)]
+    return [*AREA_MEASURES, *MEASURES, *(row.alias for row in MEASURES.values() if row.alias)]
 
 
 def _is_metric(value: Any) -> bool:
@@ -93,6 +95,12 @@ class Rule(NamedTuple):
 
     valid: Callable[[Any], bool]
     expected: str
+
+
+def _one_of(choices: type[Enum]) -> Rule:
+    """The rule of a key whose values are those of an enumeration."""
+    names = [choice.value for choice in choices]
+    return Rule(names.__contains__, f"one of {', '.join(names)}")
 
 
 COUNT = Rule(positive, "a whole number above 0")
@@ -122,7 +130,9 @@ TEST_KEYS = {
     "flip_vertical": BOOLEAN,
     "is_slide": BOOLEAN,
     "auc_roc": BOOLEAN,
-    "minmax": BOOLEAN,  # these three are the map protocol
+    "map_protocol": _one_of(MapProtocol),
+    "measure_stretch": _one_of(MeasureStretch),
+    "minmax": BOOLEAN,  # short forms of the two above
     "official": BOOLEAN,
     "as_is": BOOLEAN,
     "crop_size": SIZE,

@@ -97,7 +97,7 @@ class PairRecord(NamedTuple):
 
     @property
     def faults(self) -> list[Fault]:
-        """Everything that prevents the use of the pair by itself."""
+        """The faults of the two files; a pair without faults may still contradict the encoding."""
         return [*self.broken, *([self.mismatch] if self.mismatch else [])]
 
 

@@ -225,7 +225,7 @@ def decide_encoding(
 
 
 def _is_grey(mask: MaskLevels, num_classes: int, top16: int) -> bool:
-    """Whether values can only be brightness: above 1 for saliency, 0 and white alone for two classes."""
+    """Whether values can only be brightness: above 1 for saliency, only 0 and white for two classes."""
     if mask.kind == "palette" or num_classes > 2:
         return False
     if num_classes == 1:

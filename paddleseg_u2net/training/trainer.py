@@ -24,9 +24,10 @@ from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.engines.base import PaddleEngine
 from paddleseg_u2net.environment.distributed import this_rank
-from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
-from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation, check_maps, maps_of
+from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
+from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
 from paddleseg_u2net.losses import deep_supervision
+from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.models.pretrained import folded_norms, restore_batch_norm
@@ -51,7 +52,7 @@ class Trainer:
         val_spec: validation data, not inspected yet; needed for do_eval.
         config: what built all of these; written beside each checkpoint.
         settings: the flags.
-        views: of evaluation.
+        augmentation: of evaluation.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class Trainer:
         val_spec: DatasetSpec | None,
         config: Mapping[str, Any],
         settings: Settings,
-        views: TestTimeAugmentation | None = None,
+        augmentation: TestTimeAugmentation | None = None,
     ):
         self.network, self.optimizer, self.losses = network, optimizer, losses
         self.train_spec, self.val_spec, self.config, self.settings = train_spec, val_spec, config, settings
-        self.views, self.maps = views or TestTimeAugmentation(), maps_of(config.get("test_config", {}))
-        self.protocol = Protocol.of(config, settings.metric)
+        self.augmentation = augmentation or TestTimeAugmentation()
+        self.map_protocol = MapProtocol.from_options(config.get("test_config", {}))
+        self.evaluation = EvaluationSettings.from_config(config, settings.metric)
         rank = this_rank()
         self.rank, self.ranks = rank.index, rank.count
         self.amp = amp_options(
@@ -159,9 +161,14 @@ class Trainer:
     def evaluate(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
         """Measure a network on validation data; every rank takes a share."""
         scores = evaluate(
-            Predictor(PaddleEngine(network, self.amp), self.config, augmentation=self.views, maps=self.maps),
+            Predictor(
+                PaddleEngine(network, self.amp),
+                self.config,
+                augmentation=self.augmentation,
+                map_protocol=self.map_protocol,
+            ),
             data,
-            self.protocol,
+            self.evaluation,
             batch_size=self.settings.batch_size,
             workers=self.settings.num_workers,
             shard=(self.rank, self.ranks),
@@ -177,8 +184,8 @@ class Trainer:
     def _check_evaluation(self, data: DatasetSpec) -> None:
         """Refuse before training what evaluation would refuse after it."""
         preprocessing_of(self.config)  # val transforms that cannot be undone
-        check_maps(self.maps, class_count(self.config))
-        self.protocol.check(data)
+        self.map_protocol.check_classes(class_count(self.config))
+        self.evaluation.check(data)
 
     # -- setting up -------------------------------------------------------------------------------------
 
@@ -366,7 +373,7 @@ class Trainer:
                 write(f"Evaluate/{prefix}{key}", value)
         score = values[metric]
         best = self.progress.best.get(name)
-        won = math.isfinite(score) and better(metric, score, best[0] if best else None)
+        won = math.isfinite(score) and is_better(metric, score, best[0] if best else None)
         if won:
             self.progress.best[name] = (score, step)
             if self.rank == 0:
