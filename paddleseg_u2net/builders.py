@@ -1,35 +1,29 @@
-"""Our components in paddleseg's registry, and objects built from config sections."""
+"""Build networks, losses, data sets and optimizers from config sections; register ours with paddleseg."""
 
 from __future__ import annotations
 
-import copy
 import functools
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import paddle
 
-from paddleseg_u2net import losses
+from paddleseg_u2net import models
 from paddleseg_u2net.config.loader import class_count, section
 from paddleseg_u2net.config.schema import check_arguments
-from paddleseg_u2net.data import transforms
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import Pair, list_pairs
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError, suggest
-from paddleseg_u2net.models import u2net
-from paddleseg_u2net.models.architecture import HEADS
+from paddleseg_u2net.models.architecture import HEADS, NETWORKS
+from paddleseg_u2net.registry import MODELS, REGISTRIES
 
-# Replaced on purpose: our networks are bit-equal to paddleseg's, and its CrossEntropyLoss fails on Paddle 3.
-COMPONENTS = {
-    "MODELS": (u2net.U2Net, u2net.U2Netp),
-    "LOSSES": (losses.SaliencyLoss, losses.CrossEntropyLoss),
-    "TRANSFORMS": (transforms.ResizeSoftMask, transforms.RandomCrop, transforms.NormalizeByMax),
-}
 SCHEDULE_LENGTH = {
     "PolynomialDecay": "decay_steps",
     "OneCycleLR": "total_steps",
@@ -42,36 +36,61 @@ SCHEDULES = {
     and issubclass(found, paddle.optimizer.lr.LRScheduler)
     and name != "LRScheduler"
 }
-WARMUP = ("warmup_iters", "warmup_start_lr")
+WARMUP_KEYS = ("warmup_iters", "warmup_start_lr")
+OLD_OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}  # accepted by paddleseg
 HARD_MASKS_ONLY = ("RandomAffine",)  # casts masks to uint8
 SOFT_MASKS_ONLY = ("ResizeSoftMask",)  # mixes neighbouring values
+# keys of a dataset section besides the arguments of `list_pairs`
+OTHER_KEYS = ("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download")
 CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
 
 
 @functools.cache
-def register() -> Any:
-    """Put our components into paddleseg's registry, once; returns `paddleseg.cvlibs`."""
-    need("paddleseg")  # fills the registry with its own
-    cvlibs = need("paddleseg.cvlibs")
-    need("paddleseg.utils.logger").log_level = 0  # it prints each section it builds
-    for name, components in COMPONENTS.items():
-        # written directly: `add_component` warns about what is replaced on purpose
-        getattr(cvlibs.manager, name).components_dict.update({c.__name__: c for c in components})
-    return cvlibs
+def _import_components() -> None:
+    """Import the modules whose decorators fill our registries, among them every module of `models`."""
+    networks = [f"models.{module.name}" for module in pkgutil.iter_modules(models.__path__)]
+    for name in ("losses", "data.transforms", *networks):
+        importlib.import_module(f"paddleseg_u2net.{name}")
+
+
+@functools.cache
+def register() -> None:
+    """Add our networks, losses and transforms to paddleseg's registry.
+
+    Afterwards paddleseg's own `SegBuilder` builds them by name. `U2Net`, `U2Netp` and `CrossEntropyLoss`
+    replace paddleseg's classes of the same name: the networks have the same parameters and outputs, and
+    paddleseg's loss fails on Paddle 3. Later calls do nothing.
+
+    Raises:
+        MissingPackage: paddleseg is not installed.
+    """
+    need("paddleseg")  # registers its own components first
+    manager = need("paddleseg.cvlibs").manager
+    _import_components()
+    for registry in REGISTRIES:
+        # not `add_component`, which warns about every class that is replaced on purpose
+        getattr(manager, registry.kind).components_dict.update(registry)
+
+
+def _paddleseg() -> Any:
+    """`paddleseg.cvlibs` with our components registered and without its log lines."""
+    register()
+    need("paddleseg.utils.logger").log_level = 0  # it would repeat the config and the parameter groups
+    return need("paddleseg.cvlibs")
 
 
 def check_component(kind: str, where: str, cfg: Mapping[str, Any]) -> None:
-    """Check the name and the keys of a component, and of those inside it.
+    """Check the name and the keys of a component, and of the components nested in it.
 
     Args:
-        kind: registry, such as MODELS.
-        where: what messages call it.
-        cfg: `type` and arguments.
+        kind: name of paddleseg's registry, such as MODELS.
+        where: place in the config, as messages show it.
+        cfg: `type` and the arguments of the constructor.
 
     Raises:
-        ConfigError: unknown type, or keys that its constructor does not take.
+        ConfigError: unknown type, or keys that the constructor does not take.
     """
-    known = getattr(register().manager, kind).components_dict
+    known = getattr(_paddleseg().manager, kind).components_dict
     if "type" not in cfg:
         raise ConfigError(f"{where}: type is missing.{suggest('', known)}")
     if cfg["type"] not in known:
@@ -86,116 +105,121 @@ def check_component(kind: str, where: str, cfg: Mapping[str, Any]) -> None:
 
 
 def _build(kind: str, where: str, cfg: Mapping[str, Any]) -> Any:
-    """Build one component; a failure of its constructor becomes a ConfigError that names it."""
+    """Build one component; an error of its constructor becomes a ConfigError that names the component."""
     check_component(kind, where, cfg)
     try:
-        return register().SegBuilder(None).build_component(cfg)
+        return _paddleseg().SegBuilder(None).build_component(cfg)
     except RuntimeError as error:
         raise ConfigError(f"{where}: {cfg['type']}: {str(error).rsplit(chr(10), 1)[-1].strip()}") from error
 
 
-def _own_networks() -> dict[str, Any]:
-    return {network.__name__: network for network in COMPONENTS["MODELS"]}
-
-
 def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
-    """The network of a `model` section; one of this family needs no paddleseg.
+    """Build the network of a `model` section; our own networks do not need paddleseg.
 
     Raises:
         ConfigError: unknown type or keys.
     """
+    _import_components()
     arguments = {key: value for key, value in cfg.items() if key != "type"}
-    # fresh names, so that an optimizer state finds its parameters whatever was built before
+    # Parameter names start from 0, so that a saved optimizer state fits whatever was built before
     with paddle.utils.unique_name.guard():
-        own = _own_networks().get(cfg["type"])
-        if own:
+        if own := MODELS.get(cfg["type"]):
             check_arguments(f"model: {cfg['type']}", own, arguments)
             return own(**arguments)
         return _build("MODELS", "model", cfg)
 
 
-def build_dataset(config: Mapping[str, Any], key: str) -> Dataset:
-    """The data of a `train_dataset` or `val_dataset` section.
+def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
+    """Describe the data of a `train_dataset` or `val_dataset` section; reads lists, but no image.
 
-    `type: Dataset` is read by us, from a list or two folders. Another class of paddleseg tells its
-    pairs, which we read too; one that changes labels while it reads them is refused.
+    `type: Dataset` reads a list file or two folders. A dataset class of paddleseg only lists its pairs,
+    and its images are read as those of `Dataset`; classes that change labels while reading are rejected.
 
     Raises:
-        ConfigError: unknown or missing keys, or another class count than the model's.
-        DataError: a list or folder that does not hold pairs.
+        ConfigError: unknown or missing keys, or another number of classes than the model's.
+        FileNotFoundError: a list or a folder does not exist.
+        ValueError: there is no pair, or a value is out of range.
     """
     cfg = dict(section(config, key))
     num_classes = class_count(config)
-    transforms = cfg.pop("transforms", [])
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}, but the model has {num_classes}")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
-    operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(transforms)]
-    for name in [item["type"] for item in transforms]:
-        if num_classes == 1 and name in HARD_MASKS_ONLY:
-            raise ConfigError(f"{key}: {name} would cut soft masks to 0 and 1. Fix: leave it out")
-        if num_classes > 1 and name in SOFT_MASKS_ONLY and key == "train_dataset":
-            raise ConfigError(f"{key}: {name} would mix class ids. Fix: use Resize")
+    transforms = _build_transforms(key, cfg.pop("transforms", []), num_classes)
     kind, download = cfg.pop("type"), cfg.pop("download", False)
     cfg.pop("num_classes", None)
     if type(download) is not bool:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
     if kind != "Dataset":
         pairs, ignore_index = _stock_pairs(key, kind, cfg, download)
-        return Dataset(pairs, num_classes, operators, ignore_index, "index", mode=mode, name=key)
-    channels = cfg.get("img_channels", 3)
-    if "backbone" not in config["model"] and config["model"].get("in_channels", 3) != channels:
+        return DatasetSpec(pairs, num_classes, transforms, ignore_index, "index", mode=mode, name=key)
+    channels = cfg.pop("img_channels", 3)
+    in_channels = config["model"].get("in_channels", 3)
+    if "backbone" not in config["model"] and in_channels != channels:
         raise ConfigError(
-            f"{key}: images of {channels} channels, but model: in_channels: "
-            f"{config['model'].get('in_channels', 3)}. Fix: set img_channels and in_channels alike"
+            f"{key}: images of {channels} channels, but model: in_channels: {in_channels}. "
+            "Fix: set img_channels and in_channels alike"
         )
-    own = set(inspect.signature(list_pairs).parameters)
-    options = {
-        name: cfg.pop(name) for name in ("ignore_index", "mask_encoding", "img_channels") if name in cfg
-    }
-    for name in cfg:
-        if name not in own:
-            known = [*own, "ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms"]
-            known.append("download")
-            raise ConfigError(f"{key}: {name}: no such key.{suggest(name, known)}")
+    ignore_index, mask_encoding = cfg.pop("ignore_index", None), cfg.pop("mask_encoding", None)
+    _check_list_keys(key, cfg)
+    pairs, faults = list_pairs(**find_data(cfg, download))
+    return DatasetSpec(
+        pairs, num_classes, transforms, ignore_index, mask_encoding, channels, mode, key, faults
+    )
+
+
+def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int) -> list[Any]:
+    """Build the transforms of a dataset section; reject those that damage its kind of masks."""
+    operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(section)]
+    for name in [item["type"] for item in section]:
+        if num_classes == 1 and name in HARD_MASKS_ONLY:
+            raise ConfigError(f"{key}: {name} would cut soft masks to 0 and 1. Fix: leave it out")
+        if num_classes > 1 and name in SOFT_MASKS_ONLY and key == "train_dataset":
+            raise ConfigError(f"{key}: {name} would mix class ids. Fix: use Resize")
+    return operators
+
+
+def _check_list_keys(key: str, cfg: Mapping[str, Any]) -> None:
+    """Check the keys of a dataset section that are arguments of `list_pairs`."""
+    known = list(inspect.signature(list_pairs).parameters)
     for name, value in cfg.items():
+        if name not in known:
+            raise ConfigError(f"{key}: {name}: no such key.{suggest(name, [*known, *OTHER_KEYS])}")
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{key}: {name}: expected text, got {value!r}")
-    pairs, faults = list_pairs(**find_data(cfg, download))
-    return Dataset(pairs, num_classes, operators, mode=mode, name=key, faults=faults, **options)
 
 
 def _require_root(key: str, kind: str, root: Any, download: bool) -> None:
-    """Get a known data set, or refuse; classes of paddleseg would fetch what is absent, unchecked."""
+    """Fetch a known data set if asked to; reject a missing folder, which paddleseg would fetch unchecked."""
     if root:
         find_data({"dataset_root": root}, download)
     if not root or not Path(str(root)).is_dir():
         raise ConfigError(
             f"{key}: dataset_root: {root}: no such folder, and {kind} would fetch it unchecked. "
-            "Fix: prepare the data, and name their folder"
+            "Fix: prepare the data, and set dataset_root to their folder"
         )
 
 
 def _stock_pairs(
     key: str, kind: str, cfg: Mapping[str, Any], download: bool
 ) -> tuple[list[Pair], int | None]:
-    """The pairs that a dataset class of paddleseg lists, and the value it ignores."""
-    from paddleseg.datasets import Dataset as Stock
+    """Return the pairs that a dataset class of paddleseg lists, and the mask value it ignores."""
+    from paddleseg.datasets import Dataset as StockDataset
 
     cfg = {"type": kind, "transforms": [], **cfg}
     check_component("DATASETS", key, cfg)
-    stock = register().manager.DATASETS[kind]
-    if stock.__getitem__ is not Stock.__getitem__:
+    stock = _paddleseg().manager.DATASETS[kind]
+    if stock.__getitem__ is not StockDataset.__getitem__:
         raise ConfigError(
             f"{key}: {kind} changes labels while it reads them. Fix: use type: Dataset with a list"
         )
     _require_root(key, kind, cfg.get("dataset_root"), download)
     built = _build("DATASETS", key, cfg)
-    return [Pair(Path(image), Path(mask), f"{key}: ") for image, mask in built.file_list], built.ignore_index
+    return [Pair(Path(image), Path(mask), key) for image, mask in built.file_list], built.ignore_index
 
 
 def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
-    """`types` and `coef` of the `loss` section, one of each per output.
+    """Build the `loss` section: `types` and `coef`, one of each per output.
 
     Raises:
         ConfigError: unknown types or keys, or lengths that do not match.
@@ -208,61 +232,81 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
     types = types * len(coef) if len(types) == 1 else types
     if len(types) != len(coef):
         raise ConfigError(f"loss: {len(types)} types and {len(coef)} coef. Fix: one type, or one per coef")
-    if config["model"]["type"] in _own_networks() and len(coef) != len(HEADS):
+    if config["model"]["type"] in NETWORKS and len(coef) != len(HEADS):
         raise ConfigError(
-            f"loss: coef: {len(coef)} of them, but U²-Net has {len(HEADS)} outputs. Fix: one each"
+            f"loss: coef: {len(coef)} numbers, but U²-Net has {len(HEADS)} outputs. Fix: one per output"
         )
-    single = class_count(config) == 1
-    inside = [_list_of_components("loss: losses", item["losses"]) for item in types if "losses" in item]
-    for item in [*types, *(item for items in inside for item in items)]:
-        if item["type"] in (CLASS_LOSSES if single else ("SaliencyLoss",)):
-            fitting = "SaliencyLoss" if single else "CrossEntropyLoss"
-            raise ConfigError(
-                f"loss: {item['type']} does not suit num_classes: {class_count(config)}. Fix: type: {fitting}"
-            )
-        if item.get("ignore_index", IGNORE) != IGNORE:
-            raise ConfigError(
-                f"loss: ignore_index: {item['ignore_index']}: samples mark ignored pixels by {IGNORE}, "
-                "whatever the mask files use. Fix: set it under train_dataset and val_dataset instead"
-            )
+    nested = [_list_of_components("loss: losses", item["losses"]) for item in types if "losses" in item]
+    for item in [*types, *(item for items in nested for item in items)]:
+        _check_loss(item, class_count(config))
     return {
         "types": [_build("LOSSES", f"loss.types[{i}]", item) for i, item in enumerate(types)],
         "coef": coef,
     }
 
 
+def _check_loss(cfg: Mapping[str, Any], num_classes: int) -> None:
+    """Raise ConfigError for a loss that does not suit the labels."""
+    if cfg["type"] in (CLASS_LOSSES if num_classes == 1 else ("SaliencyLoss",)):
+        suitable = "SaliencyLoss" if num_classes == 1 else "CrossEntropyLoss"
+        raise ConfigError(
+            f"loss: {cfg['type']} does not suit num_classes: {num_classes}. Fix: type: {suitable}"
+        )
+    if cfg.get("ignore_index", IGNORE) != IGNORE:
+        raise ConfigError(
+            f"loss: ignore_index: {cfg['ignore_index']}: samples mark ignored pixels by {IGNORE}, "
+            "whatever the mask files use. Fix: set it under train_dataset and val_dataset instead"
+        )
+
+
 def build_optimizer(config: Mapping[str, Any], network: paddle.nn.Layer) -> paddle.optimizer.Optimizer:
-    """The optimizer of a config with its learning rate schedule, by paddleseg's builder.
+    """Build the optimizer of a config with its learning rate schedule, as paddleseg's builder does.
+
+    Args:
+        config: sections `optimizer` and `lr_scheduler`, and `iters`.
+        network: its parameters are optimized.
 
     Raises:
-        ConfigError: unknown types or keys.
+        ConfigError: unknown types, keys or values.
+
+    Source: paddleseg 2.8.0 cvlibs/builder.py, `SegBuilder.optimizer`.
     """
-    config = copy.deepcopy(dict(config))
-    schedule = section(config, "lr_scheduler")
-    known = SCHEDULES.get(schedule["type"])
-    if known is None:
-        raise ConfigError(
-            f"lr_scheduler: type: {schedule['type']}: no such one.{suggest(schedule['type'], SCHEDULES)}"
-        )
-    if length := SCHEDULE_LENGTH.get(schedule["type"]):
-        warmup = schedule.get("warmup_iters", 0)
-        schedule.setdefault(length, max(config["iters"] - warmup, 1))
-    arguments = {k: v for k, v in schedule.items() if k not in ("type", *WARMUP)}
-    check_arguments(f"lr_scheduler: {schedule['type']}", known, arguments)
-    cfg = section(config, "optimizer")
-    compatible = {"adam": "Adam", "sgd": "SGD"}.get(cfg["type"], cfg["type"])  # old spellings of paddleseg
-    momentum = compatible == "SGD" and "momentum" in cfg
-    cfg["type"] = "Momentum" if momentum else compatible
-    check_component("OPTIMIZERS", "optimizer", cfg)
-    cvlibs = register()
-    stock = object.__new__(cvlibs.Config)  # its constructor takes a file
-    stock.dic = config
-    builder = cvlibs.SegBuilder(stock)
-    builder.__dict__["model"] = network  # ours, in place of one it would build anew
+    schedule = _build_schedule(config)
+    cfg = dict(section(config, "optimizer"))
+    cfg["type"] = OLD_OPTIMIZER_NAMES.get(cfg["type"], cfg["type"])
+    if cfg["type"] == "SGD" and "momentum" in cfg:
+        cfg["type"] = "Momentum"
+    create = _build("OPTIMIZERS", "optimizer", cfg)
     try:
-        return builder.optimizer
-    except (RuntimeError, AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer or lr_scheduler: {error}") from error
+        return create(network, schedule)
+    except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer: {cfg['type']}: {error}") from error
+
+
+def _build_schedule(config: Mapping[str, Any]) -> paddle.optimizer.lr.LRScheduler:
+    """Build the `lr_scheduler` section; schedules that need a length get the run's, without the warm-up."""
+    cfg = dict(section(config, "lr_scheduler"))
+    kind = cfg.pop("type")
+    if kind not in SCHEDULES:
+        raise ConfigError(f"lr_scheduler: type: {kind}: no such schedule.{suggest(kind, SCHEDULES)}")
+    warmup = {key: cfg.pop(key) for key in WARMUP_KEYS if key in cfg}
+    if len(warmup) == 1:
+        raise ConfigError(f"lr_scheduler: {' and '.join(WARMUP_KEYS)}: expected both or neither")
+    if length := SCHEDULE_LENGTH.get(kind):
+        cfg.setdefault(length, max(config["iters"] - warmup.get("warmup_iters", 0), 1))
+    check_arguments(f"lr_scheduler: {kind}", SCHEDULES[kind], cfg)
+    try:
+        schedule = SCHEDULES[kind](**cfg)
+        if not warmup:
+            return schedule
+        return paddle.optimizer.lr.LinearWarmup(
+            learning_rate=schedule,
+            warmup_steps=warmup["warmup_iters"],
+            start_lr=warmup["warmup_start_lr"],
+            end_lr=cfg["learning_rate"],
+        )
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"lr_scheduler: {kind}: {error}") from error
 
 
 def _list_of_components(where: str, value: Any) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Deep supervision over all outputs, and the losses that paddleseg lacks or that fail on Paddle 3.
+"""Losses that paddleseg lacks or whose paddleseg version fails on Paddle 3, and deep supervision.
 
-Labels: soft masks (N, 1, H, W) float32 in [0, 1] where num_classes is 1, class ids (N, 1, H, W) int64
-otherwise; pixels equal to `ignore_index` do not count.
+Labels are soft masks (N, 1, H, W) float32 in [0, 1] for saliency (num_classes 1) and class ids
+(N, 1, H, W) int64 for segmentation. Pixels equal to `ignore_index` are ignored.
 """
 
 from __future__ import annotations
@@ -12,11 +12,21 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from paddleseg_u2net.registry import LOSSES
+
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 
 
 def bce(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-    """Binary cross-entropy of logits (N, 1, H, W) against a soft mask, mean over the valid pixels.
+    """Binary cross-entropy, averaged over the valid pixels of the batch.
+
+    Args:
+        logits: (N, 1, H, W) float32.
+        mask: (N, 1, H, W) float32 in [0, 1]; 0 at ignored pixels.
+        valid: (N, 1, H, W) float32; 1 at pixels to measure, 0 at ignored pixels.
+
+    Returns:
+        Scalar; 0 if no pixel is valid.
 
     Source: Qin et al. 2020, equation 2; u2net_train.py:29@ac7e1c8, there on sigmoid outputs.
     """
@@ -25,9 +35,17 @@ def bce(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
 
 
 def iou(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-    """One minus the soft intersection over union, mean over the images.
+    """One minus the soft intersection over union, averaged over the images.
 
-    Source: Qin et al. 2019 (BASNet), equation 9. A pair of empty maps has loss 0.
+    Args:
+        logits: (N, 1, H, W) float32.
+        mask: (N, 1, H, W) float32 in [0, 1]; 0 at ignored pixels.
+        valid: (N, 1, H, W) float32; 1 at pixels to measure, 0 at ignored pixels.
+
+    Returns:
+        Scalar in [0, 1]; 0 if both prediction and mask are empty.
+
+    Source: Qin et al. 2019 (BASNet), equation 9.
     """
     saliency = F.sigmoid(logits) * valid
     mask = mask * valid
@@ -38,10 +56,21 @@ def iou(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
 
 
 def ssim(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-    """One minus the mean structural similarity, over windows that lie inside the image.
+    """One minus the mean structural similarity (SSIM) over all windows that lie inside the image.
+
+    Args:
+        logits: (N, 1, H, W) float32; H and W at least `SSIM_WINDOW`.
+        mask: (N, 1, H, W) float32 in [0, 1]; 0 at ignored pixels.
+        valid: (N, 1, H, W) float32; 1 at pixels to measure, 0 at ignored pixels.
+
+    Returns:
+        Scalar in [0, 2].
+
+    Raises:
+        ValueError: the maps are smaller than a window.
 
     Source: Qin et al. 2019 (BASNet), equation 7; Wang et al. 2004 with an 11x11 Gaussian of sigma 1.5,
-    C1 = 0.01², C2 = 0.03². BASNet pads by zeros instead; here the border is left out.
+    C1 = 0.01², C2 = 0.03². BASNet pads the border with zeros; here windows that cross it are left out.
     """
     if min(logits.shape[2:]) < SSIM_WINDOW:
         raise ValueError(f"ssim needs maps of at least {SSIM_WINDOW} pixels, got {logits.shape[2:]}")
@@ -61,14 +90,21 @@ def ssim(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
     return 1 - similarity.mean()
 
 
+@LOSSES.register
 class SaliencyLoss(nn.Layer):
-    """Weighted sum of binary cross-entropy, SSIM and IoU losses of one saliency output.
+    """Weighted sum of the binary cross-entropy, SSIM and IoU losses of one saliency output.
+
+    `bce` alone is the official U²-Net recipe; all three weights equal to 1 give BASNet's hybrid loss, which
+    favours sharp edges and solid objects.
 
     Args:
-        bce: weight of `bce`; alone it is the official U²-Net recipe.
-        ssim: weight of `ssim`; 1 with bce and iou is BASNet's hybrid loss (sharper, more solid objects).
-        iou: weight of `iou`.
-        ignore_index: mask value of pixels that do not count, put there by padding transforms.
+        bce: weight of `bce`, at least 0.
+        ssim: weight of `ssim`, at least 0.
+        iou: weight of `iou`, at least 0.
+        ignore_index: mask value of ignored pixels, such as those that padding transforms add.
+
+    Raises:
+        ValueError: a weight is negative or no number, or all weights are 0.
     """
 
     def __init__(self, bce: float = 1.0, ssim: float = 0.0, iou: float = 0.0, ignore_index: int = 255):
@@ -77,11 +113,20 @@ class SaliencyLoss(nn.Layer):
         if not all(type(w) in (int, float) and w >= 0 for w in self.weights.values()) or not any(
             (bce, ssim, iou)
         ):
-            raise ValueError(f"{self.weights}: expected weights of at least 0, one of them above")
+            raise ValueError(f"{self.weights}: expected weights of at least 0, and one above 0")
         self.ignore_index = ignore_index
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """(N, 1, H, W) logits and soft mask -> scalar."""
+        """Compute the loss.
+
+        Args:
+            logits: (N, 1, H, W).
+            label: (N, 1, H, W) or (N, H, W), in [0, 1] or `ignore_index`; any dtype.
+
+        Returns:
+            Scalar.
+        """
+        label = _with_channel(label).astype("float32")
         valid = (label != self.ignore_index).astype("float32")
         mask = label * valid
         terms = {"bce": bce, "ssim": ssim, "iou": iou}
@@ -89,14 +134,16 @@ class SaliencyLoss(nn.Layer):
         return paddle.add_n(parts)
 
 
+@LOSSES.register
 class CrossEntropyLoss(nn.Layer):
-    """Cross-entropy of class logits, mean over the pixels that count.
+    """Cross-entropy of class logits, averaged over all pixels that are not ignored.
 
-    Replaces paddleseg's class of that name, whose product of float32 and int64 tensors raises on Paddle 3.
+    It replaces paddleseg's class of the same name, which multiplies float32 by int64 tensors and therefore
+    fails on Paddle 3.
 
     Args:
-        weight: one weight per class; the mean is weighted too.
-        ignore_index: class id of pixels that do not count.
+        weight: one weight per class; the average is weighted by them.
+        ignore_index: class id of ignored pixels.
     """
 
     def __init__(self, weight: Sequence[float] | None = None, ignore_index: int = 255):
@@ -105,27 +152,39 @@ class CrossEntropyLoss(nn.Layer):
         self.ignore_index = ignore_index
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """(N, C, H, W) logits, (N, 1, H, W) or (N, H, W) int64 -> scalar."""
-        if label.ndim == 3:
-            label = label.unsqueeze(1)
+        """Compute the loss.
+
+        Args:
+            logits: (N, C, H, W).
+            label: (N, 1, H, W) or (N, H, W) int64; class ids or `ignore_index`.
+
+        Returns:
+            Scalar.
+        """
+        label = _with_channel(label)
         return F.cross_entropy(
             logits, label, weight=self.weight, ignore_index=self.ignore_index, axis=1, reduction="mean"
         )
 
 
+def _with_channel(label: Tensor) -> Tensor:
+    """Labels as (N, 1, H, W); paddleseg's training passes (N, H, W)."""
+    return label.unsqueeze(1) if label.ndim == 3 else label
+
+
 def deep_supervision(outputs: Sequence[Tensor], label: Tensor, losses: dict) -> tuple[Tensor, list[Tensor]]:
-    """Weighted sum of one loss per output.
+    """Compute one loss per output and their weighted sum.
 
     Args:
-        outputs: logits (N, C, H, W), fused first.
+        outputs: logits (N, C, H, W) of each output, fused output first.
         label: (N, 1, H, W).
-        losses: `types` and `coef`, one of each per output, as paddleseg's SegBuilder makes them.
+        losses: `types` and `coef`, one of each per output, as paddleseg's SegBuilder returns them.
 
     Returns:
-        The sum and its parts, all scalar tensors.
+        The sum and the list of weighted losses, all scalar tensors.
 
     Raises:
-        ValueError: as many losses as outputs are needed.
+        ValueError: the number of losses differs from the number of outputs.
 
     Source: Qin et al. 2020, equation 1.
     """

@@ -1,5 +1,11 @@
-"""Import this and stock paddleseg code builds our networks, losses and transforms from a YAML by name."""
+"""Importing this module registers our networks, losses and transforms with paddleseg.
 
-from paddleseg_u2net.builders import register
+Example:
+    >>> import paddleseg_u2net.plugin
+    >>> from paddleseg.cvlibs import Config, SegBuilder
+    >>> model = SegBuilder(Config("u2netp.yml")).model  # doctest: +SKIP
+"""
+
+from paddleseg_u2net import register
 
 register()

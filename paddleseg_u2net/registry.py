@@ -1,6 +1,6 @@
-"""Tables of the project's own losses, networks and transforms, filled by decorators.
+"""Registries of our losses, networks and transforms, filled by class decorators.
 
-Imports neither Paddle nor paddleseg; `builders.register` copies the tables into paddleseg's registry.
+This module imports neither Paddle nor paddleseg; `builders.register` copies the registries into paddleseg's.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ T = TypeVar("T", bound=type)
 
 
 class Registry(dict[str, type]):
-    """Classes by their names.
+    """Classes by name.
 
     Args:
-        kind: name of paddleseg's table, such as LOSSES.
+        kind: name of paddleseg's registry of the same components, such as LOSSES.
     """
 
     def __init__(self, kind: str):
@@ -22,7 +22,11 @@ class Registry(dict[str, type]):
         self.kind = kind
 
     def register(self, component: T) -> T:
-        """Class decorator that adds a row; two classes of one name are a programming error."""
+        """Add a class under its own name; use it as a decorator.
+
+        Raises:
+            KeyError: another class has this name already.
+        """
         name = component.__name__
         if self.setdefault(name, component) is not component:
             raise KeyError(f"{self.kind}: {name} is registered already, by {self[name].__module__}")

@@ -1,4 +1,4 @@
-"""Small COCO and LabelMe files."""
+"""Small COCO and LabelMe files for tests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from paddleseg_u2net.importers.annotations import AnnotationSet, assign_classes, draw_mask, merge_labels
 
-def encode(mask: np.ndarray) -> tuple[list[int], str]:
-    """COCO's runs and their compressed text, by its description: an encoder of the tests' own."""
+
+def encode_rle(mask: np.ndarray) -> tuple[list[int], str]:
+    """Return COCO's runs and their compressed text: an independent encoder, written from the description."""
     runs, last = [0], 0
     for pixel in mask.T.ravel().tolist():
         if pixel != last:
@@ -28,7 +30,8 @@ def encode(mask: np.ndarray) -> tuple[list[int], str]:
 SQUARE = [[0, 0, 4, 0, 4, 4, 0, 4]]
 
 
-def coco(path: Path, annotations: list, **changes) -> Path:
+def write_coco(path: Path, annotations: list, **changes) -> Path:
+    """Write a file with one 4 x 6 image and two categories; keyword arguments replace its tables."""
     content = {
         "images": [{"id": 7, "file_name": "sub/ü a.jpg", "height": 4, "width": 6}],
         "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "cat"}],
@@ -40,12 +43,23 @@ def coco(path: Path, annotations: list, **changes) -> Path:
     return path
 
 
-def labelme(path: Path, *shapes: dict, **changes) -> Path:
+def write_labelme(path: Path, *shapes: dict, **changes) -> Path:
+    """Write the file of a 4 x 6 image; keyword arguments replace its keys."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"version": "5.4.1", "shapes": list(shapes), "imagePath": f"{path.stem}.jpg", "imageData": None}
     path.write_text(json.dumps(content | {"imageHeight": 4, "imageWidth": 6} | changes))
     return path
 
 
-def shape(label: str, points: list, kind: str | None = "polygon", **more) -> dict:
+def labelme_shape(label: str, points: list, kind: str | None = "polygon", **more) -> dict:
     return {"label": label, "points": points, "shape_type": kind, "group_id": None, "flags": {}, **more}
+
+
+def draw_first(
+    annotations: AnnotationSet, wanted: list[str] | None = None, saliency: bool = False
+) -> np.ndarray:
+    """Draw the 4 x 6 mask of the first image."""
+    _, values = assign_classes(merge_labels([annotations])[0], wanted, saliency)
+    ids, faults = draw_mask(annotations.images[0], values, 4, 6)
+    assert faults == []
+    return ids

@@ -1,4 +1,4 @@
-"""Fixtures of all tests."""
+"""Fixtures that the tests of all folders use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paddleseg_u2net.cli.app import main
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch, tmp_path):
-    """No test reads the user's cache, mirror or proxy, or writes into the project."""
+    """Keep tests from reading the user's cache, mirror or proxy, and from writing into the project."""
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "u2net_home"))
     monkeypatch.delenv("U2NET_MIRROR", raising=False)
     monkeypatch.setenv("no_proxy", "*")
@@ -23,15 +23,15 @@ def _clean_environment(monkeypatch, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers(monkeypatch, request):
-    """A module's random numbers start anew for each test: none depends on which ran before it."""
+def _reset_random_numbers(monkeypatch, request):
+    """Reset a module's generator RNG before each test, so that no test depends on those before it."""
     if hasattr(request.module, "RNG"):
         monkeypatch.setattr(request.module, "RNG", np.random.default_rng(0))
 
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of real data and official weights; tests that need it are skipped without it."""
+    """The folder of real data and published weights; tests that need it are skipped if it does not exist."""
     if not SHARED.is_dir():
         pytest.skip("needs ../shared")
     return SHARED
@@ -39,7 +39,7 @@ def shared() -> Path:
 
 @pytest.fixture
 def official_weights(shared) -> Path:
-    """The official U²-Net† weights, in the test's own cache as if they had been fetched."""
+    """The published U²-Net† weights in the test's own cache, as if they had been downloaded."""
     home = Path(os.environ["U2NET_HOME"])
     home.mkdir(exist_ok=True)
     (home / "u2netp.onnx").symlink_to(shared / "weights" / "u2netp.onnx")
@@ -48,7 +48,7 @@ def official_weights(shared) -> Path:
 
 @pytest.fixture
 def warm_cache(tmp_path_factory) -> None:
-    """A cache with the exports and compiled models of all tests of this run that ask for it."""
+    """Share the exports and compiled models of the cache among all tests that use this fixture."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     home = Path(os.environ["U2NET_HOME"])
@@ -60,13 +60,13 @@ def warm_cache(tmp_path_factory) -> None:
 
 @pytest.fixture
 def known_weights(official_weights, warm_cache) -> Path:
-    """The official weights, exported already where an earlier test needed that."""
+    """The published weights, with the exports that earlier tests have made."""
     return official_weights
 
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Six pairs of 32 x 32 with lists of four to train and two to validate; a space in the folder's name."""
+    """A data set of six 32 x 32 pairs, four to train and two to validate; its path has a space."""
     root = tmp_path / "my data"
     for index in range(6):
         draw_pair(root, f"p{index}")
@@ -78,7 +78,7 @@ def data(tmp_path) -> Path:
 
 @pytest.fixture
 def config(tmp_path, data) -> Path:
-    """A saliency config of the small network and data."""
+    """A saliency config of `TinyNet` and `data`."""
     return make_config(tmp_path / "tiny.yaml", data)
 
 
@@ -92,7 +92,7 @@ def photos() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def run(capsys):
-    """Run a command in this process: (exit code, stdout, stderr)."""
+    """A function that runs `u2net` with some words in this process: (exit code, stdout, stderr)."""
 
     def call(name: str, *words) -> tuple[int, str, str]:
         try:
@@ -106,7 +106,7 @@ def run(capsys):
 
 @pytest.fixture
 def trained(run, config, tmp_path) -> Path:
-    """A run folder of the small network."""
+    """The folder of a finished training run of `config`."""
     code, _, error = run(
         "train", "--config", config, "--save_dir", "run", "--iters", 2, "--do_eval", "--seed", 0
     )
@@ -116,7 +116,7 @@ def trained(run, config, tmp_path) -> Path:
 
 @pytest.fixture
 def photos_dir(tmp_path) -> Path:
-    """Images in sub-folders, with names that clash."""
+    """A folder of images with a sub-folder, a space, and two names that differ in their suffix only."""
     root = tmp_path / "some photos"
     draw_pair(root, "a")
     draw_pair(root, "sub/ü b", size=(20, 45))

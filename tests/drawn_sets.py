@@ -1,4 +1,4 @@
-"""Small data sets whose images and masks tests change."""
+"""Small data sets on disk whose images and masks the tests change."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ from pathlib import Path
 
 from PIL import Image
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.pairs import list_pairs
-from paddleseg_u2net.data_check.findings import diagnose
+from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.survey import examine
 
 ORIENTATION = 0x0112
 
 
-def sets(root: Path, num_classes: int = 1, **options) -> list[Dataset]:
-    found = []
+def load_sets(root: Path, num_classes: int = 1, **options) -> list[DatasetSpec]:
+    """The data sets of train_list.txt and val_list.txt."""
+    loaded = []
     for mode in ("train", "val"):
         pairs, faults = list_pairs(mode, str(root), "train_list.txt", "val_list.txt")
-        found.append(Dataset(pairs, num_classes, mode=mode, name=mode, faults=faults, **options))
-    return found
+        loaded.append(DatasetSpec(pairs, num_classes, mode=mode, name=mode, faults=faults, **options))
+    return loaded
 
 
-def found(root: Path, num_classes: int = 1, **options) -> dict[str, list[str]]:
-    """Check -> the texts of its examples."""
-    findings = diagnose(examine(sets(root, num_classes, **options)))
-    return {finding.name: [example.text for example in finding.examples] for finding in findings}
+def check_sets(root: Path, num_classes: int = 1, **options) -> dict[str, list[str]]:
+    """Check -> its faults as text."""
+    findings = run_checks(examine(load_sets(root, num_classes, **options)))
+    return {finding.check.name: [str(example.fault) for example in finding.examples] for finding in findings}
 
 
-def turn(path: Path, orientation: int) -> None:
-    """Give a picture an EXIF tag; its pixels stay as they are."""
+def set_orientation(path: Path, orientation: int) -> None:
+    """Write an EXIF orientation into a file; its pixels do not change."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     with Image.open(path) as picture:

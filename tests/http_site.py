@@ -50,7 +50,7 @@ def serving(handler: type[BaseHTTPRequestHandler]):
 
 
 class Site:
-    """A server of one file that breaks connections, and keeps what it was asked."""
+    """A server of one file that breaks connections and records requests."""
 
     def __init__(self, content=CONTENT, mark='"one"', ranges=True, cuts=()):
         self.content, self.mark, self.ranges, self.cuts = content, mark, ranges, list(cuts)

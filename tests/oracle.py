@@ -9,6 +9,7 @@ import numpy as np
 import py_sod_metrics
 import pytest
 
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 
 ORACLES = ("Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure", "MAE")
@@ -20,7 +21,7 @@ EXACT = {"rel": 1e-9, "abs": 1e-12}
 def oracle(pairs, **options) -> dict:
     """PySODMetrics' scores under our names, and its curves."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Fmeasure announces its end; NaN of empty quarters
+        warnings.simplefilter("ignore")  # Fmeasure is deprecated; NaN of empty quarters
         measures = [getattr(py_sod_metrics, name)() for name in ORACLES]
         for saliency, mask in pairs:
             for measure in measures:
@@ -56,7 +57,8 @@ def measured(pairs, names=tuple(MEASURES), **options) -> MapMeasures:
 def assert_equal_to_oracle(pairs, **options):
     expected = oracle(pairs, **options)
     curves = expected.pop("curves")
-    measures = measured(pairs, expected, minmax=options.get("normalize", True))
+    stretch = MeasureStretch.REFERENCE if options.get("normalize", True) else MeasureStretch.NONE
+    measures = measured(pairs, expected, measure_stretch=stretch)
     scores = measures.compute()
     for name, score in expected.items():
         assert scores[name] == pytest.approx(score, **EXACT), name
@@ -65,7 +67,7 @@ def assert_equal_to_oracle(pairs, **options):
 
 
 def blob(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A mask of ellipses and a map that nearly finds it, 8-bit."""
+    """A mask of ellipses and a map close to it, uint8."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((height, width), np.uint8)
     for _ in range(3):

@@ -109,3 +109,42 @@ def build(folder: Path, members: dict[str, list[str]]) -> list[Path]:
         made.append(packed.rename(folder / archive))
         shutil.rmtree(folder / f"tree{number}")
     return made
+
+
+TWELVE = [f"images/{i:02}.jpg masks/{i:02}.png" for i in range(12)]
+LISTS = {
+    "optic_disc_seg": {
+        "train": ["JPEGImages/P0193.jpg Annotations/P0193.png"],
+        "val": ["JPEGImages/N1.jpg Annotations/N1.png"],
+        "test": ["JPEGImages/N1.jpg Annotations/N1.png"],
+    },
+    "mini_supervisely": dict.fromkeys(("train", "val", "test"), ["Images/a.jpg Annotations/a.png"]),
+    "DUTS-TR": {"train": ["DUTS-TR-Image/n1_2.jpg DUTS-TR-Mask/n1_2.png"]},
+    "DUTS-TE": dict.fromkeys(
+        ("val", "test"), [f"DUTS-TE-Image/{name}.jpg DUTS-TE-Mask/{name}.png" for name in ("b", "sun")]
+    ),
+    "ECSSD": dict.fromkeys(("val", "test"), ["images/0001.jpg masks/0001.png"]),
+    "SOD": dict.fromkeys(("val", "test"), ["images/3096.jpg masks/3096.png"]),
+    "PASCAL-S": dict.fromkeys(("val", "test"), ["images/1.jpg masks/1.png"]),
+    "HKU-IS": dict.fromkeys(("val", "test"), ["images/0004.png masks/0004.png"]),
+    "DUT-OMRON": dict.fromkeys(("val", "test"), ["images/im005.jpg masks/im005.png"]),
+    "MSRA10K": {
+        "train": [*TWELVE[1:10], TWELVE[11]],
+        **dict.fromkeys(("val", "test"), [TWELVE[0], TWELVE[10]]),
+    },
+    "Drishti-GS": {
+        "train": ["train/images/drishtiGS_002.png train/masks/drishtiGS_002.png"],
+        **dict.fromkeys(("val", "test"), ["val/images/drishtiGS_001.png val/masks/drishtiGS_001.png"]),
+    },
+    "DRIVE": {"train": ["training/images/21.tif training/masks/21.png"]},
+    "P3M-10k": {
+        "train": ["train/images/p_1.jpg train/masks/p_1.png"],
+        "val": ["P3M-500-P/images/p_2.jpg P3M-500-P/masks/p_2.png"],
+        "test": ["P3M-500-NP/images/p_3.jpg P3M-500-NP/masks/p_3.png"],
+    },
+}
+
+
+def lists_of(root: Path) -> dict[str, list[str]]:
+    found = {key: root / f"{key}_list.txt" for key in ("train", "val", "test")}
+    return {key: path.read_text().splitlines() for key, path in found.items() if path.is_file()}

@@ -1,4 +1,4 @@
-"""Small data, a small network, and where the real data lie: shared by the tests of all folders."""
+"""Small data, a small network and paths that the tests of all folders share."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 import yaml  # noqa: E402
 from paddle import nn  # noqa: E402
+from paddleseg.cvlibs import manager  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from paddleseg_u2net.builders import register  # noqa: E402
 from paddleseg_u2net.cli.app import main  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
 SHARED = ROOT.parent / "shared"
-
-
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@register().manager.MODELS.add_component
+register()
+
+
+@manager.MODELS.add_component
 class TinyNet(nn.Layer):
-    """A stand-in for any registered PaddleSeg network: one output, a BatchNorm, milliseconds a step."""
+    """A fast stand-in for any registered PaddleSeg network, with one output and a BatchNorm."""
 
     def __init__(self, num_classes: int, in_channels: int = 3):
         super().__init__()
@@ -45,13 +45,14 @@ class TinyNet(nn.Layer):
 
 
 def write_mask(path: Path, mask: np.ndarray) -> Path:
+    """Write an image file of any dtype that OpenCV writes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), mask)
     return path
 
 
 def draw_pair(root: Path, name: str, size=(32, 32), white: int = 255, seed: int = 0) -> None:
-    """An image below `root/images` with a bright square, and its mask below `root/masks`."""
+    """Write an image with a bright rectangle to `root/images` and its mask to `root/masks`."""
     rng = np.random.default_rng([seed, *map(ord, name)])
     image = rng.integers(0, 100, (*size, 3), dtype=np.uint8)
     mask = np.zeros(size, np.uint8)
@@ -64,7 +65,7 @@ def draw_pair(root: Path, name: str, size=(32, 32), white: int = 255, seed: int 
 
 
 def make_config(path: Path, data: Path, num_classes: int = 1, model: str = "TinyNet", **changes) -> Path:
-    """A config of `data`; keyword arguments replace whole sections."""
+    """Write a config of the data set `data`; keyword arguments replace whole sections."""
     outputs = 1 if model == "TinyNet" else 7
     loss = "SaliencyLoss" if num_classes == 1 else "CrossEntropyLoss"
     normalize = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
@@ -90,7 +91,7 @@ def make_config(path: Path, data: Path, num_classes: int = 1, model: str = "Tiny
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """What a child process of a test gets."""
+    """The environment of a child process of a test."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **changes}
 
 
@@ -101,7 +102,7 @@ def prepare_command(words: list[str]) -> int:
 
 @contextmanager
 def small_files(size: int):
-    """The system refuses to write files beyond a size, as it does beyond a quota or on a full disk."""
+    """Make writing files beyond a size fail, as it does on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -110,8 +111,8 @@ def small_files(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-# ways to record at an image; --aug is --aug_eval or --aug_pred
-LOOKS = [
+# flags that change a prediction; --aug stands for --aug_eval or --aug_pred
+PREDICTION_FLAGS = [
     ["--aug", "--scales", 0.5],
     ["--aug", "--flip_horizontal"],
     ["--aug", "--flip_vertical"],
@@ -123,17 +124,18 @@ LOOKS = [
 
 
 def scores(text: str) -> dict[str, float]:
-    """The numbers of the [EVAL] lines."""
+    """The scores of the [EVAL] lines of a log."""
     return {name: float(value) for name, value in re.findall(r"(\w+): (-?\d+\.\d{4}|nan)", text)}
 
 
 def pixels(path, mode: str | None = None) -> np.ndarray:
-    """A picture as stored, or converted to `mode`."""
+    """The pixels of an image file as stored, or converted to `mode`."""
     with Image.open(path) as picture:
         return np.asarray(picture.convert(mode) if mode else picture)
 
 
 def tree(folder) -> list[str]:
+    """The files below a folder, sorted."""
     return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
 
 

@@ -1,9 +1,10 @@
-"""The house: which module may know which, what stays light, nothing written twice."""
+"""The order of folders, what importing a module loads, the sizes of files, no repeated code."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import json
 import subprocess
 import sys
 from collections import defaultdict
@@ -83,24 +84,74 @@ def test_no_module_is_called_utils():
     assert not forbidden & {path.stem for folder in folders for path in folder.rglob("*.py")}
 
 
+HEAVY = {"paddle", "paddleseg", "torch", "onnx", "onnxruntime", "openvino", "sklearn", "scipy", "visualdl"}
+HEAVY |= {"matplotlib", "jinja2", "pandas"}
+# what importing a module of a folder may load of the package: these folders, and so many modules in all
+LOADS = {
+    "importers": ("errors environment io data config importers", 22),
+    "inference": ("errors registry environment io data config models engines export inference metrics", 36),
+}
 LIGHT = """
-config.loader data.dataset data_check.findings data_check.report io.images data.masks metrics.segmentation
+config.loader data.dataset data_check.checks data_check.report io.images data.masks metrics.segmentation
 metrics.table inference.outputs evaluation.folders inference.predictor data.preprocessing engines.base
-models.pretrained cli.predict cli.val cli.train
+models.pretrained cli.app cli.predict cli.val cli.train cli.export cli.evaluate cli.make_dataset
+cli.check_dataset cli.prepare cli.convert_weights cli.benchmark
 """.split()  # noqa: SIM905
+IMPORT_EACH_IN_A_FORK = """
+import importlib, json, os, sys, cv2, numpy, yaml, tqdm
+found = {}
+for name in sys.argv[1:]:
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        importlib.import_module(f"paddleseg_u2net.{name}")
+        os.write(writer, json.dumps(sorted(sys.modules)).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as file:
+        found[name] = json.load(file)
+print(json.dumps(found))
+"""
 
 
-def test_light_rooms_load_neither_paddle_nor_paddleseg():
-    code = "import sys\n" + "".join(f"import paddleseg_u2net.{name}\n" for name in LIGHT)
-    code += "print({'paddle', 'paddleseg', 'torch', 'onnx', 'sklearn', 'visualdl'} & set(sys.modules))"
-    outcome = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True
-    )
-    assert outcome.stdout.strip() == "set()"
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, list[str]]:
+    """The modules that importing one module of the package loads, by its name."""
+    folders = [name_of(path) for path in MODULES if name_of(path).split(".")[0] in LOADS]
+    command = [sys.executable, "-c", IMPORT_EACH_IN_A_FORK, *folders, *LIGHT]
+    outcome = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+    return json.loads(outcome.stdout)
+
+
+@pytest.mark.parametrize("folder", LOADS)
+def test_importing_a_module_loads_what_it_needs_and_no_more(loaded, folder):
+    allowed, most = LOADS[folder]
+    for name, modules in loaded.items():
+        if name.split(".")[0] == folder:
+            own = [m.removeprefix("paddleseg_u2net.") for m in modules if m.startswith("paddleseg_u2net.")]
+            assert {module.split(".")[0] for module in own} <= set(allowed.split()), name
+            assert len(own) <= most, (name, own)
+
+
+def test_importing_light_modules_loads_no_heavy_package(loaded):
+    heavy = {name: HEAVY & set(modules) for name, modules in loaded.items()}
+    assert not {name: found for name, found in heavy.items() if found}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, paddleseg_u2net; print(sorted({'paddle', 'cv2', 'numpy', 'yaml'} & set(sys.modules)))"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert outcome.stdout.strip() == "[]", outcome.stderr
+
+
+def test_files_fit_their_bounds():
+    long = [path for path in MODULES if len(path.read_text(encoding="utf-8").splitlines()) >= 320]
+    tests = (ROOT / "tests").rglob("*.py")
+    long += [path for path in tests if len(path.read_text(encoding="utf-8").splitlines()) >= 450]
+    assert not long
 
 
 def lines_of(path: Path) -> list[tuple[int, str]]:
-    """What counts as code: no blank lines, comments, lone brackets, imports, docstring-like rows."""
+    """Lines that count as code: no blank lines, comments, lone brackets, imports or docstrings."""
     kept = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         text = " ".join(line.split())
@@ -109,7 +160,7 @@ def lines_of(path: Path) -> list[tuple[int, str]]:
     return kept
 
 
-def test_no_six_lines_stand_twice():
+def test_no_block_of_six_lines_is_repeated():
     places = defaultdict(list)
     folders = (PACKAGE, ROOT / "tools", ROOT / "tests", ROOT / "Benckmark_data_prepare")
     for path in sorted(p for folder in folders for p in folder.rglob("*.py")):
@@ -121,15 +172,15 @@ def test_no_six_lines_stand_twice():
     assert not repeated
 
 
-def test_the_model_file_stays_short():
+def test_network_module_stays_short():
     assert len((PACKAGE / "models" / "u2net.py").read_text().splitlines()) < 200
 
 
-def test_nothing_else_stands_at_the_top():
+def test_top_level_holds_the_documented_entries_only():
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     top = {line.split("/")[0] for line in tracked.splitlines()}
-    expected = (
-        "README.md configs paddleseg_u2net Benckmark_data_prepare train.py val.py predict.py tools tests "
-    )
-    expected += "pyproject.toml Makefile LICENSE NOTICE docs"
+    expected = """
+    README.md configs paddleseg_u2net Benckmark_data_prepare train.py val.py predict.py tools tests docs
+    pyproject.toml Makefile Dockerfile LICENSE NOTICE CHANGELOG.md CONTRIBUTING.md
+    """
     assert {name for name in top if not name.startswith(".")} <= set(expected.split())

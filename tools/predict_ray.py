@@ -37,7 +37,7 @@ FLAGS: Flags = {
     },
     "workers": {
         "type": positive_int,
-        "help": f"number of processes; default: one per {MAX_PARALLEL} processors, or per GPU with --device gpu",
+        "help": f"processes; default: one per {MAX_PARALLEL} processors, or one per GPU with --device gpu",
     },
 }
 BLOCK = 32  # images in one call of a worker

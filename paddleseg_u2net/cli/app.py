@@ -180,10 +180,10 @@ def guarded(
         configure_log(every_rank_logs, log_line)
         return command() or 0
     except ModuleNotFoundError as error:
-        line = missing(error)
-        if line is None:
-            raise
-        return _fail(line)
+        package = (error.name or "paddleseg_u2net").split(".")[0]
+        if package == "paddleseg_u2net":
+            raise  # a mistake of ours
+        return _fail(missing(error) or f"{package} is not installed. Fix: pip install {package}")
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         return _fail(error)
     except MemoryError:

@@ -132,12 +132,12 @@ def measure_engine(args: argparse.Namespace) -> dict[str, float]:
 
 def scores(args: argparse.Namespace, predictor: Predictor) -> dict[str, float]:
     """MAE and maxF of a predictor on the photographs."""
-    from paddleseg_u2net.data.dataset import Dataset, inspect_all
+    from paddleseg_u2net.data.dataset import open_datasets
+    from paddleseg_u2net.data.spec import DatasetSpec
     from paddleseg_u2net.evaluation.model import evaluate
 
     pairs, faults = pair_folders(args.image_path, args.mask_path)
-    dataset = Dataset(pairs, num_classes=1, mode="val", faults=faults)
-    inspect_all([dataset])
+    (dataset,) = open_datasets([DatasetSpec(pairs, num_classes=1, mode="val", faults=faults)])
     measured = evaluate(predictor, dataset).compute()
     return {name: measured[name] for name in ("MAE", "maxF")}
 

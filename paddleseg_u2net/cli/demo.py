@@ -100,15 +100,14 @@ def photographs(folder: Path) -> list[Path]:
 
 def baseline(data: Path, size: int) -> float:
     """Validation mIoU before training: published weights with new heads."""
-    from paddleseg_u2net.builders import build_dataset, build_network
-    from paddleseg_u2net.data.dataset import inspect_all
+    from paddleseg_u2net.builders import build_dataset_spec, build_network
+    from paddleseg_u2net.data.dataset import open_datasets
     from paddleseg_u2net.engines.base import PaddleEngine
     from paddleseg_u2net.evaluation.model import evaluate
     from paddleseg_u2net.inference.predictor import Predictor
 
     config = load_config(CONFIG, opts=options(data, size))
-    dataset = build_dataset(config, "val_dataset")
-    inspect_all([dataset])
+    (dataset,) = open_datasets([build_dataset_spec(config, "val_dataset")])
     need("paddle").seed(0)  # the new heads that `u2net train --seed 0` starts from
     network = build_network(config["model"])
     return evaluate(Predictor(PaddleEngine(network), config), dataset).compute()["mIoU"]

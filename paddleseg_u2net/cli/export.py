@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,15 @@ def load_images(
         if not found:
             raise ValueError(f"{folder}: holds no images")
         return [(read_image(path), None) for path in found]
-    from paddleseg_u2net.builders import build_dataset
-    from paddleseg_u2net.data.dataset import inspect_all
+    from paddleseg_u2net.builders import build_dataset_spec
+    from paddleseg_u2net.data.dataset import open_datasets
 
     try:
-        dataset = build_dataset(config, key)
+        spec = build_dataset_spec(config, key)
     except FileNotFoundError as error:
         flag = "--image_path" if key == "val_dataset" else "--calibration"
         raise ValueError(f"{key}: {error}, or {flag} with a folder of images") from None
-    dataset.pairs = dataset.pairs[:count]
-    inspect_all([dataset])
+    (dataset,) = open_datasets([replace(spec, pairs=spec.pairs[:count])])
     return [dataset.load(index) for index in range(len(dataset))]
 
 

@@ -15,6 +15,7 @@ from paddleseg_u2net.config.schema import TEST_KEYS
 from paddleseg_u2net.engines.base import BACKENDS
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
+from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models.pretrained import KNOWN
 
 Flags = Mapping[str, dict[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
@@ -125,11 +126,14 @@ WINDOW: Flags = {
     },
 }
 MAP_FLAGS: Flags = {
-    "minmax": {"action": "store_true", "help": "stretch each saliency map to 0 .. 1"},
-    "official": {
-        "action": "store_true",
-        "help": "write saliency maps as the authors' script does: stretched, 8-bit, resized by Pillow",
+    "map_protocol": {
+        "choices": [protocol.value for protocol in MapProtocol],
+        "help": "saliency maps as predicted (plain), stretched to 0 .. 1 (minmax), or as the authors' script "
+        "saves them: stretched, 8-bit, resized by Pillow (official)",
     },
+    # None, not False, where they are not given: see `MapProtocol.from_options`
+    "minmax": {"action": "store_true", "default": None, "help": "short for --map_protocol minmax"},
+    "official": {"action": "store_true", "default": None, "help": "short for --map_protocol official"},
 }
 
 

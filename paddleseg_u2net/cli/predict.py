@@ -27,15 +27,16 @@ from paddleseg_u2net.cli.flags import (
     positive_int,
 )
 from paddleseg_u2net.data.visualize import make_palette
-from paddleseg_u2net.environment.devices import threads_for
+from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import this_rank, wait_for_neighbours
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import OUTPUTS
-from paddleseg_u2net.inference.predictor import Predictor, maps_of
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.io.images import MAX_PIXELS
+from paddleseg_u2net.metrics.protocol import MapProtocol
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +116,6 @@ def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpars
         flags.error("which images? Give paths of images, folders or lists")
     if args.config and not args.model_path:
         flags.error("--config needs --model_path: the weights of that model")
-    if args.device_id is not None:
-        if args.device == "cpu":
-            flags.error(f"--device_id {args.device_id}: a CPU has no number. Fix: leave one of the two out")
-        args.device = f"{args.device or 'gpu'}:{args.device_id}"
     if not args.model_path:
         args.model_path = DEFAULT_MODEL
         log.info("No --model_path: the model is %s", DEFAULT_MODEL)
@@ -137,12 +134,12 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
     predictor = Predictor(
         args.model_path,
         config,
-        args.device,
+        device_name(args.device, args.device_id),
         augmentation,
         backend=args.backend,
         precision=args.precision,
         parallel=parallel,
-        maps=maps_of(vars(args)),
+        map_protocol=MapProtocol.from_options(vars(args)),
     )
     palette = make_palette(predictor.num_classes, args.custom_color)
     return BatchPredictor(predictor, palette, args.max_pixels, parallel)

@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Any
 from paddleseg_u2net.cli.flags import (
     DEVICE_FLAGS,
     add_flags,
+    augmentation_from,
     count,
     number,
     parser,
     positive,
-    views_from,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import ConfigError
-from paddleseg_u2net.evaluation.model import LOGGED, Protocol
+from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
 from paddleseg_u2net.io.files import remove_partial_files, require_writable
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.training.settings import PRECISIONS, Settings, amp_options
 
 if TYPE_CHECKING:
+    from paddleseg_u2net.data.dataset import Dataset
     from paddleseg_u2net.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "overfit": {
         "action": "store_true",
         "help": "only try whether the network learns two pairs by heart, in --iters steps, with --seed (0 "
-        "where it is left out) and --precision (docs/doctor.md)",
+        "where it is left out) and --precision (docs/data/check_dataset.md)",
     },
     "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
 }
@@ -101,12 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if trainer.finished:
         log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, progress.iter, iters)
         return 0
-    _admit(trainer)
+    data = _admit(trainer)
     if trainer.rank == 0:
         _prepare_folder(args, config, trainer.settings, progress)
     if not args.resume_model:
         log.info("Seed %d: --seed %d repeats this run", progress.seed, progress.seed)
-    trainer.run()
+    trainer.run(*data)
     if trainer.interrupted and not trainer.finished:
         log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")
         return 130
@@ -140,7 +141,7 @@ def _set_device(args: argparse.Namespace) -> str:
 
 def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Trainer:
     """All that takes part, with nothing read of the data and nothing written."""
-    views = views_from(config.get("test_config", {}))
+    views = augmentation_from(config.get("test_config", {}))
     metric = choose_metric(config, args.do_eval)
     ranks = start_ranks()
 
@@ -156,37 +157,40 @@ def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Tra
     paddle.seed(settings.seed)  # what starts at random, alike in every process
     with in_file(args.config):
         losses = builders.build_losses(config)
-        data = builders.build_dataset(config, "train_dataset")
-        val_data = builders.build_dataset(config, "val_dataset") if args.do_eval else None
+        train_spec = builders.build_dataset_spec(config, "train_dataset")
+        val_spec = builders.build_dataset_spec(config, "val_dataset") if args.do_eval else None
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
     log.info("Training on %s, %d process(es)", device, ranks)
-    return trainer.Trainer(network, optimizer, losses, data, val_data, config, settings, views)
+    return trainer.Trainer(network, optimizer, losses, train_spec, val_spec, config, settings, views)
 
 
-def _admit(trainer: Trainer) -> None:
-    """Let no rank pass before all have found their data right."""
-    from paddleseg_u2net.data_check import findings
+def _admit(trainer: Trainer) -> list[Dataset]:
+    """Check training and validation data; all ranks wait for each other."""
+    from paddleseg_u2net.data.dataset import Dataset
+    from paddleseg_u2net.data_check.checks import check_before_training
 
-    findings.admit([data for data in (trainer.data, trainer.val_data) if data])
-    trainer.data[0, 0]  # transforms that cannot work fail before an earlier run is moved
+    specs = [spec for spec in (trainer.train_spec, trainer.val_spec) if spec]
+    data = [Dataset.from_inspection(inspection) for inspection in check_before_training(specs)]
+    data[0][0, 0]  # transforms that cannot work fail before an earlier run is moved
     if trainer.ranks > 1:
         import paddle.distributed as dist
 
         dist.barrier()
+    return data
 
 
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Try two pairs in place of training; returns the exit code, 1 where they cannot be learned."""
     from paddleseg_u2net import builders
-    from paddleseg_u2net.data_check import findings
+    from paddleseg_u2net.data_check.checks import check_before_training
     from paddleseg_u2net.training.overfit import overfit
 
     with in_file(args.config):
-        data = builders.build_dataset(config, "train_dataset")
+        spec = builders.build_dataset_spec(config, "train_dataset")
     run = {"seed": args.seed or 0, "precision": args.precision, "amp_level": args.amp_level or "O1"}
-    found = findings.admit([data]).datasets[0].inspection
-    outcome = overfit(config, found, args.save_dir, args.device, args.iters, args.learning_rate, **run)
+    (inspection,) = check_before_training([spec])
+    outcome = overfit(config, inspection, args.save_dir, args.device, args.iters, args.learning_rate, **run)
     return 0 if outcome.learned else 1
 
 
@@ -220,8 +224,8 @@ def choose_metric(config: dict[str, Any], do_eval: bool) -> str:
     """What the best model is chosen by: `metric:`, else maxF for saliency and mIoU for classes."""
     metric = config.get("metric", "maxF" if class_count(config) == 1 else "mIoU")
     if do_eval:
-        Protocol.of(config, metric)  # refuses what cannot be measured, before training
-    return str(LOGGED.get(metric, metric))
+        EvaluationSettings.from_config(config, metric)  # refuses what cannot be measured, before training
+    return str(LOG_NAMES.get(metric, metric))
 
 
 def start_ranks() -> int:

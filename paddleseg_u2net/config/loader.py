@@ -1,7 +1,7 @@
-"""A YAML file with `_base_` and the flags of a command -> one checked dict. Light: no Paddle.
+"""Load a YAML config with `_base_` files and command-line changes into one checked dict.
 
-The dict equals that of paddleseg's Config (a test holds them equal), and beyond it unknown or repeated
-keys, wrong values and numbers that YAML 1.1 reads as text (`1e-4`) are refused or understood.
+The dict equals that of paddleseg's `Config`, which a test verifies. In addition, unknown keys, duplicate keys
+and wrong values are rejected, and numbers that YAML 1.1 reads as text (`1e-4`) are read as numbers.
 """
 
 from __future__ import annotations
@@ -20,35 +20,33 @@ from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.errors import ConfigError, suggest
 
 BASE, INHERITED = "_base_", "_inherited_"
-HERE = "${here}"  # in a path of a data set: the folder of the file that says it
-_HERE = Path(__file__).parents[1]
-CONFIGS = next(path for path in (_HERE / "configs", _HERE.parent / "configs") if path.is_dir())
+HERE = "${here}"  # in a path of a dataset section: the folder of the config file
+PACKAGE = Path(__file__).parents[1]
+# inside the package in a wheel, beside it in a checkout
+CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-4 as the number it is and refuses a key that stands twice."""
+    """Safe YAML loader that reads 1e-4 as a number and rejects duplicate keys."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
+            where = f"{node.start_mark.name}:{key.start_mark.line + 1}"
             if not isinstance(key.value, str):
-                line = key.start_mark.line + 1
-                raise ConfigError(
-                    f"{node.start_mark.name}:{line}: a key is a word. Fix: quote values with braces"
-                )
+                raise ConfigError(f"{where}: expected text as a key. Fix: quote values with braces")
             if key.value in seen:
-                line = key.start_mark.line + 1
-                raise ConfigError(f"{node.start_mark.name}:{line}: {key.value} stands twice. Fix: keep one")
+                raise ConfigError(f"{where}: {key.value} is given twice. Fix: keep one")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Its counterpart: quotes text that `_Loader` would read as a number."""
+    """Safe YAML dumper that quotes text which `_Loader` would read as a number."""
 
 
-for _side in (_Loader, _Dumper):
-    _side.add_implicit_resolver(
+for _yaml_class in (_Loader, _Dumper):
+    _yaml_class.add_implicit_resolver(
         "tag:yaml.org,2002:float",
         re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
         list("-+0123456789"),
@@ -56,10 +54,13 @@ for _side in (_Loader, _Dumper):
 
 
 def find_config(path: str | Path) -> Path:
-    """The config file of a path: as given, else among those that come with the project.
+    """Find a config file at a path, or among the configs that come with the project.
+
+    Args:
+        path: path of a YAML file, or its name below `configs/`, with or without that folder.
 
     Raises:
-        ConfigError: neither exists.
+        ConfigError: there is no such file.
     """
     path = Path(path)
     relative = _inside_configs(path)
@@ -71,12 +72,12 @@ def find_config(path: str | Path) -> Path:
 
 
 def _inside_configs(path: Path) -> Path:
-    """The path of a config of the project, `configs/RGB/…` or `RGB/…`, below the folder of configs."""
+    """Return the path of a config relative to the folder of configs: `RGB/…` for `configs/RGB/…`."""
     return Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """One YAML file, its top-level keys checked, without its bases."""
+    """Read one YAML file without its bases, and check its top-level keys."""
     try:
         loader = _Loader(path.read_text(encoding="utf-8"))
         loader.name = str(path)
@@ -100,9 +101,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A file over its bases; of several, earlier ones win over later ones, as in paddleseg."""
+    """Read a file and merge it over its bases; earlier bases take precedence, as in paddleseg.
+
+    Args:
+        path: the file.
+        above: files that inherit from this one, resolved; to detect cycles.
+    """
     if path.resolve() in above:
-        raise ConfigError(f"{path}: _base_ leads back to it, from {above[-1]}. Fix: take one of the two out")
+        raise ConfigError(f"{path}: _base_ is circular, leads back from {above[-1]}. Fix: remove one")
     content = _read(path)
     bases = content.pop(BASE, [])
     bases = [bases] if isinstance(bases, str) else bases
@@ -118,7 +124,7 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]
 
 
 def _merge(content: dict, base: dict) -> dict:
-    """`content` over `base`: mappings merge, all else is replaced, `_inherited_: false` drops the base."""
+    """Merge mappings, replace other values of `base`; `_inherited_: false` in `content` drops the base."""
     if not content.get(INHERITED, True):
         return {key: value for key, value in content.items() if key != INHERITED}
     merged = dict(base)
@@ -128,8 +134,8 @@ def _merge(content: dict, base: dict) -> dict:
     return merged
 
 
-def _set(config: Any, option: str, where: str) -> None:
-    """Apply one `a.b.0.c=value`."""
+def _apply_option(config: Any, option: str, where: str) -> None:
+    """Apply one `--opts` entry, `a.b.0.c=value`."""
     key, equals, text = option.partition("=")
     if not equals or not key:
         raise ConfigError(f"{where}: --opts {option}: expected key=value")
@@ -165,22 +171,25 @@ def load_config(
     iters: int | None = None,
     opts: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Read a config.
+    """Load and check a config.
 
     Args:
         path: YAML file, or the name of one that comes with the project.
-        learning_rate: replaces that of lr_scheduler.
-        batch_size: replaces the config's.
-        iters: replaces the config's.
-        opts: `key=value` or `section.key=value`; a number steps into a list, the value is YAML.
+        learning_rate: replaces the learning rate of `lr_scheduler`.
+        batch_size: replaces `batch_size`.
+        iters: replaces `iters`, the number of training steps.
+        opts: `key=value` or `section.key=value`; a number is an index into a list, the value is YAML.
+
+    Returns:
+        The merged config; sections are dicts.
 
     Raises:
-        ConfigError: the file is absent or broken, a key is unknown or a value wrong.
+        ConfigError: the file does not exist or is not valid YAML, a key is unknown, or a value is wrong.
     """
     path = find_config(path)
     config = _read_with_bases(path)
     for option in opts or ():
-        _set(config, option, str(path))
+        _apply_option(config, option, str(path))
     config = {key: value for key, value in config.items() if value is not None}
     check_keys(config, KEYS, str(path))
     if learning_rate is not None:
@@ -190,7 +199,7 @@ def load_config(
     for key, value in (("batch_size", batch_size), ("iters", iters)):
         if value is not None:
             config[key] = value
-    for key in ("train_dataset", "val_dataset"):  # as paddleseg does where the model leaves it to the data
+    for key in ("train_dataset", "val_dataset"):  # as paddleseg does for a model without num_classes
         if "model" in config and "num_classes" in config.get(key, {}):
             config["model"].setdefault("num_classes", config[key]["num_classes"])
     for key in ("num_classes", "in_channels"):
@@ -201,7 +210,7 @@ def load_config(
 
 
 def section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A section that a command needs; ConfigError where the config lacks it."""
+    """Return a section of a config; raise ConfigError if there is none."""
     if key not in config:
         raise ConfigError(f"the config has no {key}. Fix: add it, or inherit it by _base_")
     return config[key]
@@ -209,7 +218,7 @@ def section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def in_file(path: str | Path) -> Iterator[None]:
-    """Let a ConfigError that leaves the block name the file."""
+    """Prefix the message of a ConfigError raised in the block with the path of the config."""
     try:
         yield
     except ConfigError as error:
@@ -217,7 +226,7 @@ def in_file(path: str | Path) -> Iterator[None]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`section.key: old -> new` of every value that two configs do not share."""
+    """Return `section.key: old -> new` for every value that differs between two configs."""
     found = []
     for key in [*old, *(key for key in new if key not in old)]:
         before, now = old.get(key), new.get(key)
@@ -229,13 +238,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
-    """The recipe of an image: the val transforms of a config."""
+    """Return the preprocessing of a config, which is that of its `val_dataset`."""
     dataset = section(config, "val_dataset")
     return Preprocessing.from_transforms(dataset.get("transforms", []), dataset.get("img_channels", 3))
 
 
 def class_count(config: Mapping[str, Any]) -> int:
-    """`num_classes` of the model, else of the data."""
+    """Return `num_classes` of the model, or of the data if the model has none."""
     for key in ("model", "train_dataset", "val_dataset"):
         if "num_classes" in config.get(key, {}):
             return config[key]["num_classes"]
@@ -243,5 +252,5 @@ def class_count(config: Mapping[str, Any]) -> int:
 
 
 def dump_config(config: Mapping[str, Any]) -> str:
-    """As YAML text that `load_config` reads back."""
+    """Convert a config to YAML text that `load_config` reads back unchanged."""
     return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

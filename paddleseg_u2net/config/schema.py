@@ -1,17 +1,27 @@
-"""What a config may say: its keys, and the values each of them can have. Light: no Paddle."""
+"""The keys of a config and the values they can have."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 from paddleseg_u2net.errors import ConfigError, suggest
-from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES
+from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
 
 
 def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless `target` can be called with these arguments."""
+    """Check that a callable accepts keyword arguments.
+
+    Args:
+        where: prefix of the message.
+        target: class or function.
+        arguments: its keyword arguments.
+
+    Raises:
+        ConfigError: an argument is unknown, or a required one is missing.
+    """
     parameters = inspect.signature(target).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
@@ -30,62 +40,123 @@ def positive(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _component(value: Any) -> bool:
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_component(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("type"), str)
 
 
-def _pair_of_ints(value: Any) -> bool:
+def _is_dataset(value: Any) -> bool:
+    transforms = value.get("transforms", []) if _is_component(value) else None
+    return isinstance(transforms, list) and all(map(_is_component, transforms))
+
+
+def _is_loss(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"types", "coef"}
+
+
+def _is_pair_of_ints(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(positive, value))
 
 
-def _scales(value: Any) -> bool:
+def _are_scales(value: Any) -> bool:
     values = value if isinstance(value, list) else [value]
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0 for v in values)
     return numbers and bool(values)
 
 
-def _dataset(value: Any) -> bool:
-    transforms = value.get("transforms", []) if _component(value) else None
-    return isinstance(transforms, list) and all(map(_component, transforms))
-
-
-def _boolean(value: Any) -> bool:
+def _is_boolean(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-METRICS = (*AREA_MEASURES, *MEASURES, *(row.also for row in MEASURES.values() if row.also))
-COMPONENT = (_component, "a mapping with 'type'")
-DATASET = (_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
-BOOLEAN = (_boolean, "true or false")
-KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("batch_size", "iters"), (positive, "a whole number above 0")),
-    **dict.fromkeys(("train_dataset", "val_dataset"), DATASET),
-    **dict.fromkeys(("model", "optimizer", "lr_scheduler"), COMPONENT),
-    "loss": (
-        lambda v: isinstance(v, dict) and {"types", "coef"} == set(v),
-        "a mapping of 'types' and 'coef'",
-    ),
-    **dict.fromkeys(("test_config", "Deploy"), (lambda v: isinstance(v, dict), "a mapping")),
-    "metric": (lambda v: v in METRICS, f"one of {', '.join(METRICS)}"),
-    "metrics": (
-        lambda v: v == "all" or (isinstance(v, list) and all(name in METRICS for name in v)),
-        f"all, or a list of {', '.join(METRICS)}",
-    ),
+def _metric_names() -> list[str]:
+    from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES  # loads every metric, so only here
+
+    return [*AREA_MEASURES, *MEASURES, *(row.alias for row in MEASURES.values() if row.alias)]
+
+
+def _is_metric(value: Any) -> bool:
+    return value in _metric_names()
+
+
+def _are_metrics(value: Any) -> bool:
+    return value == "all" or (isinstance(value, list) and all(map(_is_metric, value)))
+
+
+class Rule(NamedTuple):
+    """What a value must be.
+
+    Args:
+        valid: whether a value is allowed.
+        expected: what is allowed, in words; `{metrics}` stands for the names of all metrics.
+    """
+
+    valid: Callable[[Any], bool]
+    expected: str
+
+
+def _one_of(choices: type[Enum]) -> Rule:
+    """The rule of a key whose values are those of an enumeration."""
+    names = [choice.value for choice in choices]
+    return Rule(names.__contains__, f"one of {', '.join(names)}")
+
+
+COUNT = Rule(positive, "a whole number above 0")
+MAPPING = Rule(_is_mapping, "a mapping")
+COMPONENT = Rule(_is_component, "a mapping with 'type'")
+DATASET = Rule(_is_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
+BOOLEAN = Rule(_is_boolean, "true or false")
+SIZE = Rule(_is_pair_of_ints, "[W, H]")
+KEYS = {
+    "batch_size": COUNT,
+    "iters": COUNT,
+    "train_dataset": DATASET,
+    "val_dataset": DATASET,
+    "model": COMPONENT,
+    "optimizer": COMPONENT,
+    "lr_scheduler": COMPONENT,
+    "loss": Rule(_is_loss, "a mapping of 'types' and 'coef'"),
+    "test_config": MAPPING,
+    "Deploy": MAPPING,
+    "metric": Rule(_is_metric, "one of {metrics}"),
+    "metrics": Rule(_are_metrics, "all, or a list of {metrics}"),
 }
 SECTIONS = ("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "test_config")
-TEST_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("aug_eval", "flip_horizontal", "flip_vertical", "is_slide", "auc_roc"), BOOLEAN),
-    **dict.fromkeys(("minmax", "official", "as_is"), BOOLEAN),  # what becomes of a map
-    **dict.fromkeys(("crop_size", "stride"), (_pair_of_ints, "[W, H]")),
-    "scales": (_scales, "a number above 0 or a list of them"),
+TEST_KEYS = {
+    "aug_eval": BOOLEAN,
+    "flip_horizontal": BOOLEAN,
+    "flip_vertical": BOOLEAN,
+    "is_slide": BOOLEAN,
+    "auc_roc": BOOLEAN,
+    "map_protocol": _one_of(MapProtocol),
+    "measure_stretch": _one_of(MeasureStretch),
+    "minmax": BOOLEAN,  # short forms of the two above
+    "official": BOOLEAN,
+    "as_is": BOOLEAN,
+    "crop_size": SIZE,
+    "stride": SIZE,
+    "scales": Rule(_are_scales, "a number above 0 or a list of them"),
 }
 
 
-def check_keys(section: Mapping[str, Any], keys: Mapping[str, tuple[Callable, str]], where: str) -> None:
-    """Raise ConfigError at the first key that is not in the table, or whose value it does not allow."""
+def check_keys(section: Mapping[str, Any], keys: Mapping[str, Rule], where: str) -> None:
+    """Check keys and values of a section.
+
+    Args:
+        section: the section, or the whole config.
+        keys: the allowed keys.
+        where: prefix of the message.
+
+    Raises:
+        ConfigError: a key is unknown, or its value is not allowed; the first one found.
+    """
     for key, value in section.items():
         if key not in keys:
             raise ConfigError(f"{where}: {key}: no such key.{suggest(key, keys)}")
-        valid, expected = keys[key]
-        if not valid(value):
+        if not keys[key].valid(value):
+            expected = keys[key].expected
+            if "{metrics}" in expected:
+                expected = expected.format(metrics=", ".join(_metric_names()))
             raise ConfigError(f"{where}: {key}: expected {expected}, got {value!r}")

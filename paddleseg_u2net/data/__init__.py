@@ -1,1 +1,1 @@
-"""Pairs of image and mask, their decoding, inspection, preprocessing and order."""
+"""Pairs of image and mask: listing, decoding, inspection, preprocessing, sampling."""

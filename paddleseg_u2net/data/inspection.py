@@ -1,46 +1,66 @@
-"""A pair of files, read once -> all that is kept of it: faults, sizes, counts and thumbnails. Light."""
+"""Read every file of a data set once: faults, the mask encoding, and what each mask contains."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
-from paddleseg_u2net.data.masks import MaskLevels, RawMask, decode_raw, tally
+from paddleseg_u2net.data.masks import (
+    MaskContent,
+    MaskEncoding,
+    MaskLevels,
+    RawMask,
+    decide_encoding,
+    decode_raw,
+    tally,
+)
 from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, decode_image, read_bytes, read_header
+
+log = logging.getLogger(__name__)
 
 THUMBNAIL_SIDE = 16
 MASK_SIDE = 32  # of the sample kept of a mask
 NOISE = 2.0  # standard deviation of a channel below which an image is one colour, in levels of 255
-AS_MASK = 0.03  # mean difference, of 0 .. 1, below which an image is its mask
+AS_MASK = 0.03  # mean difference, in 0 .. 1, below which an image equals its mask
 
 
 class PairRecord(NamedTuple):
-    """What one reading of an image and its mask tells; some 3 KB.
+    """What is kept of one image and its mask after reading them; about 3 KB.
 
     Args:
         pair: the files.
+        index: position of the pair in its data set.
         broken: faults of files that cannot be read.
-        mismatch: the fault of sizes that differ.
+        mismatch: the fault if image and mask differ in size.
         size: (H, W) of the image, upright.
         orientation: EXIF orientation of the image; 1 is upright.
-        digest: checksum of the image's file.
-        thumb: of the image, see `similarity.thumbnail`.
-        constant: whether the image is of one colour.
-        is_mask: whether the image shows nothing but its mask.
-        mask_levels: of the mask.
-        counts: pixels of each of its levels.
+        digest: checksum of the image file.
+        thumb: (16, 16, 3) uint8, see `thumbnail`.
+        constant: whether the image has a single colour.
+        is_mask: whether the image equals its mask.
+        mask_levels: distinct values of the mask.
+        counts: (L,), number of pixels of each of these values.
         mask_size: (H, W) of the mask, upright.
-        mask_orientation: that of the mask.
-        mask_sample: (32, 32), stored values.
+        mask_orientation: EXIF orientation of the mask.
+        mask_sample: (32, 32), stored values of the mask, see `sample`.
     """
 
     pair: Pair
-    broken: tuple[str, ...] = ()
-    mismatch: str | None = None
+    index: int = 0
+    broken: tuple[Fault, ...] = ()
+    mismatch: Fault | None = None
     size: tuple[int, int] | None = None
     orientation: int = UPRIGHT
     digest: bytes = b""
@@ -55,70 +75,70 @@ class PairRecord(NamedTuple):
 
     @property
     def place(self) -> str:
-        """List file, line and path of the image."""
-        return f"{self.pair.where}{self.pair.image}"
+        """List, line and path of the image, for messages."""
+        return self.pair.image_place
 
     @property
     def mask_place(self) -> str:
-        """List file, line and path of the mask."""
-        return f"{self.pair.where}{self.pair.mask}"
+        """List, line and path of the mask, for messages."""
+        return self.pair.mask_place
 
     @property
     def turned_apart(self) -> bool:
-        """Whether EXIF tags turn image and mask differently, and nothing shows that they fit so.
+        """Whether EXIF tags rotate image and mask differently, and it is unclear that they fit together.
 
-        One case is clear: a tag turns an image that is not square by a quarter, and the mask, which has none,
-        is of its size: it was drawn on the upright image. Of a square, or where the tag mirrors or turns by a
-        half, either may be meant; tags of masks are read by few programs.
+        One case is clear: the tag of a non-square image rotates it by 90 degrees, and the mask has no tag and
+        the size of the upright image, so it was drawn on the upright image. For a square image, or a tag that
+        mirrors or rotates by 180 degrees, either is possible, because few programs read the tags of masks.
         """
         clear = self.orientation >= SIDEWAYS and self.size and self.size[0] != self.size[1]
         differ = self.orientation != self.mask_orientation and self.size == self.mask_size
         return differ and not (clear and self.mask_orientation == UPRIGHT)
 
     @property
-    def faults(self) -> list[str]:
-        """All that keeps the pair from being used."""
+    def faults(self) -> list[Fault]:
+        """The faults of the two files; a pair without faults may still contradict the encoding."""
         return [*self.broken, *([self.mismatch] if self.mismatch else [])]
 
 
 def read_pair(pair: Pair) -> PairRecord:
-    """Read a pair, as far as each of its files can be."""
+    """Read an image and its mask; faults of files that cannot be read become part of the record."""
     record, image, raw = PairRecord(pair), None, None
     try:
         data = read_bytes(pair.image)
         header = read_header(data)
         image = decode_image(pair.image, data, header)
-        record = _see_image(record, image)._replace(
+        record = _add_image(record, image)._replace(
             orientation=header.orientation if header else UPRIGHT,
             digest=hashlib.blake2b(data, digest_size=16).digest(),
         )
     except (OSError, ValueError) as error:
-        record = record._replace(broken=(f"{pair.where}{error}",))
+        record = record._replace(broken=(Fault(pair.where, str(error)),))
     try:
         if pair.mask:
             raw = decode_raw(pair.mask, read_bytes(pair.mask, "mask"))
-            record = _see_mask(record, raw)
+            record = _add_mask(record, raw)
     except (OSError, ValueError) as error:
-        record = record._replace(broken=(*record.broken, f"{pair.where}{error}"))
+        record = record._replace(broken=(*record.broken, Fault(pair.where, str(error))))
     if image is None or raw is None:
         return record
     if record.size != record.mask_size:
-        fault = (
-            f"{record.mask_place}: mask (H, W) {record.mask_size} differs from its image's "
-            f"{record.size} (both upright by their EXIF tags). Fix: make them the same size"
+        what = (
+            f"mask (H, W) {record.mask_size} differs from its image's {record.size} "
+            "(both upright by their EXIF tags)"
         )
-        return record._replace(mismatch=fault)
+        return record._replace(mismatch=Fault(record.mask_place, what, "make them the same size"))
     return record._replace(is_mask=_is_grey(record.thumb) and _shows_its_mask(image, raw))
 
 
-def _see_image(record: PairRecord, image: np.ndarray) -> PairRecord:
+def _add_image(record: PairRecord, image: np.ndarray) -> PairRecord:
     thumb = thumbnail(image)
-    # a noisy image has an even thumbnail, so the image has the last word
+    # the thumbnail of a noisy image is even, so the image decides
     constant = all(float(cv2.meanStdDev(pixels)[1].max()) < NOISE for pixels in (thumb, image))
     return record._replace(size=image.shape[:2], thumb=thumb, constant=constant)
 
 
-def _see_mask(record: PairRecord, raw: RawMask) -> PairRecord:
+def _add_mask(record: PairRecord, raw: RawMask) -> PairRecord:
     levels, counts = tally(raw)
     return record._replace(
         mask_levels=MaskLevels(record.mask_place, raw.kind, levels),
@@ -134,24 +154,108 @@ def _is_grey(thumb: np.ndarray | None) -> bool:
 
 
 def _shows_its_mask(image: np.ndarray, raw: RawMask) -> bool:
-    """Whether a grey image is, stretched to 0 .. 1, its mask; both not constant."""
-    picked, mask = (
-        sample(image, MASK_SIDE).astype(np.float32),
-        sample(raw.values, MASK_SIDE).astype(np.float32),
-    )
-    if not np.ptp(mask) or not np.ptp(picked):
+    """Whether a grey image equals its mask, both scaled to 0 .. 1; False if either is constant."""
+    pixels, mask = (sample(values, MASK_SIDE).astype(np.float32) for values in (image, raw.values))
+    if not np.ptp(mask) or not np.ptp(pixels):
         return False
-    difference = picked[..., 0] / picked.max() - mask / mask.max()
+    difference = pixels[..., 0] / pixels.max() - mask / mask.max()
     return bool(np.abs(difference).mean() < AS_MASK)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """(H, W) or (H, W, C) uint8 -> (16, 16) or (16, 16, C) uint8, each pixel a mean of its area."""
-    # means of any area are several times slower than these two steps, and no better for the purpose
+    """Shrink (H, W) or (H, W, C) uint8 to (16, 16) or (16, 16, C) uint8; a pixel is the mean of its area."""
+    # one exact step of INTER_AREA is several times slower than these two, and no better for the purpose
     image = cv2.resize(image, (8 * THUMBNAIL_SIDE, 8 * THUMBNAIL_SIDE))
     return cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
 
 
 def sample(values: np.ndarray, side: int = THUMBNAIL_SIDE) -> np.ndarray:
-    """(H, W) or (H, W, C) -> (side, side, …), pixels picked on an even grid and never mixed."""
+    """Shrink (H, W) or (H, W, C) to (side, side, …) by picking pixels on an even grid; none are mixed."""
     return cv2.resize(values, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def read_pairs(
+    sources: Sequence[Any], name: str, read: Callable[[Any], PairRecord] = read_pair
+) -> list[PairRecord]:
+    """Read pairs in parallel, each once.
+
+    Args:
+        sources: pairs, or what `read` takes.
+        name: label of the progress bar.
+        read: returns the record of one source.
+    """
+    with ThreadPoolExecutor(processors()) as pool:  # decoding releases the interpreter lock
+        results = pool.map(read, sources)
+        bar = tqdm(results, name, len(sources), disable=None, delay=1, leave=False, unit=" pairs")
+        return [record._replace(index=index) for index, record in enumerate(bar)]
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """The result of reading all files of a data set once.
+
+    Args:
+        spec: what was requested.
+        records: one per pair.
+        encoding: how the masks are read.
+        contradictions: index of the pair -> fault of a mask that does not fit the encoding.
+        contents: one per pair: what the mask contains; None if it cannot be read or contradicts the encoding.
+        no_foreground: the fault of training data in which no mask has any foreground.
+    """
+
+    spec: DatasetSpec
+    records: Sequence[PairRecord]
+    encoding: MaskEncoding
+    contradictions: Mapping[int, Fault]
+    contents: Sequence[MaskContent | None]
+    no_foreground: Fault | None
+
+    @property
+    def faults(self) -> list[Fault]:
+        """All errors: of the list, of the files in their order, of the masks together."""
+        of_files = [fault for record in self.records for fault in record.faults]
+        of_all = [self.no_foreground] if self.no_foreground else []
+        return [*self.spec.faults, *of_files, *self.contradictions.values(), *of_all]
+
+
+def inspect(spec: DatasetSpec, records: Sequence[PairRecord] | None = None) -> Inspection:
+    """Read every file of a data set once and decide how its masks are read.
+
+    Logs the number of images and the encoding if there are no faults.
+
+    Args:
+        spec: the data set.
+        records: what `read_pairs` returned for its pairs, if the files have been read before.
+    """
+    records = read_pairs(spec.pairs, spec.name) if records is None else records
+    levels = [record.mask_levels for record in records]
+    encoding, contradictions = decide_encoding(
+        levels, spec.num_classes, spec.ignore_index, spec.mask_encoding
+    )
+    contents = [
+        encoding.measure(record.mask_levels, record.counts)
+        if record.mask_levels and index not in contradictions
+        else None
+        for index, record in enumerate(records)
+    ]
+    no_foreground = _no_foreground(spec, encoding, contents)
+    inspection = Inspection(spec, records, encoding, contradictions, contents, no_foreground)
+    if not inspection.faults:
+        log.info("%s: %d images, %s", spec.name, len(spec), encoding)
+    return inspection
+
+
+def _no_foreground(
+    spec: DatasetSpec, encoding: MaskEncoding, contents: Sequence[MaskContent | None]
+) -> Fault | None:
+    shares = [content.share for content in contents if content]
+    if spec.mode != "train" or not shares or any(shares):
+        return None
+    what = f"none of the {len(shares)} masks has any foreground, as they are read ({encoding})"
+    return Fault(spec.name, what, "check the masks, mask_encoding and ignore_index")
+
+
+def raise_faults(inspections: Sequence[Inspection]) -> None:
+    """Raise one DataError with the faults of several data sets; return if there are none."""
+    if faults := [fault for inspection in inspections for fault in inspection.faults]:
+        raise DataError(faults)

@@ -1,14 +1,14 @@
-"""Mask files -> truth in one unit, whatever wrote them.
+"""Mask files -> masks in one unit, whichever program wrote them.
 
-A data set has one encoding, decided over all its masks: `index` (the pixel is the class id; 0/1 for
-saliency) or `grey` (the pixel is brightness: 0/255, or soft values between).
+A data set has one encoding, decided from all its masks: `index` (the pixel is the class id; 0 and 1 for
+saliency) or `grey` (the pixel is a brightness: 0 and 255, or soft values between).
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import UnidentifiedImageError
 
+from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.images import (
     MAX_PIXELS,
     UPRIGHT,
@@ -29,18 +30,19 @@ from paddleseg_u2net.io.images import (
 
 log = logging.getLogger(__name__)
 
-IGNORE = 255  # value of a decoded pixel that does not count, for class ids and soft masks alike
+IGNORE = 255  # value of ignored pixels in a decoded mask, class ids and soft masks alike
 ENCODINGS = ("index", "grey")
-IDS_BELOW = 32  # soft 8-bit masks that hold values between black and white hold some above this
+MAKE_ALIKE = "make all masks alike: 0 and 1, or 0 and 255"
+IDS_BELOW = 32  # 8-bit soft masks with values between black and white have some above this
 
 
 class RawMask(NamedTuple):
     """A mask as stored.
 
     Args:
-        values: (H, W), uint8 or uint16, upright by its EXIF tag.
+        values: (H, W), uint8 or uint16, upright.
         kind: `1-bit`, `palette`, `8-bit`, `RGB` (of equal channels) or `16-bit`.
-        orientation: as its EXIF tag says; the values are upright already.
+        orientation: EXIF orientation of the file, already applied to `values`.
     """
 
     values: np.ndarray
@@ -49,25 +51,38 @@ class RawMask(NamedTuple):
 
 
 class MaskLevels(NamedTuple):
-    """What the choice of an encoding needs to know of one mask."""
+    """The distinct values of one mask: all that deciding the encoding needs.
 
-    where: str  # list file and line, and the mask's path
+    Args:
+        where: path of the mask, after file and line of the list that names it.
+        kind: see `RawMask`.
+        levels: (L,), the distinct stored values, sorted.
+    """
+
+    where: str
     kind: str
-    levels: np.ndarray  # the distinct values, sorted
+    levels: np.ndarray
 
 
 def read_raw(path: Path, what: str = "mask") -> RawMask:
-    """Read a mask file, or a saliency map, which is stored alike.
+    """Read a mask file, or a saliency map, which is stored the same way.
+
+    Args:
+        path: an image file of grey values, a palette or 1 bit.
+        what: what messages call the file.
+
+    Returns:
+        The stored values, upright.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: truncated, not an image, too large, coloured, or of alpha alone.
+        ValueError: truncated, not an image, too large, coloured, or with content in the alpha channel only.
     """
     return decode_raw(path, read_bytes(path, what), what)
 
 
 def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
-    """What `read_raw` returns of the content of a file; `path` and `what` are for messages."""
+    """Decode the content of a mask file; see `read_raw`. `path` and `what` are used in messages."""
     try:
         with pillow().open(io.BytesIO(data)) as image:
             check_size(path, image.size, MAX_PIXELS)
@@ -81,7 +96,7 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
         raise ValueError(f"{path}: cannot be read as a {what}: {error}") from None
     if image.mode in ("LA", "RGBA") and values[..., -1].min() < 255 and not np.ptp(values[..., 0]):
         raise ValueError(
-            f"{path}: all of one grey, what it shows is in its alpha channel. Fix: save that as a grey {what}"
+            f"{path}: one grey value, the content is in the alpha channel. Fix: save that as a grey {what}"
         )
     if image.mode == "1":
         return RawMask(values.astype(np.uint8), "1-bit", orientation)
@@ -102,11 +117,11 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
 
 
 def tally(raw: RawMask) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values of a mask, sorted, and the pixels of each."""
+    """Return the distinct values of a mask, sorted, uint16, and the number of pixels of each."""
     values = raw.values
     if values.dtype != np.uint8:
         counts = np.bincount(values.ravel())
-    else:  # most pixels are black or white, which are counted faster than values between
+    else:  # most pixels are black or white, and counting those separately is faster
         counts = np.bincount(values[cv2.inRange(values, 1, 254) > 0], minlength=256)
         counts[0] = values.size - cv2.countNonZero(values)
         counts[255] = values.size - counts.sum()
@@ -115,12 +130,12 @@ def tally(raw: RawMask) -> tuple[np.ndarray, np.ndarray]:
 
 
 class MaskContent(NamedTuple):
-    """What a mask holds.
+    """What a mask contains, ignored pixels left out.
 
     Args:
-        areas: pixels of each class that count; of saliency those below and above one half.
-        share: of the foreground in the pixels that count, 0 to 1; of saliency the mean.
-        soft: share of the pixels that are neither background nor object.
+        areas: (C,), pixels of each class; for saliency those below 0.5 and those above.
+        share: share of foreground, 0 to 1; for saliency the mean of the soft mask.
+        soft: share of pixels between 0 and 1; 0 for class ids.
     """
 
     areas: np.ndarray
@@ -134,9 +149,9 @@ class MaskEncoding:
 
     Args:
         name: `index` or `grey`.
-        num_classes: 1 decodes to soft masks, more to class ids.
-        ignore_index: stored value of pixels that do not count; None where all do.
-        top16: the value that means white in 16-bit files.
+        num_classes: 1 decodes to soft masks, a larger number to class ids.
+        ignore_index: stored value of ignored pixels; None if no value is ignored.
+        top16: the value of white in 16-bit files.
     """
 
     name: str
@@ -145,14 +160,14 @@ class MaskEncoding:
     top16: int = 65535
 
     def __str__(self) -> str:
-        """As it is printed before training."""
+        """The line that is logged before training."""
         grey = "0 .. white -> 0 .. 1" if self.num_classes == 1 else "above half of white -> class 1"
         meaning = "pixel = class id" if self.name == "index" else grey
         ignored = f", {self.ignore_index} ignored" if self.ignore_index is not None else ""
         return f"mask_encoding: {self.name} ({meaning}{ignored})"
 
     def decode(self, raw: RawMask) -> np.ndarray:
-        """(H, W): float32 in [0, 1] for saliency, else uint8 class ids; `IGNORE` where it does not count."""
+        """Decode to (H, W): float32 in [0, 1] for saliency, else uint8 class ids; `IGNORE` where ignored."""
         values = raw.values
         if self.name == "grey" and raw.kind != "1-bit":
             values = values / (self.top16 if raw.kind == "16-bit" else 255)
@@ -162,92 +177,108 @@ class MaskEncoding:
             decoded[raw.values == self.ignore_index] = IGNORE
         return decoded
 
-    def measure(self, survey: MaskLevels, counts: np.ndarray) -> MaskContent:
-        """What a mask holds, by its levels and the pixels of each."""
-        values = self.decode(RawMask(survey.levels, survey.kind))
+    def measure(self, mask: MaskLevels, counts: np.ndarray) -> MaskContent:
+        """Measure a mask from its levels and the number of pixels of each, (L,) int."""
+        values = self.decode(RawMask(mask.levels, mask.kind))
         counts = np.where(values == IGNORE, 0, counts)
         total = max(int(counts.sum()), 1)
         single = self.num_classes == 1
         objects = values if single else values > 0
-        soft = (values > 0) & (values < 1)  # never of class ids
+        soft = (values > 0) & (values < 1)  # none of class ids
         ids = values >= 0.5 if single else values
         areas = np.bincount(ids, counts, max(self.num_classes, 2))[: max(self.num_classes, 2)]
         return MaskContent(areas, float((objects * counts).sum() / total), float(counts[soft].sum() / total))
 
 
-def _show(values: np.ndarray) -> str:
-    shown = ", ".join(map(str, values[:8]))
-    return f"{shown}, … ({len(values)} values)" if len(values) > 8 else shown
-
-
 def decide_encoding(
-    surveys: Sequence[MaskLevels], num_classes: int, ignore_index: int | None, requested: str | None
-) -> tuple[MaskEncoding, list[str]]:
+    masks: Sequence[MaskLevels | None], num_classes: int, ignore_index: int | None, requested: str | None
+) -> tuple[MaskEncoding, dict[int, Fault]]:
     """Choose the one encoding that all masks of a data set share.
 
     Args:
-        surveys: one per mask.
+        masks: one per pair; None where the mask cannot be read.
         num_classes: 1 for saliency.
-        ignore_index: stored value of pixels that do not count.
-        requested: encoding set by the user; None to decide here.
+        ignore_index: stored value of ignored pixels; None if no value is ignored.
+        requested: encoding set by the user; None to decide it here.
 
     Returns:
-        The encoding, and a fault per mask that contradicts it.
+        The encoding, and for each mask that contradicts it: its index in `masks` -> the fault.
     """
-    wide = [s.levels[-1] for s in surveys if s.kind == "16-bit"]
-    top16 = 255 if wide and max(wide) <= 255 else 65535
-    surveys = [s._replace(levels=s.levels[s.levels != ignore_index]) for s in surveys if s.kind != "1-bit"]
-    surveys = [s for s in surveys if s.levels.any()]  # an empty mask fits every encoding
-    grey = [s for s in surveys if _is_grey(s, num_classes, top16)]
-    name = requested or ("grey" if grey else "index")
-    encoding = MaskEncoding(name, num_classes, ignore_index, top16)
-    if name == "index":
-        largest = max(num_classes, 2) - 1
-        wrong = [s for s in surveys if s.levels[-1] > largest]
-        why = f"expected class ids 0 .. {largest} (num_classes: {num_classes})"
-        fix = "set num_classes, or ignore_index where a value means 'do not count'"
-        if num_classes <= 2 and any(s.kind != "palette" for s in wrong):
-            fix = f"mask_encoding: grey where values are brightness (0/255, JPEG); else {fix}"
-    else:
-        # where the user asked for grey, masks of any values are taken at their word
-        wrong = [
-            s for s in surveys if s.kind == "palette" or not (requested or _is_grey(s, num_classes, top16))
-        ]
-        why = f"but {len(grey)} masks are grey, as {grey[0].where}" if grey else "a palette is not brightness"
-        fix = "make all masks alike: 0 and 1, or 0 and 255"
-        dark = [s for s in surveys if s.levels[-1] == 1]
-        if requested and dark:
-            log.warning(
-                "%d masks hold 1 and nothing above: almost black as grey, %s", len(dark), dark[0].where
-            )
-    faults = [f"{s.where}: holds {_show(s.levels)}, {why}. Fix: {fix}" for s in wrong]
-    if name == "grey" and not requested and num_classes == 1:
-        faults += _like_class_ids(grey, top16)
-    return encoding, faults
+    readable = {index: mask for index, mask in enumerate(masks) if mask}
+    highest16 = max((mask.levels[-1] for mask in readable.values() if mask.kind == "16-bit"), default=65535)
+    top16 = 255 if highest16 <= 255 else 65535
+    telling = {  # 1-bit masks and empty ones fit every encoding
+        index: mask._replace(levels=levels)
+        for index, mask in readable.items()
+        if mask.kind != "1-bit" and (levels := mask.levels[mask.levels != ignore_index]).any()
+    }
+    grey = {index: mask for index, mask in telling.items() if _is_grey(mask, num_classes, top16)}
+    encoding = MaskEncoding(requested or ("grey" if grey else "index"), num_classes, ignore_index, top16)
+    if encoding.name == "index":
+        return encoding, _not_class_ids(telling, num_classes)
+    if requested:
+        return encoding, _not_brightness(telling)
+    faults = _not_grey(telling, grey)
+    if num_classes == 1:
+        faults |= _like_class_ids(grey, top16)
+    return encoding, dict(sorted(faults.items()))
 
 
-def _is_grey(survey: MaskLevels, num_classes: int, top16: int) -> bool:
-    """Whether values can only be brightness: soft or 0/255 for saliency, 0/255 alone for two classes."""
-    if survey.kind == "palette" or num_classes > 2:
+def _is_grey(mask: MaskLevels, num_classes: int, top16: int) -> bool:
+    """Whether values can only be brightness: above 1 for saliency, only 0 and white for two classes."""
+    if mask.kind == "palette" or num_classes > 2:
         return False
     if num_classes == 1:
-        return bool(survey.levels[-1] > 1)
-    white = top16 if survey.kind == "16-bit" else 255
-    return set(survey.levels.tolist()) <= {0, white}
+        return bool(mask.levels[-1] > 1)
+    white = top16 if mask.kind == "16-bit" else 255
+    return set(mask.levels.tolist()) <= {0, white}
 
 
-def _like_class_ids(grey: Sequence[MaskLevels], top16: int) -> list[str]:
-    """A fault where values look like class ids, with or without a white border, and not like brightness."""
-    white = {"16-bit": top16}
-    shares = [survey.levels / white.get(survey.kind, 255) for survey in grey]
-    brightest = max(share[-1] for share in shares)
-    between = max(share[share < 1].max(initial=0) for share in shares)
+def _not_class_ids(masks: Mapping[int, MaskLevels], num_classes: int) -> dict[int, Fault]:
+    """Faults of masks with values that are no class id."""
+    largest = max(num_classes, 2) - 1
+    wrong = {index: mask for index, mask in masks.items() if mask.levels[-1] > largest}
+    why = f"expected class ids 0 .. {largest} (num_classes: {num_classes})"
+    fix = "set num_classes, or ignore_index if a value marks ignored pixels"
+    if num_classes <= 2 and any(mask.kind != "palette" for mask in wrong.values()):
+        fix = f"mask_encoding: grey where values are brightness (0/255, JPEG); else {fix}"
+    return {index: _fault(mask, why, fix) for index, mask in wrong.items()}
+
+
+def _not_brightness(masks: Mapping[int, MaskLevels]) -> dict[int, Fault]:
+    """Faults of masks that cannot be grey as requested; any other values are accepted."""
+    dark = [mask for mask in masks.values() if mask.levels[-1] == 1]
+    if dark:
+        log.warning("%d masks hold 1 and nothing above: almost black as grey, %s", len(dark), dark[0].where)
+    palettes = {index: mask for index, mask in masks.items() if mask.kind == "palette"}
+    return {
+        index: _fault(mask, "a palette is not brightness", MAKE_ALIKE) for index, mask in palettes.items()
+    }
+
+
+def _not_grey(masks: Mapping[int, MaskLevels], grey: Mapping[int, MaskLevels]) -> dict[int, Fault]:
+    """Faults of masks that differ from the grey ones, of which there is at least one."""
+    why = f"but {len(grey)} masks are grey, as {next(iter(grey.values())).where}"
+    return {index: _fault(mask, why, MAKE_ALIKE) for index, mask in masks.items() if index not in grey}
+
+
+def _like_class_ids(grey: Mapping[int, MaskLevels], top16: int) -> dict[int, Fault]:
+    """One fault if the values of grey masks look like class ids, with or without a white border."""
+    shares = {index: mask.levels / (top16 if mask.kind == "16-bit" else 255) for index, mask in grey.items()}
+    brightest = max(share[-1] for share in shares.values())
+    between = max(share[share < 1].max(initial=0) for share in shares.values())
     if brightest > 0.5 and (between == 0 or between > IDS_BELOW / 255):
-        return []
-    dark = [s for s, share in zip(grey, shares, strict=True) if 0 < share[share > 0][0] <= IDS_BELOW / 255]
-    first = (dark or grey)[0]
-    return [
-        f"{first.where}: holds {_show(first.levels)}, which look like class ids and not like brightness: "
-        f"no mask has values between {IDS_BELOW} and white. Fix: set num_classes, or ignore_index: 255 "
-        "where white means 'do not count', or mask_encoding: grey"
-    ]
+        return {}
+    dark = [index for index, share in shares.items() if 0 < share[share > 0][0] <= IDS_BELOW / 255]
+    first = next(iter(dark or grey))
+    why = (
+        f"which look like class ids and not like brightness: no mask has values between {IDS_BELOW} and white"
+    )
+    fix = "set num_classes, or ignore_index: 255 if white marks ignored pixels, or mask_encoding: grey"
+    return {first: _fault(grey[first], why, fix)}
+
+
+def _fault(mask: MaskLevels, why: str, fix: str) -> Fault:
+    shown = ", ".join(map(str, mask.levels[:8]))
+    more = f", … ({len(mask.levels)} values)" if len(mask.levels) > 8 else ""
+    return Fault(mask.where, f"holds {shown}{more}, {why}", fix)

@@ -1,4 +1,4 @@
-"""List files and folders -> pairs of image and mask, each with the place where it was named."""
+"""List files and folders -> pairs of image and mask."""
 
 from __future__ import annotations
 
@@ -7,47 +7,63 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.images import list_images
 
 log = logging.getLogger(__name__)
 
 
 class Pair(NamedTuple):
-    """An image, its mask, and the line of a list that names them (`train.txt:17: `), or nothing."""
+    """An image file and its mask file.
+
+    Args:
+        image: path of the image.
+        mask: path of the mask; None if there is no mask file.
+        where: file and line of the list that names the pair (`train.txt:17`); empty without a list.
+    """
 
     image: Path
     mask: Path | None
     where: str = ""
 
+    @property
+    def image_place(self) -> str:
+        """List, line and path of the image, for messages."""
+        return f"{self.where}: {self.image}" if self.where else str(self.image)
 
-def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[list[Pair], list[str]]:
-    """Read a list file: `image mask` a line, separated by a tab where there is one, else by spaces.
+    @property
+    def mask_place(self) -> str:
+        """List, line and path of the mask, for messages."""
+        return f"{self.where}: {self.mask}" if self.where else str(self.mask)
+
+
+def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[list[Pair], list[Fault]]:
+    """Read a list file with one `image mask` per line.
 
     Args:
-        path: the list; empty lines and lines that start with # are left out.
-        root: folder the paths are relative to.
-        separator: what stands between the two, where it is something else.
+        path: the list file; empty lines and lines that start with # are skipped.
+        root: folder that the paths in the list are relative to.
+        separator: text between the two paths; None for a tab if the line has one, otherwise spaces.
 
     Returns:
-        The pairs, and a fault per line with another number of columns.
+        The pairs, and one fault per line that does not have two columns.
     """
     pairs, faults = [], []
     for number, line in list_lines(path):
         columns = line.split(separator or ("\t" if "\t" in line else None))
-        where = f"{path}:{number}: "
-        if len(columns) != 2:
-            faults.append(
-                f"{where}expected 'image mask', got {len(columns)} column(s): '{line}'. "
-                "Fix: separate the two paths by a space (or a tab, where paths hold spaces)"
-            )
-            continue
-        image, mask = (root / column.strip() for column in columns)
-        pairs.append(Pair(image, mask, where))
+        where = f"{path}:{number}"
+        if len(columns) == 2:
+            image, mask = (root / column.strip() for column in columns)
+            pairs.append(Pair(image, mask, where))
+        else:
+            what = f"expected 'image mask', got {len(columns)} column(s): '{line}'"
+            fix = "separate the two paths by a space (or a tab, where paths hold spaces)"
+            faults.append(Fault(where, what, fix))
     return pairs, faults
 
 
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of the lines of a list file that name something."""
+    """Yield number and text of each line of a list file that is neither empty nor a comment."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -59,48 +75,58 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def pair_folders(
     image_dir: Path, mask_dir: Path, image_suffix: str = "", mask_suffix: str = ""
-) -> tuple[list[Pair], list[str]]:
-    """Pair the images of two folders, or of one, by their path below them without suffix.
+) -> tuple[list[Pair], list[Fault]]:
+    """Pair the images and masks of two folders, or of one, by their relative paths without suffix.
 
     Args:
-        image_dir: folder with sub-folders.
-        mask_dir: another, one inside it, or the same one where the suffixes tell images from masks.
-        image_suffix: what the names of images end with, before the dot (`_rgb`) or with it (`.jpg`).
-        mask_suffix: what those of masks end with; in one folder the longer suffix decides.
+        image_dir: folder of images, searched with its sub-folders.
+        mask_dir: folder of masks; it may lie inside `image_dir`, or be the same folder if the suffixes
+            distinguish images from masks.
+        image_suffix: ending of image names, before the dot (`_rgb`) or including it (`.jpg`).
+        mask_suffix: ending of mask names; within one folder the longer suffix takes precedence.
 
     Returns:
-        The pairs, and a fault per image without a mask and per second file of one name.
+        The pairs, and one fault per image without a mask and per duplicate name.
     """
-    sides = (image_dir, image_suffix), (mask_dir, mask_suffix)
-    images, masks = by_stem(*sides[0], apart=sides[1]), by_stem(*sides[1], apart=sides[0])
+    image_side, mask_side = (image_dir, image_suffix), (mask_dir, mask_suffix)
+    images, masks = by_stem(*image_side, apart=mask_side), by_stem(*mask_side, apart=image_side)
     faults = second_files(images) + second_files(masks)
-    alone = [stem for stem in images if stem not in masks]
-    faults += [f"{images[stem][0]}: no mask named '{stem}{mask_suffix}' in {mask_dir}" for stem in alone]
-    if alone and (near := [stem for stem in masks if stem.startswith(alone[0])]):
-        faults[-len(alone)] += f". Fix: names must be the same without suffix; there is '{near[0]}'"
-    unused = sorted(set(masks) - set(images))
-    if unused:
+    without_mask = [stem for stem in images if stem not in masks]
+    similar = next((stem for stem in masks if without_mask and stem.startswith(without_mask[0])), None)
+    for number, stem in enumerate(without_mask):
+        hint = f"names must be the same without suffix; there is '{similar}'"
+        what = f"no mask named '{stem}{mask_suffix}' in {mask_dir}"
+        faults.append(Fault(str(images[stem][0]), what, hint if similar and number == 0 else ""))
+    if unused := sorted(masks.keys() - images.keys()):
         log.warning("%s: %d masks have no image, first: %s", mask_dir, len(unused), masks[unused[0]][0])
     paired = [Pair(paths[0], masks[stem][0]) for stem, paths in images.items() if stem in masks]
     return paired, faults
 
 
-def second_files(found: Mapping[str, Sequence[Path]]) -> list[str]:
-    """A fault per second file of one name in what `by_stem` found."""
+def second_files(found: Mapping[str, Sequence[Path]]) -> list[Fault]:
+    """One fault per name that `by_stem` found more than once."""
     return [
-        f"{paths[1]}: a second file named '{stem}'. Fix: rename it"
+        Fault(str(paths[1]), f"a second file named '{stem}'", "rename it")
         for stem, paths in found.items()
         if len(paths) > 1
     ]
 
 
 def by_stem(folder: Path, suffix: str = "", apart: tuple[Path, str] | None = None) -> dict[str, list[Path]]:
-    """The images below a folder by their path below it without suffix.
+    """Find the images in a folder by their relative paths without suffix.
 
     Args:
-        folder: with sub-folders.
-        suffix: what names end with, before the dot or with it; files of other names are left out.
-        apart: folder and suffix of others, which are left out where those say more than these.
+        folder: searched with its sub-folders.
+        suffix: ending of the names, before the dot or including it; files with other names are skipped.
+        apart: folder and suffix of the other kind of files. Files that match it are skipped if it is more
+            specific: a sub-folder, or a longer suffix.
+
+    Returns:
+        Relative path without suffix -> the files of that name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no name ends with `suffix`.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -108,10 +134,10 @@ def by_stem(folder: Path, suffix: str = "", apart: tuple[Path, str] | None = Non
         )
     found: dict[str, list[Path]] = {}
     other, ending = apart or (folder, suffix)
-    says_more = (len(other.parts), len(ending)) > (len(folder.parts), len(suffix))
+    other_is_more_specific = (len(other.parts), len(ending)) > (len(folder.parts), len(suffix))
     for path in list_images(folder):
         stem = _stem(path.relative_to(folder), suffix)
-        if says_more and other in path.parents and _stem(path, ending) is not None:
+        if other_is_more_specific and other in path.parents and _stem(path, ending) is not None:
             continue
         if stem is not None:
             found.setdefault(stem, []).append(path)
@@ -121,7 +147,7 @@ def by_stem(folder: Path, suffix: str = "", apart: tuple[Path, str] | None = Non
 
 
 def _stem(path: Path, suffix: str) -> str | None:
-    """A path without a suffix, and without that of its format; None where it ends otherwise."""
+    """Remove the file format and the suffix from a path; None if it does not end with the suffix."""
     text = str(path if "." in suffix else path.with_suffix(""))
     return text[: len(text) - len(suffix)] if text.endswith(suffix) else None
 
@@ -135,25 +161,25 @@ def list_pairs(
     image_dir: str | None = None,
     mask_dir: str | None = None,
     separator: str | None = None,
-) -> tuple[list[Pair], list[str]]:
-    """The pairs of a `train_dataset` or `val_dataset` section.
+) -> tuple[list[Pair], list[Fault]]:
+    """List the pairs of a `train_dataset` or `val_dataset` section.
 
     Args:
-        mode: `train`, `val` or `test`; chooses among the three list files.
+        mode: `train`, `val` or `test`; selects one of the three list files.
         dataset_root: folder that the paths in a list are relative to.
-        train_path: list file, relative to the working folder or to dataset_root.
-        val_path: as train_path.
-        test_path: as train_path.
-        image_dir: instead of a list, the folder of images below dataset_root …
-        mask_dir: … and that of masks of the same names.
+        train_path: list file, relative to the working directory or to `dataset_root`.
+        val_path: as `train_path`.
+        test_path: as `train_path`.
+        image_dir: folder of images below `dataset_root`, instead of a list.
+        mask_dir: folder of masks below `dataset_root`; required with `image_dir`.
         separator: see `read_list`.
 
     Returns:
-        The pairs, and the faults of the list or of the folders, for `Dataset`.
+        The pairs, and the faults of the list or the folders.
 
     Raises:
-        FileNotFoundError: the list or a folder is absent.
-        ValueError: neither or both ways are given, or there is no pair.
+        FileNotFoundError: the list or a folder does not exist.
+        ValueError: both a list and folders are given, or neither, or there is no pair.
     """
     root = Path(dataset_root)
     lists = {"train": train_path, "val": val_path, "test": test_path}
@@ -162,8 +188,8 @@ def list_pairs(
     list_path = lists[mode]
     if (list_path is None) == (image_dir is None) or (image_dir is None) != (mask_dir is None):
         raise ValueError(
-            f"{mode} data: give either {mode}_path, or image_dir and mask_dir. Fix: an inherited key is "
-            f"taken back by null, as {mode}_path: null"
+            f"{mode} data: give either {mode}_path, or image_dir and mask_dir. Fix: remove an inherited key "
+            f"with null, as {mode}_path: null"
         )
     if not root.is_dir():
         raise FileNotFoundError(
@@ -174,9 +200,8 @@ def list_pairs(
         source = root / image_dir
         pairs, faults = pair_folders(source, root / mask_dir)
     else:
-        source = next(
-            (path for path in (Path(str(list_path)), root / str(list_path)) if path.is_file()), None
-        )
+        candidates = (Path(str(list_path)), root / str(list_path))
+        source = next((path for path in candidates if path.is_file()), None)
         if source is None:
             raise FileNotFoundError(f"{mode}_path: {list_path}: no such list, here or in {root}")
         pairs, faults = read_list(source, root, separator)

@@ -1,6 +1,7 @@
-"""From an image to the network's input and back: the val transforms as plain data.
+"""Preprocessing of an image for the network, and the inverse for predicted maps.
 
-Light: the same numbers as the training transforms, without Paddle or paddleseg (a test holds them equal).
+The steps are those of `val_dataset.transforms`, computed without Paddle and paddleseg; a test verifies that
+the results are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def normalize(image: np.ndarray, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> np.ndarray:
-    """(x / 255 - mean) / std, with the rounding of paddleseg's Normalize."""
+    """Compute (x / 255 - mean) / std.
+
+    Args:
+        image: (H, W, C), values in [0, 255].
+        mean: one value, or one per channel.
+        std: one value, or one per channel.
+
+    Returns:
+        (H, W, C) float32, rounded as by paddleseg's Normalize.
+    """
     image = image.astype(np.float32) / 255.0
     image -= np.asarray(mean)
     image /= np.asarray(std)
@@ -36,9 +46,10 @@ def normalize(image: np.ndarray, mean: Sequence[float] = (0.5,), std: Sequence[f
 def normalize_by_max(
     image: np.ndarray, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> np.ndarray:
-    """(x / max(x) - mean) / std, as the official ToTensorLab; an all-black image is not divided.
+    """Compute (x / max(x) - mean) / std, as the official ToTensorLab; see `normalize` for shapes.
 
-    Source: data_loader.py:205-213 of xuebinqin/U-2-Net@ac7e1c8, which divides by zero there.
+    Source: data_loader.py:205-213 of xuebinqin/U-2-Net@ac7e1c8, which divides by zero for a black image;
+    here it is not divided.
     """
     high = np.float32(image.max())
     return normalize(image * (np.float32(255) / high) if high > 0 else image, mean, std)
@@ -109,15 +120,12 @@ PADDINGS: dict[str, Callable[..., Size]] = {
     "PaddingByAspectRatio": _padding_by_aspect_ratio,
 }
 STEPS = NORMALIZATIONS | RESIZES | PADDINGS
-ELSEWHERE = {
-    "interp",
-    "im_padding_value",
-    "label_padding_value",
-}  # arguments of `Preprocessing`, not of a size
+# arguments of transforms that the functions above do not take
+PIXEL_ARGUMENTS = {"interp", "im_padding_value", "label_padding_value"}
 
 
 def resize(image: np.ndarray, size: Size, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Resize (H, W) or (H, W, C) to `size` (H, W); channels are kept even where there is one."""
+    """Resize (H, W) or (H, W, C) to `size` (H, W); the number of dimensions is kept."""
     if image.shape[:2] == tuple(size):
         return image
     resized = cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
@@ -125,7 +133,7 @@ def resize(image: np.ndarray, size: Size, interpolation: int = cv2.INTER_LINEAR)
 
 
 def resize_batch(batch: np.ndarray, size: Size) -> np.ndarray:
-    """Bilinear resize of (N, C, h, w) to `size` (H, W)."""
+    """Resize (N, C, h, w) to `size` (H, W), bilinearly."""
     if batch.shape[2:] == tuple(size):
         return batch
     return np.stack([resize(maps.transpose(1, 2, 0), size).transpose(2, 0, 1) for maps in batch])
@@ -133,11 +141,11 @@ def resize_batch(batch: np.ndarray, size: Size) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The recipe that turns an image into the network's input, and its inverse for maps.
+    """Converts an image to the network's input, and maps back to the size of the image.
 
     Args:
-        steps: (name of a transform, its arguments), in order.
-        channels: 3, or 1 to turn images grey first.
+        steps: (name of a transform, its arguments), in the order of application.
+        channels: 3, or 1 to convert images to grey first.
     """
 
     steps: tuple[tuple[str, dict[str, Any]], ...]
@@ -145,10 +153,14 @@ class Preprocessing:
 
     @classmethod
     def from_transforms(cls, transforms: Sequence[dict], channels: int = 3) -> Preprocessing:
-        """Take over the `val_dataset.transforms` of a config.
+        """Create the preprocessing from the `val_dataset.transforms` of a config.
+
+        Args:
+            transforms: `type` and arguments of each.
+            channels: see `Preprocessing`.
 
         Raises:
-            ValueError: a transform is random or cannot be undone, or has an argument it does not know.
+            ValueError: a transform is random or cannot be undone, or an argument is unknown.
         """
         steps = []
         for transform in transforms:
@@ -159,20 +171,21 @@ class Preprocessing:
                     f"val_dataset.transforms: {name} is random or cannot be undone for the original size. "
                     f"Fix: use {', '.join(STEPS)}"
                 )
-            allowed = set(inspect.signature(STEPS[name]).parameters) | ELSEWHERE
+            allowed = set(inspect.signature(STEPS[name]).parameters) | PIXEL_ARGUMENTS
             if unknown := set(arguments) - allowed:
                 raise ValueError(f"val_dataset.transforms: {name} has no argument {', '.join(unknown)}")
             steps.append((name, arguments))
         return cls(tuple(steps), channels)
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, list[tuple[str, Size]]]:
-        """Prepare one image.
+        """Preprocess one image.
 
         Args:
             image: (H, W, 3) uint8, RGB.
 
         Returns:
-            The input (channels, h, w) float32, and each change of size as `restore` needs it.
+            The input (channels, h, w) float32, and the changes of size for `restore`: kind of change and
+            (H, W) before it.
         """
         if self.channels == 1:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
@@ -180,16 +193,16 @@ class Preprocessing:
         changes: list[tuple[str, Size]] = []
         for name, arguments in self.steps:
             size: Size = (image.shape[0], image.shape[1])
-            own = {key: value for key, value in arguments.items() if key not in ELSEWHERE}
+            options = {key: value for key, value in arguments.items() if key not in PIXEL_ARGUMENTS}
             if name in NORMALIZATIONS:
-                image = NORMALIZATIONS[name](image, **own)
+                image = NORMALIZATIONS[name](image, **options)
             elif name in RESIZES:
                 changes.append(("resize", size))
                 interpolation = INTERPOLATION[arguments.get("interp", "LINEAR")]
-                image = resize(image, RESIZES[name](size, **own), interpolation)
+                image = resize(image, RESIZES[name](size, **options), interpolation)
             else:
                 changes.append(("padding", size))
-                height, width = PADDINGS[name](size, **own)
+                height, width = PADDINGS[name](size, **options)
                 pad = ((0, height - size[0]), (0, width - size[1]), (0, 0))
                 image = np.pad(image, pad, constant_values=arguments.get("im_padding_value", 127.5))
         return np.ascontiguousarray(image.transpose(2, 0, 1)), changes
@@ -200,12 +213,15 @@ class Preprocessing:
         changes: Sequence[tuple[str, Size]],
         resize: Callable[[np.ndarray, Size], np.ndarray] = resize,
     ) -> np.ndarray:
-        """Bring maps (C, h, w) back to the size of the image they were predicted from.
+        """Resize maps back to the size of the image they were predicted from, and remove padding.
 
         Args:
-            maps: float32, or what `resize` takes.
-            changes: what `__call__` gave.
-            resize: of (h, w, C) to a size.
+            maps: (C, h, w) float32, or another array type that `resize` takes.
+            changes: second result of `__call__`.
+            resize: function that resizes (h, w, C) to a size (H, W).
+
+        Returns:
+            (C, H, W), of the type of `maps`.
         """
         maps = maps.transpose(1, 2, 0)
         for kind, size in reversed(changes):

@@ -1,4 +1,4 @@
-"""The order in which training sees the images: a function of the seed and the number of samples drawn."""
+"""The order of training samples, a function of the seed and the number of samples drawn so far."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 @dataclass(frozen=True)
 class BatchStream:
-    """An endless walk through shuffled epochs, cut into batches and shared out to ranks.
+    """Batches from an endless sequence of shuffled epochs, distributed over ranks.
 
-    Batches run on over the end of an epoch, so that nothing is dropped and a set may be smaller than a
-    batch. It yields what `Dataset.__getitem__` takes: (index, seed of the augmentation).
+    A batch may continue into the next epoch, so no sample is dropped and a data set may be smaller than a
+    batch. Yields lists of `Dataset.__getitem__` keys: (index, augmentation seed).
 
     Args:
         length: images in the data set.
         batch_size: images per batch and rank.
-        seed: of order and augmentation.
-        start: samples drawn before, by all ranks.
-        batches: how many to yield.
-        rank: this process …
-        ranks: … of so many.
+        seed: seed of order and augmentation.
+        start: samples drawn before, by all ranks together.
+        batches: number of batches to yield.
+        rank: index of this process.
+        ranks: number of processes.
     """
 
     length: int

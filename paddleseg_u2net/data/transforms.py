@@ -1,7 +1,7 @@
-"""The training transforms that paddleseg lacks: those that keep masks soft, and the official scaling.
+"""Training transforms that paddleseg lacks: resizing of soft masks, random crops, the official scaling.
 
-Each takes and returns paddleseg's sample: `img` (H, W, C) float32 RGB in [0, 255], `label` (H, W), and
-`gt_fields`, the names of what moves with the image.
+Each takes and returns paddleseg's sample dict: `img` (H, W, C) float32 RGB in [0, 255], `label` (H, W), and
+`gt_fields`, the keys of arrays that are transformed together with the image.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from paddleseg_u2net.data.preprocessing import (
     normalize_by_max,
     resize,
 )
+from paddleseg_u2net.registry import TRANSFORMS
 
 
 def height_width(name: str, size: Sequence[int]) -> tuple[int, int]:
-    """(H, W) of a size that is written [W, H]; ValueError where it is none."""
+    """Convert a size [W, H] of a config to (H, W); raise ValueError if it is not a size."""
     if (
         not isinstance(size, (list, tuple))
         or len(size) != 2
@@ -31,8 +32,9 @@ def height_width(name: str, size: Sequence[int]) -> tuple[int, int]:
     return size[1], size[0]
 
 
+@TRANSFORMS.register
 class ResizeSoftMask:
-    """Resize image and soft mask (saliency); the mask by the same interpolation, so that it stays soft.
+    """Resize image and soft mask (saliency) with the same interpolation, so that the mask stays soft.
 
     Args:
         target_size: (W, H), as in paddleseg.
@@ -56,37 +58,48 @@ class ResizeSoftMask:
         return data
 
     def _resize_mask(self, mask: np.ndarray) -> np.ndarray:
-        """A pixel that an ignored one has a share in is ignored; the mark itself is never mixed in."""
+        """Resize one mask; a pixel is ignored if any ignored pixel contributes to it."""
         valid = (mask != IGNORE).astype(np.float32)
         soft = np.clip(resize(mask * valid, self.size, self.interpolation), 0, 1)
         whole = resize(valid, self.size, self.interpolation) > 1 - 1e-3
         return np.where(whole, soft, np.float32(IGNORE))
 
 
+@TRANSFORMS.register
 class RandomCrop:
-    """Cut a random window out of image and mask.
+    """Crop a random window from image and mask.
 
     Args:
-        crop_size: (W, H) of the window; smaller than the image, or equal to it.
+        crop_size: (W, H) of the window; at most the size of the image.
 
-    Source: data_loader.py:76-101@ac7e1c8, whose offsets never reach the last row and column either.
+    Source: data_loader.py:76-101@ac7e1c8; as there, the window never includes the last row and column
+    unless it is as large as the image.
     """
 
     def __init__(self, crop_size: Sequence[int] = (288, 288)):
         self.size = height_width("crop_size", crop_size)
 
     def __call__(self, data: dict) -> dict:
-        margin = [have - want for have, want in zip(data["img"].shape[:2], self.size, strict=True)]
-        if min(margin) < 0:
-            raise ValueError(f"(H, W) {self.size} exceeds the image's {data['img'].shape[:2]}")
-        top, left = (np.random.randint(0, max(room, 1)) for room in margin)
+        (height, width), size = self.size, data["img"].shape[:2]
+        if height > size[0] or width > size[1]:
+            raise ValueError(f"(H, W) {self.size} exceeds the image's {size}")
+        top = np.random.randint(0, max(size[0] - height, 1))
+        left = np.random.randint(0, max(size[1] - width, 1))
         for key in ("img", *data["gt_fields"]):
-            data[key] = data[key][top : top + self.size[0], left : left + self.size[1]]
+            data[key] = data[key][top : top + height, left : left + width]
         return data
 
 
+@TRANSFORMS.register
 class NormalizeByMax:
-    """Divide by the image's own maximum, then subtract `mean` and divide by `std`; see `normalize_by_max`."""
+    """Divide by the image's own maximum, then subtract `mean` and divide by `std`.
+
+    Args:
+        mean: of R, G and B, after the division.
+        std: of R, G and B, after the division.
+
+    Source: see `normalize_by_max`.
+    """
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD):
         self.mean, self.std = mean, std

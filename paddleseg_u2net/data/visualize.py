@@ -1,4 +1,4 @@
-"""Colours of classes, and masks laid over photographs."""
+"""Colours of classes, and overlays of masks on photographs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-IMAGE_WEIGHT = 0.6  # of the photograph in an overlay, as in PaddleSeg
+IMAGE_WEIGHT = 0.6  # weight of the photograph in an overlay, as in PaddleSeg
 SALIENCY_PALETTE = (0, 0, 0, 0, 200, 90)
 
 
 def paddleseg_palette(num_classes: int) -> list[int]:
-    """R, G, B of each class, flat, the bit pattern of VOC that PaddleSeg uses.
+    """Return the VOC colours that PaddleSeg uses.
+
+    Returns:
+        R, G, B of each class, flat, each in 0 .. 255.
 
     Source: paddleseg 2.8.0 utils/visualize.py `get_color_map_list`.
     """
@@ -27,25 +30,25 @@ def paddleseg_palette(num_classes: int) -> list[int]:
 
 
 def make_palette(num_classes: int, custom: Sequence[int] | None = None) -> np.ndarray:
-    """Colours of the classes.
+    """Return one colour per class.
 
     Args:
-        num_classes: 1 for saliency, which has background and object.
-        custom: R, G, B of each class, flat, each in 0 .. 255.
+        num_classes: 1 for saliency, which has the two colours of background and object.
+        custom: R, G, B of each class, flat, each in 0 .. 255; replaces the first colours.
 
     Returns:
         (256, 3) uint8, RGB.
 
     Raises:
-        ValueError: `custom` is not made of one whole colour for each class.
+        ValueError: `custom` does not hold three values per class, or a value is out of range.
     """
     palette = paddleseg_palette(256)
     if num_classes == 1:
         palette[: len(SALIENCY_PALETTE)] = SALIENCY_PALETTE
     if custom:
         needed = max(num_classes, 2)
-        whole = len(custom) % 3 == 0 and needed <= len(custom) // 3 <= 256
-        if not whole or not all(0 <= value <= 255 for value in custom):
+        complete = len(custom) % 3 == 0 and needed <= len(custom) // 3 <= 256
+        if not complete or not all(0 <= value <= 255 for value in custom):
             raise ValueError(
                 f"--custom_color {' '.join(map(str, custom))}: expected R G B of each of the {needed} "
                 "classes, background first, each 0 .. 255"
@@ -55,5 +58,5 @@ def make_palette(num_classes: int, custom: Sequence[int] | None = None) -> np.nd
 
 
 def overlay(image: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Blend colours (H, W, 3) uint8 RGB into a photograph of the same shape and dtype."""
+    """Blend colours into a photograph; both and the result are (H, W, 3) uint8, RGB."""
     return cv2.addWeighted(image, IMAGE_WEIGHT, colors, 1 - IMAGE_WEIGHT, 0)

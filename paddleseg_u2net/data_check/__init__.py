@@ -1,1 +1,1 @@
-"""What is wrong with a data set: survey, checks, report, repair."""
+"""Data set checks: survey, statistics, duplicates, the table of checks, report, repair."""

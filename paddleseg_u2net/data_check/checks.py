@@ -1,7 +1,8 @@
-"""The table of checks: what may be wrong with data, how it is found, what to do about it. Light."""
+"""The table of checks: what can be wrong with data sets, how to find it, and what to do about it."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,138 +10,181 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.data.inspection import PairRecord
+from paddleseg_u2net.data.inspection import Inspection, PairRecord, raise_faults
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.statistics import class_balance
-from paddleseg_u2net.data_check.survey import OVERLAP, DatasetSurvey, Leak, SurveyedDataset, overlap
+from paddleseg_u2net.data_check.survey import (
+    MIN_OVERLAP,
+    DatasetSurvey,
+    ImageMatch,
+    SurveyedPair,
+    examine,
+    mask_overlap,
+)
+from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.images import SUFFIXES
 
+log = logging.getLogger(__name__)
+
 TINY = 32  # pixels; U²-Net halves its input five times
-RARE = 1e-3  # share of the pixels
+RARE = 1e-3  # share of all pixels
 
 
 class Example(NamedTuple):
-    """One place where a check found something; the pairs it concerns are drawn on the page."""
+    """One fault that a check found, and the pairs to draw for it."""
 
-    text: str
-    records: tuple[PairRecord, ...] = ()
-
-
-Finder = Callable[[DatasetSurvey], Iterator[Example]]  # examples, worst first
+    fault: Fault
+    pairs: tuple[SurveyedPair, ...] = ()
 
 
-# -- what a pair or a set shows by itself ---------------------------------------------------------------
+Examples = Iterator[Example]
 
 
-def _of_pairs(tell: Callable[[PairRecord], str | None]) -> Finder:
-    """A check of each pair; `tell` says what is wrong with it, or nothing."""
-    return lambda survey: (Example(text, (record,)) for record in survey.records if (text := tell(record)))
+# -- checks of lists and single pairs -------------------------------------------------------------------
 
 
-def _of_images(wrong: Callable[[PairRecord], bool], what: str) -> Finder:
-    return _of_pairs(
-        lambda record: f"{record.place}: {what.format(record)}" if record.size and wrong(record) else None
-    )
+def _pairs(survey: DatasetSurvey) -> Examples:
+    for dataset in survey.datasets:
+        yield from map(Example, dataset.spec.faults)
 
 
-def _of_sets(tell: Callable[[SurveyedDataset], Iterable[str]]) -> Finder:
-    """A check of each set; what is found is told without pictures."""
-    return lambda survey: (Example(text) for surveyed in survey.datasets for text in tell(surveyed))
+def _broken_files(survey: DatasetSurvey) -> Examples:
+    for pair in survey.pairs:
+        yield from map(Example, pair.record.broken)
 
 
-def _broken(surveyed: SurveyedDataset) -> Iterator[str]:
-    for record in surveyed.inspection.records:
-        yield from record.broken
+def _size_mismatch(survey: DatasetSurvey) -> Examples:
+    for pair in survey.pairs:
+        if pair.record.mismatch:
+            yield Example(pair.record.mismatch, (pair,))
 
 
-def _absent_classes(surveyed: SurveyedDataset) -> Iterator[str]:
-    if surveyed.dataset.num_classes > 1 and not surveyed.inspection.lacking:
-        for index, row in enumerate(class_balance(surveyed)):
-            if not row["pixels"]:
-                yield f"{surveyed.name}: class {index} occurs in no mask"
+def _exif_rotation(survey: DatasetSurvey) -> Examples:
+    for pair in survey.pairs:
+        record = pair.record
+        if record.turned_apart:
+            orientations = f"{record.orientation} of the image, {record.mask_orientation} of its mask"
+            yield Example(Fault(record.place, f"EXIF orientation {orientations}"), (pair,))
 
 
-def _rare_classes(surveyed: SurveyedDataset) -> Iterator[str]:
-    for index, row in enumerate(class_balance(surveyed)):
-        if 0 < row["share"] < RARE:
-            yield f"{surveyed.name}: class {index} has {row['share']:.3%} of the pixels"
+def _tiny_images(survey: DatasetSurvey) -> Examples:
+    for pair in survey.pairs:
+        size = pair.record.size
+        if size and min(size) < TINY:
+            yield Example(Fault(pair.record.place, f"(H, W) {size}, below {TINY} pixels"), (pair,))
 
 
-def _soft(surveyed: SurveyedDataset) -> Iterator[str]:
-    soft = [content.soft for _, content in surveyed.measured() if content.soft]
-    if soft:
-        yield (
-            f"{surveyed.name}: {len(soft)} masks have soft edges, on average {np.mean(soft):.1%} of their "
-            f"pixels, at most {max(soft):.1%}"
-        )
+def _images_where(survey: DatasetSurvey, is_wrong: Callable[[PairRecord], bool], what: str) -> Examples:
+    for pair in survey.pairs:
+        if is_wrong(pair.record):
+            yield Example(Fault(pair.record.place, what), (pair,))
 
 
-def _turned_apart(record: PairRecord) -> str | None:
-    if not record.turned_apart:
-        return None
-    turns = f"{record.orientation} of the image, {record.mask_orientation} of its mask"
-    return f"{record.place}: EXIF orientation {turns}"
+def _listed_twice(survey: DatasetSurvey) -> Examples:
+    for dataset in survey.datasets:
+        first: dict[Path, SurveyedPair] = {}
+        for pair in dataset.pairs:
+            earlier = first.setdefault(pair.files.image, pair)
+            if earlier is not pair:
+                masks = "the same mask" if earlier.files.mask == pair.files.mask else "another mask"
+                yield Example(Fault(pair.record.place, f"listed before, with {masks}"), (earlier, pair))
 
 
-# -- what only all of a set, or several sets, show ------------------------------------------------------
+# -- checks of masks ------------------------------------------------------------------------------------
 
 
-def _contradictory(survey: DatasetSurvey, encoding: str) -> Iterator[Example]:
-    for surveyed in survey.datasets:
-        if surveyed.inspection.encoding.name == encoding:
-            for record in surveyed.inspection.records:
-                if record.mask_levels and (
-                    fault := surveyed.inspection.contradictions.get(record.mask_levels.where)
-                ):
-                    yield Example(fault, (record,))
+def _contradictions(survey: DatasetSurvey, encoding: str) -> Examples:
+    for dataset in survey.datasets:
+        for pair in dataset.pairs if dataset.encoding.name == encoding else ():
+            if pair.contradiction:
+                yield Example(pair.contradiction, (pair,))
 
 
-def _filled(survey: DatasetSurvey, share: float, what: str) -> Iterator[Example]:
-    for surveyed in survey.datasets:
-        some_background = surveyed.dataset.num_classes <= 2  # else class 0 may be an object as well
-        for record, content in surveyed.measured():
-            if content.share == share and (share < 1 or some_background):
-                yield Example(f"{record.mask_place}: {what}", (record,))
+def _no_foreground(survey: DatasetSurvey) -> Examples:
+    for dataset in survey.datasets:
+        if dataset.inspection.no_foreground:
+            yield Example(dataset.inspection.no_foreground)
 
 
-def _repeated(survey: DatasetSurvey) -> Iterator[Example]:
-    for surveyed in survey.datasets:
-        first: dict[Path, PairRecord] = {}
-        for record in surveyed.inspection.records:
-            if (before := first.setdefault(record.pair.image, record)) is not record:
-                masks = "another mask" if before.pair.mask != record.pair.mask else "the same mask"
-                yield Example(f"{record.place}: listed before, with {masks}", (before, record))
+def _empty_masks(survey: DatasetSurvey) -> Examples:
+    return _masks_of_share(survey, 0, "nothing but background")
 
 
-def _shared(leaks: Sequence[Leak], how: str) -> Iterator[Example]:
-    for leak in leaks:
-        mirrored = ", mirrored" if leak.mirrored else ""
-        names = f" ({leak.first.name} and {leak.second.name})" if leak.first is not leak.second else ""
-        first, second = leak.records
-        yield Example(f"{first.place} {how} {second.place}{mirrored}{names}", leak.records)
+def _full_masks(survey: DatasetSurvey) -> Examples:
+    return _masks_of_share(survey, 1, "nothing but foreground")
 
 
-def _disagreeing(survey: DatasetSurvey) -> Iterator[Example]:
-    """Masks of images that show the same, most different first."""
-    leaks = [*survey.same_files, *survey.same_pictures, *survey.twins]
-    found = [(iou, leak) for leak in leaks if (iou := overlap(leak)) < OVERLAP]
-    for iou, leak in sorted(found, key=lambda item: item[0]):
-        places = " and ".join(record.mask_place for record in leak.records)
-        yield Example(
-            f"{places}: their images show the same, the masks overlap by {iou:.2f} only", leak.records
-        )
+def _masks_of_share(survey: DatasetSurvey, share: float, what: str) -> Examples:
+    for dataset in survey.datasets:
+        if share == 1 and dataset.spec.num_classes > 2:
+            continue  # class 0 may be an object as well, so a mask without it is not suspicious
+        for pair in dataset.pairs:
+            if pair.content and pair.content.share == share:
+                yield Example(Fault(pair.record.mask_place, what), (pair,))
 
 
-def _unnamed_masks(survey: DatasetSurvey) -> Iterator[Example]:
-    """Files beside the masks that no pair names."""
-    pairs = [record.pair for record in survey.records]
-    named = {str(path) for pair in pairs for path in (pair.image, pair.mask)}
-    images = {pair.image.parent for pair in pairs}
-    stems = {Path(name).stem for folder in images if folder.is_dir() for name in os.listdir(folder)}
-    for folder in sorted({pair.mask.parent for pair in pairs if pair.mask} - images):
-        for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+def _absent_classes(survey: DatasetSurvey) -> Examples:
+    for dataset in survey.datasets:
+        if dataset.spec.num_classes > 1 and not dataset.inspection.no_foreground:
+            for index, row in enumerate(class_balance(dataset)):
+                if not row["pixels"]:
+                    yield Example(Fault(dataset.name, f"class {index} occurs in no mask"))
+
+
+def _rare_classes(survey: DatasetSurvey) -> Examples:
+    for dataset in survey.datasets:
+        for index, row in enumerate(class_balance(dataset)):
+            if 0 < row["share"] < RARE:
+                yield Example(Fault(dataset.name, f"class {index} has {row['share']:.3%} of the pixels"))
+
+
+def _soft_masks(survey: DatasetSurvey) -> Examples:
+    for dataset in survey.datasets:
+        soft = [content.soft for content in dataset.contents if content.soft]
+        if soft:
+            what = f"{len(soft)} of {len(dataset.contents)} masks have soft edges: "
+            what += f"{np.mean(soft):.1%} of their pixels on average, {max(soft):.1%} at most"
+            yield Example(Fault(dataset.name, what))
+
+
+def _masks_without_a_pair(survey: DatasetSurvey) -> Examples:
+    """Files in the folders of masks that belong to no pair and share their name with no image."""
+    pairs = [pair.files for pair in survey.pairs]
+    used = {str(path) for pair in pairs for path in (pair.image, pair.mask)}
+    image_folders = {pair.image.parent for pair in pairs}
+    stems = {Path(name).stem for folder in image_folders for name in _names(folder)}
+    for folder in sorted({pair.mask.parent for pair in pairs if pair.mask} - image_folders):
+        for name in _names(folder):
             path = os.path.join(folder, name)
-            if path not in named and Path(name).suffix.lower() in SUFFIXES and Path(name).stem not in stems:
-                yield Example(f"{path}: no pair names this mask, and no image is called so")
+            if path not in used and Path(name).suffix.lower() in SUFFIXES and Path(name).stem not in stems:
+                yield Example(Fault(path, "no pair uses this mask, and no image has its name"))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
+
+
+# -- checks that compare images -------------------------------------------------------------------------
+
+
+def _matches(matches: Iterable[ImageMatch], relation: str) -> Examples:
+    for match in matches:
+        first, second = match.first, match.second
+        what = f"{relation} {second.record.place}{', mirrored' if match.mirrored else ''}"
+        if first.dataset is not second.dataset:
+            what += f" ({first.dataset.name} and {second.dataset.name})"
+        yield Example(Fault(first.record.place, what), (first, second))
+
+
+def _masks_disagree(survey: DatasetSurvey) -> Examples:
+    """The most different masks come first."""
+    matches = [*survey.shared_files, *survey.shared_pictures, *survey.duplicates]
+    overlaps = [(mask_overlap(match), match) for match in matches]
+    for overlap, match in sorted(overlaps, key=lambda item: item[0]):
+        if overlap < MIN_OVERLAP:
+            other = match.second.record.mask_place
+            what = f"the images show the same, but this mask and {other} overlap by {overlap:.2f} only"
+            yield Example(Fault(match.first.record.mask_place, what), (match.first, match.second))
 
 
 # -- the table ------------------------------------------------------------------------------------------
@@ -150,97 +194,125 @@ class Check(NamedTuple):
     """A row of the table.
 
     Args:
-        severity: `error` stops training, `warning` spoils it or its scores, `note` is good to know.
-        find: survey -> examples, worst first.
-        todo: what to do, and what --fix does.
-        cheap: needs no comparison of pictures; train.py records too.
+        name: in the terminal, in reports and in docs/data/check_dataset.md.
+        severity: an `error` prevents training, a `warning` can spoil training or scores, a `note` informs.
+        find: yields the faults of a survey.
+        fix: what to do, and what `--fix` does.
+        cheap: whether it compares no images; training runs only these checks.
     """
 
+    name: str
     severity: str
-    find: Finder
-    todo: str
+    find: Callable[[DatasetSurvey], Examples]
+    fix: str
     cheap: bool = True
 
 
-LEAKED = "scores are too good; --fix removes it from train"
-CHECKS: dict[str, Check] = {
-    "pairs": Check(
+REMOVE_LEAK = "scores would be too good; --fix removes it from train"
+CHECKS = (
+    Check("pairs", "error", _pairs, "correct the list or the names; --fix leaves them out"),
+    Check("broken files", "error", _broken_files, "restore the file; --fix leaves the pair out"),
+    Check(
+        "size mismatch",
         "error",
-        _of_sets(lambda surveyed: surveyed.inspection.list_faults),
-        "correct the list or the names; --fix leaves them out",
+        _size_mismatch,
+        "--fix resizes a mask of the same shape, turns one without its image's EXIF tag, else leaves it out",
     ),
-    "broken files": Check("error", _of_sets(_broken), "restore the file; --fix leaves the pair out"),
-    "size mismatch": Check(
+    Check(
+        "class ids",
         "error",
-        _of_pairs(lambda record: record.mismatch),
-        "--fix resizes a mask of the same shape, turns one that lacks its image's tag, else leaves it out",
-    ),
-    "class ids": Check(
-        "error",
-        lambda survey: _contradictory(survey, "index"),
+        lambda survey: _contradictions(survey, "index"),
         "set --num_classes, --ignore_index or --mask_encoding; --fix leaves these pairs out",
     ),
-    "mask encoding": Check(
+    Check(
+        "mask encoding",
         "error",
-        lambda survey: _contradictory(survey, "grey"),
-        "make all masks alike, or set --mask_encoding; --fix leaves these pairs out",
+        lambda survey: _contradictions(survey, "grey"),
+        "store all masks in one encoding, or set --mask_encoding; --fix leaves these pairs out",
     ),
-    "no foreground": Check(
-        "error",
-        _of_sets(lambda surveyed: surveyed.inspection.lacking),
-        "check masks, --mask_encoding and --ignore_index",
-    ),
-    "same file in two sets": Check(
-        "warning", lambda survey: _shared(survey.same_files, "is the file"), LEAKED
-    ),
-    "same picture in two sets": Check(
+    Check("no foreground", "error", _no_foreground, "check the masks, --mask_encoding and --ignore_index"),
+    Check(
+        "same file in two sets",
         "warning",
-        lambda survey: _shared(survey.same_pictures, "shows the same as"),
-        LEAKED,
+        lambda survey: _matches(survey.shared_files, "is the same file as"),
+        REMOVE_LEAK,
+    ),
+    Check(
+        "same picture in two sets",
+        "warning",
+        lambda survey: _matches(survey.shared_pictures, "shows the same as"),
+        REMOVE_LEAK,
         cheap=False,
     ),
-    "masks disagree": Check("warning", _disagreeing, "record at both and keep the right one", cheap=False),
-    "listed twice": Check("warning", _repeated, "it counts twice; --fix keeps the first"),
-    "EXIF rotation": Check(
+    Check("masks disagree", "warning", _masks_disagree, "compare both and keep the right one", cheap=False),
+    Check("listed twice", "warning", _listed_twice, "it counts twice; --fix keeps the first"),
+    Check(
+        "EXIF rotation",
         "warning",
-        _of_pairs(_turned_apart),
-        "both are read upright here, other programs may differ: record; --fix stores upright pixels",
+        _exif_rotation,
+        "read upright here, maybe not by other programs: check the pair; --fix stores upright pixels",
     ),
-    "empty masks": Check(
+    Check("empty masks", "warning", _empty_masks, "right for scenes without an object, else draw the mask"),
+    Check("full masks", "warning", _full_masks, "check whether the mask is inverted"),
+    Check("absent classes", "warning", _absent_classes, "lower --num_classes, or add images of them"),
+    Check(
+        "image is its mask",
         "warning",
-        lambda survey: _filled(survey, 0, "nothing but background"),
-        "right for empty scenes, else draw the mask",
+        lambda survey: _images_where(survey, lambda record: record.is_mask, "shows its mask"),
+        "restore the image",
     ),
-    "full masks": Check(
+    Check(
+        "constant images",
         "warning",
-        lambda survey: _filled(survey, 1, "nothing but foreground"),
-        "check whether it was inverted",
+        lambda survey: _images_where(survey, lambda record: record.constant, "has one colour"),
+        "leave it out",
     ),
-    "absent classes": Check(
-        "warning", _of_sets(_absent_classes), "lower --num_classes, or add images that show them"
-    ),
-    "image is its mask": Check(
-        "warning", _of_images(lambda record: record.is_mask, "shows its mask"), "put the image back"
-    ),
-    "constant images": Check(
-        "warning", _of_images(lambda record: record.constant, "has one colour"), "leave it out"
-    ),
-    "tiny images": Check(
-        "warning",
-        _of_images(
-            lambda record: min(record.size or (TINY,)) < TINY, f"(H, W) {{0.size}}, below {TINY} pixels"
-        ),
-        "leave it out, or take the original",
-    ),
-    "duplicates": Check(
+    Check("tiny images", "warning", _tiny_images, "leave it out, or use the original"),
+    Check(
+        "duplicates",
         "note",
-        lambda survey: _shared(survey.twins, "shows the same as"),
+        lambda survey: _matches(survey.duplicates, "shows the same as"),
         "it counts more than once",
         cheap=False,
     ),
-    "masks without a pair": Check("note", _unnamed_masks, "add their images, or let them be"),
-    "rare classes": Check(
-        "note", _of_sets(_rare_classes), "weigh it more: CrossEntropyLoss weight, or more such images"
-    ),
-    "soft masks": Check("note", _of_sets(_soft), "soft values are kept for saliency"),
-}
+    Check("masks without a pair", "note", _masks_without_a_pair, "add their images, or ignore this"),
+    Check("rare classes", "note", _rare_classes, "raise its CrossEntropyLoss weight, or add images of it"),
+    Check("soft masks", "note", _soft_masks, "soft values are kept for saliency"),
+)
+
+
+# -- running the checks ---------------------------------------------------------------------------------
+
+
+class Finding(NamedTuple):
+    """A check that found something: at least one example."""
+
+    check: Check
+    examples: list[Example]
+
+
+def run_checks(survey: DatasetSurvey, *, cheap_only: bool = False) -> list[Finding]:
+    """Run the checks and return those that found something, in the order of the table."""
+    checks = [check for check in CHECKS if check.cheap or not cheap_only]
+    findings = [Finding(check, list(check.find(survey))) for check in checks]
+    return [finding for finding in findings if finding.examples]
+
+
+def check_before_training(specs: Sequence[DatasetSpec]) -> list[Inspection]:
+    """Run the cheap checks and log the warnings.
+
+    Returns:
+        The inspection of each data set.
+
+    Raises:
+        DataError: all errors of all data sets.
+    """
+    survey = examine(specs)
+    inspections = [dataset.inspection for dataset in survey.datasets]
+    raise_faults(inspections)
+    for finding in run_checks(survey, cheap_only=True):
+        if finding.check.severity == "warning":
+            log.warning(
+                "%s: %d, first: %s", finding.check.name, len(finding.examples), finding.examples[0].fault
+            )
+    return inspections

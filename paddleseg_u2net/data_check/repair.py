@@ -1,6 +1,7 @@
-"""Examined data -> a corrected copy: upright, one mask encoding, no broken pairs, no leaks into training.
+"""Write a corrected copy of surveyed data sets: `--fix` of `u2net check-dataset`.
 
-The originals are read only.
+Images are upright, masks share one encoding, broken pairs and training images that another set has as well
+are left out. The originals are only read.
 """
 
 from __future__ import annotations
@@ -19,154 +20,171 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
-from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedDataset
+from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data_check.survey import (
+    DatasetSurvey,
+    SurveyedDataset,
+    SurveyedPair,
+    find_shared_files,
+    find_shared_pictures,
+)
 from paddleseg_u2net.environment.devices import processors
-from paddleseg_u2net.errors import DataError
+from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow, read_image, upright, write_image
 
 RECORD = "fixed.json"
-SOFT_MARK = 128  # value of pixels that do not count in a written soft mask, where 255 means object
-SAME_ASPECT = 0.01
+SOFT_IGNORE = 128  # value of ignored pixels in a written soft mask, where 255 is the object
+SAME_ASPECT = 0.01  # relative difference of aspect ratios up to which a mask is resized
 
 
 @dataclass(frozen=True)
 class Task:
-    """One pair: why it is left out, or what it is called in the copy."""
+    """What to do with one pair.
 
-    surveyed: SurveyedDataset
-    record: PairRecord
-    reason: str = ""
+    Args:
+        pair: the original.
+        reason: why it is left out; None if it is copied.
+        image: path of the image in the copy.
+        mask: path of the mask in the copy.
+    """
+
+    pair: SurveyedPair
+    reason: Fault | None = None
     image: str = ""
     mask: str = ""
 
 
 def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
-    """Write the corrected copy; it appears whole or not at all.
+    """Write the corrected copy, completely or not at all.
 
     Args:
         survey: what `survey.examine` returned.
-        destination: folder that does not exist yet.
+        destination: a folder that does not exist yet.
 
     Returns:
-        The record, also in the copy: `files`, what was done for each pair; `left out`; `settings`, how the
-        masks are to be read.
+        The content of fixed.json in the copy: `files`, what was done to each pair; `left out`, and why;
+        `settings`, the keys of a dataset section that read the copy.
 
     Raises:
         FileExistsError: the folder exists.
-        ValueError: see `check_destination`; or nothing would be left.
-        DataError: what the masks mean is not clear.
+        ValueError: see `check_destination`; or no pair of a data set would be left.
+        DataError: the encoding of the masks cannot be decided.
     """
-    check_destination([surveyed.dataset for surveyed in survey.datasets], destination)
+    check_destination([dataset.spec for dataset in survey.datasets], destination)
     tasks = list(_plan(survey))
     kept = [task for task in tasks if not task.reason]
-    for surveyed in survey.datasets:
-        if not any(task.surveyed is surveyed for task in kept):
+    for dataset in survey.datasets:
+        if not any(task.pair.dataset is dataset for task in kept):
             raise ValueError(
-                f"--fix {destination}: no pair of {surveyed.name} would be left. "
-                "Fix: mend by hand what is told of it"
+                f"--fix {destination}: no pair of {dataset.name} would be left. "
+                "Fix: correct the reported faults by hand"
             )
-    record: dict[str, Any] = {"settings": _settings(survey), "files": [], "left out": []}
-    marks = record["settings"]["ignore_index"] is not None
+    settings = _settings(survey)
+    record = {
+        "settings": settings,
+        "files": [],
+        "left out": [_left_out(task) for task in tasks if task.reason],
+    }
     with atomic_write(destination) as folder:
-        with ThreadPoolExecutor(processors()) as pool:
-            done = pool.map(lambda task: _write(task, folder, marks), kept)
-            bar = tqdm(done, "fix", len(kept), disable=None, delay=1, leave=False, unit=" pairs")
-            for task, actions in zip(kept, bar, strict=True):
-                names = {"set": task.surveyed.name, "image": task.image, "mask": task.mask}
-                record["files"].append({**names, "from": str(task.record.pair.image), "done": actions})
-        record["left out"] = [
-            {"set": task.surveyed.name, "image": str(task.record.pair.image), "why": task.reason}
-            for task in tasks
-            if task.reason
-        ]
-        for surveyed in survey.datasets:
-            lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.surveyed is surveyed]
-            (folder / f"{surveyed.dataset.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
+        for task, changes in _write_all(kept, folder, settings["ignore_index"] is not None):
+            names = {"set": task.pair.dataset.name, "image": task.image, "mask": task.mask}
+            record["files"].append({**names, "from": str(task.pair.files.image), "done": changes})
+        for dataset in survey.datasets:
+            lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.pair.dataset is dataset]
+            (folder / f"{dataset.spec.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
         (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
 
 
-def check_destination(datasets: Sequence[Dataset], destination: Path, roots: Iterable[Path] = ()) -> None:
-    """Refuse what cannot be written, as far as that is known before anything is read.
+def check_destination(datasets: Sequence[DatasetSpec], destination: Path, roots: Iterable[Path] = ()) -> None:
+    """Check what can be checked about the destination before any file is read.
 
     Args:
-        datasets: what is to be copied.
+        datasets: what is copied.
         destination: folder of the copy.
-        roots: folders that all below belongs to, besides those of the files.
+        roots: further folders of originals, besides those of the images and masks.
 
     Raises:
-        FileExistsError: the folder exists.
-        ValueError: it would lie among the originals, or two lists would have one name.
+        FileExistsError: the destination exists.
+        ValueError: it is inside a folder of originals, or two data sets have the same mode and would share
+            one list file.
     """
     if destination.exists() or destination.is_symlink():
         raise FileExistsError(f"--fix {destination}: exists already. Fix: another folder")
     folders = {path.parent for dataset in datasets for pair in dataset.pairs for path in pair[:2] if path}
-    here = {destination.resolve(), *destination.resolve().parents}
-    if inside := {folder.resolve() for folder in (*folders, *roots)} & here:
+    parents = {destination.resolve(), *destination.resolve().parents}
+    if inside := {folder.resolve() for folder in (*folders, *roots)} & parents:
         raise ValueError(
-            f"--fix {destination}: lies among the originals in {inside.pop()}. Fix: another folder"
+            f"--fix {destination}: is inside {inside.pop()}, a folder of originals. Fix: another folder"
         )
     for one, other in itertools.combinations(datasets, 2):
         if one.mode == other.mode:
             raise ValueError(
-                f"--fix {destination}: {one.name} and {other.name} have one mode, {one.mode}, and so one "
-                "list in the copy. Fix: give each its own mode (train, val, test), or write one copy each"
+                f"--fix {destination}: {one.name} and {other.name} both have mode {one.mode} and would share "
+                "one list file. Fix: set a different mode (train, val, test), or fix them one by one"
             )
 
 
+# -- which pairs, and their names in the copy -----------------------------------------------------------
+
+
 def _plan(survey: DatasetSurvey) -> Iterator[Task]:
-    for surveyed in survey.datasets:
-        _check_clear(surveyed)
-    leaked = _leaked(survey)
-    taken: Counter[str] = Counter()
-    for surveyed in survey.datasets:
+    for dataset in survey.datasets:
+        _require_clear_encoding(dataset)
+    leaks, taken = _leaks(survey), Counter[str]()
+    for dataset in survey.datasets:
         listed: set[Path] = set()
-        for record in surveyed.inspection.records:
-            reason = _fault(record, surveyed) or leaked.get(id(record), "")
-            if not reason and record.pair.image in listed:
-                reason = f"{record.place}: listed before"
+        for pair in dataset.pairs:
+            image = pair.files.image
+            reason = _unusable(pair) or leaks.get((dataset.spec.mode, pair.record.index))
+            if not reason and image in listed:
+                reason = Fault(pair.record.place, "listed before")
             if reason:
-                yield Task(surveyed, record, reason)
+                yield Task(pair, reason)
                 continue
-            listed.add(record.pair.image)
-            name = Path(re.sub(r"[^\w.() +,=@~-]", "_", record.pair.image.name))
-            stem = _free(name.stem, taken)
-            suffix = ".png" if record.orientation != UPRIGHT else name.suffix
-            yield Task(surveyed, record, "", f"images/{stem}{suffix}", f"masks/{stem}.png")
+            listed.add(image)
+            name = Path(re.sub(r"[^\w.() +,=@~-]", "_", image.name))
+            stem = _unique(name.stem, taken)
+            suffix = ".png" if pair.record.orientation != UPRIGHT else name.suffix
+            yield Task(pair, image=f"images/{stem}{suffix}", mask=f"masks/{stem}.png")
 
 
-def _leaked(survey: DatasetSurvey) -> dict[int, str]:
-    """By identity, why images to train on are left out: another set shows the same and keeps it."""
-    sound = DatasetSurvey([_without_faults(surveyed) for surveyed in survey.datasets])
-    return {
-        id(record): f"{record.place}: shows the same as {other.place} of {leak.second.name}"
-        for leak in (*sound.same_files, *sound.same_pictures)
-        for record, other in [leak.records]
-        if leak.first.dataset.mode == "train"
-    }
+def _require_clear_encoding(dataset: SurveyedDataset) -> None:
+    """Raise DataError if the encoding is unclear even without the masks that contradict it."""
+    spec = dataset.spec
+    levels = [pair.record.mask_levels for pair in dataset.pairs if not pair.contradiction]
+    _, faults = decide_encoding(levels, spec.num_classes, spec.ignore_index, spec.mask_encoding)
+    unclear = [*faults.values(), *filter(None, [dataset.inspection.no_foreground])]
+    if unclear:
+        raise DataError([*unclear, "--fix cannot decide the encoding of the masks"])
 
 
-def _without_faults(surveyed: SurveyedDataset) -> SurveyedDataset:
-    records = [record for record in surveyed.inspection.records if not _fault(record, surveyed)]
-    return SurveyedDataset(surveyed.dataset, surveyed.inspection._replace(records=records))
+def _leaks(survey: DatasetSurvey) -> dict[tuple[str, int], Fault]:
+    """By mode and index: why training images are left out that another set shows and keeps."""
+    usable = [[pair for pair in dataset.readable if not _unusable(pair)] for dataset in survey.datasets]
+    leaks = {}
+    for match in (*find_shared_files(usable), *find_shared_pictures(usable)):
+        for pair, other in ((match.first, match.second), (match.second, match.first)):
+            if pair.dataset.spec.mode == "train":
+                what = f"shows the same as {other.record.place} of {other.dataset.name}"
+                leaks[pair.dataset.spec.mode, pair.record.index] = Fault(pair.record.place, what)
+    return leaks
 
 
-def _fault(record: PairRecord, surveyed: SurveyedDataset) -> str:
-    """What makes a pair useless, or nothing."""
-    if record.broken:
-        return record.broken[0]
-    if record.mask_levels is None:
-        return f"{record.place}: has no mask"
-    unfit = record.mismatch if record.mismatch and not _way_to_fit(record) else ""
-    return surveyed.inspection.contradictions.get(record.mask_levels.where, "") or unfit
+def _unusable(pair: SurveyedPair) -> Fault | None:
+    """The fault that makes a pair unusable; a mask of another size may still be made to fit."""
+    if pair.record.broken:
+        return pair.record.broken[0]
+    if pair.record.mask_levels is None:
+        return Fault(pair.record.place, "has no mask")
+    return pair.contradiction or (None if _way_to_fit(pair.record) else pair.record.mismatch)
 
 
-def _free(stem: str, taken: Counter[str]) -> str:
-    """`a`, or `a_2` where there is one, whatever the case of the letters."""
+def _unique(stem: str, taken: Counter[str]) -> str:
+    """`a`, or `a_2` if `a` is taken, ignoring case."""
     taken[stem.casefold()] += 1
     while (number := taken[stem.casefold()]) > 1:
         stem = f"{stem}_{number}"
@@ -174,73 +192,87 @@ def _free(stem: str, taken: Counter[str]) -> str:
     return stem
 
 
-def _check_clear(surveyed: SurveyedDataset) -> None:
-    """Raise DataError where what the masks mean would not be clear without the contradictory ones either."""
-    found, dataset = surveyed.inspection, surveyed.dataset
-    surveys = [record.mask_levels for record in found.records if record.mask_levels]
-    rest = [survey for survey in surveys if survey.where not in found.contradictions]
-    _, left = decide_encoding(rest, dataset.num_classes, dataset.ignore_index, dataset.requested_encoding)
-    if unclear := [*left, *found.lacking]:
-        raise DataError([*unclear, "--fix cannot decide how the masks are to be read"])
+def _left_out(task: Task) -> dict[str, str]:
+    image = str(task.pair.files.image)
+    return {"set": task.pair.dataset.name, "image": image, "why": str(task.reason)}
 
 
-def _way_to_fit(record: PairRecord) -> str:
-    """`turn` or `resize`, where that brings a mask to its image safely; else nothing."""
-    if record.size is None or record.mask_size is None:
-        return ""
-    (height, width), (tall, wide) = record.size, record.mask_size
-    quarter = record.orientation >= SIDEWAYS and record.mask_orientation == UPRIGHT
-    if quarter and (height, width) == (wide, tall):
-        return "turn"
-    return "resize" if abs(height * wide / (width * tall) - 1) <= SAME_ASPECT else ""
+# -- writing --------------------------------------------------------------------------------------------
 
 
-def _write(task: Task, folder: Path, marks: bool) -> list[str]:
-    """Write one pair; says what was changed."""
-    record, actions = task.record, []
+def _write_all(tasks: Sequence[Task], folder: Path, with_ignore: bool) -> Iterator[tuple[Task, list[str]]]:
+    """Write the pairs on all processors; yields each with what was changed."""
+    with ThreadPoolExecutor(processors()) as pool:
+        done = pool.map(lambda task: _write(task, folder, with_ignore), tasks)
+        bar = tqdm(done, "fix", len(tasks), disable=None, delay=1, leave=False, unit=" pairs")
+        yield from zip(tasks, bar, strict=True)
+
+
+def _write(task: Task, folder: Path, with_ignore: bool) -> list[str]:
+    """Write one pair and return what was changed."""
+    record, changes = task.pair.record, []
     assert record.pair.mask is not None
     if record.orientation != UPRIGHT:
         write_image(folder / task.image, read_image(record.pair.image))
-        actions.append("image turned upright")
+        changes.append("image turned upright")
     else:
         with atomic_write(folder / task.image) as partial:
             partial.write_bytes(record.pair.image.read_bytes())
     raw = read_raw(record.pair.mask)
-    stored = to_8bit(task.surveyed.inspection.encoding.decode(raw), marks)
+    stored = to_8bit(task.pair.dataset.encoding.decode(raw), with_ignore)
     if raw.orientation != UPRIGHT:
-        actions.append("mask turned upright")
+        changes.append("mask turned upright")
     way = _way_to_fit(record) if record.mismatch else ""
     if (record._replace(mask_size=record.size) if way == "resize" else record).turned_apart:
-        actions.append("LOOK whether image and mask fit: they were turned differently")
+        changes.append("CHECK that image and mask fit: their EXIF orientations differ")
     if (raw.kind, record.pair.mask.suffix.lower()) != ("8-bit", ".png") or (raw.values != stored).any():
-        actions.append(f"mask re-encoded ({raw.kind} {record.pair.mask.suffix})")
+        changes.append(f"mask re-encoded ({raw.kind} {record.pair.mask.suffix})")
     if way == "turn":
         stored = np.asarray(upright(pillow().fromarray(stored), record.orientation))
-        actions.append("mask turned as the EXIF tag of its image says")
+        changes.append("mask turned as the EXIF tag of its image says")
     elif way == "resize" and record.size:
         stored = cv2.resize(stored, record.size[::-1], interpolation=cv2.INTER_NEAREST)
-        actions.append(f"mask resized from {record.mask_size} to {record.size}, nearest pixel")
+        changes.append(f"mask resized from {record.mask_size} to {record.size}, nearest pixel")
     write_image(folder / task.mask, stored)
-    return actions
+    return changes
 
 
-def to_8bit(decoded: np.ndarray, marks: bool) -> np.ndarray:
-    """Class ids as they are; soft masks as 0 .. 255, where with `marks` one value says `does not count`."""
+def _way_to_fit(record: PairRecord) -> str:
+    """`turn` or `resize` if that safely makes a mask fit its image, else an empty string."""
+    if record.size is None or record.mask_size is None:
+        return ""
+    (height, width), (mask_height, mask_width) = record.size, record.mask_size
+    quarter_turn = record.orientation >= SIDEWAYS and record.mask_orientation == UPRIGHT
+    if quarter_turn and (height, width) == (mask_width, mask_height):
+        return "turn"
+    return "resize" if abs(height * mask_width / (width * mask_height) - 1) <= SAME_ASPECT else ""
+
+
+def to_8bit(decoded: np.ndarray, with_ignore: bool) -> np.ndarray:
+    """Encode a decoded mask as it is written to the copy.
+
+    Args:
+        decoded: (H, W) as `MaskEncoding.decode` returns it: uint8 class ids, or float32 in [0, 1].
+        with_ignore: whether 128 is reserved for ignored pixels in soft masks.
+
+    Returns:
+        (H, W) uint8: class ids unchanged, soft masks scaled to 0 .. 255.
+    """
     if decoded.dtype == np.uint8:
         return decoded
     grey = np.round(np.where(decoded == IGNORE, 0, decoded) * 255).astype(np.uint8)
-    if marks:
-        grey[grey == SOFT_MARK] -= 1
-        grey[decoded == IGNORE] = SOFT_MARK
+    if with_ignore:
+        grey[grey == SOFT_IGNORE] -= 1
+        grey[decoded == IGNORE] = SOFT_IGNORE
     return grey
 
 
 def _settings(survey: DatasetSurvey) -> dict[str, Any]:
     """The keys of a dataset section that read the copy."""
-    single = survey.datasets[0].dataset.num_classes == 1
-    marks = any(surveyed.dataset.ignore_index is not None for surveyed in survey.datasets)
+    num_classes = survey.datasets[0].spec.num_classes
+    with_ignore = any(dataset.spec.ignore_index is not None for dataset in survey.datasets)
     return {
-        "num_classes": survey.datasets[0].dataset.num_classes,
-        "mask_encoding": "grey" if single else "index",
-        "ignore_index": (SOFT_MARK if single else IGNORE) if marks else None,
+        "num_classes": num_classes,
+        "mask_encoding": "grey" if num_classes == 1 else "index",
+        "ignore_index": (SOFT_IGNORE if num_classes == 1 else IGNORE) if with_ignore else None,
     }

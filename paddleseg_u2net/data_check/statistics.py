@@ -1,4 +1,4 @@
-"""A data set -> numbers: classes, sizes, shares, and the input size they suggest. Light."""
+"""Statistics of a data set: class balance, image sizes, foreground shares, and a suggested input size."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import numpy as np
 
 from paddleseg_u2net.data_check.survey import SurveyedDataset
 
-MULTIPLE, SMALLEST, LARGEST = 32, 256, 512  # of a suggested input's sides
-SAME_SHAPE = 0.1  # how far most aspect ratios may lie from their median where the suggestion keeps it
+MULTIPLE, SMALLEST, LARGEST = 32, 256, 512  # pixels; of the sides of a suggested input size
+SAME_SHAPE = 0.1  # relative distance from the median aspect ratio within which images have that shape
 QUANTILES = {"min": 0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1}
 
 
-def summary(surveyed: SurveyedDataset) -> dict[str, Any]:
-    """A data set in numbers."""
-    sizes = [record.size for record in surveyed.seen if record.size]
-    shares = [content.share for _, content in surveyed.measured()]
+def summary(dataset: SurveyedDataset) -> dict[str, Any]:
+    """Statistics of a data set as plain data; keys are absent where no file could be read."""
+    sizes = [pair.record.size for pair in dataset.readable if pair.record.size]
+    shares = [content.share for content in dataset.contents]
+    levels = [pair.record.mask_levels for pair in dataset.pairs if pair.content]
     found: dict[str, Any] = {
-        "pairs": len(surveyed.inspection.records),
-        "encoding": str(surveyed.inspection.encoding),
-        "mask files": dict(
-            Counter(record.mask_levels.kind for record, _ in surveyed.measured() if record.mask_levels)
-        ),
-        "classes": class_balance(surveyed),
+        "pairs": len(dataset.pairs),
+        "encoding": str(dataset.encoding),
+        "mask files": dict(Counter(mask.kind for mask in levels if mask)),
+        "classes": class_balance(dataset),
     }
     if sizes:
         sides = np.array(sizes)
@@ -36,9 +35,9 @@ def summary(surveyed: SurveyedDataset) -> dict[str, Any]:
     return found
 
 
-def class_balance(surveyed: SurveyedDataset) -> list[dict[str, float]]:
-    """Per class its pixels, its share of all of them, and the images it occurs in."""
-    areas = [content.areas for _, content in surveyed.measured()]
+def class_balance(dataset: SurveyedDataset) -> list[dict[str, float]]:
+    """Per class: its pixels, its share of all pixels (0 to 1), and the number of images it occurs in."""
+    areas = [content.areas for content in dataset.contents]
     if not areas:
         return []
     pixels, images = np.sum(areas, 0), np.sum(np.array(areas) > 0, 0)
@@ -50,9 +49,15 @@ def class_balance(surveyed: SurveyedDataset) -> list[dict[str, float]]:
 
 
 def suggest_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """(W, H) of an input: of the median area, each side a multiple of 32, the mean side 256 to 512.
+    """Suggest an input size with the median area of the images and a mean side of 256 to 512 pixels.
 
-    The median shape is kept where four of five images have it within a tenth; otherwise it is a square.
+    It has the median aspect ratio if four of five images are within a tenth of it, else it is a square.
+
+    Args:
+        sizes: (H, W) of each image.
+
+    Returns:
+        (W, H) as PaddleSeg's `target_size` expects, each a multiple of 32.
     """
     height, width = np.array(sizes, float).T
     side = np.clip(np.median(np.sqrt(height * width)), SMALLEST, LARGEST)

@@ -1,4 +1,4 @@
-"""Data sets, each file read once -> what that has shown, and which pictures show the same. Light."""
+"""Inspect data sets and find the images that two of them, or two entries of one, have in common."""
 
 from __future__ import annotations
 
@@ -8,151 +8,215 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.dataset import Dataset, Inspection
-from paddleseg_u2net.data.inspection import PairRecord
-from paddleseg_u2net.data.masks import IGNORE, RawMask, read_raw
-from paddleseg_u2net.data_check.duplicates import Match, matches
+from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect
+from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask, read_raw
+from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data_check.duplicates import find_matches
+from paddleseg_u2net.errors import Fault
 
-OVERLAP = 0.8  # intersection over union below which two masks of one image differ
-COMPARED = 8  # sampled pixels of foreground that make this a measurement
+MIN_OVERLAP = 0.8  # below this, two masks of the same picture differ
+MIN_SAMPLES = 8  # foreground pixels that the small samples of two masks need for a reliable overlap
 
 
 @dataclass(frozen=True)
 class SurveyedDataset:
-    """A data set and what reading it has shown."""
+    """A data set and what inspecting its files found."""
 
-    dataset: Dataset
     inspection: Inspection
 
     @property
+    def spec(self) -> DatasetSpec:
+        """What was requested."""
+        return self.inspection.spec
+
+    @property
     def name(self) -> str:
-        """What messages call it."""
-        return self.dataset.name
+        """Name in messages and reports."""
+        return self.spec.name
+
+    @property
+    def encoding(self) -> MaskEncoding:
+        """How the masks are decoded."""
+        return self.inspection.encoding
 
     @functools.cached_property
-    def seen(self) -> list[PairRecord]:
-        """Those whose image can be read."""
-        return [record for record in self.inspection.records if record.thumb is not None]
+    def pairs(self) -> list[SurveyedPair]:
+        """All pairs, whether they can be read or not."""
+        return [SurveyedPair(self, record) for record in self.inspection.records]
 
     @functools.cached_property
-    def thumbs(self) -> np.ndarray:
-        """(N, 16, 16, 3) uint8, of `seen`."""
-        return np.stack([record.thumb for record in self.seen if record.thumb is not None])
+    def readable(self) -> list[SurveyedPair]:
+        """The pairs whose image can be read."""
+        return [pair for pair in self.pairs if pair.record.thumb is not None]
 
-    def measured(self) -> Iterator[tuple[PairRecord, Any]]:
-        """Each record whose mask can be read, with what the mask holds."""
-        for record, content in zip(self.inspection.records, self.inspection.masks, strict=True):
-            if content is not None:
-                yield record, content
+    @functools.cached_property
+    def contents(self) -> list[MaskContent]:
+        """What each mask holds that can be read and decoded."""
+        return [content for content in self.inspection.contents if content]
 
 
-class Leak(NamedTuple):
-    """An image of one set that shows the same as one of another, or of its own."""
+@dataclass(frozen=True, eq=False)
+class SurveyedPair:
+    """One pair of a surveyed data set."""
 
-    first: SurveyedDataset
-    second: SurveyedDataset
-    records: tuple[PairRecord, PairRecord]
+    dataset: SurveyedDataset
+    record: PairRecord
+
+    @property
+    def files(self) -> Pair:
+        """The image, the mask, and the list line that names them."""
+        return self.record.pair
+
+    @property
+    def contradiction(self) -> Fault | None:
+        """The fault of a mask that does not fit the encoding of its data set."""
+        return self.dataset.inspection.contradictions.get(self.record.index)
+
+    @property
+    def content(self) -> MaskContent | None:
+        """What the mask holds; None if it cannot be read or decoded."""
+        return self.dataset.inspection.contents[self.record.index]
+
+
+@dataclass(frozen=True)
+class ImageMatch:
+    """Two images that show the same picture; one of them may be mirrored."""
+
+    first: SurveyedPair
+    second: SurveyedPair
     mirrored: bool = False
 
 
 class DatasetSurvey:
-    """All data sets of one visit; what several checks need is found once."""
+    """Surveyed data sets that are checked together; results that several checks need are computed once.
+
+    Args:
+        datasets: those without any pair or fault are dropped.
+    """
 
     def __init__(self, datasets: Sequence[SurveyedDataset]):
-        self.datasets = [
-            surveyed
-            for surveyed in datasets
-            if surveyed.inspection.records or surveyed.inspection.list_faults
-        ]
+        self.datasets = [dataset for dataset in datasets if dataset.pairs or dataset.spec.faults]
 
     @property
-    def records(self) -> Iterator[PairRecord]:
-        """Those of all sets."""
-        return itertools.chain.from_iterable(surveyed.inspection.records for surveyed in self.datasets)
-
-    @property
-    def _apart(self) -> list[tuple[SurveyedDataset, SurveyedDataset]]:
-        """Sets that must not share images: those to train on and each other one; val may well be test."""
-        pairs = itertools.combinations([surveyed for surveyed in self.datasets if surveyed.seen], 2)
-        return [pair for pair in pairs if "train" in {surveyed.dataset.mode for surveyed in pair}]
+    def pairs(self) -> Iterator[SurveyedPair]:
+        """The pairs of all data sets."""
+        return itertools.chain.from_iterable(dataset.pairs for dataset in self.datasets)
 
     @functools.cached_property
-    def same_files(self) -> list[Leak]:
-        """Images of equal content in a set to train on and another, each of them named."""
+    def shared_files(self) -> list[ImageMatch]:
+        """Equal image files in a training set and in another set, see `find_shared_files`."""
+        return find_shared_files([dataset.readable for dataset in self.datasets])
+
+    @functools.cached_property
+    def shared_pictures(self) -> list[ImageMatch]:
+        """Different files of two such sets that show the same picture, see `find_shared_pictures`."""
+        return find_shared_pictures([dataset.readable for dataset in self.datasets])
+
+    @functools.cached_property
+    def duplicates(self) -> list[ImageMatch]:
+        """Different files of one data set that show the same picture; each such image occurs."""
         found = []
-        for one, other in self._apart:
-            known, asked = _by_content(one), _by_content(other)
-            for first, second in ((known[digest], asked[digest]) for digest in known if digest in asked):
-                for k in range(max(len(first), len(second))):
-                    found.append(Leak(one, other, (first[k % len(first)], second[k % len(second)])))
-        return found
-
-    @functools.cached_property
-    def same_pictures(self) -> list[Leak]:
-        """Different files of such two sets that show the same; each image that does is named."""
-        found = []
-        for one, other in self._apart:
-            found += [_leak(one, other, match) for match in matches(one.thumbs, other.thumbs)]
-        return [leak for leak in found if leak.records[0].digest != leak.records[1].digest]
-
-    @functools.cached_property
-    def twins(self) -> list[Leak]:
-        """Different files of one set that show the same; each image that does is named."""
-        datasets = [surveyed for surveyed in self.datasets if surveyed.seen]
-        found = [
-            _leak(surveyed, surveyed, match) for surveyed in datasets for match in matches(surveyed.thumbs)
-        ]
-        return [twin for twin in found if twin.records[0].pair.image != twin.records[1].pair.image]
+        for pairs in (dataset.readable for dataset in self.datasets if dataset.readable):
+            found += [
+                ImageMatch(pairs[i], pairs[j], mirrored)
+                for i, j, mirrored in find_matches(_thumbnails(pairs))
+            ]
+        return [match for match in found if match.first.files.image != match.second.files.image]
 
 
-def _by_content(surveyed: SurveyedDataset) -> dict[bytes, list[PairRecord]]:
-    found = defaultdict(list)
-    for record in surveyed.seen:
-        found[record.digest].append(record)
+def examine(specs: Sequence[DatasetSpec]) -> DatasetSurvey:
+    """Read each file of several data sets once."""
+    return DatasetSurvey([SurveyedDataset(inspect(spec)) for spec in specs])
+
+
+def find_shared_files(datasets: Sequence[Sequence[SurveyedPair]]) -> list[ImageMatch]:
+    """Find equal image files in a training set and in another set.
+
+    Args:
+        datasets: the readable pairs of each data set.
+
+    Returns:
+        Matches in which each such image of either set occurs.
+    """
+    found = []
+    for one, other in _training_combinations(datasets):
+        known, wanted = _by_digest(one), _by_digest(other)
+        for first, second in ((known[digest], wanted[digest]) for digest in known if digest in wanted):
+            for k in range(max(len(first), len(second))):
+                found.append(ImageMatch(first[k % len(first)], second[k % len(second)]))
     return found
 
 
-def _leak(one: SurveyedDataset, other: SurveyedDataset, match: Match) -> Leak:
-    return Leak(one, other, (one.seen[match.first], other.seen[match.second]), match.mirrored)
+def find_shared_pictures(datasets: Sequence[Sequence[SurveyedPair]]) -> list[ImageMatch]:
+    """Find different files in a training set and in another set that show the same picture.
 
-
-def examine(datasets: Sequence[Dataset]) -> DatasetSurvey:
-    """Read all files of several data sets once."""
-    return DatasetSurvey([SurveyedDataset(dataset, dataset.examine()) for dataset in datasets])
-
-
-# -- masks of pictures that show the same ---------------------------------------------------------------
-
-
-def overlap(leak: Leak) -> float:
-    """Intersection over union of two masks, the edges left out; 1 where they cannot be compared.
-
-    Samples that agree are believed. Where they do not, or hold too little, both masks are read once more:
-    wires and vessels fall between the points of a sample.
+    Arguments and result are those of `find_shared_files`.
     """
-    sides = list(zip((leak.first, leak.second), leak.records, strict=True))
-    if not all(_has_mask(surveyed, record) for surveyed, record in sides):
+    found = []
+    for one, other in _training_combinations(datasets):
+        matches = find_matches(_thumbnails(one), _thumbnails(other))
+        found += [ImageMatch(one[i], other[j], mirrored) for i, j, mirrored in matches]
+    return [match for match in found if match.first.record.digest != match.second.record.digest]
+
+
+def _training_combinations(
+    datasets: Sequence[Sequence[SurveyedPair]],
+) -> list[tuple[Sequence[SurveyedPair], Sequence[SurveyedPair]]]:
+    """Each training set with each other set; val and test may share images."""
+    combinations = itertools.combinations([pairs for pairs in datasets if pairs], 2)
+    return [sets for sets in combinations if "train" in {pairs[0].dataset.spec.mode for pairs in sets}]
+
+
+def _by_digest(pairs: Sequence[SurveyedPair]) -> dict[bytes, list[SurveyedPair]]:
+    found = defaultdict(list)
+    for pair in pairs:
+        found[pair.record.digest].append(pair)
+    return found
+
+
+def _thumbnails(pairs: Sequence[SurveyedPair]) -> np.ndarray:
+    """(N, 16, 16, 3) uint8."""
+    return np.stack([pair.record.thumb for pair in pairs if pair.record.thumb is not None])
+
+
+# -- masks of images that show the same picture ---------------------------------------------------------
+
+
+def mask_overlap(match: ImageMatch) -> float:
+    """Intersection over union of the masks of two images, with a tolerance of one pixel at their edges.
+
+    The samples kept of both masks decide if they agree. Otherwise, or if they hold too little foreground,
+    both files are read again: a sample misses thin objects such as wires and vessels.
+
+    Returns:
+        0 to 1; 1 if the masks cannot be compared.
+    """
+    pairs = match.first, match.second
+    if not all(_has_usable_mask(pair) for pair in pairs):
         return 1.0
-    turn = -1 if leak.mirrored else 1
-    first, second = (_ids(surveyed, record, sampled=True) for surveyed, record in sides)
-    alike, objects = first == second[:, ::turn], (first > 0) | (second[:, ::turn] > 0)
-    if objects.sum() >= COMPARED and alike[objects].mean() >= OVERLAP:
+    step = -1 if match.mirrored else 1
+    first, second = (_class_ids(pair, sampled=True) for pair in pairs)
+    alike, objects = first == second[:, ::step], (first > 0) | (second[:, ::step] > 0)
+    if objects.sum() >= MIN_SAMPLES and alike[objects].mean() >= MIN_OVERLAP:
         return float(alike[objects].mean())
-    first, second = (_ids(surveyed, record) for surveyed, record in sides)
-    return agreement(first, second[:, ::turn])
+    first, second = (_class_ids(pair) for pair in pairs)
+    return agreement(first, second[:, ::step])
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Share of the objects' pixels where either mask holds what the other holds there or a pixel beside.
+    """Share of the objects' pixels where each mask holds the other's class at that pixel or next to it.
 
     Args:
         first: (H, W) uint8, class ids.
-        second: (h, w), the same of any size; a pixel is one of the smaller mask.
+        second: (h, w) uint8, class ids, of any size; `next to` means within one pixel of the smaller mask.
+
+    Returns:
+        0 to 1; 1 if there is no object in either mask.
     """
     height, width = (max(sides) for sides in zip(first.shape, second.shape, strict=True))
     window = [
@@ -169,20 +233,18 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
     return float(agree[objects].mean()) if objects.any() else 1.0
 
 
-def _has_mask(surveyed: SurveyedDataset, record: PairRecord) -> bool:
-    """Whether the mask can be laid over its image and read as the others are."""
-    sound = (
-        record.mask_levels is not None and record.mask_levels.where not in surveyed.inspection.contradictions
-    )
-    return sound and not record.mismatch
+def _has_usable_mask(pair: SurveyedPair) -> bool:
+    """Whether the mask fits its image and the encoding of its data set."""
+    return pair.record.mask_levels is not None and not pair.contradiction and not pair.record.mismatch
 
 
-def _ids(surveyed: SurveyedDataset, record: PairRecord, sampled: bool = False) -> np.ndarray:
-    """Class ids uint8 of a mask, 0 where it does not count."""
+def _class_ids(pair: SurveyedPair, sampled: bool = False) -> np.ndarray:
+    """(h, w) uint8 class ids of a mask or of its sample; ignored pixels are 0."""
+    record = pair.record
     assert record.mask_levels is not None
     assert record.mask_sample is not None
-    assert record.pair.mask is not None
-    raw = RawMask(record.mask_sample, record.mask_levels.kind) if sampled else read_raw(record.pair.mask)
-    decoded = surveyed.inspection.encoding.decode(raw)
+    assert pair.files.mask is not None
+    raw = RawMask(record.mask_sample, record.mask_levels.kind) if sampled else read_raw(pair.files.mask)
+    decoded = pair.dataset.encoding.decode(raw)
     decoded[decoded == IGNORE] = 0
     return decoded if decoded.dtype == np.uint8 else (decoded >= 0.5).astype(np.uint8)

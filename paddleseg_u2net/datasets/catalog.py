@@ -1,114 +1,15 @@
-"""The table of known data sets: what they are, where they come from, what lies where in them.
+"""The table of known data sets: what they contain, where they come from, and how their files are arranged.
 
-Nothing here has been fetched while it was written: every address says `never` until somebody has seen it
-serve the file. Addresses, sizes and checksums are those that their makers or public projects give; where no
-address is known there is none, and `page` says where a person gets the file.
+No address could be tried when this table was written: each says `never` until somebody has downloaded the
+file from it. Addresses, sizes and checksums are those published by the authors or by public projects. If no
+address is known, `page` says where to get the file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-GIB = 1 << 30
-
-
-class Address(NamedTuple):
-    """Where a file is, and the date on which it was seen to be served there, or `never`."""
-
-    url: str
-    verified: str = "never"
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A file that a data set comes in.
-
-    Args:
-        file: what it is called.
-        addresses: tried in turn; none where a person has to fetch it.
-        checksum: `sha256:HEX` or `md5:HEX`; None where nobody publishes one.
-    """
-
-    file: str
-    addresses: tuple[Address, ...] = ()
-    checksum: str | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """Pairs that belong together, such as the official training data.
-
-    Args:
-        lists: which of train, val and test they go to.
-        pairs: how many there are, as published; None where it is not.
-        images: patterns of their images, read from the right (`PurePath.match`); the first that fits counts.
-        masks: the same for masks.
-        image_dir: folder they get.
-        mask_dir: folder their masks get.
-        listed: instead of patterns, that of the archive's own list; its files keep their places.
-        optional: the archive may lack it.
-        held_out: every so many-th image goes to val and test instead, where no official split exists.
-    """
-
-    lists: tuple[str, ...]
-    pairs: int | None
-    images: tuple[str, ...] = ()
-    masks: tuple[str, ...] = ()
-    image_dir: str = "images"
-    mask_dir: str = "masks"
-    listed: str = ""
-    optional: bool = False
-    held_out: int = 0
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A row of the table.
-
-    Args:
-        task: what is to be found in an image.
-        about: one sentence on it.
-        paper: who made it.
-        licence: as published.
-        page: where its makers describe it.
-        archives: the files it comes in; none where it is drawn.
-        parts: what it consists of.
-        size: of the archives, as others report it.
-        max_bytes: bound on a download, and on what unpacking writes.
-        name_of: what pairs an image and its mask: the first group of this expression in the names of both;
-            their stems where it is empty.
-        threshold: masks become 0 and 1, 1 above this brightness; None leaves the files as they are.
-        note: what a reader should know.
-        script: the entry in Benckmark_data_prepare.
-    """
-
-    task: str
-    about: str
-    paper: str
-    licence: str
-    page: str
-    archives: tuple[Archive, ...]
-    parts: tuple[Part, ...]
-    script: str
-    size: str = "not published"
-    max_bytes: int = GIB
-    name_of: str = ""
-    threshold: int | None = None
-    note: str = ""
-
-    @property
-    def pairs(self) -> int | None:
-        """How many pairs it has, as published."""
-        counts = [part.pairs for part in self.parts]
-        return None if None in counts else sum(count or 0 for count in counts)
-
-    @property
-    def verified(self) -> str:
-        """When its addresses were last seen to serve it, `never`, or that it has none."""
-        dates = [max((a.verified for a in file.addresses), default="no address") for file in self.archives]
-        return min(dates, default="drawn", key=lambda date: (date[0].isdigit(), date))
-
+from paddleseg_u2net.datasets.description import GIB, Address, Archive, DataSet, Part
 
 TEST = ("val", "test")
 _SALIENCYDETECTION = "saliencydetection.net"
@@ -133,7 +34,7 @@ def _duts(name: str, lists: tuple[str, ...], pairs: int, **more: Any) -> DataSet
 
 
 def _whole(pairs: int, images: tuple[str, ...], masks: tuple[str, ...]) -> tuple[Part]:
-    """A set that is only tested on."""
+    """The parts of a data set used for testing only."""
     return (Part(TEST, pairs, images, masks),)
 
 

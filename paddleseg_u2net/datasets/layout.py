@@ -1,4 +1,4 @@
-"""The files of an unpacked data set -> the folders and lists that a config reads, by its row of the table."""
+"""Arrange the files of an unpacked data set into the folders and lists that configs read."""
 
 from __future__ import annotations
 
@@ -15,49 +15,51 @@ import numpy as np
 from tqdm import tqdm
 
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
-from paddleseg_u2net.datasets.catalog import TEST, DataSet, Part
+from paddleseg_u2net.datasets.catalog import TEST
+from paddleseg_u2net.datasets.description import DataSet, Part
+from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, check_size, pillow, write_image
 
 log = logging.getLogger(__name__)
 
-READ = {*SUFFIXES, ".gif"}  # what a mask may come as
+READ = {*SUFFIXES, ".gif"}  # some masks are published as GIF
 T = TypeVar("T")
 
 
-class Found(NamedTuple):
-    """A file of a source, and what it is called there, the source's own name first."""
+class NamedFile(NamedTuple):
+    """A file, and its name inside its archive, which begins with the archive's own name."""
 
     name: PurePosixPath
     path: Path
 
 
-def find_files(folder: Path) -> list[Found]:
-    """All files below a folder, sorted; hidden ones, which file managers add to archives, are left out."""
+def find_files(folder: Path) -> list[NamedFile]:
+    """List all files below a folder, sorted, without the hidden ones that file managers add to archives."""
     found = [
-        Found(PurePosixPath(path.relative_to(folder.parent)), path) for path in sorted(folder.rglob("*"))
+        NamedFile(PurePosixPath(path.relative_to(folder.parent)), path) for path in sorted(folder.rglob("*"))
     ]
     return [f for f in found if f.path.is_file() and not any(p.startswith(".") for p in f.name.parts[1:])]
 
 
 def is_wanted(row: DataSet, name: PurePosixPath) -> bool:
-    """Whether a row speaks of a file of this name."""
+    """Whether a row of the table mentions a file of this name."""
     patterns = [pattern for part in row.parts for pattern in (*part.images, *part.masks)]
     return any(part.listed for part in row.parts) or any(name.match(pattern) for pattern in patterns)
 
 
-def lay_out(
-    row: DataSet, files: Sequence[Found], target: Path, movable: Path
-) -> tuple[dict[str, list[Pair]], list[str]]:
-    """Bring files to their places below a folder, and write the lists there.
+def arrange(
+    row: DataSet, files: Sequence[NamedFile], target: Path, movable: Path
+) -> tuple[dict[str, list[Pair]], list[Fault]]:
+    """Move or copy files to their places below a folder and write the list files.
 
     Args:
-        row: what lies where.
-        files: of all sources.
-        target: folder that exists and is empty.
-        movable: files below it are moved; others are copied.
+        row: names of the files, and of the folders they go to.
+        files: of all archives.
+        target: an empty folder.
+        movable: files below this folder are moved; others are copied.
 
     Returns:
-        The pairs of each list, and the faults: files that are missing, clash or cannot be paired.
+        The pairs of each list, and a fault for each file that is missing, clashes or cannot be paired.
     """
     pairs: dict[str, list[Pair]] = {}
     mover = _Mover(row, target, movable)
@@ -71,7 +73,12 @@ def lay_out(
     pairs = {key: listed for key, listed in pairs.items() if listed}
     for key, listed in pairs.items():
         _write_list(target / f"{key}_list.txt", target, listed)
-    return pairs, [fault.replace(f"{target}/", "") for fault in mover.faults]
+    return pairs, [_without_folder(fault, target) for fault in mover.faults]
+
+
+def _without_folder(fault: Fault, folder: Path, name: str = "") -> Fault:
+    """Replace a temporary folder in a fault, which the reader does not know, by a name."""
+    return Fault(*(part.replace(f"{folder}/" if not name else str(folder), name) for part in fault))
 
 
 def _write_list(path: Path, root: Path, pairs: Sequence[Pair]) -> None:
@@ -81,22 +88,23 @@ def _write_list(path: Path, root: Path, pairs: Sequence[Pair]) -> None:
 
 
 class _Mover:
-    """Puts files where they belong, and collects what is wrong with them."""
+    """Moves files to their places and collects faults."""
 
     def __init__(self, row: DataSet, target: Path, movable: Path):
         self.row, self.target, self.movable = row, target, movable
-        self.faults: list[str] = []
-        self.came_from: dict[str, Found] = {}
+        self.faults: list[Fault] = []
+        self.came_from: dict[str, NamedFile] = {}
 
-    def put(self, file: Found, place: Path, mask: bool = False) -> None:
-        """One file, once, and never over another."""
-        # as a disk sees it that takes upper and lower case, or two ways to write ä, for the same
+    def put(self, file: NamedFile, place: Path, mask: bool = False) -> None:
+        """Move one file; a file never replaces another."""
+        # some disks ignore case, or treat composed and decomposed letters (ä) as equal
         earlier = self.came_from.setdefault(unicodedata.normalize("NFC", str(place)).casefold(), file)
         if earlier.path != file.path:
-            told = (earlier.name, file.name) if earlier.name != file.name else (earlier.path, file.path)
-            self.faults.append(f"{place}: both {told[0]} and {told[1]}. Fix: give one of them")
+            both = (earlier.name, file.name) if earlier.name != file.name else (earlier.path, file.path)
+            where = str(place.relative_to(self.target))
+            self.faults.append(Fault(where, f"both {both[0]} and {both[1]} belong here", "pass one of them"))
         elif not str(place.relative_to(self.target)).isprintable():
-            self.faults.append(f"{str(file.name)!a}: a name that a list cannot hold. Fix: rename it")
+            self.faults.append(Fault(ascii(str(file.name)), "a list cannot hold this name", "rename it"))
         elif not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             if mask and self.row.threshold is not None:
@@ -106,14 +114,14 @@ class _Mover:
             else:
                 shutil.copyfile(file.path, place)
 
-    def _threshold(self, file: Found, place: Path, level: int) -> None:
-        """Write a mask of 0 and 1: 1 above a brightness."""
+    def _threshold(self, file: NamedFile, place: Path, level: int) -> None:
+        """Write a mask of 0 and 1: 1 where the grey level exceeds `level`."""
         try:
             with pillow().open(file.path) as image:
                 check_size(file.path, image.size, MAX_PIXELS)
                 grey = np.asarray(image.convert("L"))
         except (OSError, SyntaxError, ValueError) as error:
-            self.faults.append(f"{file.name}: cannot be read as a mask: {error}")
+            self.faults.append(Fault(str(file.name), f"cannot be read as a mask: {error}"))
         else:
             write_image(place, (grey > level).astype(np.uint8))
 
@@ -122,16 +130,16 @@ def _bar(files: Iterable[T], what: str) -> Iterable[T]:
     return tqdm(files, what, disable=None, delay=1, leave=False)
 
 
-def _matching(files: Sequence[Found], patterns: Sequence[str]) -> list[Found]:
-    """The images that the first pattern fits which fits any."""
+def _matching(files: Sequence[NamedFile], patterns: Sequence[str]) -> list[NamedFile]:
+    """The images that match the first pattern that any image matches."""
     for pattern in patterns:
         if some := [f for f in files if f.name.suffix.lower() in READ and f.name.match(pattern)]:
             return some
     return []
 
 
-def _matched(part: Part, files: Sequence[Found], mover: _Mover) -> list[Pair]:
-    """Lay out a part that patterns describe; returns its pairs by name."""
+def _matched(part: Part, files: Sequence[NamedFile], mover: _Mover) -> list[Pair]:
+    """Arrange a part described by patterns; return its pairs, matched by name."""
     kinds = (
         ("images", part.images, part.image_dir, False),
         ("masks", part.masks, part.mask_dir, True),
@@ -143,7 +151,7 @@ def _matched(part: Part, files: Sequence[Found], mover: _Mover) -> list[Pair]:
     before = len(mover.faults)
     for kind, patterns, folder, is_mask in kinds:
         if not found[kind]:
-            mover.faults.append(f"no {kind} found: nothing is called {' or '.join(patterns)}")
+            mover.faults.append(Fault("", f"no {kind} found: no file matches {' or '.join(patterns)}"))
         for file in _bar(found[kind], folder):
             mover.put(file, mover.target / folder / _renamed(file.name, mover.row, is_mask), is_mask)
     if len(mover.faults) > before:
@@ -155,22 +163,22 @@ def _matched(part: Part, files: Sequence[Found], mover: _Mover) -> list[Pair]:
 
 
 def _renamed(name: PurePosixPath, row: DataSet, is_mask: bool) -> str:
-    """The file name under which an image and its mask are a pair."""
+    """The file name that an image and its mask share, apart from the suffix."""
     key = re.search(row.name_of, name.name) if row.name_of else None
     suffix = ".png" if is_mask and row.threshold is not None else name.suffix
     return f"{key[1] if key else name.stem}{suffix}"
 
 
-def _listed(part: Part, files: Sequence[Found], mover: _Mover) -> list[Pair]:
-    """Lay out the files that the archive's own list names, where they are; returns its pairs."""
+def _listed(part: Part, files: Sequence[NamedFile], mover: _Mover) -> list[Pair]:
+    """Arrange the files that the archive's own list names, keeping their paths; return its pairs."""
     lists = [file for file in files if file.name.match(part.listed)]
     if len(lists) != 1:
         names = ", ".join(str(file.name) for file in lists) or "none"
-        mover.faults.append(f"expected one {part.listed}, found {names}")
+        mover.faults.append(Fault("", f"expected one file {part.listed}, found {names}"))
         return []
     where, base = lists[0].path, lists[0].name.parent
     listed, faults = read_list(where, mover.target)
-    known = {file.name: file for file in files}  # so a list cannot reach out of the source
+    known = {file.name: file for file in files}  # so a list cannot name files outside the archive
     pairs = []
     for pair in _bar(listed, part.listed):
         relative = [os.path.relpath(named or "", mover.target) for named in (pair.image, pair.mask)]
@@ -178,10 +186,10 @@ def _listed(part: Part, files: Sequence[Found], mover: _Mover) -> list[Pair]:
             if base / name in known:
                 mover.put(known[base / name], mover.target / name)
             else:
-                faults.append(f"{pair.where}{name}: no such file")
+                faults.append(Fault(pair.where, f"{name}: no such file"))
         image, mask = (mover.target / name for name in relative)
         pairs.append(Pair(image, mask))
-    mover.faults += [fault.replace(str(where), part.listed) for fault in faults]
+    mover.faults += [_without_folder(fault, where, part.listed) for fault in faults]
     _count(part, pairs)
     return pairs
 

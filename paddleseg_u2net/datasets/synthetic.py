@@ -1,4 +1,4 @@
-"""Fundus photographs that look enough like real ones to learn from, drawn with their disc masks.
+"""Draw synthetic fundus photographs with masks of the optic disc, realistic enough to train on.
 
 Deterministic: the same seed gives the same files. The layout is that of optic_disc_seg: JPEGImages,
 Annotations (0 and 1), train_list.txt, val_list.txt, test_list.txt.
@@ -20,7 +20,7 @@ SPLIT = {"train": 0.7, "val": 0.2, "test": 0.1}
 
 
 def _noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """Smooth random field (size, size) in about [-1, 1] with features of size / cells pixels."""
+    """Draw a smooth random field (size, size), about in [-1, 1], with features of size / cells pixels."""
     coarse = rng.uniform(-1, 1, (cells + 3, cells + 3)).astype(np.float32)
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -28,7 +28,7 @@ def _noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
 def _vessel(
     rng: np.random.Generator, canvas: np.ndarray, start: np.ndarray, angle: float, width: float
 ) -> None:
-    """Draw one vessel that bends, thins and branches, from `start` outwards."""
+    """Draw one vessel that bends, thins and branches on its way outwards from `start`."""
     size = len(canvas)
     step, bend, point = size / 64, rng.normal(0, 0.04), start
     for _ in range(90):
@@ -44,7 +44,7 @@ def _vessel(
 
 
 def draw_fundus(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """One photograph (size, size, 3) uint8 RGB, and its disc mask (size, size) uint8 of 0 and 1."""
+    """Draw one photograph (size, size, 3) uint8 RGB, and its disc mask (size, size) uint8 of 0 and 1."""
     rows, columns = np.mgrid[:size, :size].astype(np.float32)
     middle = size * rng.uniform(0.47, 0.53, 2)
     radius = size * rng.uniform(0.42, 0.56)
@@ -73,7 +73,7 @@ def draw_fundus(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nda
     )
     image += glow[..., None] * (yellow - image) * rng.uniform(0.75, 1)
     image += cup[..., None] * (np.array([1, 0.95, 0.75]) - image) * rng.uniform(0.1, 0.5)
-    # halo around the disc, bright spots elsewhere: what a brightness threshold would fall for
+    # a halo around the disc and bright spots elsewhere, so that a brightness threshold is not enough
     image += 0.1 * np.exp(-np.maximum(disc_distance - 1, 0) * 2)[..., None] * base
     for _ in range(rng.integers(0, 10)):
         spot = middle + radius * rng.uniform(-0.8, 0.8, 2)
@@ -103,7 +103,7 @@ def draw_fundus(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nda
 
 
 def draw_dataset(root: Path, images: int, size: int, seed: int) -> Path:
-    """Write `images` pairs and their three lists to `root`; returns it.
+    """Write `images` pairs and their three lists to the new folder `root`; return it.
 
     Raises:
         FileExistsError: `root` exists; nothing is overwritten.
@@ -158,5 +158,5 @@ def draw_into(root: Path, images: int = 60, size: int = 256, seed: int = 0) -> N
 
 
 def _save(path: Path, image: np.ndarray) -> None:
-    """As cv2.imwrite, which says nothing where the disk is full."""
+    """Like cv2.imwrite, but raise OSError when the disk is full."""
     path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())

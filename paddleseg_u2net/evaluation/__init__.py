@@ -1,1 +1,1 @@
-"""Scores of a model on a data set, and of folders of saliency maps."""
+"""Evaluation of a model on a data set, and of folders of saliency maps."""

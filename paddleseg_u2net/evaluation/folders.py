@@ -1,4 +1,4 @@
-"""Folders of saliency maps and of masks -> scores, on all cores. Light: no Paddle."""
+"""Scores of a folder of saliency maps against a folder of masks, computed on all cores; needs no Paddle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -21,155 +21,102 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from paddleseg_u2net.data.masks import MaskLevels, RawMask, decide_encoding, read_raw, tally
-from paddleseg_u2net.data.pairs import by_stem, second_files
+from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.evaluation.matching import MatchedFiles
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 
-CHUNK = 16  # images a task
+CHUNK = 16  # images per task of a worker process
 WHITE, FOREGROUND_ABOVE = 255, 128
 EIGHT_BITS = ("8-bit", "RGB")
 EMPTY_MASKS = (
-    "F, weighted F and boundary measures of an empty mask are 0, S is 1 - mean(map), E the share of pixels "
-    "that are background in the map, as in PySODMetrics"
+    "F, weighted F and boundary measures of an empty mask are 0, S is 1 - mean(map), E is the share of "
+    "pixels that are background in the map, as in PySODMetrics"
 )
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How maps are measured.
+class FolderSettings:
+    """How the maps of a folder are measured.
 
     Args:
-        names: of the measures; see `MapMeasures`.
-        minmax: see `MapMeasures`.
-        author_minmax: see `MapMeasures`.
-        resize: bring maps of another size to that of their mask, bilinearly; otherwise that is a fault.
+        names: measures, by their names in `MEASURES` and `AREA_MEASURES`.
+        measure_stretch: which measures stretch each map to [0, 1] first.
+        resize: resize maps of another size to their masks, bilinearly; otherwise they are faults.
     """
 
     names: tuple[str, ...] = tuple(MEASURES)
-    minmax: bool = True
-    author_minmax: bool = False
+    measure_stretch: MeasureStretch = MeasureStretch.REFERENCE
     resize: bool = False
 
-    def measures(self) -> MapMeasures:
-        """An accumulator."""
-        return MapMeasures(self.names, minmax=self.minmax, author_minmax=self.author_minmax)
-
-
-@dataclass
-class Paired:
-    """The maps of a method and the masks of a set.
-
-    Attributes:
-        pairs: (name, map, mask).
-        alone: files that have no partner, and what they lack.
-        faults: what cannot be told apart.
-        others: files that are no images we read, and folders that are links.
-    """
-
-    pairs: list[tuple[str, Path, Path]]
-    alone: list[str]
-    faults: list[str]
-    others: list[Path]
-
-
-def pair_up(maps: Path, masks: Path, common_only: bool = False) -> Paired:
-    """Find the mask of each map, by their paths without suffixes.
-
-    Args:
-        maps: folder of PNG or other images: grey of 8 or 16 bits, or RGB with equal channels.
-        masks: folder of masks of the same names but for their suffixes.
-        common_only: leave out what has no partner; otherwise that is a fault.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    for folder in (maps, masks):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder. Fix: the path of one")
-    found, true = by_stem(maps), by_stem(masks)
-    names = sorted(found.keys() & true.keys())
-    missing, extra = sorted(true.keys() - found.keys()), sorted(found.keys() - true.keys())
-    alone = [f"{true[name][0]}: no map named '{name}' in {maps}" for name in missing]
-    alone += [f"{found[name][0]}: no mask named '{name}' in {masks}" for name in extra]
-    faults = second_files(found) + second_files(true)
-    if not names:
-        faults.append(
-            f"{maps}: holds no map of a mask in {masks} (maps: {len(found)}, masks: {len(true)}). "
-            "Fix: names must be the same without suffix"
-        )
-    elif alone and not common_only:
-        message = f"Fix: add what is missing, or --common_only measures the {len(names)} in common"
-        faults += [*alone, message]
-    pairs = [(name, found[name][0], true[name][0]) for name in names]
-    return Paired(pairs, alone, faults, [*_others(maps, found), *_others(masks, true)])
-
-
-def _others(folder: Path, found: Mapping[str, Sequence[Path]]) -> list[Path]:
-    """What lies in a folder besides the images in it."""
-    known = {path for paths in found.values() for path in paths}
-    visible = (path for path in sorted(folder.rglob("*")) if not path.name.startswith("."))
-    return [path for path in visible if path not in known and (path.is_symlink() or not path.is_dir())]
+    def accumulator(self) -> MapMeasures:
+        """A new accumulator of these measures."""
+        return MapMeasures(self.names, measure_stretch=self.measure_stretch)
 
 
 @dataclass
 class FolderScores:
-    """What some or all images of a folder gave.
+    """The results of some or all images of a folder.
 
     Attributes:
-        measures: with the images' own scores in `rows`.
-        resized: how many maps were.
-        surveys: of the masks.
-        brightest: the largest value of the maps of each kind of file.
-        faults: what keeps the scores from being true.
-        left_out: files that have no partner, where that was allowed.
-        not_read: files of other formats.
+        measures: the accumulated measures; `measures.rows` has the scores of each image.
+        resized: number of maps that were resized to their masks.
+        mask_levels: file type, lowest and highest values of each mask.
+        brightest: largest value of all maps of each file type.
+        faults: what makes the scores wrong or prevents measuring.
+        left_out: maps and masks without partner, where they are allowed.
+        not_read: files of formats that are not read.
     """
 
     measures: MapMeasures
     resized: int = 0
-    surveys: list[MaskLevels] = field(default_factory=list)
+    mask_levels: list[MaskLevels] = field(default_factory=list)
     brightest: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault | str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     not_read: list[str] = field(default_factory=list)
 
     def merge(self, other: FolderScores) -> None:
-        """Add what another process has measured."""
+        """Add the images of another process."""
         self.measures.merge(other.measures)
         self.resized += other.resized
-        self.surveys += other.surveys
+        self.mask_levels += other.mask_levels
         self.brightest |= other.brightest
         self.faults += other.faults
 
-    def judge(self, folder: Path) -> None:
-        """Add the faults that show in all files together."""
-        encoding, contradictions = decide_encoding(self.surveys, 1, None, None)
-        self.faults += contradictions
-        for survey in self.surveys:
-            highest = survey.levels[-1]
-            if survey.kind == "16-bit" and 1 < highest <= WHITE < encoding.top16:
-                self.faults.append(
-                    f"{survey.where}: 16-bit, nothing above {WHITE}, and others hold more. Fix: one scale"
-                )
-            elif survey.kind in EIGHT_BITS and 1 < highest <= FOREGROUND_ABOVE and not contradictions:
-                self.faults.append(
-                    f"{survey.where}: holds nothing above {highest}, and foreground is what exceeds "
-                    f"{FOREGROUND_ABOVE}. Fix: store it as 0 and 255"
-                )
+    def check_values(self, folder: Path) -> None:
+        """Add the faults of values that show only when all files of the folder are compared.
+
+        Args:
+            folder: of the maps.
+        """
+        encoding, contradictions = decide_encoding(self.mask_levels, 1, None, None)
+        self.faults += contradictions.values()
+        for mask in self.mask_levels:
+            highest = mask.levels[-1]
+            if mask.kind == "16-bit" and 1 < highest <= WHITE < encoding.top16:
+                what = f"16-bit with no value above {WHITE}, while other masks have larger values"
+                self.faults.append(Fault(mask.where, what, "store all masks with the same white"))
+            elif mask.kind in EIGHT_BITS and 1 < highest <= FOREGROUND_ABOVE and not contradictions:
+                what = f"no value exceeds {highest}, and foreground is what exceeds {FOREGROUND_ABOVE}"
+                self.faults.append(Fault(mask.where, what, "store it as 0 and 255"))
         for kinds, least, fix in (
             (EIGHT_BITS, 1, "store them times 255"),
             (("16-bit",), WHITE, "store them in 8 bits, or times 257"),
         ):
             if 0 < (highest := max(self.brightest[kind] for kind in kinds)) <= least:
-                self.faults.append(f"{folder}: no {kinds[0]} map holds anything above {highest}. Fix: {fix}")
+                self.faults.append(Fault(str(folder), f"no {kinds[0]} map has a value above {highest}", fix))
 
-    def facts(self) -> dict[str, Any]:
-        """What the numbers hang on, in plain data."""
+    def protocol(self) -> dict[str, Any]:
+        """What the scores depend on, as plain data for `metrics.json`."""
+        stretch = self.measures.measure_stretch
         return {
             "beta_squared": 0.3,
-            "minmax": self.measures.minmax,
-            "author_minmax": self.measures.author_minmax,
+            "measure_stretch": stretch.value,
+            "minmax": stretch.minmax,
+            "author_minmax": stretch.author_minmax,
             "mask_foreground": f"> {FOREGROUND_ABOVE} of 255; for max_f and mean_f of the mask's own maximum",
-            "masks": dict(Counter(survey.kind for survey in self.surveys)),
+            "masks": dict(Counter(mask.kind for mask in self.mask_levels)),
             "empty_masks": {"count": self.measures.empty_masks, "policy": EMPTY_MASKS},
             "maps_resized": self.resized,
             "left_out": self.left_out,
@@ -178,45 +125,54 @@ class FolderScores:
 
 
 def score_folder(
-    folder: Path, paired: Paired, rules: Rules, workers: int, title: str = "evaluate"
+    folder: Path, files: MatchedFiles, settings: FolderSettings, workers: int, title: str = "evaluate"
 ) -> FolderScores:
     """Measure the maps of one method on one data set.
 
     Args:
-        folder: of the maps, as messages call it.
-        paired: what `pair_up` found.
-        rules: how.
-        workers: processes.
+        folder: of the maps, for messages.
+        files: the maps and masks, from `match_files`.
+        settings: how they are measured.
+        workers: number of processes.
         title: of the progress bar.
 
     Returns:
-        Scores, and the faults of all files together.
+        The scores, with the faults of all files.
+
+    Raises:
+        OSError: a worker process was killed.
     """
-    chunks = [paired.pairs[start : start + CHUNK] for start in range(0, len(paired.pairs), CHUNK)]
-    total = FolderScores(rules.measures(), left_out=paired.alone, not_read=list(map(str, paired.others)))
-    with tqdm(total=len(paired.pairs), desc=title, disable=None, delay=1, leave=False, unit=" maps") as bar:
-        for part in _in_parallel(chunks, rules, min(workers, len(chunks))):
+    chunks = [files.pairs[start : start + CHUNK] for start in range(0, len(files.pairs), CHUNK)]
+    total = FolderScores(
+        settings.accumulator(),
+        left_out=list(map(str, files.unmatched)),
+        not_read=list(map(str, files.not_read)),
+    )
+    with tqdm(total=len(files.pairs), desc=title, disable=None, delay=1, leave=False, unit=" maps") as bar:
+        for part in _score_chunks(chunks, settings, min(workers, len(chunks))):
             bar.update(part.measures.images + len(part.faults))
             total.merge(part)
-    total.judge(folder)
+    total.check_values(folder)
     return total
 
 
-def _in_parallel(chunks: Sequence[Sequence], rules: Rules, workers: int) -> Iterator[FolderScores]:
-    """`_measure` of each chunk, in their order."""
+def _score_chunks(
+    chunks: Sequence[Sequence[tuple[str, Path, Path]]], settings: FolderSettings, workers: int
+) -> Iterator[FolderScores]:
+    """`_score_chunk` of each chunk, in their order, in worker processes if there are to be several."""
     if workers <= 1:
         with threadpool_limits(1):
-            yield from (_measure(chunk, rules) for chunk in chunks)
+            yield from (_score_chunk(chunk, settings) for chunk in chunks)
         return
-    # not forked: threads of OpenCV and of the caller would be copied in whatever state they are
+    # not forked: that would copy locks which threads of OpenCV and of the caller may hold
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
-        with _deaf():  # as workers are from their birth, and stay
-            parts = pool.map(partial(_measure, rules=rules), chunks)
+        with _interrupts_blocked():  # workers inherit this and never handle Ctrl-C themselves
+            parts = pool.map(partial(_score_chunk, settings=settings), chunks)
         yield from parts
     except BrokenProcessPool:
-        message = "a worker process died, most likely for want of memory. Fix: fewer --workers"
+        message = "a worker process was killed, most likely because memory ran out. Fix: fewer --workers"
         raise OSError(message) from None
     except BaseException:
         for worker in multiprocessing.active_children():
@@ -227,9 +183,9 @@ def _in_parallel(chunks: Sequence[Sequence], rules: Rules, workers: int) -> Iter
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of this; processes that start meanwhile never hear it."""
-    resource_tracker.ensure_running()  # its start, which comes before that of workers, opens the ears
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT in this thread until the block ends; processes started meanwhile inherit the mask."""
+    resource_tracker.ensure_running()  # starting it resets the mask, and workers would start it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -238,61 +194,67 @@ def _deaf() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """One thread, as each core has a worker."""
+    """Limit a worker to one thread, since there is one worker per core."""
     cv2.setNumThreads(1)
     threadpool_limits(1)
 
 
-def _measure(pairs: Sequence[tuple[str, Path, Path]], rules: Rules) -> FolderScores:
+def _score_chunk(pairs: Sequence[tuple[str, Path, Path]], settings: FolderSettings) -> FolderScores:
     """Measure some images: (name, map, mask)."""
-    part = FolderScores(rules.measures())
+    part = FolderScores(settings.accumulator())
     for name, map_path, mask_path in pairs:
         try:
-            found, true = _read_map(map_path), read_raw(mask_path)
-            part.brightest |= Counter({found.kind: int(found.values.max())})
-            part.surveys.append(MaskLevels(str(mask_path), true.kind, _extremes(tally(true)[0])))
-            saliency, mask = _as_map(found), _as_mask(true)
+            raw_map, raw_mask = _read_map(map_path), read_raw(mask_path)
+            part.brightest |= Counter({raw_map.kind: int(raw_map.values.max())})
+            levels = _lowest_and_highest(tally(raw_mask)[0])
+            part.mask_levels.append(MaskLevels(str(mask_path), raw_mask.kind, levels))
+            saliency, mask = _decode_map(raw_map), _decode_mask(raw_mask)
             if saliency.shape != mask.shape:
-                saliency = _resize(saliency, map_path, mask, mask_path, rules)
+                saliency = _resize(saliency, map_path, mask, mask_path, settings)
                 part.resized += 1
             part.measures.update(saliency, mask, name)
+        except DataError as error:
+            part.faults += error.faults
         except (OSError, ValueError) as error:
             part.faults.append(str(error))
     return part
 
 
-def _extremes(values: np.ndarray) -> np.ndarray:
-    """As many levels as 8 bits have: the lowest and the highest, which tell what masks mean."""
+def _lowest_and_highest(values: np.ndarray) -> np.ndarray:
+    """The 128 lowest and the 128 highest of sorted values, enough for the choice of an encoding."""
     return np.concatenate([values[:128], values[128:][-128:]])
 
 
 def _read_map(path: Path) -> RawMask:
-    """A map as stored; ValueError where its values are not brightness."""
-    found = read_raw(path, "map")
-    if found.kind == "palette":
-        raise ValueError(f"{path}: a palette picture, whose values are not brightness. Fix: save it as grey")
-    return found
+    """Read a saliency map as stored."""
+    raw = read_raw(path, "map")
+    if raw.kind == "palette":
+        raise DataError(
+            [Fault(str(path), "a palette image, whose values are not brightness", "save it as grey")]
+        )
+    return raw
 
 
-def _as_map(raw: RawMask) -> np.ndarray:
-    """uint8, or float64 in [0, 1] where it has 16 bits."""
+def _decode_map(raw: RawMask) -> np.ndarray:
+    """(H, W) uint8; float64 in [0, 1] for 16 bits."""
     if raw.kind == "16-bit":
         return raw.values / 65535
     return raw.values * np.uint8(WHITE) if raw.kind == "1-bit" else raw.values
 
 
-def _as_mask(raw: RawMask) -> np.ndarray:
-    """The same; values of 0 and 1 are class ids, as `decide_encoding` takes them over all masks."""
+def _decode_mask(raw: RawMask) -> np.ndarray:
+    """As `_decode_map`; values 0 and 1 are class ids, which `decide_encoding` verifies over all masks."""
     highest = raw.values.max()
     if raw.kind in ("1-bit", "palette") or highest <= 1:
         return (raw.values > 0) * np.uint8(WHITE)
     return raw.values / (WHITE if highest <= WHITE else 65535) if raw.kind == "16-bit" else raw.values
 
 
-def _resize(saliency: np.ndarray, path: Path, mask: np.ndarray, mask_path: Path, rules: Rules) -> np.ndarray:
-    if not rules.resize:
-        raise ValueError(
-            f"{path}: a map (H, W) of {saliency.shape}, and its mask {mask_path} is {mask.shape}. "
-            "Fix: --resize brings maps to their masks' size"
-        )
+def _resize(
+    saliency: np.ndarray, path: Path, mask: np.ndarray, mask_path: Path, settings: FolderSettings
+) -> np.ndarray:
+    """Resize a map to its mask where the settings allow it."""
+    if not settings.resize:
+        what = f"the map is (H, W) {saliency.shape}, and its mask {mask_path} is {mask.shape}"
+        raise DataError([Fault(str(path), what, "use --resize to resize maps to their masks")])
     return cv2.resize(saliency, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""A data set -> predictions -> scores."""
+"""Evaluation of a model on a data set."""
 
 from __future__ import annotations
 
@@ -14,57 +14,64 @@ from tqdm import tqdm
 from paddleseg_u2net.config.loader import class_count
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import ConfigError
-from paddleseg_u2net.inference.predictor import MAPS, Prediction, Predictor
+from paddleseg_u2net.inference.predictor import Prediction, Predictor
+from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
-from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures, author_curves
+from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
 
-# as logs call the measures of maps
-LOGGED: dict[str, str] = {name: row.also or name for name, row in MEASURES.items()}
-LOWER_IS_BETTER = {LOGGED[name] for name, row in MEASURES.items() if not row.larger_is_better}
-NOT_STRETCHED = [name for name, row in MEASURES.items() if row.of is author_curves]
+# names of the measures of saliency maps in logs
+LOG_NAMES: dict[str, str] = {name: row.alias or name for name, row in MEASURES.items()}
+LOWER_IS_BETTER = {LOG_NAMES[name] for name, row in MEASURES.items() if not row.larger_is_better}
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """What is measured, and how.
+class EvaluationSettings:
+    """Which measures an evaluation computes, and how.
 
     Args:
-        names: measures of saliency maps, by their names in `MEASURES`; those of class maps are always taken.
-        as_is: measure maps as they are; otherwise each is stretched to [0, 1] for all but `max_f` and
-            `mean_f`, as PySODMetrics does.
-        auc_roc: measure the area under the ROC curve too.
+        names: measures of saliency maps, by their names in `MEASURES`; class measures are always computed.
+        measure_stretch: which measures stretch each map to [0, 1] first.
+        auc_roc: also compute the area under the ROC curve.
     """
 
     names: tuple[str, ...] = ("mae", "max_f")
-    as_is: bool = False
+    measure_stretch: MeasureStretch = MeasureStretch.REFERENCE
     auc_roc: bool = False
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], metric: str | None = None, auc_roc: bool = False) -> Protocol:
-        """That of a config: its `metrics`, and what its best model is chosen by.
+    def from_config(
+        cls, config: Mapping[str, Any], metric: str | None = None, auc_roc: bool = False
+    ) -> EvaluationSettings:
+        """The settings of a config: the default measures, its `metrics`, and `metric`.
+
+        Args:
+            config: with `metrics` and `test_config`, both optional.
+            metric: the measure that chooses the best model.
+            auc_roc: also compute the area under the ROC curve, even if `test_config` does not ask for it.
 
         Raises:
-            ConfigError: measures of maps, and the model predicts classes.
+            ConfigError: the measures are for saliency maps, and the model predicts classes.
         """
         test, wanted = config.get("test_config", {}), config.get("metrics", [])
         wanted = {*(MEASURES if wanted == "all" else wanted), metric or ""}
-        names = tuple(name for name, logged in LOGGED.items() if {name, logged} & wanted)
-        if class_count(config) > 1 and names:
+        names = tuple(name for name, alias in LOG_NAMES.items() if {name, alias} & wanted)
+        if (classes := class_count(config)) > 1 and names:
             raise ConfigError(
-                f"metric, metrics: {', '.join(names)}: of saliency maps (num_classes: 1). "
-                f"Fix: {', '.join(AREA_MEASURES)}"
+                f"metric, metrics: {', '.join(names)}: for saliency maps (num_classes: 1) only, and this "
+                f"model predicts {classes} classes. Fix: {', '.join(AREA_MEASURES)}"
             )
         names = tuple(name for name in MEASURES if name in (*cls.names, *names))
-        return cls(names, test.get("as_is", False), auc_roc or test.get("auc_roc", False))
+        return cls(names, MeasureStretch.from_options(test), auc_roc or test.get("auc_roc", False))
 
-    def check(self, dataset: Dataset) -> None:
-        """Raise ConfigError where a data set cannot be measured so."""
+    def check(self, dataset: DatasetSpec) -> None:
+        """Raise ConfigError if a measure depends on pixel positions and the data set has ignored pixels."""
         spatial = [name for name in self.names if MEASURES[name].spatial]
         if dataset.num_classes == 1 and dataset.ignore_index is not None and spatial:
             raise ConfigError(
-                f"metrics: {', '.join(spatial)}: of whole masks only, and {dataset.name} leaves pixels out "
+                f"metrics: {', '.join(spatial)}: for whole masks only, and {dataset.name} has ignored pixels "
                 f"(ignore_index: {dataset.ignore_index}). Fix: other metrics, or ignore_index: null"
             )
 
@@ -73,103 +80,111 @@ class Scores:
     """All accumulators of one evaluation.
 
     Args:
-        num_classes: 1 for saliency, which is measured as two classes too, split at 0.5.
-        protocol: what is measured.
-        maps: how the predictor gives its maps, a key of `MAPS`; named beside the scores.
+        num_classes: 1 for saliency; its maps are also measured as two classes, thresholded at 0.5.
+        settings: which measures are computed, and how.
+        map_protocol: how the predictor post-processes its maps; named beside the scores.
     """
 
-    def __init__(self, num_classes: int, protocol: Protocol = Protocol(), maps: str = "plain"):
-        self.num_classes, self.protocol, self.maps = num_classes, protocol, maps
+    def __init__(
+        self,
+        num_classes: int,
+        settings: EvaluationSettings = EvaluationSettings(),
+        map_protocol: MapProtocol = MapProtocol.PLAIN,
+    ):
+        self.num_classes, self.settings, self.map_protocol = num_classes, settings, map_protocol
         self.segmentation = SegmentationMeasures(max(num_classes, 2), IGNORE)
-        single = num_classes == 1
-        self.saliency = MapMeasures(protocol.names, minmax=not protocol.as_is) if single else None
-        self.roc = RocMeasure(num_classes, IGNORE) if protocol.auc_roc else None
+        stretch = settings.measure_stretch
+        self.saliency = MapMeasures(settings.names, measure_stretch=stretch) if num_classes == 1 else None
+        self.roc = RocMeasure(num_classes, IGNORE) if settings.auc_roc else None
 
     def _parts(self) -> list[Any]:
         return [part for part in (self.segmentation, self.saliency, self.roc) if part]
 
-    def of(self, prediction: Prediction, mask: np.ndarray) -> Scores:
-        """Scores of the same kind, of one image alone.
+    def score_image(self, prediction: Prediction, mask: np.ndarray) -> Scores:
+        """The scores of one image alone, with the settings of this object, which does not change.
 
         Args:
-            prediction: of size (H, W).
-            mask: (H, W) as `Dataset.load` gives it.
+            prediction: at the size of the image, (H, W).
+            mask: (H, W) as returned by `Dataset.load`.
         """
-        own, ids = Scores(self.num_classes, self.protocol, self.maps), mask
+        own, ids = Scores(self.num_classes, self.settings, self.map_protocol), mask
         if own.saliency:
-            saliency, counts = prediction.saliency, mask != IGNORE
-            if self.maps == "official":  # exactly the 8 bits they have
+            saliency, valid = prediction.saliency, mask != IGNORE
+            if self.map_protocol is MapProtocol.OFFICIAL:  # back to exactly the 8 bits that they have
                 saliency = np.rint(saliency * 255).astype(np.uint8)
-            ids = np.where(counts, mask >= 0.5, IGNORE).astype(np.uint8)
-            if counts.all():
+            ids = np.where(valid, mask >= 0.5, IGNORE).astype(np.uint8)
+            if valid.all():
                 own.saliency.update(saliency, mask)
-            elif counts.any():  # measures that hang on places are none of these: `Protocol.check`
-                own.saliency.update(saliency[counts][None], mask[counts][None])
+            elif valid.any():  # no measure depends on pixel positions here: see `EvaluationSettings.check`
+                own.saliency.update(saliency[valid][None], mask[valid][None])
         own.segmentation.update(prediction.classes, ids)
         if own.roc:
             own.roc.update(prediction.probabilities, ids)
         return own
 
     def merge(self, other: Scores) -> None:
-        """Add what another thread or process has measured."""
+        """Add the images of another thread or process."""
         for own, theirs in zip(self._parts(), other._parts(), strict=True):
             own.merge(theirs)
 
     def compute(self) -> dict[str, Any]:
         """All scores, by their names in logs."""
         found = {name: value for part in self._parts() for name, value in part.compute().items()}
-        return {str(LOGGED.get(name, name)): value for name, value in found.items() if name != "images"}
+        return {str(LOG_NAMES.get(name, name)): value for name, value in found.items() if name != "images"}
 
     def report(self) -> list[str]:
-        """The lines PaddleSeg prints, and one for saliency that names its protocol."""
+        """The lines that PaddleSeg prints, and for saliency one with its measures and their protocol."""
         scores = self.compute()
         line = "[EVAL] #Images: {} mIoU: {mIoU:.4f} Acc: {Acc:.4f} Kappa: {Kappa:.4f} Dice: {Dice:.4f}"
         lines = [line.format(self.segmentation.images, **scores)]
         if self.roc:
             lines[0] += f" Auc_roc: {scores['Auc_roc']:.4f}"
         if self.saliency:
-            values = " ".join(f"{LOGGED[name]}: {scores[LOGGED[name]]:.4f}" for name in self.protocol.names)
-            lines.append(f"[EVAL] {values} ({self._how()})")
+            names = [LOG_NAMES[name] for name in self.settings.names]
+            values = " ".join(f"{name}: {scores[name]:.4f}" for name in names)
+            lines.append(f"[EVAL] {values} ({self._conditions(self.saliency)})")
         for name in ("IoU", "Precision", "Recall"):
             values = np.array2string(scores[f"class_{name}"], precision=4, suppress_small=True)
             lines.append(f"[EVAL] Class {name}: \n{values}")
         return lines
 
-    def _how(self) -> str:
-        """What the numbers of maps hang on."""
-        assert self.saliency is not None
-        kept = ", ".join(LOGGED[name] for name in self.protocol.names if name in NOT_STRETCHED)
-        stretched = f"each stretched{f' for all but {kept}' if kept else ''}"
-        how = f"{MAPS[self.maps]}, {'measured as they are' if self.protocol.as_is else stretched}"
-        without = self.segmentation.images - self.saliency.images
-        return how + (f"; without {without} images that have no pixel to count" if without else "")
+    def _conditions(self, saliency: MapMeasures) -> str:
+        """What a reader has to know of the scores of saliency maps."""
+        text = f"{self.map_protocol.description}, {self.settings.measure_stretch.description}"
+        left_out = self.segmentation.images - saliency.images
+        return text + (f"; without {left_out} images in which every pixel is ignored" if left_out else "")
 
 
 def evaluate(
     predictor: Predictor,
     dataset: Dataset,
-    protocol: Protocol = Protocol(),
+    settings: EvaluationSettings = EvaluationSettings(),
     *,
     batch_size: int = 1,
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
 ) -> Scores:
-    """Measure a model on an inspected data set, at the images' own sizes.
+    """Measure a model on an inspected data set, at the original sizes of the images.
 
     Args:
         predictor: the model.
         dataset: images and masks.
-        protocol: what is measured.
-        batch_size: images predicted at once where their inputs have one size.
-        workers: threads that read, measure and, where the predictor says so, predict; 0 for one a core.
-        shard: (rank, number of ranks); each takes every n-th image.
+        settings: which measures are computed, and how.
+        batch_size: number of images predicted at once if their network inputs have the same size.
+        workers: threads that read, measure and, if `predictor.parallel` is above 1, predict; 0 means one per
+            core.
+        shard: (rank, number of ranks); of n ranks each measures every n-th image.
+
+    Returns:
+        The scores of the images of this rank.
 
     Raises:
-        ConfigError: the data cannot be measured so.
+        ConfigError: a measure depends on pixel positions, and the data set has ignored pixels.
     """
-    protocol.check(dataset)
-    scores = Scores(predictor.num_classes, protocol, predictor.maps)
-    indices = range(*shard[:1], len(dataset), shard[1])
+    settings.check(dataset.spec)
+    scores = Scores(predictor.num_classes, settings, predictor.map_protocol)
+    rank, ranks = shard
+    indices = range(rank, len(dataset), ranks)
     chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
 
     def load(chunk: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -180,14 +195,14 @@ def evaluate(
         return list(zip(predictor.predict(images), masks, strict=True))
 
     def measure(pairs: list[tuple[Prediction, np.ndarray]]) -> list[Scores]:
-        return [scores.of(*pair) for pair in pairs]
+        return [scores.score_image(prediction, mask) for prediction, mask in pairs]
 
     with (
         ThreadPoolExecutor(max(workers or processors(), predictor.parallel)) as pool,
         tqdm(total=len(indices), desc="evaluate", disable=None, delay=1, leave=False) as bar,
     ):
         loaded = _ahead(pool, load, chunks)
-        # a network in training is Paddle's, of the thread that trains it
+        # a network in training may only be called by the thread that trains it
         predicted = _ahead(pool, predict, loaded) if predictor.parallel > 1 else map(predict, loaded)
         for parts in _ahead(pool, measure, predicted):
             for part in parts:
@@ -197,7 +212,7 @@ def evaluate(
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth: int = 4) -> Iterator:
-    """`map` in a pool that runs at most `depth` items ahead, so that memory stays flat."""
+    """`map` in a thread pool that works at most `depth` items ahead, which bounds memory."""
     futures: deque[Future] = deque()
     for item in items:
         futures.append(pool.submit(function, item))
@@ -207,6 +222,6 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth:
         yield futures.popleft().result()
 
 
-def better(metric: str, score: float, best: float | None) -> bool:
-    """Whether a score beats the best so far."""
+def is_better(metric: str, score: float, best: float | None) -> bool:
+    """Whether a score is better than the best so far."""
     return best is None or (score < best if metric in LOWER_IS_BETTER else score > best)

@@ -18,6 +18,7 @@ from paddleseg_u2net.data.preprocessing import Preprocessing, resize
 from paddleseg_u2net.engines.base import Engine, PaddleEngine, choose, engines_for, open_engine
 from paddleseg_u2net.engines.deploy_config import RECORD, read_record
 from paddleseg_u2net.errors import VerificationError
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
 from paddleseg_u2net.metrics.table import MapMeasures
 
@@ -111,7 +112,7 @@ def _with_preprocessing(engine: Engine, preprocessing: Preprocessing) -> Engine:
 
 def _measures(channels: int) -> MapMeasures | SegmentationMeasures:
     if channels == 1:
-        return MapMeasures(("mae", "max_f"), minmax=False)
+        return MapMeasures(("mae", "max_f"), measure_stretch=MeasureStretch.NONE)
     return SegmentationMeasures(channels, IGNORE)
 
 

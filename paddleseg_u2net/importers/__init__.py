@@ -1,1 +1,1 @@
-"""Own images and annotations -> list files, masks and a config."""
+"""Import a user's own images, masks and annotations as a data set: list files, masks and a config."""

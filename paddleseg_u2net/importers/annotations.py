@@ -1,4 +1,4 @@
-"""What COCO and LabelMe say of images, in one form -> masks of class ids."""
+"""Annotated images in one form for COCO and LabelMe, and their masks of class ids."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.data.masks import IGNORE
-from paddleseg_u2net.errors import suggest
-from paddleseg_u2net.importers.rasterize import FILLED, short
+from paddleseg_u2net.errors import DataError, Fault, suggest
+from paddleseg_u2net.importers.rasterize import RASTERIZERS, abbreviate
 
-BACKGROUND_LABEL, IGNORE_LABEL = "_background_", "__ignore__"  # as LabelMe's own examples write them
+BACKGROUND_LABEL, IGNORE_LABEL = "_background_", "__ignore__"  # as in LabelMe's own examples
 
 
 class Region(NamedTuple):
     """One annotated shape.
 
     Args:
-        where: its place, `instances.json: annotations[17]: `.
-        label: name of its class, or BACKGROUND_LABEL or IGNORE_LABEL.
-        kind: key of FILLED.
-        shape: what that function takes, as the file has it.
+        where: place in the file, as `instances.json: annotations[17]: segmentation`.
+        label: class name, or BACKGROUND_LABEL or IGNORE_LABEL.
+        kind: key of RASTERIZERS.
+        shape: the shape as stored in the file; the argument of that rasterizer.
     """
 
     where: str
@@ -32,16 +32,16 @@ class Region(NamedTuple):
     shape: Any
 
 
-class Annotated(NamedTuple):
-    """One image and what is drawn on its mask.
+class AnnotatedImage(NamedTuple):
+    """An image and the shapes of its mask.
 
     Args:
-        image: its file.
-        name: path without suffix that names it and its mask, relative and free of `..`.
-        where: the place that names it, for messages.
-        size: (H, W) by the annotation, None where it does not say.
-        regions: its shapes.
-        in_order: of overlapping shapes the later one is on top; else the smaller one.
+        image: image file.
+        name: path without suffix that identifies the image and its mask; relative, without `..`.
+        where: place in the annotations that names the image, as `instances.json: images[3]`.
+        size: (H, W) according to the annotations, or None if they do not state it.
+        regions: the shapes.
+        in_order: if shapes overlap, True puts the later one on top, False the smaller one.
     """
 
     image: Path
@@ -52,129 +52,153 @@ class Annotated(NamedTuple):
     in_order: bool
 
 
-class Annotations(NamedTuple):
-    """What a file of COCO or a folder of LabelMe holds.
+class AnnotationSet(NamedTuple):
+    """The content of one COCO file or one LabelMe folder.
 
     Args:
         path: the file or folder.
-        images: those that can be drawn.
-        labels: names of classes by what orders them: COCO's category id, LabelMe's name itself.
-        faults: what is wrong with the files.
+        images: the images whose annotations can be read.
+        labels: class names; the keys define their order (COCO: category id, LabelMe: the name itself).
+        faults: everything that is wrong with the files.
     """
 
     path: Path
-    images: list[Annotated]
+    images: list[AnnotatedImage]
     labels: dict[Any, str]
-    faults: list[str]
+    faults: Sequence[Fault | str]
 
 
-def join_labels(found: Sequence[Annotations]) -> tuple[list[str], list[str]]:
-    """The class names of several sources in their one order, and a fault per key of two names."""
+def merge_labels(sets: Sequence[AnnotationSet]) -> tuple[list[str], list[Fault]]:
+    """Merge the class names of several annotation sets.
+
+    Returns:
+        The class names in the order of their keys, and a fault for each key with two different names.
+    """
     first: dict[Any, tuple[str, Path]] = {}
     faults = []
-    for source in found:
+    for source in sets:
         for key, name in source.labels.items():
             known, path = first.setdefault(key, (name, source.path))
             if known != name:
-                faults.append(
-                    f"{source.path}: category {key} is '{name}', and '{known}' in {path}. "
-                    "Fix: give all files the same ids and names"
-                )
+                what = f"category {key} is '{name}', but '{known}' in {path}"
+                faults.append(Fault(str(source.path), what, "use the same ids and names in all files"))
     return [first[key][0] for key in sorted(first, key=lambda key: (isinstance(key, str), key))], faults
 
 
-def class_values(
-    found: Sequence[str], wanted: Sequence[str] | None = None, saliency: bool = False
+def assign_classes(
+    labels: Sequence[str], wanted: Sequence[str] | None = None, saliency: bool = False
 ) -> tuple[list[str], dict[str, int]]:
-    """Which labels are which class.
+    """Assign a mask value to each label.
 
     Args:
-        found: labels of the source, in its order.
-        wanted: names of class 1, 2, …; all of `found` where it is None. Others are background.
-        saliency: each of them is 1.
+        labels: labels of the annotations, in class order.
+        wanted: labels of class 1, 2, …; other labels become background. None uses all labels.
+        saliency: give every class the value 1.
 
     Returns:
-        The names of class 1, 2, …, and the value of each label that is drawn.
+        The names of class 1, 2, …, and the mask value of each label that is drawn.
 
     Raises:
-        ValueError: a wanted name that is not there, no class, or more than fit a mask.
+        DataError: a wanted label does not exist, there are no labels, or more classes than a mask can hold.
     """
-    found = [name for name in dict.fromkeys(found) if name not in (BACKGROUND_LABEL, IGNORE_LABEL)]
-    classes = list(dict.fromkeys(wanted or found))
-    absent = [name for name in classes if name not in found]
-    faults = [f"class '{name}': nothing is called so.{suggest(name, found)}" for name in absent]
-    if not found:
-        faults = ["no object is annotated. Fix: draw some"]
+    labels = [name for name in dict.fromkeys(labels) if name not in (BACKGROUND_LABEL, IGNORE_LABEL)]
+    classes = list(dict.fromkeys(wanted or labels))
+    absent = [name for name in classes if name not in labels]
+    faults = [
+        Fault(f"class '{name}'", f"the annotations have no such label.{suggest(name, labels)}")
+        for name in absent
+    ]
+    if not labels:
+        faults = [Fault("", "the annotations contain no object", "annotate at least one")]
     if len(classes) >= IGNORE and not saliency:
-        faults.append(f"{len(classes)} classes, at most {IGNORE - 1} fit a mask. Fix: name those to draw")
+        what = f"{len(classes)} classes, expected at most {IGNORE - 1}"
+        faults.append(Fault("", what, "choose the classes to use with --classes"))
     if faults:
-        raise ValueError("\n".join(faults))
+        raise DataError(faults)
     values = {name: 1 if saliency else number for number, name in enumerate(classes, start=1)}
     return classes, {BACKGROUND_LABEL: 0, **values, IGNORE_LABEL: IGNORE}
 
 
-def draw(
-    annotated: Annotated, values: Mapping[str, int], height: int, width: int
-) -> tuple[np.ndarray, list[str]]:
+def draw_mask(
+    image: AnnotatedImage, values: Mapping[str, int], height: int, width: int
+) -> tuple[np.ndarray, list[Fault]]:
     """Draw the mask of an image.
 
     Args:
-        annotated: its shapes.
-        values: class id of each label that is drawn; shapes of others are left out.
-        height: of the mask, in pixels.
-        width: of the mask.
+        image: the image with its shapes.
+        values: mask value of each label to draw; shapes with other labels are left out.
+        height: height of the mask in pixels.
+        width: width of the mask in pixels.
 
     Returns:
-        (H, W) uint8 class ids, 0 for background and IGNORE for what does not count; and a fault per shape
+        (H, W) uint8 class ids, 0 for background and IGNORE for ignored pixels; and a fault for each shape
         that cannot be drawn.
     """
     ids = np.zeros((height, width), np.uint8)
     depths = np.full((height, width), np.iinfo(np.int32).max, np.int32)
     faults = []
-    for number, region in enumerate(annotated.regions):
+    for number, region in enumerate(image.regions):
         if region.label not in values:
             continue
         try:
-            part = FILLED[region.kind](region.shape, height, width)
+            window = RASTERIZERS[region.kind](region.shape, height, width)
         except ValueError as error:
-            faults.append(f"{region.where}{error}")
+            faults.append(Fault(region.where, str(error)))
             continue
-        depth = np.count_nonzero(part.inside) if region.label != IGNORE_LABEL else height * width
-        depth = -number if annotated.in_order else depth
-        nearest = part.of(depths)
-        on_top = part.inside & (depth <= nearest)
-        part.of(ids)[on_top] = values[region.label]
+        depth = np.count_nonzero(window.inside) if region.label != IGNORE_LABEL else height * width
+        depth = -number if image.in_order else depth
+        nearest = window.crop(depths)
+        on_top = window.inside & (depth <= nearest)
+        window.crop(ids)[on_top] = values[region.label]
         nearest[on_top] = depth
     return ids, faults
 
 
-# -- files -----------------------------------------------------------------------------------------------
+# -- JSON files ------------------------------------------------------------------------------------------
 
-Kinds = Mapping[str, tuple[type, ...]]
-MEANT = {int: "a whole number", str: "text", list: "a list", dict: "an object in braces"}
+KeyTypes = Mapping[str, tuple[type, ...]]
+TYPE_NAMES = {int: "an integer", str: "a string", list: "a list", dict: "an object"}
 
 
 def read_json(path: Path, row: Callable[[dict], dict] | None = None) -> dict[str, Any]:
-    """The object a JSON file holds; `row` may make less of each object in it, as it is read."""
+    """Read a JSON file that contains an object.
+
+    Args:
+        path: the file.
+        row: function that may reduce each object of the file while it is read, to save memory.
+
+    Raises:
+        DataError: the file does not exist, is not JSON, or does not contain an object.
+    """
     try:
         content = json.loads(path.read_bytes(), object_hook=row)
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise DataError([Fault(str(path), "no such file")]) from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+        raise DataError([Fault(f"{path}:{error.lineno}", f"not JSON: {error.msg}")]) from None
     except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, too deep
-        raise ValueError(f"{path}: not JSON: {error}") from None
+        raise DataError([Fault(str(path), f"not JSON: {error}")]) from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object in braces, got a {type(content).__name__}")
+        raise DataError([Fault(str(path), f"expected an object, got a {type(content).__name__}")])
     return content
 
 
-def wrong_keys(row: Any, kinds: Kinds) -> list[str]:
-    """What is wrong with an object of a file that should have these keys."""
+def find_key_faults(where: str, row: Any, types: KeyTypes) -> list[Fault]:
+    """List the required keys that an object of a file lacks or whose value has a wrong type.
+
+    Args:
+        where: place of the object, for the faults.
+        row: the object.
+        types: the required keys and the types each of them accepts.
+    """
     if not isinstance(row, dict):
-        return [f"expected an object in braces, got {short(row)}"]
+        return [Fault(where, f"expected an object, got {abbreviate(row)}")]
     return [
-        f"{key}: expected {' or '.join(MEANT[kind] for kind in expected)}, got {short(row.get(key))}"
-        for key, expected in kinds.items()
+        Fault(
+            where,
+            f"{key}: expected {' or '.join(TYPE_NAMES[kind] for kind in expected)}, "
+            f"got {abbreviate(row.get(key))}",
+        )
+        for key, expected in types.items()
         if not isinstance(row.get(key), expected) or isinstance(row[key], bool)
     ]

@@ -1,4 +1,4 @@
-"""Images and masks as people have them -> lists, a record and a config that train, val and predict accept."""
+"""Build a data set from a user's images and masks: lists, a record, and a config that is ready to train."""
 
 from __future__ import annotations
 
@@ -16,47 +16,42 @@ from typing import NamedTuple
 import numpy as np
 
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
-from paddleseg_u2net.errors import DataError
-from paddleseg_u2net.importers.list_writer import (
-    PARTS,
-    absolute,
-    anchored,
-    config_text,
-    find_root,
-    list_texts,
-)
-from paddleseg_u2net.importers.sources import Checked, Meaning, Source, read_source
-from paddleseg_u2net.importers.splits import Item, group_of, split
+from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.importers.config_writer import config_text, path_text
+from paddleseg_u2net.importers.list_writer import PARTS, absolute, find_root, list_texts
+from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, MaskMeaning, inspect_source
+from paddleseg_u2net.importers.splits import SplitItem, group_of, split
 from paddleseg_u2net.io.files import atomic_write
 
 log = logging.getLogger(__name__)
 
 CONFIG, RECORD, MASKS = "config.yaml", "dataset.json", "masks"
-# upper ends of the foreground shares that --stratify tells apart
-SHARES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 1.0)
-CHECK = "python tools/check_dataset.py --config {config}"
-TRAIN = "python train.py --config {config} --save_interval 200 --do_eval"
+# upper limits of the foreground shares that --stratify distinguishes
+SHARE_LIMITS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 1.0)
+CHECK_COMMAND = "u2net check-dataset --config {config}"
+TRAIN_COMMAND = "u2net train --config {config} --save_interval 200 --do_eval"
+Parts = list[list[InspectedImage]]
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to become of a source.
+class BuildOptions:
+    """How a data set is built from a source.
 
     Args:
-        save_dir: new folder of lists, record, config and drawn masks.
-        config_out: where the config goes instead.
-        meaning: what masks mean.
-        shares: of train, val and test; None where the parts of the source are these.
-        seed: of the split.
-        group_by: images whose names agree in it stay in one part.
-        stratify: give each part its share of small and large objects, or of the rare classes.
+        save_dir: new folder for the lists, the record, the config and drawn masks.
+        config_out: path of the config, if it is not `config.yaml` in `save_dir`.
+        meaning: how masks are interpreted.
+        shares: shares of train, val and test; None keeps the parts of the source.
+        seed: seed of the split.
+        group_by: images with the same group stay in one part; see `splits.group_of`.
+        stratify: give each part its share of small and large objects, or of rare classes.
         skip_empty: leave out images without any object.
-        command: how this is asked for again; for the record and the config's header.
+        command: the command that repeats the build; written to the record and the config.
     """
 
     save_dir: Path
     config_out: Path | None = None
-    meaning: Meaning = Meaning()
+    meaning: MaskMeaning = MaskMeaning()
     shares: tuple[float, ...] | None = None
     seed: int = 0
     group_by: re.Pattern[str] | None = None
@@ -65,14 +60,14 @@ class Wish:
     command: str = ""
 
 
-class Summary(NamedTuple):
-    """What was made.
+class BuildSummary(NamedTuple):
+    """The data set that was built.
 
     Args:
         config: path of the YAML file.
-        counts: images of each part that has any.
+        counts: number of images of each part that has any.
         classes: names of class 0, 1, …; for saliency of background and object.
-        encoding: how masks are read.
+        encoding: how masks are decoded.
     """
 
     config: Path
@@ -80,172 +75,189 @@ class Summary(NamedTuple):
     classes: list[str]
     encoding: MaskEncoding
 
-    def command(self, text: str) -> str:
-        """CHECK or TRAIN with the config's path, for a shell."""
-        return text.format(config=shlex.quote(str(self.config)))
+    def command(self, template: str) -> str:
+        """Return CHECK_COMMAND or TRAIN_COMMAND with the path of the config, quoted for a shell."""
+        return template.format(config=shlex.quote(str(self.config)))
 
 
-# -- images -> parts --------------------------------------------------------------------------------------
+# -- split into parts -------------------------------------------------------------------------------------
 
 
 def strata(contents: Sequence[MaskContent], saliency: bool) -> list[str]:
-    """Per image what `--stratify` keeps in proportion: its foreground share, or the rarest class it shows."""
+    """Return the stratum of each image.
+
+    Args:
+        contents: what the masks contain.
+        saliency: strata are ranges of the foreground share; if False, the rarest class of each image.
+    """
     if saliency:
         shares = [content.areas[1] / max(content.areas.sum(), 1) for content in contents]
-        return [f"share up to {next(end for end in SHARES if share <= end)}" for share in shares]
+        return [f"share up to {next(limit for limit in SHARE_LIMITS if share <= limit)}" for share in shares]
     present = [np.flatnonzero(content.areas[1:]) + 1 for content in contents]
     images = Counter(number for numbers in present for number in numbers.tolist())
     return [f"class {min(numbers.tolist(), key=lambda n: (images[n], n), default=0)}" for numbers in present]
 
 
-def _with_objects(found: list[Checked], wish: Wish) -> list[Checked]:
-    """The images that are kept of all."""
-    shown = [one for one in found if one.content.share]
-    if not shown:
-        raise DataError([f"none of the {len(found)} masks has any object"])
-    if empty := len(found) - len(shown):
-        left = "left out" if wish.skip_empty else "kept (--skip_empty leaves them out)"
-        log.info("%d images show no object: %s", empty, left)
-    return shown if wish.skip_empty else found
+def _handle_empty(images: list[InspectedImage], options: BuildOptions) -> list[InspectedImage]:
+    """Leave out images without any object if the options say so."""
+    with_objects = [image for image in images if image.content.share]
+    if not with_objects:
+        raise DataError([Fault("", f"none of the {len(images)} masks contains an object")])
+    if empty := len(images) - len(with_objects):
+        action = "left out" if options.skip_empty else "kept (--skip_empty leaves them out)"
+        log.info("%d images contain no object: %s", empty, action)
+    return with_objects if options.skip_empty else images
 
 
-def _split_anew(found: list[Checked], encoding: MaskEncoding, wish: Wish) -> list[list[Checked]]:
-    """The images of each part by `wish.shares`."""
-    assert wish.shares is not None
-    if wish.group_by:
-        alone = [one.entry.name for one in found if group_of(one.entry.name, wish.group_by) is None]
-        if len(alone) == len(found):
-            raise ValueError(f"--group_by {wish.group_by.pattern}: matches no name, as '{alone[0]}'")
-        if alone:
-            log.warning("--group_by matches %d names not, first: %s", len(alone), alone[0])
-    if copies := len(found) - len({one.digest for one in found}):
-        log.warning("%d images are copies of others; each stays with its original", copies)
-    contents = [one.content for one in found]
-    named = strata(contents, encoding.num_classes == 1) if wish.stratify else [""] * len(found)
-    items = [Item(one.entry.name, one.digest.hex(), name) for one, name in zip(found, named, strict=True)]
-    parts = split(items, wish.shares, wish.seed, wish.group_by)
-    for part, share, members in zip(PARTS, wish.shares, parts, strict=True):
+def _split_by_shares(images: list[InspectedImage], saliency: bool, options: BuildOptions) -> Parts:
+    """Split the images by `options.shares`."""
+    assert options.shares is not None
+    if options.group_by:
+        unmatched = [image.name for image in images if group_of(image.name, options.group_by) is None]
+        if len(unmatched) == len(images):
+            what = f"matches none of the names, for example '{unmatched[0]}'"
+            raise DataError([Fault(f"--group_by {options.group_by.pattern}", what)])
+        if unmatched:
+            log.warning("--group_by does not match %d names, first: %s", len(unmatched), unmatched[0])
+    if copies := len(images) - len({image.digest for image in images}):
+        log.warning("%d images are copies of others; copies stay in one part", copies)
+    names = strata([image.content for image in images], saliency) if options.stratify else [""] * len(images)
+    items = [
+        SplitItem(image.name, image.digest.hex(), name) for image, name in zip(images, names, strict=True)
+    ]
+    parts = split(items, options.shares, options.seed, options.group_by)
+    for part, share, members in zip(PARTS, options.shares, parts, strict=True):
         if share and not members:
-            raise ValueError(
-                f"{part}: gets none of {len(found)} images by --split {' '.join(map(str, wish.shares))}. "
-                "Fix: more images, other shares, or smaller groups"
-            )
-    return [[found[index] for index in part] for part in parts]
+            what = f"gets none of {len(images)} images with --split {' '.join(map(str, options.shares))}"
+            raise DataError([Fault(part, what, "add images, change the shares, or use smaller groups")])
+    return [[images[index] for index in part] for part in parts]
 
 
-def _split_as_given(found: list[Checked]) -> list[list[Checked]]:
-    """The images of each part as the source has them."""
-    parts = [[one for one in found if one.entry.part == number] for number in range(len(PARTS))]
+def _keep_given_parts(images: list[InspectedImage]) -> Parts:
+    """Return the images of each part as the source has them."""
+    parts = [[image for image in images if image.part == number] for number in range(len(PARTS))]
     for part, members in zip(PARTS[:2], parts, strict=False):
         if not members:
-            raise ValueError(f"{part}: no image is left of it. Fix: --split joins all and splits them anew")
-    trained = {one.digest for one in parts[0]}
-    if copies := sum(one.digest in trained for part in parts[1:] for one in part):
+            raise DataError([Fault(part, "no image is left in this part", "use --split to split all images")])
+    trained = {image.digest for image in parts[0]}
+    if copies := sum(image.digest in trained for part in parts[1:] for image in part):
         log.warning("%d images of val or test are in train too. Fix: --split keeps copies together", copies)
     return parts
 
 
-# -- parts -> files ---------------------------------------------------------------------------------------
+# -- write files ------------------------------------------------------------------------------------------
 
 
-def _record(summary: Summary, wish: Wish) -> str:
-    """Text of the file that says how the set was made."""
+def _record(summary: BuildSummary, options: BuildOptions) -> str:
+    """Return the text of dataset.json, which says how the data set was built."""
     record = {
-        "made_by": wish.command,
+        "made_by": options.command,
         "counts": summary.counts,
         "num_classes": summary.encoding.num_classes,
         "classes": summary.classes,
         "mask_encoding": summary.encoding.name,
         "ignore_index": summary.encoding.ignore_index,
-        "split": list(wish.shares) if wish.shares else "as given",
-        "seed": wish.seed if wish.shares else None,
-        "stratify": wish.stratify,
-        "group_by": wish.group_by.pattern if wish.group_by else None,
+        "split": list(options.shares) if options.shares else "as given",
+        "seed": options.seed if options.shares else None,
+        "stratify": options.stratify,
+        "group_by": options.group_by.pattern if options.group_by else None,
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _header(summary: Summary, wish: Wish) -> list[str]:
-    """Lines of a config's comment: what it trains on, and the commands."""
-    counts = ", ".join(f"{count} to {part}" for part, count in summary.counts.items())
+def _header(summary: BuildSummary, options: BuildOptions) -> list[str]:
+    """Return the lines of the comment at the top of the config."""
+    counts = ", ".join(f"{part} {count}" for part, count in summary.counts.items())
     task = "salient objects" if summary.encoding.num_classes == 1 else f"{len(summary.classes)} classes"
-    named = ", ".join(f"{number} {name}" for number, name in enumerate(summary.classes))
+    classes = ", ".join(f"{number} {name}" for number, name in enumerate(summary.classes))
     return [
-        f"{task} in images of your own: {counts}",
-        f"classes:  {named}",
-        f"made by:  {wish.command}",
-        f"command:  {summary.command(TRAIN)}",
+        f"{task} in your own images: {counts}",
+        f"classes:  {classes}",
+        f"made by:  {options.command}",
+        f"command:  {summary.command(TRAIN_COMMAND)}",
         "hardware: -   time: -",
         "score:    not run",
     ]
 
 
-def _write(parts: Sequence[Sequence[Checked]], summary: Summary, wish: Wish, folder: Path) -> str:
-    """Write lists and record into `folder`; returns the config's text."""
-    save_dir, config = absolute(wish.save_dir), absolute(summary.config)
-    pairs = [[one.entry.pair for one in part] for part in parts]
+def _write(parts: Parts, summary: BuildSummary, options: BuildOptions, folder: Path) -> str:
+    """Write the lists and the record to `folder`, and return the text of the config."""
+    save_dir, config = absolute(options.save_dir), absolute(summary.config)
+    pairs = [[image.pair for image in part] for part in parts]
     files = [absolute(path) for part in pairs for pair in part for path in pair[:2] if path]
     root = find_root(files, save_dir)
     for part, text in list_texts(pairs, root).items():
         (folder / f"{part}_list.txt").write_text(text, encoding="utf-8")
-    (folder / RECORD).write_text(_record(summary, wish), encoding="utf-8")
-    lists = {part: anchored(save_dir / f"{part}_list.txt", config, save_dir) for part in PARTS}
-    return config_text(anchored(root, config, save_dir), lists, summary.encoding, _header(summary, wish))
+    (folder / RECORD).write_text(_record(summary, options), encoding="utf-8")
+    lists = {part: path_text(save_dir / f"{part}_list.txt", config, save_dir) for part in PARTS}
+    header = _header(summary, options)
+    return config_text(path_text(root, config, save_dir), lists, summary.encoding, header)
 
 
-def _names(classes: Sequence[str], count: int) -> list[str]:
-    """Of class 0, 1, … as far as they have any, else numbers."""
+def _class_names(classes: Sequence[str], count: int) -> list[str]:
+    """Return the names of class 0, 1, …, numbered if they have none."""
     if count == 1:
         return ["background", "object"]
     return ["background", *classes, *(f"class {number}" for number in range(len(classes) + 1, count))]
 
 
-def make_dataset(source: Source, wish: Wish) -> Summary:
-    """Turn a source into `save_dir`: lists, record, config and, from annotations, masks.
+def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
+    """Build a data set in `save_dir`: lists, record, config and, from annotations, masks.
 
-    Images and masks that are files already stay where they are.
+    Images and mask files stay where they are.
+
+    Args:
+        source: the images.
+        options: what to build, and where.
 
     Raises:
         FileExistsError: `save_dir` or `config_out` exists; nothing is overwritten.
-        DataError: all that is wrong with the source; nothing is written then.
-        OSError: a place that cannot be written to; nothing is written then either.
+        DataError: all faults of the source; nothing is written.
+        OSError: a path that cannot be written; nothing is left behind.
     """
-    config = wish.config_out or wish.save_dir / CONFIG
-    for path in (wish.save_dir, config):
-        if path.exists() or path.is_symlink():
-            raise FileExistsError(f"{path}: exists already. Fix: remove it, or choose another name")
-        above = next(parent for parent in absolute(path).parents if parent.exists())
-        if not above.is_dir():
-            raise NotADirectoryError(f"{above}: a file, expected a folder. Fix: choose a place beside it")
-    if wish.shares is None:  # parts may have images of one name
-        named = [entry._replace(name=f"{PARTS[entry.part]}/{entry.name}") for entry in source.entries]
-        source = source._replace(entries=named)
-    with _places(wish.save_dir, config) as (folder, place):
-        found, encoding, classes = read_source(source, wish.meaning, folder / MASKS, wish.save_dir / MASKS)
-        found = _with_objects(found, wish)
-        parts = _split_anew(found, encoding, wish) if wish.shares else _split_as_given(found)
+    config = options.config_out or options.save_dir / CONFIG
+    for path in (options.save_dir, config):
+        _check_is_free(path)
+    if options.shares is None:  # images of different parts may have the same name
+        named = [image._replace(name=f"{PARTS[image.part]}/{image.name}") for image in source.images]
+        source = source._replace(images=named)
+    with _output_paths(options.save_dir, config) as (folder, config_path):
+        found = inspect_source(source, options.meaning, folder / MASKS, options.save_dir / MASKS)
+        images, count = _handle_empty(found.images, options), found.encoding.num_classes
+        parts = _split_by_shares(images, count == 1, options) if options.shares else _keep_given_parts(images)
         counts = {part: len(members) for part, members in zip(PARTS, parts, strict=True) if members}
-        summary = Summary(config, counts, _names(classes, encoding.num_classes), encoding)
-        place.write_text(_write(parts, summary, wish, folder), encoding="utf-8")
+        summary = BuildSummary(config, counts, _class_names(found.classes, count), found.encoding)
+        config_path.write_text(_write(parts, summary, options, folder), encoding="utf-8")
     return summary
 
 
+def _check_is_free(path: Path) -> None:
+    """Raise an error if a path exists, or if one of its parents is a file."""
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(f"{path}: exists already. Fix: remove it, or choose another name")
+    above = next(parent for parent in absolute(path).parents if parent.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{above}: expected a folder, found a file. Fix: choose another place")
+
+
 @contextlib.contextmanager
-def _places(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
-    """A folder and a file to write to, which become `save_dir` and `config`: both or neither."""
+def _output_paths(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield a temporary folder and file that become `save_dir` and `config` together, or not at all."""
     if absolute(save_dir).is_relative_to(absolute(config)):
-        raise ValueError(f"{config}: the folder of the data set. Fix: --config_out names a file")
+        fix = "name a file with --config_out"
+        raise DataError([Fault(str(config), "is the folder of the data set, expected a file", fix)])
     if absolute(config).is_relative_to(absolute(save_dir)):
         inside = absolute(config).relative_to(absolute(save_dir))
         if inside.parts[0] in (RECORD, MASKS, *(f"{part}_list.txt" for part in PARTS)):
-            raise ValueError(f"{config}: belongs to the data set. Fix: another name for --config_out")
+            fix = "choose another name for --config_out"
+            raise DataError([Fault(str(config), "is used by the data set itself", fix)])
         with atomic_write(save_dir) as folder:
-            place = folder / inside
-            place.parent.mkdir(parents=True)
-            yield folder, place
+            config_path = folder / inside
+            config_path.parent.mkdir(parents=True)
+            yield folder, config_path
         return
-    with atomic_write(config) as place:
-        place.touch()  # before all images are read, so that it is told at once where this cannot be
+    with atomic_write(config) as config_path:
+        config_path.touch()  # report a path that cannot be written before all images are read
         with atomic_write(save_dir) as folder:
             folder.mkdir()
-            yield folder, place
+            yield folder, config_path

@@ -1,4 +1,4 @@
-"""Folders, lists or annotations -> images and what their masks hold; shapes are drawn."""
+"""Collect images and masks from folders, lists or annotations, and inspect all of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.data.dataset import Dataset, read_pairs
-from paddleseg_u2net.data.inspection import PairRecord, read_pair
+from paddleseg_u2net.data.inspection import PairRecord, inspect, read_pair, read_pairs
 from paddleseg_u2net.data.masks import (
     IDS_BELOW,
     IGNORE,
@@ -21,46 +20,61 @@ from paddleseg_u2net.data.masks import (
     tally,
 )
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
-from paddleseg_u2net.errors import DataError
-from paddleseg_u2net.importers.annotations import Annotated, Annotations, class_values, draw, join_labels
+from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.importers.annotations import (
+    AnnotatedImage,
+    AnnotationSet,
+    assign_classes,
+    draw_mask,
+    merge_labels,
+)
 from paddleseg_u2net.io.images import pillow
 
-RUN_LENGTHS = 3  # zlib's Z_RLE: areas of one value get as small as by its search, in a third of the time
+RUN_LENGTHS = 3  # zlib's Z_RLE: for masks as small as its full search, in a third of the time
+Faults = Sequence[Fault | str]
 
 
-class Entry(NamedTuple):
+class ImportedImage(NamedTuple):
     """One image of a source.
 
     Args:
-        name: what its place in the split is drawn from, and what its drawn mask is called.
-        pair: its files; the mask is None where it has yet to be drawn …
-        annotated: … from this.
-        part: which of the folders or files given it is from.
+        name: determines the position in the split and the name of a drawn mask.
+        pair: the files; the mask is None if it has to be drawn.
+        annotated: the shapes to draw, or None if the mask is a file.
+        part: index of the folder, list or annotation file it comes from.
     """
 
     name: str
     pair: Pair
-    annotated: Annotated | None = None
+    annotated: AnnotatedImage | None = None
     part: int = 0
 
 
-class Source(NamedTuple):
-    """What was found: images, what is wrong, and for annotations the labels in their order."""
+class ImageSource(NamedTuple):
+    """The images of a source before they are read.
 
-    entries: list[Entry]
-    faults: list[str]
+    Args:
+        images: the images.
+        faults: everything that is wrong with the lists or annotations.
+        labels: labels of annotations in class order; None for mask files.
+    """
+
+    images: list[ImportedImage]
+    faults: Faults
     labels: list[str] | None = None
 
 
-class Meaning(NamedTuple):
-    """What masks mean.
+class MaskMeaning(NamedTuple):
+    """How the user wants masks to be interpreted.
 
     Args:
-        saliency: one class, soft or not; where False, masks decide, and annotations are classes.
+        saliency: one foreground class, possibly soft. If False, annotations become classes, and mask files
+            become classes if their values are class ids.
         classes: names of class 1, 2, …
-        num_classes: background included, where masks do not show all.
-        ignore_index: mask value of pixels that do not count.
+        num_classes: number of classes with background; needed if the masks do not show all of them.
+        ignore_index: mask value of ignored pixels.
     """
 
     saliency: bool = False
@@ -69,178 +83,223 @@ class Meaning(NamedTuple):
     ignore_index: int | None = None
 
 
-class Checked(NamedTuple):
-    """One image and its mask, read: its entry, the checksum of the image, and what the mask holds."""
+class InspectedImage(NamedTuple):
+    """One image whose files have been read without a fault.
 
-    entry: Entry
+    Args:
+        name: as in ImportedImage.
+        pair: image and mask; a drawn mask is named by its final path.
+        part: as in ImportedImage.
+        digest: checksum of the image file.
+        content: what the mask contains.
+    """
+
+    name: str
+    pair: Pair
+    part: int
     digest: bytes
     content: MaskContent
 
 
-# -- what there is ----------------------------------------------------------------------------------------
+class InspectedSource(NamedTuple):
+    """The images of a source after they have been read.
+
+    Args:
+        images: the images.
+        encoding: how their masks are decoded.
+        classes: names of class 1, 2, …, as far as they are known.
+    """
+
+    images: list[InspectedImage]
+    encoding: MaskEncoding
+    classes: list[str]
+
+
+# -- collect ----------------------------------------------------------------------------------------------
 
 
 def from_folders(
     image_dirs: Sequence[Path], mask_dirs: Sequence[Path], image_suffix: str, mask_suffix: str
-) -> Source:
-    """Two folders, or one whose file names end differently; arguments as `pair_folders`, one or several."""
+) -> ImageSource:
+    """Pair the images and masks of two folders, or of one folder where the names have different endings.
+
+    Args:
+        image_dirs: folder of images of each part.
+        mask_dirs: folder of masks of each part; may be the same.
+        image_suffix: how the names of images end; see `pair_folders`.
+        mask_suffix: how the names of masks end.
+
+    Raises:
+        DataError: images and masks are in one folder and have the same suffix.
+    """
     for folder in {*image_dirs} & {*mask_dirs} if image_suffix == mask_suffix else ():
-        raise ValueError(
-            f"{folder}: images and masks cannot be told apart. Fix: --mask_suffix _gt, or "
-            "--image_suffix .jpg --mask_suffix .png"
-        )
+        fix = "--mask_suffix _gt, or --image_suffix .jpg --mask_suffix .png"
+        raise DataError([Fault(str(folder), "images and masks cannot be distinguished", fix)])
     folders = list(zip(image_dirs, mask_dirs, strict=True))
-    return _of_files([pair_folders(*pair, image_suffix, mask_suffix) for pair in folders], image_dirs)
+    return _from_files([pair_folders(*pair, image_suffix, mask_suffix) for pair in folders], image_dirs)
 
 
-def from_lists(paths: Sequence[Path], root: Path) -> Source:
-    """PaddleSeg's lists, one or several."""
-    return _of_files([read_list(path, root) for path in paths], [root] * len(paths))
+def from_lists(paths: Sequence[Path], root: Path) -> ImageSource:
+    """Read PaddleSeg list files, one per part, whose paths are relative to `root`."""
+    return _from_files([read_list(path, root) for path in paths], [root] * len(paths))
 
 
-def _of_files(found: Sequence[tuple[list[Pair], list[str]]], roots: Sequence[Path]) -> Source:
-    entries = [
-        Entry(Path(os.path.relpath(pair.image, root)).as_posix(), pair, part=part)
+def _from_files(found: Sequence[tuple], roots: Sequence[Path]) -> ImageSource:
+    """Name the images of (pairs, faults) of each part by their paths below its root."""
+    images = [
+        ImportedImage(Path(os.path.relpath(pair.image, root)).as_posix(), pair, part=part)
         for part, ((pairs, _), root) in enumerate(zip(found, roots, strict=True))
         for pair in pairs
     ]
-    return Source(entries, [fault for _, faults in found for fault in faults])
+    return ImageSource(images, [fault for _, faults in found for fault in faults])
 
 
-def from_annotations(found: Sequence[Annotations]) -> Source:
-    """COCO or LabelMe, read; one or several."""
-    labels, faults = join_labels(found)
-    entries = [
-        Entry(one.name, Pair(one.image, None, one.where), one, part)
-        for part, annotations in enumerate(found)
-        for one in annotations.images
+def from_annotations(sets: Sequence[AnnotationSet]) -> ImageSource:
+    """Collect the images of COCO files or LabelMe folders, one per part."""
+    labels, faults = merge_labels(sets)
+    images = [
+        ImportedImage(image.name, Pair(image.image, None, image.where), image, part)
+        for part, annotations in enumerate(sets)
+        for image in annotations.images
     ]
-    return Source(entries, [fault for one in found for fault in one.faults] + faults, labels)
+    return ImageSource(images, [fault for one in sets for fault in one.faults] + faults, labels)
 
 
-def repeated(entries: Iterable[Entry]) -> list[str]:
-    """A fault per image that is named twice, or whose drawn mask would get the name of another."""
-    first: dict[str, Entry] = {}
+def find_repeated_names(images: Iterable[ImportedImage]) -> list[Fault]:
+    """List the images that are named twice, or whose drawn masks would have the same name."""
+    first: dict[str, ImportedImage] = {}
     faults = []
-    for entry in entries:
-        kept = first.setdefault(entry.name, entry)
-        if kept is not entry:
-            other = kept.pair.where.removesuffix(": ") or kept.pair.image
-            faults.append(
-                f"{entry.pair.where}{entry.pair.image}: the name '{entry.name}' stands twice, first in "
-                f"{other}. Fix: keep one, or rename it"
-            )
+    for image in images:
+        kept = first.setdefault(image.name, image)
+        if kept is not image:
+            other = kept.pair.where or kept.pair.image
+            what = f"the name '{image.name}' is used twice, first in {other}"
+            faults.append(Fault(image.pair.image_place, what, "remove or rename one of them"))
     return faults
 
 
-# -- what it shows ----------------------------------------------------------------------------------------
+# -- inspect ----------------------------------------------------------------------------------------------
 
 
-def read_source(
-    source: Source, meaning: Meaning, folder: Path, arrives: Path
-) -> tuple[list[Checked], MaskEncoding, list[str]]:
-    """Read or draw every mask and check every image; raises DataError with all that is wrong.
+def inspect_source(
+    source: ImageSource, meaning: MaskMeaning, mask_dir: Path, final_mask_dir: Path
+) -> InspectedSource:
+    """Read every image, and read or draw every mask.
 
     Args:
-        source: what was found.
-        meaning: what its masks mean, or its labels become.
-        folder: where masks are drawn …
-        arrives: … and how that will be called.
+        source: the images.
+        meaning: how masks or labels are interpreted.
+        mask_dir: folder that masks are drawn to, temporary.
+        final_mask_dir: path of that folder after the build has succeeded.
 
-    Returns:
-        The images, how their masks are read, and the names of class 1, 2, …
+    Raises:
+        DataError: all faults of the source.
     """
-    faults, classes = source.faults + repeated(source.entries), meaning.classes or []
+    faults = [*source.faults, *find_repeated_names(source.images)]
+    classes = meaning.classes or []
     if source.labels is None:
-        records, encoding, wrong = _read_masks(source.entries, meaning)
+        records, encoding, wrong = _read_masks(source.images, meaning)
     else:
-        values = dict.fromkeys(source.labels, 1)  # shapes are checked in any case
+        values = dict.fromkeys(source.labels, 1)  # shapes are checked even if the classes are wrong
         try:
-            classes, values = class_values(source.labels, meaning.classes, meaning.saliency)
-        except ValueError as error:
-            faults.append(str(error))
+            classes, values = assign_classes(source.labels, meaning.classes, meaning.saliency)
+        except DataError as error:
+            faults += error.faults
         count = 1 if meaning.saliency else len(classes) + 1
-        records, encoding, wrong = _draw_masks(source.entries, values, count, folder, arrives)
+        records, encoding, wrong = _draw_masks(source.images, values, count, mask_dir, final_mask_dir)
     faults += wrong
-    if not source.entries and not faults:
-        faults = ["0 images. Fix: name a source that holds at least two"]
+    if not source.images and not faults:
+        faults.append(Fault("", "found 0 images", "name a source with at least two"))
     if faults:
         raise DataError(faults)
-    checked = []
-    for entry, record in zip(source.entries, records, strict=True):
+    inspected = []
+    for image, record in zip(source.images, records, strict=True):
         assert record.mask_levels is not None
         content = encoding.measure(record.mask_levels, record.counts)
-        checked.append(Checked(entry._replace(pair=record.pair, annotated=None), record.digest, content))
-    return checked, encoding, classes
+        inspected.append(InspectedImage(image.name, record.pair, image.part, record.digest, content))
+    return InspectedSource(inspected, encoding, classes)
 
 
 def _read_masks(
-    entries: Sequence[Entry], meaning: Meaning
-) -> tuple[list[PairRecord], MaskEncoding, list[str]]:
-    pairs = [entry.pair for entry in entries]
+    images: Sequence[ImportedImage], meaning: MaskMeaning
+) -> tuple[list[PairRecord], MaskEncoding, Faults]:
+    """Read images and mask files, and decide how the masks are decoded."""
+    pairs = [image.pair for image in images]
     records = read_pairs(pairs, "all images")
-    count, ignore = count_classes([record.mask_levels for record in records if record.mask_levels], meaning)
-    found = Dataset(pairs, count, ignore_index=ignore, name="all images").examine(records)
-    return records, found.encoding, found.faults
+    levels = [record.mask_levels for record in records if record.mask_levels]
+    count, ignore_index = count_classes(levels, meaning)
+    inspection = inspect(DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images"), records)
+    return records, inspection.encoding, inspection.faults
 
 
-def count_classes(surveys: Sequence[MaskLevels], meaning: Meaning) -> tuple[int, int | None]:
-    """`num_classes` and `ignore_index` of masks that were not drawn here: as wished, else as they look.
+def count_classes(levels: Sequence[MaskLevels], meaning: MaskMeaning) -> tuple[int, int | None]:
+    """Determine `num_classes` and `ignore_index` of mask files, from the user's options or from their values.
 
-    Masks are saliency unless they cannot be: then they hold class ids, background 0, and the largest is the
-    last class. 255 beside three classes or more does not count.
+    Masks are saliency unless their values contradict it. Then they are class ids: 0 is background, the
+    largest value is the last class, and with three classes or more 255 marks ignored pixels.
+
+    Args:
+        levels: the values of each mask.
+        meaning: the user's options, which take precedence.
     """
-    values = set().union(*(survey.levels.tolist() for survey in surveys)) - {meaning.ignore_index}
+    values = set().union(*(mask.levels.tolist() for mask in levels)) - {meaning.ignore_index}
     largest = max(values - {IGNORE}, default=0)
     if meaning.saliency:
         count = 1
     elif meaning.num_classes or meaning.classes:
         count = meaning.num_classes or len(meaning.classes or ()) + 1
     else:
-        contradictions = decide_encoding(surveys, 1, meaning.ignore_index, None)[1]
-        as_ids = all(survey.kind == "palette" for survey in surveys) or largest <= IDS_BELOW
+        contradictions = decide_encoding(levels, 1, meaning.ignore_index, None)[1]
+        as_ids = all(mask.kind == "palette" for mask in levels) or largest <= IDS_BELOW
         count = largest + 1 if contradictions and as_ids and largest > 1 else 1
-    unsaid = meaning.ignore_index is None and count > 2 and IGNORE in values
-    return count, IGNORE if unsaid else meaning.ignore_index
+    implied = meaning.ignore_index is None and count > 2 and IGNORE in values
+    return count, IGNORE if implied else meaning.ignore_index
 
 
 def _draw_masks(
-    entries: Sequence[Entry], values: Mapping[str, int], count: int, folder: Path, arrives: Path
-) -> tuple[list[PairRecord], MaskEncoding, list[str]]:
+    images: Sequence[ImportedImage],
+    values: Mapping[str, int],
+    count: int,
+    mask_dir: Path,
+    final_mask_dir: Path,
+) -> tuple[list[PairRecord], MaskEncoding, Faults]:
+    """Read the images and draw a mask for each of them."""
     palette = make_palette(count).tobytes()
-    see = partial(_draw_mask, values=values, palette=palette, folder=folder, arrives=arrives)
-    records = read_pairs(entries, "masks", see)
-    unsure = any(record.mask_levels.levels[-1] == IGNORE for record in records if record.mask_levels)
+    read = partial(
+        _draw_mask_file, values=values, palette=palette, mask_dir=mask_dir, final_mask_dir=final_mask_dir
+    )
+    records = read_pairs(images, "masks", read)
+    ignored = any(record.mask_levels.levels[-1] == IGNORE for record in records if record.mask_levels)
     faults = [fault for record in records for fault in record.faults]
-    return records, MaskEncoding("index", count, IGNORE if unsure else None), faults
+    return records, MaskEncoding("index", count, IGNORE if ignored else None), faults
 
 
-def _draw_mask(
-    entry: Entry, values: Mapping[str, int], palette: bytes, folder: Path, arrives: Path
+def _draw_mask_file(
+    image: ImportedImage, values: Mapping[str, int], palette: bytes, mask_dir: Path, final_mask_dir: Path
 ) -> PairRecord:
-    """Draw a mask into `folder`, which becomes `arrives`, or tell what is wrong with its image and shapes."""
-    record, annotated = read_pair(entry.pair)._replace(thumb=None), entry.annotated
+    """Draw a mask to `mask_dir`, or record what is wrong with the image and its shapes."""
+    record, annotated = read_pair(image.pair)._replace(thumb=None), image.annotated
     assert annotated is not None
     if record.size is None:
         return record
     if annotated.size not in (None, record.size):
-        turned = annotated.size == record.size[::-1]
-        fix = "turn the image for good and annotate that" if turned else "use the image that was annotated"
-        fault = (
-            f"{annotated.where}(H, W) {annotated.size} differs from the {record.size} of {annotated.image}, "
-            f"upright by its EXIF tag. Fix: {fix}"
+        what = (
+            f"(H, W) {annotated.size} differs from {record.size} of {annotated.image}, "
+            "which is upright by its EXIF tag"
         )
-        return record._replace(mismatch=fault)
-    ids, faults = draw(annotated, values, *record.size)
+        turned = annotated.size == record.size[::-1]
+        fix = "rotate the pixels of the image and annotate it again" if turned else "use the annotated image"
+        return record._replace(mismatch=Fault(annotated.where, what, fix))
+    ids, faults = draw_mask(annotated, values, *record.size)
     if faults:
         return record._replace(broken=tuple(faults))
-    mask = Path(f"{entry.name}.png")
-    (folder / mask).parent.mkdir(parents=True, exist_ok=True)
+    mask = Path(f"{image.name}.png")
+    (mask_dir / mask).parent.mkdir(parents=True, exist_ok=True)
     picture = pillow().fromarray(ids)
     picture.putpalette(palette)
-    picture.save(folder / mask, compress_type=RUN_LENGTHS)
+    picture.save(mask_dir / mask, compress_type=RUN_LENGTHS)
     levels, counts = tally(RawMask(ids, "palette"))
-    pair = entry.pair._replace(mask=arrives / mask)
+    pair = image.pair._replace(mask=final_mask_dir / mask)
     return record._replace(
         pair=pair, mask_levels=MaskLevels(str(pair.mask), "palette", levels), counts=counts
     )

@@ -16,27 +16,8 @@ from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
 from paddleseg_u2net.engines.base import Engine, PhotographEngine
 from paddleseg_u2net.inference.model_source import config_of, load_engine
 from paddleseg_u2net.io.images import MAX_PIXELS, pillow, read_image
+from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.metrics.saliency import stretch
-
-# how a predictor gives saliency maps -> what score tables say of it
-MAPS = {
-    "plain": "maps as predicted",
-    "minmax": "maps stretched to 0 .. 1",
-    "official": "maps as u2net_test.py saves them",
-}
-
-
-def maps_of(options: Mapping[str, Any]) -> str:
-    """The last key of `MAPS` that options switch on."""
-    return [key for key in MAPS if key == "plain" or options.get(key)][-1]
-
-
-def check_maps(maps: str, num_classes: int) -> None:
-    """Raise ValueError where a model has no saliency maps to stretch."""
-    if maps != "plain" and num_classes > 1:
-        raise ValueError(
-            f"{maps}: stretches saliency maps (num_classes: 1), and this model has classes. Fix: leave it out"
-        )
 
 
 @dataclass(frozen=True)
@@ -130,13 +111,10 @@ class Predictor:
         backend: see `load_engine`.
         precision: see `load_engine`.
         parallel: number of threads that will call the predictor at once.
-        maps: `plain`; `minmax` stretches each saliency map to [0, 1]; `official` gives what the authors'
-            script saves: stretched, rounded down to 8 bits, and only then resized, by Pillow.
+        map_protocol: how saliency maps are post-processed.
 
     Raises:
-        ValueError: `maps` stretches, but the model predicts classes; or see `load_engine`.
-
-    Source: `save_output`, u2net_test.py:39-52@ac7e1c8, for `official`.
+        ValueError: `map_protocol` is not `PLAIN`, and the model predicts classes; or see `load_engine`.
 
     Example:
         >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
@@ -151,7 +129,7 @@ class Predictor:
         backend: str = "auto",
         precision: str = "auto",
         parallel: int = 1,
-        maps: str = "plain",
+        map_protocol: MapProtocol | str = MapProtocol.PLAIN,
     ):
         if isinstance(config, (str, Path)):
             config = load_config(config)
@@ -165,9 +143,10 @@ class Predictor:
         self.preprocessing = Preprocessing(()) if prepares else preprocessing_of(config)
         self.num_classes = class_count(config)
         self.augmentation = augmentation or TestTimeAugmentation()
-        self.maps, self.parallel = maps, parallel
-        check_maps(maps, self.num_classes)
-        if maps == "official" and prepares:
+        self.parallel = parallel
+        self.map_protocol = MapProtocol(map_protocol)
+        self.map_protocol.check_classes(self.num_classes)
+        if self.map_protocol is MapProtocol.OFFICIAL and prepares:
             raise ValueError(
                 "official maps are 8-bit before they are resized, and this export resizes by itself. "
                 "Fix: the model it was made from, or an export without --with_preprocessing"
@@ -216,12 +195,12 @@ class Predictor:
 
     def _restore(self, maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
         """Resize probabilities (C, h, w) of the network's input to the image: (C, H, W)."""
-        if self.maps == "official":
+        if self.map_protocol is MapProtocol.OFFICIAL:
             levels = (stretch(maps) * 255).astype(np.uint8)
             return self.preprocessing.restore(levels, changes, _resize_by_pillow).astype(np.float32) / 255
         # cubic and Lanczos interpolation overshoot
         restored = np.clip(self.preprocessing.restore(maps, changes), 0, 1)
-        return stretch(restored) if self.maps == "minmax" else restored
+        return stretch(restored) if self.map_protocol is MapProtocol.MINMAX else restored
 
     def _average(self, batch: np.ndarray) -> np.ndarray:
         """Mean probabilities over all scales and flips: (N, channels, h, w) -> (N, num_classes, h, w)."""

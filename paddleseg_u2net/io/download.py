@@ -1,4 +1,4 @@
-"""Public files -> the user's disk: bounded, verified, atomic, and from where a broken one ended."""
+"""Download public files: bounded, verified, atomic and resumable."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from paddleseg_u2net.io.urls import SafeRedirects, check_address, redirect
 
 TIMEOUT_S = 20
 PAGE = (b"<!doctype html", b"<html", b"<head", b"<script", b"<!--", b"<?xml")
-TRIES = 5  # to go on with a download that breaks and gets further each time
-KEPT = ".partial"  # of a name: what a broken download leaves
-NOTE = ".json"  # of that name: what it is the start of, and what the whole file came from
+TRIES = 5  # attempts to resume a download that breaks off but makes progress
+PARTIAL = ".partial"  # suffix of an incomplete download
+NOTE = ".json"  # suffix of the note beside it: address and version of the file
 
 
-class _BrokenOffError(DownloadError):
-    """The connection ended before the file did."""
+class _ConnectionLostError(DownloadError):
+    """The connection ended before the end of the file."""
 
 
 def is_web_page(head: bytes) -> bool:
-    """Whether a file that starts so is a page for people, as cloud drives send instead of a file."""
+    """Whether content that begins like this is an HTML page, which cloud drives send instead of a file."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(PAGE)
 
 
 def verify(path: Path, *checksums: str, called: str | None = None) -> None:
-    """Raise DownloadError unless the file has one of these checksums.
+    """Raise DownloadError unless a file has one of these checksums.
 
     Args:
         path: an existing file.
         checksums: `sha256:HEX` or `md5:HEX`.
-        called: what the message names instead of the path.
+        called: name of the file in the message; its path by default.
     """
     names = dict.fromkeys(checksum.partition(":")[0] for checksum in checksums)
     found = [f"{name}:{digest(path, name)}" for name in names]
     if not {*found} & {*checksums}:
-        told, expected = " and ".join(found), " or ".join(checksums)
-        raise DownloadError(f"{called or path}: its checksum is {told}, expected {expected}")
+        expected = " or ".join(checksums)
+        raise DownloadError(f"{called or path}: its checksum is {' and '.join(found)}, expected {expected}")
 
 
 def download_first(urls: Sequence[str], destination: Path, **options: Any) -> str:
-    """Fetch a file from the first address that serves it; see `download`.
+    """Download a file from the first address that serves it; see `download`.
 
     Returns:
-        The address that did.
+        The address that was used.
 
     Raises:
-        DownloadError: none did; the message has the fault of each.
+        DownloadError: no address served it; the message names the reason of each.
     """
     failures = []
     for url in dict.fromkeys(map(redirect, urls)):
@@ -79,26 +79,26 @@ def download(
     accept_unverified: bool = False,
     resume: bool = False,
 ) -> None:
-    """Fetch one file; it appears at `destination` only when it is whole and verified.
+    """Download one file; `destination` is created only when the file is complete and verified.
 
     Args:
-        url: https or file address; redirected where the mirror is set.
+        url: https or file address; replaced if a mirror is set.
         destination: file to write; its folder is created.
-        checksum: `sha256:HEX` or `md5:HEX`; None where the publisher gives none.
-        max_bytes: a larger answer is refused.
-        accept_unverified: take plain http without a checksum too.
-        resume: keep what came of a broken download as `<name>.partial`, and go on from there; a note beside
-            it, which stays, says where it came from.
+        checksum: `sha256:HEX` or `md5:HEX`; None where none is published.
+        max_bytes: larger files are rejected.
+        accept_unverified: accept plain http without a checksum.
+        resume: keep an incomplete download as `<name>.partial` and resume it next time; a note beside it,
+            which is kept, records the address.
 
     Raises:
-        DownloadError: unreachable, too large, a web page, or another content than expected.
+        DownloadError: unreachable, too large, a web page, or not the expected content.
         DiskError: the disk is full.
     """
     url = redirect(url)
     trusted = bool(checksum) or accept_unverified
     check_address(url, trusted)
     opener = urllib.request.build_opener(SafeRedirects(trusted))
-    with (_keeping if resume else atomic_write)(destination) as partial:
+    with (_keep_partial if resume else atomic_write)(destination) as partial:
         transfer = _Transfer(opener, url, partial, max_bytes, resume)
         try:
             transfer.run()
@@ -109,9 +109,9 @@ def download(
 
 
 @contextmanager
-def _keeping(destination: Path) -> Iterator[Path]:
-    """As `atomic_write`, for a file that stays, under a name of its own, where the block ends badly."""
-    partial = destination.with_name(f"{destination.name}{KEPT}")
+def _keep_partial(destination: Path) -> Iterator[Path]:
+    """Like `atomic_write`, but keep the incomplete file if the block fails."""
+    partial = destination.with_name(f"{destination.name}{PARTIAL}")
     with disk_errors_named(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -124,22 +124,22 @@ def _note_of(partial: Path) -> Path:
 
 
 def origin_of(path: Path) -> str:
-    """The address that a file was fetched from with `resume`, or `unknown`."""
+    """Return the address that a file was downloaded from with `resume`, or `unknown`."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        return str(json.loads(_note_of(path.with_name(f"{path.name}{KEPT}")).read_text())["url"])
+        return str(json.loads(_note_of(path.with_name(f"{path.name}{PARTIAL}")).read_text())["url"])
     return "unknown"
 
 
 class _Version(NamedTuple):
-    """What tells one version of a file on a server from the next, and its length, where they are said."""
+    """Identity of a file on a server, to recognise another version: address, ETag or date, and length."""
 
     url: str
     mark: str | None
     total: int | None
 
     @classmethod
-    def of(cls, url: str, answer: Any) -> _Version:
-        """That of an answer, whether it holds the whole file or the rest of it."""
+    def from_answer(cls, url: str, answer: Any) -> _Version:
+        """Read the version from the headers of a whole or partial answer."""
         etag, length = answer.headers.get("ETag"), answer.headers.get("Content-Length")
         mark = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
         rest = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range") or "")
@@ -148,25 +148,25 @@ class _Version(NamedTuple):
 
 
 class _Transfer:
-    """The bytes of one file on their way to `partial`, from where an earlier one ended."""
+    """Transfers one file to `partial`, resuming an earlier transfer."""
 
     def __init__(self, opener: Any, url: str, partial: Path, max_bytes: int, resume: bool):
         self.opener, self.url, self.partial = opener, url, partial
         self.max_bytes, self.resume = max_bytes, resume
 
     def run(self) -> None:
-        """Fetch until the file is whole; a connection that breaks is taken up again while it gets further."""
+        """Download the file; reconnect after a lost connection as long as that makes progress."""
         for left in reversed(range(TRIES if self.resume else 1)):
             before = self._size()
             try:
                 self._fetch()
                 break
-            except _BrokenOffError:
+            except _ConnectionLostError:
                 if not left or self._size() <= before:
                     raise
 
     def verify(self, checksum: str) -> None:
-        """Check what came; what is not the file is nothing to go on from."""
+        """Verify the downloaded file; remove it if it is the wrong one."""
         try:
             verify(self.partial, checksum, called=self.url)
         except DownloadError:
@@ -174,10 +174,12 @@ class _Transfer:
             raise
 
     def kept(self) -> str:
-        """What to tell of a download that ended badly."""
+        """Return the end of the message about a failed download: what is kept."""
         size = self._size() if self.resume else 0
         return (
-            f". {size} bytes are kept in {self.partial}; the same command goes on from there" if size else ""
+            f". {size} bytes are kept in {self.partial}; the same command resumes the download"
+            if size
+            else ""
         )
 
     def _forget(self) -> None:
@@ -188,7 +190,7 @@ class _Transfer:
         return self.partial.stat().st_size if self.partial.is_file() else 0
 
     def _begun(self) -> _Version | None:
-        """The version of which `partial` is the start, where that is known for sure."""
+        """Return the version of which `partial` is the beginning; None if that is uncertain."""
         with contextlib.suppress(OSError, ValueError, TypeError):
             version = _Version(**json.loads(_note_of(self.partial).read_text()))
             if self.resume and version.url == self.url and version.mark and version.total and self._size():
@@ -199,16 +201,16 @@ class _Transfer:
         begun = self._begun()
         start = self._size() if begun else 0
         if begun and start == begun.total:
-            return  # a process ended between the last byte and the next step
+            return  # complete: the process was killed before it could rename the file
         with self._ask(start, begun) as answer:
-            version, status = _Version.of(self.url, answer), getattr(answer, "status", None)
-            rest = status == 206 and begun and _goes_on(answer, version, begun, start)
+            version, status = _Version.from_answer(self.url, answer), getattr(answer, "status", None)
+            rest = status == 206 and begun and _continues(answer, version, begun, start)
             if rest or status not in (206, 416):
                 self._copy(answer, start if rest else 0, version)
                 return
         if not begun:
-            raise DownloadError(f"{self.url}: answers with a part (206) where all was asked for")
-        self._forget()  # a part, but not the one that is missing; or what came is longer than the file (416)
+            raise DownloadError(f"{self.url}: answered with a part (206) of the file, not all of it")
+        self._forget()  # a part that does not fit, or `partial` is longer than the file (416)
         self._fetch()
 
     def _ask(self, start: int, begun: _Version | None) -> Any:
@@ -223,7 +225,7 @@ class _Transfer:
         except (OSError, ValueError, HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError):
                 if start and error.code == 416:
-                    return error  # which is an answer as well
+                    return error  # an answer too: the range is not satisfiable
                 error.close()
             raise DownloadError(f"{self.url}: {getattr(error, 'reason', error)}") from error
 
@@ -231,18 +233,18 @@ class _Transfer:
         try:
             return answer.read(CHUNK)
         except (OSError, ValueError, HTTPException) as error:
-            raise _BrokenOffError(f"{self.url}: {getattr(error, 'reason', error)}") from error
+            raise _ConnectionLostError(f"{self.url}: {getattr(error, 'reason', error)}") from error
 
     def _copy(self, answer: Any, start: int, version: _Version) -> None:
-        from tqdm import tqdm  # here, as predicting with an export does without
+        from tqdm import tqdm  # imported here because prediction works without tqdm
 
         self._check_bound(version.total or 0)
         self._check_room((version.total or 0) - start)
         chunk = self._read(answer)
         if not start and is_web_page(chunk):
             raise DownloadError(
-                f"{self.url}: answers with a web page, not the file; cloud drives do. Fix: open it in a "
-                "browser and save the file itself"
+                f"{self.url}: answered with a web page instead of the file, as cloud drives do. Fix: open it "
+                "in a browser and save the file itself"
             )
         received, name = start, self.url.rsplit("/", 1)[-1]
         bar = tqdm(
@@ -264,7 +266,7 @@ class _Transfer:
                 bar.update(len(chunk))
                 chunk = self._read(answer)
         if received < (version.total or 0):
-            raise _BrokenOffError(f"{self.url}: ended after {received} of {version.total} bytes")
+            raise _ConnectionLostError(f"{self.url}: ended after {received} of {version.total} bytes")
 
     def _check_bound(self, total: int) -> None:
         if total > self.max_bytes:
@@ -275,12 +277,12 @@ class _Transfer:
         free = shutil.disk_usage(self.partial.parent).free
         if missing > free:
             raise DiskError(
-                f"{self.url}: {missing} bytes to come, {free} are free in {self.partial.parent}. "
-                "Fix: make room, or choose another folder"
+                f"{self.url}: {missing} bytes are missing, {free} are free in {self.partial.parent}. "
+                "Fix: free some space, or choose another folder"
             )
 
 
-def _goes_on(answer: Any, version: _Version, begun: _Version, start: int) -> bool:
-    """Whether an answer is the rest of the same version, from the byte asked for."""
+def _continues(answer: Any, version: _Version, begun: _Version, start: int) -> bool:
+    """Whether an answer is the rest of the same version, from byte `start` on."""
     same = version.total == begun.total and version.mark in (begun.mark, None)
     return same and (answer.headers.get("Content-Range") or "").startswith(f"bytes {start}-")

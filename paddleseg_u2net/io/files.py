@@ -1,4 +1,4 @@
-"""Writing to disk so that a file or folder is either whole or not there."""
+"""Atomic writes, file locks, checksums and bounded caches."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 
 @contextmanager
 def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
-    """A path to write to; it becomes `destination` when the block ends well, and vanishes otherwise.
+    """Yield a temporary path that is renamed to `destination` if the block succeeds and removed otherwise.
 
-    Works for a file, which replaces another one of that name, and for a folder, whose name must be free: the
-    block creates which of the two it needs.
+    The block creates a file or a folder at that path. A file replaces an existing file; a folder must not
+    exist yet.
 
     Args:
-        destination: what to make.
-        durable: wait until the file, or those directly in the folder, are on the disk.
+        destination: path of the file or folder to create.
+        durable: flush the file, or the files directly in the folder, to the disk before renaming.
 
     Raises:
-        DiskError: it could not be written; the message names it and the way out.
+        DiskError: the disk is full or read-only; the message names the destination and a fix.
     """
-    # a name as long as the system allows, in bytes, has to leave room for ours
+    # file systems limit names in bytes; leave room for the suffix
     short = os.fsencode(destination.name)[:200].decode(errors="ignore")
     partial = destination.with_name(f".{short}.{secrets.token_hex(4)}{PARTIAL}")
     try:
@@ -58,9 +58,9 @@ def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors_named(destination: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into a DiskError that names the destination and the way out.
+    """Turn errors of a full or read-only disk into a DiskError that names the destination and a fix.
 
-    What cannot be read elsewhere is another trouble, and stays as it is.
+    Errors of reading other files are raised unchanged.
     """
     try:
         yield
@@ -72,16 +72,17 @@ def disk_errors_named(destination: Path) -> Iterator[None]:
         ):
             raise
         raise DiskError(
-            f"{destination}: cannot be written ({error.strerror}). What was whole before is whole still. "
-            "Fix: make room, or choose another folder"
+            f"{destination}: cannot be written ({error.strerror}). Existing files are unchanged. "
+            "Fix: free some space, or choose another folder"
         ) from error
 
 
 @contextmanager
 def file_lock(lock: Path) -> Iterator[None]:
-    """One process at a time in the block, over all that name the same file.
+    """Let one process at a time run the block, among all that use the same lock file.
 
-    The system lets go of the lock when a process ends, however it ends. The file is gone after the block.
+    The operating system releases the lock when a process ends, even when it is killed. The file is removed
+    afterwards.
     """
     import fcntl
 
@@ -90,9 +91,9 @@ def file_lock(lock: Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                log.info("Waiting for another process that holds %s", lock)
+                log.info("Waiting for another process that has locked %s", lock)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            # the one before removed the file while this one waited for it: then the name is free again
+            # the previous holder may have removed the file while this process waited for it; then try again
             if _is(lock, os.fstat(file.fileno())):
                 try:
                     yield
@@ -108,7 +109,7 @@ def _is(path: Path, found: os.stat_result) -> bool:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file is on the disk, so that a crash after the rename cannot leave it empty."""
+    """Flush a file to the disk, so that a crash after renaming it cannot leave it empty."""
     if path.is_dir():
         return
     with path.open("rb") as file:
@@ -116,7 +117,7 @@ def flush(path: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder and in those directly inside it."""
+    """Remove temporary files of killed processes from a folder and its direct sub-folders."""
     for path in [*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")]:
         if re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PARTIAL}", path.name):
             shutil.rmtree(path, ignore_errors=True)
@@ -124,11 +125,11 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def prune_cache(folder: Path, max_bytes: int) -> None:
-    """Remove what was used longest ago in a cache folder, until the rest fits; the newest stays in any case.
+    """Remove the least recently used entries of a cache folder until it fits; always keep the newest one.
 
-    An entry, a file or a folder of files, was used when its time says so (`os.utime`).
+    An entry is a file or a folder of files; its modification time (`os.utime`) is when it was last used.
     """
-    with contextlib.suppress(OSError):  # another process prunes too, or may write where we may not
+    with contextlib.suppress(OSError):  # another process prunes too, or owns the folder
         entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         room = max_bytes
         for index, entry in enumerate(entries):
@@ -139,7 +140,7 @@ def prune_cache(folder: Path, max_bytes: int) -> None:
 
 
 def require_writable(folder: Path, choice: str = "choose another --save_dir") -> None:
-    """Create `folder` and prove that files can be written there; raise OSError with the fix otherwise."""
+    """Create `folder` and check that files can be written to it; raise OSError with a fix otherwise."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
@@ -150,7 +151,12 @@ def require_writable(folder: Path, choice: str = "choose another --save_dir") ->
 
 
 def digest(path: Path, name: str) -> str:
-    """Checksum of a file, in hexadecimal, by a method of hashlib; read once while the file stays as it is."""
+    """Return the checksum of a file in hexadecimal; cached until the file changes.
+
+    Args:
+        path: file to read.
+        name: algorithm of hashlib, such as sha256.
+    """
     found = path.stat()
     return _digest(path, name, (found.st_ino, found.st_size, found.st_mtime_ns))
 

@@ -1,4 +1,4 @@
-"""Image files <-> arrays. Light: OpenCV and numpy only."""
+"""Read and write image files as arrays, upright and with bounded size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from paddleseg_u2net.io.files import atomic_write
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-ORIENTATION = 0x0112  # the EXIF tag that says how to turn the pixels; 1 is as stored
-UPRIGHT, SIDEWAYS = 1, 5  # values of that tag: as stored; from here on width and height change places
+ORIENTATION = 0x0112  # EXIF tag: how to rotate the stored pixels; 1 means not at all
+UPRIGHT, SIDEWAYS = 1, 5  # values of that tag: no change; from this one on, width and height are swapped
 TURNS = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -25,31 +25,31 @@ TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-XMP = ("xmp", "XML:com.adobe.xmp")  # where Pillow keeps these of a file
+XMP = ("xmp", "XML:com.adobe.xmp")  # keys of Pillow's `info` for XMP metadata
 
 
 class Header(NamedTuple):
-    """What an encoded image says of itself: (width, height) as stored, and its EXIF orientation."""
+    """Header of an encoded image: (width, height) as stored, and EXIF orientation 1 to 8."""
 
     size: tuple[int, int]
     orientation: int = UPRIGHT
 
 
 def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
-    """Raise ValueError where an image, by its header, has too many pixels."""
+    """Raise ValueError if an image has too many pixels according to its header."""
     if size[0] * size[1] > max_pixels:
         raise ValueError(
             f"{path}: {size[0]} x {size[1]} pixels, more than {max_pixels / 1e6:.0f} million. "
-            "Fix: make it smaller, or predict.py --max_pixels"
+            "Fix: make it smaller, or raise predict --max_pixels"
         )
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode an image file as people see it: upright by its EXIF tag, 8 bits, without alpha.
+    """Decode an image file to 8-bit RGB: rotated by its EXIF tag, alpha dropped.
 
     Args:
-        path: file of a format in SUFFIXES, whatever it is called; of animations the first frame.
-        max_pixels: larger images are refused before they are decoded.
+        path: file of a format in SUFFIXES, under any name; of animations the first frame is read.
+        max_pixels: larger images are rejected before decoding.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -64,7 +64,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def read_bytes(path: Path, kind: str = "image") -> bytes:
-    """The content of a file; FileNotFoundError where there is none."""
+    """Return the content of a file; FileNotFoundError if there is none."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
@@ -72,7 +72,7 @@ def read_bytes(path: Path, kind: str = "image") -> bytes:
 
 
 def decode_image(path: Path, data: bytes, header: Header | None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """What `read_image` returns of the content of a file and its header; `path` is for messages."""
+    """Decode the content of an image file like `read_image`; `path` is named in messages."""
     if not data:
         raise ValueError(f"{path}: the file is empty")
     image = None
@@ -83,15 +83,15 @@ def decode_image(path: Path, data: bytes, header: Header | None, max_pixels: int
     if image is None:
         raise ValueError(
             f"{path}: truncated, or not an image of {', '.join(sorted(SUFFIXES))} in whole numbers. "
-            "Fix: save it anew as PNG or JPEG"
+            "Fix: save it again as PNG or JPEG"
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of an encoded image, None where it has none.
+    """Read the header of an encoded image; None if it is not an image.
 
-    Pillow reads it; on a machine without Pillow the size is known after decoding only, which OpenCV bounds.
+    Without Pillow the image has to be decoded to learn its size; OpenCV bounds that.
     """
     with contextlib.suppress(OSError, SyntaxError, ValueError, cv2.error):
         try:
@@ -104,26 +104,26 @@ def read_header(data: bytes) -> Header | None:
 
 
 def orientation_of(image: Any, data: bytes) -> int:
-    """The EXIF orientation of an opened picture, 1 to 8; `data` is the content of its file."""
-    if image.format == "PNG" and b"eXIf" not in data:  # Pillow would decode it all to look for the tag
+    """Return the EXIF orientation, 1 to 8, of an image opened by Pillow; `data` is its file's content."""
+    if image.format == "PNG" and b"eXIf" not in data:  # Pillow would decode all pixels to look for the tag
         return UPRIGHT
-    for name in XMP:  # which Pillow would ask next, and OpenCV never
+    for name in XMP:  # Pillow would read the orientation there too; OpenCV does not
         image.info.pop(name, None)
     try:
         tag = image.getexif().get(ORIENTATION)
-    except Exception:  # a broken tag raises whatever its parser does, and turns nothing
+    except Exception:  # a broken tag raises any kind of error; it means no rotation
         return UPRIGHT
     return int(tag) if tag in range(1, 9) else UPRIGHT
 
 
 def upright(image: Any, orientation: int) -> Any:
-    """A picture of Pillow as it is meant to be seen."""
-    # not `ImageOps.exif_transpose`, which writes the other tags anew and fails where one is broken
+    """Rotate an image of Pillow according to its EXIF orientation."""
+    # `ImageOps.exif_transpose` rewrites all tags and fails if one of them is broken
     return image if orientation == UPRIGHT else image.transpose(pillow().Transpose[TURNS[orientation]])
 
 
 def pillow() -> Any:
-    """The module PIL.Image, whose own bound only warns at first; `check_size` refuses."""
+    """Return the module PIL.Image, its own size limit switched off: `check_size` is the limit."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None
@@ -131,7 +131,7 @@ def pillow() -> Any:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Encode an image by the suffix of its path; it appears there whole or not at all.
+    """Encode an image in the format given by the suffix of its path, and write it atomically.
 
     Args:
         path: file to write; its folder is created.
@@ -142,14 +142,14 @@ def write_image(path: Path, image: np.ndarray) -> None:
     done, encoded = cv2.imencode(path.suffix, image)
     if not done:
         raise ValueError(
-            f"{path}: an image of {image.shape} cannot be encoded so. Fix: another format or size"
+            f"{path}: cannot encode an image of shape {image.shape} so. Fix: another format or size"
         )
     with atomic_write(path) as partial:
         partial.write_bytes(encoded.tobytes())
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted; hidden files and folders are left out."""
+    """List all image files below a folder, sorted, without hidden files and folders."""
     return sorted(
         path
         for path in folder.rglob("*")

@@ -1,7 +1,7 @@
-"""Which addresses may be fetched, and which a server may send us on to.
+"""Rules for addresses: which may be downloaded from, and which redirects are followed.
 
-`U2NET_MIRROR` (https:// or file://; http:// where a checksum is known, or from this machine) redirects every
-address to a file of the same name below it.
+The environment variable `U2NET_MIRROR` replaces every address by a file of the same name below it. It may be
+an https:// or file:// address, or http:// where a checksum is known or the server is this machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MIRROR = "U2NET_MIRROR"
 
 
 def redirect(url: str) -> str:
-    """The address to use for `url`: itself, or its file name below the mirror."""
+    """Return the address to use for `url`: itself, or its file name below the mirror."""
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{url.rsplit('/', 1)[-1]}" if mirror else url
 
@@ -36,42 +36,49 @@ def _is_local(url: str) -> bool:
 
 
 def _is_inside(url: str) -> bool:
-    """Whether an address leads into this machine or its own network, as far as its name is resolved now."""
+    """Whether the host name currently resolves to this machine or a private network."""
     try:
         found = socket.getaddrinfo(urlsplit(url).hostname or "", None)
     except (OSError, ValueError):
-        return False  # then it cannot be fetched either
+        return False  # it cannot be downloaded from either
     numbers = [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
     return any(not (getattr(number, "ipv4_mapped", None) or number).is_global for number in numbers)
 
 
 def check_address(url: str, trusted: bool) -> None:
-    """Raise DownloadError unless it may be fetched; `trusted` where what comes is checked or accepted."""
+    """Raise DownloadError unless an address may be downloaded from.
+
+    Args:
+        url: the address.
+        trusted: the content will be verified by a checksum, or the user accepts it unverified.
+    """
     scheme, site = _parts(url)
     if "@" in site:
         raise DownloadError(
-            f"{url.rpartition('@')[2]}: an address with a user name or password would end up in records. "
-            f"Fix: leave them out, or fetch the file yourself and set {MIRROR}=file:///folder"
+            f"{url.rpartition('@')[2]}: a user name or password in an address would end up in record files. "
+            f"Fix: leave them out, or download the file yourself and set {MIRROR}=file:///folder"
         )
     if scheme in ("https", "file") or (scheme == "http" and (trusted or _is_local(url))):
         return
     if scheme == "http":
         raise DownloadError(
-            f"{url}: plain http can be changed on its way, and no checksum of this file is known. "
-            "Fix: --accept-unverified takes it as it comes, and prints its sha256"
+            f"{url}: plain http can be tampered with, and no checksum of this file is known. "
+            "Fix: --accept-unverified accepts it and prints its sha256"
         )
     hint = f". Fix: {MIRROR}=file:///folder" if os.environ.get(MIRROR) else ""
-    raise DownloadError(f"{url}: only https and file addresses are fetched, or http from this machine{hint}")
+    raise DownloadError(
+        f"{url}: only https and file addresses are supported, and http from this machine{hint}"
+    )
 
 
 class SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """A server may send us on, but not into this machine, nor to what may not be fetched."""
+    """Follow redirects, except into private networks or to addresses that are not allowed."""
 
     def __init__(self, trusted: bool):
         self.trusted = trusted
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
-        """The request to make instead."""
+        """Return the request to make instead; DownloadError if the redirect is not allowed."""
         inwards = _is_inside(newurl) and not _is_inside(req.full_url)
         if urlsplit(newurl).scheme not in ("http", "https") or inwards:
             raise DownloadError(f"{req.full_url}: redirects to {newurl}, which is not allowed")

@@ -1,1 +1,1 @@
-"""How good maps are: numpy in, floats out; accumulators with update, merge, compute."""
+"""Measures of saliency maps and class maps: numpy arrays in, floats out."""

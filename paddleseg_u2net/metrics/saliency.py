@@ -1,4 +1,4 @@
-"""Saliency maps as the author of U²-Net stretches and measures them: precision, recall and F."""
+"""The U²-Net author's code for saliency maps: min-max stretching, precision, recall and F-measure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import numpy as np
 
 THRESHOLDS = 255
 EPSILON = 1e-8
-COUNTABLE = 1 << 24  # pixels: OpenCV's histograms hold float32
+COUNTABLE = 1 << 24  # pixels: float32, in which OpenCV counts, holds integers exactly up to here
 
 
 def stretch(saliency: np.ndarray) -> np.ndarray:
-    """Min-max a map to [0, 1]; a constant map becomes 0.
+    """Stretch a map linearly to [0, 1]; a constant map becomes 0.
+
+    Args:
+        saliency: float, any shape.
 
     Source: `normPRED`, u2net_test.py:25@ac7e1c8, which divides by zero on a constant map.
     """
@@ -22,11 +25,11 @@ def stretch(saliency: np.ndarray) -> np.ndarray:
 
 
 def by_level(function: Callable[[np.ndarray], np.ndarray], array: np.ndarray) -> np.ndarray:
-    """What a function makes of each pixel; of an 8-bit array, looked up among what it makes of 256 levels."""
+    """Apply an element-wise function; for an 8-bit array it is computed for 256 levels and looked up."""
     if array.dtype != np.uint8:
         return function(array)
     table = function(np.arange(256))
-    stored = table.view(np.uint8) if table.dtype == bool else table  # OpenCV knows no bool
+    stored = table.view(np.uint8) if table.dtype == bool else table  # OpenCV has no bool
     return cv2.LUT(array, stored).reshape(array.shape).view(table.dtype)
 
 
@@ -35,7 +38,7 @@ def histograms(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Args:
         level: uint8, any shape.
-        mask: bool, as level.
+        mask: bool, same shape as level.
     """
     level, inside = level.ravel(), mask.ravel().view(np.uint8)
     counts = np.zeros((2, 256), np.int64)
@@ -51,7 +54,7 @@ def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Args:
         saliency: float in [0, 1] or uint8, any shape; divided by its maximum here.
-        mask: as saliency; foreground is what exceeds 128/255 of its maximum.
+        mask: same type and shape as saliency; a pixel is foreground if it exceeds 128/255 of the maximum.
 
     Returns:
         (2, 255) float64.
@@ -66,13 +69,13 @@ def precision_recall(saliency: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def curves_of_levels(counts: np.ndarray, highest: np.uint8) -> np.ndarray:
-    """`precision_recall` of an 8-bit map, from its `histograms` and its maximum."""
+    """`precision_recall` of an 8-bit map, computed from its `histograms` and its maximum."""
     bins = _bins(np.arange(256), highest)
     return _curves(np.stack([np.bincount(bins, row, THRESHOLDS) for row in counts]))
 
 
 def _bins(values: np.ndarray, highest: np.floating | np.uint8) -> np.ndarray:
-    """Which of the 255 bins each value is in, uint8; the last bin is closed: [254, 255]."""
+    """The bin of each value, 0 .. 254, uint8; the last bin includes its upper end: [254, 255]."""
     level = values.astype(np.float64) / (highest + EPSILON) * 255
     return level.clip(0, THRESHOLDS - 1).astype(np.uint8)
 
@@ -84,7 +87,12 @@ def _curves(counts: np.ndarray) -> np.ndarray:
 
 
 def f_measure(precision: np.ndarray, recall: np.ndarray, beta_squared: float = 0.3) -> np.ndarray:
-    """F of each threshold.
+    """F-measure at each threshold.
+
+    Args:
+        precision: float in [0, 1], any shape.
+        recall: same shape as precision.
+        beta_squared: weight of precision.
 
     Source: measures.py:157-159 of xuebinqin/Binary-Segmentation-Evaluation-Tool@2a010f5.
     """

@@ -11,10 +11,13 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
-    """Scores in [0, 1] (Kappa in [-1, 1]): mIoU, Acc, Kappa, Dice; per class IoU, Precision, Recall.
+    """Scores of class areas, in [0, 1] (Kappa in [-1, 1]).
 
     Args:
-        areas: (3, classes): intersection, predicted and true pixels of each class, or their means.
+        areas: (3, classes): intersection, predicted and true pixels of each class; or means over images.
+
+    Returns:
+        `mIoU`, `Acc`, `Kappa`, `Dice`; per class `class_IoU`, `class_Precision`, `class_Recall`, (classes,).
 
     Source: paddleseg 2.8.0 utils/metrics.py.
     """
@@ -26,7 +29,7 @@ def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
     return {
         "mIoU": float(class_iou.mean()),
         "Acc": float(accuracy),
-        # a constant truth predicted rightly leaves nothing to agree on beyond chance
+        # where prediction and truth are one and the same class, chance already explains all agreement
         "Kappa": float((accuracy - chance) / (1 - chance)) if chance < 1 else 0.0,
         "Dice": float(_ratio(2 * intersection, predicted + true).mean()),
         "class_IoU": class_iou,
@@ -36,13 +39,13 @@ def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
 
 
 class SegmentationMeasures:
-    """Accumulates areas over images; each score is of the whole set, not a mean over images.
+    """Accumulates areas over images; scores are of the whole data set, not means over images.
 
     A class that occurs neither in a mask nor in a prediction scores 0, as in PaddleSeg.
 
     Args:
         num_classes: number of classes.
-        ignore_index: mask value of pixels that do not count; None where all do.
+        ignore_index: mask value of ignored pixels; None if no pixel is ignored.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None):
@@ -51,58 +54,69 @@ class SegmentationMeasures:
         self.areas = np.zeros((3, num_classes), np.int64)  # intersection, predicted, true
 
     def update(self, prediction: np.ndarray, mask: np.ndarray) -> None:
-        """Add one image: class ids (H, W), integer, of prediction and truth."""
+        """Add one image.
+
+        Args:
+            prediction: (H, W) integer, class ids.
+            mask: (H, W) integer, class ids.
+        """
         prediction, mask = np.asarray(prediction).ravel(), np.asarray(mask).ravel()
         if self.ignore_index is not None:
-            counts = mask != self.ignore_index
-            prediction, mask = prediction[counts], mask[counts]
+            valid = mask != self.ignore_index
+            prediction, mask = prediction[valid], mask[valid]
         for row, values in enumerate((mask[prediction == mask], prediction, mask)):
             self.areas[row] += np.bincount(values, minlength=self.num_classes)
         self.images += 1
 
     def merge(self, other: SegmentationMeasures) -> None:
-        """Add what another accumulator has seen."""
+        """Add the images of another accumulator."""
         self.areas += other.areas
         self.images += other.images
 
     def compute(self) -> dict[str, float | np.ndarray]:
-        """See `area_scores`."""
+        """The scores; see `area_scores`."""
         return area_scores(self.areas)
 
 
 class RocMeasure:
     """Area under the ROC curve over all pixels, from histograms of the scores.
 
-    One curve for saliency and for two classes, else the mean of one against the rest over the classes
-    that occur. Memory does not grow with the number of images.
+    For saliency and for two classes it is the area under one curve; for more, the mean over the classes that
+    occur, each against the rest. Memory does not grow with the number of images.
 
     Args:
-        num_classes: channels of the probabilities.
-        ignore_index: mask value of pixels that do not count; None where all do.
-        bins: resolution of the scores.
+        num_classes: channels of the probabilities; 1 for saliency.
+        ignore_index: mask value of ignored pixels; None if no pixel is ignored.
+        bins: number of histogram bins of the probabilities.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None, bins: int = 1 << 14):
         self.classes = range(num_classes) if num_classes > 2 else range(num_classes - 1, num_classes)
         self.positive = 1 if num_classes == 1 else None
         self.ignore_index, self.bins = ignore_index, bins
-        self.counts = np.zeros((len(self.classes), 2, bins), np.int64)  # others, members of the class
+        # pixels of other classes, pixels of the class
+        self.counts = np.zeros((len(self.classes), 2, bins), np.int64)
 
     def update(self, probabilities: np.ndarray, mask: np.ndarray) -> None:
-        """Add one image: probabilities (C, H, W) float in [0, 1]; class ids (H, W), integer."""
-        counts = np.ones(mask.shape, bool) if self.ignore_index is None else mask != self.ignore_index
+        """Add one image.
+
+        Args:
+            probabilities: (C, H, W) float in [0, 1].
+            mask: (H, W) integer, class ids.
+        """
+        valid = np.ones(mask.shape, bool) if self.ignore_index is None else mask != self.ignore_index
         for row, channel in enumerate(self.classes):
-            level = np.minimum((probabilities[channel][counts] * self.bins).astype(np.int64), self.bins - 1)
-            member = mask[counts] == (channel if self.positive is None else self.positive)
+            level = np.minimum((probabilities[channel][valid] * self.bins).astype(np.int64), self.bins - 1)
+            member = mask[valid] == (channel if self.positive is None else self.positive)
             joint = np.bincount(level + self.bins * member, minlength=2 * self.bins)
             self.counts[row] += joint.reshape(2, self.bins)
 
     def merge(self, other: RocMeasure) -> None:
-        """Add what another accumulator has seen."""
+        """Add the images of another accumulator."""
         self.counts += other.counts
 
     def compute(self) -> dict[str, float]:
-        """`Auc_roc` in [0, 1]; NaN where no class has both members and others."""
+        """`Auc_roc` in [0, 1]; NaN if no class has pixels both inside and outside it."""
         areas = []
         for others, members in self.counts.astype(np.float64):
             pairs = others.sum() * members.sum()

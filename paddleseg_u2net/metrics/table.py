@@ -1,4 +1,4 @@
-"""All measures of saliency maps in two tables, and the accumulator that takes what is asked for."""
+"""The two tables of measures of saliency maps, and the accumulator that computes a choice of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from paddleseg_u2net.metrics.boundary import boundary_iou, relaxed_boundary_f
-from paddleseg_u2net.metrics.pair import Pair
+from paddleseg_u2net.metrics.map_and_mask import MapAndMask
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.saliency import curves_of_levels, f_measure, precision_recall
 from paddleseg_u2net.metrics.segmentation import area_scores
 from paddleseg_u2net.metrics.structure import s_measure
@@ -18,111 +19,116 @@ from paddleseg_u2net.metrics.thresholds import adaptive_e, adaptive_f, e_curve, 
 from paddleseg_u2net.metrics.weighted import weighted_f
 
 
-def mean_error(pair: Pair) -> float:
+def mean_error(item: MapAndMask) -> float:
     """Mean absolute error of one map.
 
     Source: Perazzi et al. 2012; `MAE.cal_mae`, py_sod_metrics/sod_metrics.py of PySODMetrics 1.6.2.
     """
-    values, (background, foreground) = pair.values
-    return float(background @ values + foreground @ (1 - values)) / pair.mask.size
+    values, (background, foreground) = item.values
+    return float(background @ values + foreground @ (1 - values)) / item.mask.size
 
 
-def author_curves(pair: Pair) -> np.ndarray:
-    """Precision and recall as the U²-Net author takes them; see `precision_recall`."""
-    saliency, mask = pair.author
-    if saliency.dtype == mask.dtype == np.uint8 and mask.max() == 255:  # his foreground is that of the others
-        return curves_of_levels(pair.values[1], saliency.max())
+def author_curves(item: MapAndMask) -> np.ndarray:
+    """(2, 255): precision and recall as the author of U²-Net computes them; see `precision_recall`."""
+    saliency, mask = item.for_author
+    if saliency.dtype == mask.dtype == np.uint8 and mask.max() == 255:  # same foreground as `item.mask`
+        return curves_of_levels(item.values[1], saliency.max())
     return precision_recall(saliency, mask)
 
 
 def max_author_f(curves: np.ndarray) -> float:
-    """Largest F of the author's mean precision and mean recall."""
+    """Largest F-measure of the mean curves of `author_curves`."""
     return float(f_measure(*curves).max())
 
 
 def mean_author_f(curves: np.ndarray) -> float:
-    """Mean over thresholds of F of the author's mean precision and mean recall."""
+    """Mean F-measure over the thresholds of the mean curves of `author_curves`."""
     return float(f_measure(*curves).mean())
 
 
-def areas(pair: Pair, threshold: float = 0.5) -> np.ndarray:
-    """(3, 2): pixels of background and of object in both, in the map, in the mask; see `area_scores`."""
-    found = pair.saliency >= threshold
-    size, both = found.size, np.count_nonzero(found & pair.mask)
-    objects = np.array([both, np.count_nonzero(found), pair.foreground])
+def areas(item: MapAndMask, threshold: float = 0.5) -> np.ndarray:
+    """(3, 2): background and object pixels of intersection, map and mask; see `area_scores`."""
+    found = item.saliency >= threshold
+    size, both = found.size, np.count_nonzero(found & item.mask)
+    objects = np.array([both, np.count_nonzero(found), item.foreground])
     background = size - objects
     background[0] = size - objects[1] - objects[2] + both
     return np.stack([background, objects], axis=1)
 
 
 def area_score(name: str, mean_areas: np.ndarray) -> float:
-    """One of `area_scores`, which a mean of areas leaves as it is."""
+    """One of `area_scores`; the mean areas over images give the same scores as their sums."""
     return float(area_scores(mean_areas)[name])
 
 
-def highest(curves: np.ndarray) -> float:
-    """Maximum over thresholds of a curve, or of the last one."""
+def max_over_thresholds(curves: np.ndarray) -> float:
+    """Maximum over thresholds of one curve, or of the last of several."""
     return float(np.atleast_2d(curves)[-1].max())
 
 
-def middle(curves: np.ndarray) -> float:
-    """Mean over thresholds of a curve, or of the last one."""
+def mean_over_thresholds(curves: np.ndarray) -> float:
+    """Mean over thresholds of one curve, or of the last of several."""
     return float(np.atleast_2d(curves)[-1].mean())
 
 
 class Measure(NamedTuple):
-    """A row of the table.
+    """A row of the tables.
 
     Attributes:
-        of: makes of one image what is averaged over the images; rows with one `of` share its work.
-        score: makes the measure of that average.
-        cost: milliseconds of `of` for a megapixel on one core, besides the 8 that the `Pair` and its counts
-            cost once for all; of 8-bit maps, by `tools/benchmarks/measures.py`.
-        larger_is_better: or smaller.
-        spatial: hangs on where pixels are, so none can be left out.
-        also: its name in logs and, where people like, in configs.
+        per_image: computes from one image what is averaged over the images; rows with the same function
+            share its result.
+        score: computes the score from that average.
+        cost: milliseconds of `per_image` for an 8-bit map of 1024 x 1024 on one core, beyond the 8 for the
+            `MapAndMask` and its counts, which all measures share; measured by `tools/benchmarks/measures.py`.
+        larger_is_better: whether a larger score is a better one.
+        spatial: whether the score depends on pixel positions, so that no pixel can be ignored.
+        alias: second name in configs; also the name in logs.
     """
 
-    of: Callable[[Pair], np.ndarray | float]
+    per_image: Callable[[MapAndMask], np.ndarray | float]
     score: Callable[[np.ndarray], float]
     cost: float
     larger_is_better: bool = True
     spatial: bool = False
-    also: str = ""
+    alias: str = ""
 
 
 MEASURES = {
-    "mae": Measure(mean_error, float, 0, larger_is_better=False, also="MAE"),
-    "max_f": Measure(author_curves, max_author_f, 0.2, also="maxF"),
+    "mae": Measure(mean_error, float, 0, larger_is_better=False, alias="MAE"),
+    "max_f": Measure(author_curves, max_author_f, 0.2, alias="maxF"),
     "mean_f": Measure(author_curves, mean_author_f, 0.2),
-    "max_f_per_image": Measure(precision_recall_f, highest, 0),
-    "mean_f_per_image": Measure(precision_recall_f, middle, 0),
+    "max_f_per_image": Measure(precision_recall_f, max_over_thresholds, 0),
+    "mean_f_per_image": Measure(precision_recall_f, mean_over_thresholds, 0),
     "adaptive_f": Measure(adaptive_f, float, 0),
     "weighted_f": Measure(weighted_f, float, 35, spatial=True),
     "s_measure": Measure(s_measure, float, 9, spatial=True),
-    "max_e": Measure(e_curve, highest, 0.1),
-    "mean_e": Measure(e_curve, middle, 0.1),
+    "max_e": Measure(e_curve, max_over_thresholds, 0.1),
+    "mean_e": Measure(e_curve, mean_over_thresholds, 0.1),
     "adaptive_e": Measure(adaptive_e, float, 0.1),
     "relax_boundary_f": Measure(relaxed_boundary_f, float, 5, spatial=True),
     "boundary_iou": Measure(boundary_iou, float, 5, spatial=True),
 }
-AREA_MEASURES = {  # of maps split at a half, over the whole set
+AREA_MEASURES = {  # of maps thresholded at 0.5, over the whole data set
     name: Measure(areas, partial(area_score, name), 1) for name in ("mIoU", "Acc", "Kappa", "Dice")
 }
 
 
 class MapMeasures:
-    """Measures of saliency maps over a data set, in memory that does not grow with it.
+    """Accumulates measures of saliency maps over a data set; memory does not grow with the number of images.
 
-    The order of images and their division into parts change no bit of a score.
+    Scores do not depend, to the last bit, on the order of images or on how they are divided among
+    accumulators that are merged.
 
     Args:
-        names: rows of the tables to measure.
-        minmax: stretch each map to [0, 1] first (not for `max_f` and `mean_f`), as PySODMetrics does.
-        author_minmax: stretch it for `max_f` and `mean_f`: u2net_test.py:25@ac7e1c8 does so when it saves a
-            map, the author's evaluator itself only divides by the maximum.
-        measures: the table; give another to change a choice, such as
+        names: rows of the tables to compute.
+        measure_stretch: which measures stretch each map to [0, 1] first.
+        measures: the table; pass a changed one to change a parameter of a measure, such as
             `MEASURES | {"s_measure": Measure(partial(s_measure, alpha=0.7), float, 9)}`.
+
+    Attributes:
+        images: number of images so far.
+        empty_masks: number of masks without foreground.
+        rows: scores of single images by image name, for images that were given a name.
 
     Raises:
         ValueError: a name is not in the table.
@@ -138,8 +144,7 @@ class MapMeasures:
         self,
         names: Iterable[str] = tuple(MEASURES),
         *,
-        minmax: bool = True,
-        author_minmax: bool = False,
+        measure_stretch: MeasureStretch = MeasureStretch.REFERENCE,
         measures: Mapping[str, Measure] = MEASURES | AREA_MEASURES,
     ):
         names = list(names)
@@ -147,59 +152,66 @@ class MapMeasures:
             raise ValueError(
                 f"No such measures: {', '.join(unknown)}. Fix: choose from {', '.join(measures)}"
             )
-        self.minmax, self.author_minmax = minmax, author_minmax
+        self.measure_stretch = measure_stretch
         self.measures = {name: measures[name] for name in names}
-        self.sums = {row.of: ExactSum() for row in self.measures.values()}
+        self.sums = {row.per_image: ExactSum() for row in self.measures.values()}
         self.images = self.empty_masks = 0
-        self.rows: dict[str, dict[str, float]] = {}  # by the images' names, where they are given
+        self.rows: dict[str, dict[str, float]] = {}
 
     def update(self, saliency: np.ndarray, mask: np.ndarray, name: str | None = None) -> None:
         """Add one image.
 
         Args:
             saliency: (H, W); uint8, or float in [0, 1].
-            mask: (H, W); bool, uint8, or float in [0, 1]; see `Pair`.
-            name: keep this image's own scores as `rows[name]`.
+            mask: (H, W); bool, uint8, or float in [0, 1]; see `MapAndMask`.
+            name: name of the image; its own scores are then kept as `rows[name]`.
+
+        Raises:
+            ValueError: shapes, types or values that cannot be measured, or a name that was used before.
         """
-        pair = Pair(saliency, mask, self.minmax, self.author_minmax)
-        made = {of: of(pair) for of in self.sums}
+        item = MapAndMask(saliency, mask, self.measure_stretch)
+        results = {function: function(item) for function in self.sums}
         if name is not None:
-            self._keep(name, {own: row.score(np.asarray(made[row.of])) for own, row in self.measures.items()})
-        for of, value in made.items():
-            self.sums[of].add(value)
+            scores = {
+                measure: row.score(np.asarray(results[row.per_image]))
+                for measure, row in self.measures.items()
+            }
+            self._add_row(name, scores)
+        for function, value in results.items():
+            self.sums[function].add(value)
         self.images += 1
-        self.empty_masks += not pair.foreground
+        self.empty_masks += not item.foreground
 
     def merge(self, other: MapMeasures) -> None:
-        """Add what another accumulator of the same measures has seen."""
-        for of, total in self.sums.items():
-            total.merge(other.sums[of])
+        """Add the images of another accumulator of the same measures."""
+        for function, total in self.sums.items():
+            total.merge(other.sums[function])
         for name, row in other.rows.items():
-            self._keep(name, row)
+            self._add_row(name, row)
         self.images += other.images
         self.empty_masks += other.empty_masks
 
-    def _keep(self, name: str, row: dict[str, float]) -> None:
+    def _add_row(self, name: str, row: dict[str, float]) -> None:
         if name in self.rows:
-            raise ValueError(f"{name}: measured already. Fix: give each image a name of its own")
+            raise ValueError(f"{name}: measured twice. Fix: give each image a different name")
         self.rows[name] = row
 
     def compute(self) -> dict[str, float]:
-        """`images`, and each measure by its name; NaN where there was no image."""
+        """`images`, and the score of each measure by name; NaN if there was no image."""
         scores = {
-            name: row.score(self.sums[row.of].mean(self.images)) if self.images else float("nan")
+            name: row.score(self.sums[row.per_image].mean(self.images)) if self.images else float("nan")
             for name, row in self.measures.items()
         }
         return {"images": self.images, **scores}
 
     def curves(self) -> dict[str, np.ndarray]:
-        """Means over the images at thresholds from high to low, as far as they were measured.
+        """Mean curves over the images, at thresholds from high to low; those that the chosen measures need.
 
         Returns:
-            `author_precision`, `author_recall`, `author_f`: (255,), the last made of the other two;
-            `precision`, `recall`, `f`, `e`: (256,), each a mean of the images' own curves.
+            `author_precision`, `author_recall`, `author_f`: (255,); the last is computed from the other two;
+            `precision`, `recall`, `f`, `e`: (256,); each is the mean of the curves of the images.
         """
-        means = {of: total.mean(self.images) for of, total in self.sums.items() if self.images}
+        means = {function: total.mean(self.images) for function, total in self.sums.items() if self.images}
         if author_curves in means:
             means[author_curves] = np.stack([*means[author_curves], f_measure(*means[author_curves])])
         names = {
@@ -209,7 +221,7 @@ class MapMeasures:
         }
         return {
             name: curve
-            for of, own in names.items()
-            if of in means
-            for name, curve in zip(own, np.atleast_2d(means[of]), strict=True)
+            for function, own in names.items()
+            if function in means
+            for name, curve in zip(own, np.atleast_2d(means[function]), strict=True)
         }

@@ -14,6 +14,7 @@ from paddle import Tensor, nn
 
 from paddleseg_u2net.models.architecture import BN_EPSILON, ENCODERS, NETWORKS, SIDES, Stage, side_channels
 from paddleseg_u2net.models.pretrained import load_pretrained
+from paddleseg_u2net.registry import MODELS
 
 
 def _resize_like(x: Tensor, target: Tensor) -> Tensor:
@@ -70,6 +71,7 @@ class RSU(nn.Layer):
         return x + residual
 
 
+@MODELS.register
 class U2Net(nn.Layer):
     """U²-Net: a U-Net of residual U-blocks with seven supervised outputs.
 
@@ -112,6 +114,7 @@ class U2Net(nn.Layer):
         return [self.outconv(paddle.concat(sides, axis=1)), *sides]
 
 
+@MODELS.register
 class U2Netp(U2Net):
     """U²-Net†: the same network with narrow stages, 1.1 million parameters instead of 44."""
 

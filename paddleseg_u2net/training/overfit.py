@@ -11,6 +11,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from paddleseg_u2net.builders import build_dataset, build_losses, build_network, build_optimizer
-from paddleseg_u2net.data.dataset import Dataset, Inspection, collate
+from paddleseg_u2net.builders import build_dataset_spec, build_losses, build_network, build_optimizer
+from paddleseg_u2net.data.dataset import Dataset, collate
+from paddleseg_u2net.data.inspection import Inspection
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.preprocessing import NORMALIZATIONS
 from paddleseg_u2net.data.visualize import make_palette
@@ -81,13 +83,13 @@ def overfit(
     settings = Settings(save_dir, iters=steps, batch_size=PAIRS, metric="", **run)
     set_device(device)
     config = _recipe(config, learning_rate or RATE)
-    data = build_dataset(config, "train_dataset")
-    data.pairs, data.encoding = _choose(inspection), inspection.encoding
+    spec = replace(build_dataset_spec(config, "train_dataset"), pairs=_choose(inspection))
+    data = Dataset(spec, inspection.encoding)
     paddle.seed(settings.seed)
     network = build_network(config["model"])
     optimizer = build_optimizer(config, network)
-    trainer = Trainer(network, optimizer, build_losses(config), data, None, config, settings)
-    trainer.prepare()
+    trainer = Trainer(network, optimizer, build_losses(config), spec, None, config, settings)
+    trainer.prepare(data)
     samples = collate([data[index, 0] for index in range(len(data))])
     labels = samples["label"]
     if not (labels[labels != IGNORE] >= 0.5).any():
@@ -132,7 +134,7 @@ def _recipe(config: Mapping[str, Any], rate: float) -> dict[str, Any]:
 
 def _choose(inspection: Inspection) -> list:
     """Pairs that show something, evenly from the whole set."""
-    pairs = zip(inspection.records, inspection.masks, strict=True)
+    pairs = zip(inspection.records, inspection.contents, strict=True)
     showing = [record.pair for record, content in pairs if content and content.share > 0]
     if not showing:
         raise ValueError("no mask shows an object, so there is nothing to learn. Fix: other data")
@@ -163,7 +165,7 @@ def _iou(maps: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _draw(path: Path, data: Dataset, maps: np.ndarray) -> None:
-    palette = make_palette(data.num_classes)
+    palette = make_palette(data.spec.num_classes)
     rows = []
     for index, prediction in enumerate(maps):
         image, mask = data.load(index)

@@ -19,13 +19,15 @@ import paddle.distributed as dist
 from paddle import Tensor
 
 from paddleseg_u2net.config.loader import class_count, differences, load_config, preprocessing_of
-from paddleseg_u2net.data.dataset import Dataset, Unraising, collate
+from paddleseg_u2net.data.dataset import Dataset, ErrorReturningDataset, collate
 from paddleseg_u2net.data.sampler import BatchStream
+from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.engines.base import PaddleEngine
 from paddleseg_u2net.environment.distributed import this_rank
-from paddleseg_u2net.evaluation.model import Protocol, Scores, better, evaluate
-from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation, check_maps, maps_of
+from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
+from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
 from paddleseg_u2net.losses import deep_supervision
+from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.models.pretrained import folded_norms, restore_batch_norm
@@ -46,11 +48,11 @@ class Trainer:
         network: what learns.
         optimizer: of its parameters.
         losses: `types` and `coef`, one of each per output.
-        data: inspected training data.
-        val_data: inspected validation data; needed for do_eval.
+        train_spec: training data, not inspected yet.
+        val_spec: validation data, not inspected yet; needed for do_eval.
         config: what built all of these; written beside each checkpoint.
         settings: the flags.
-        views: of evaluation.
+        augmentation: of evaluation.
     """
 
     def __init__(
@@ -58,16 +60,17 @@ class Trainer:
         network: paddle.nn.Layer,
         optimizer: Any,
         losses: dict[str, list],
-        data: Dataset,
-        val_data: Dataset | None,
+        train_spec: DatasetSpec,
+        val_spec: DatasetSpec | None,
         config: Mapping[str, Any],
         settings: Settings,
-        views: TestTimeAugmentation | None = None,
+        augmentation: TestTimeAugmentation | None = None,
     ):
         self.network, self.optimizer, self.losses = network, optimizer, losses
-        self.data, self.val_data, self.config, self.settings = data, val_data, config, settings
-        self.views, self.maps = views or TestTimeAugmentation(), maps_of(config.get("test_config", {}))
-        self.protocol = Protocol.of(config, settings.metric)
+        self.train_spec, self.val_spec, self.config, self.settings = train_spec, val_spec, config, settings
+        self.augmentation = augmentation or TestTimeAugmentation()
+        self.map_protocol = MapProtocol.from_options(config.get("test_config", {}))
+        self.evaluation = EvaluationSettings.from_config(config, settings.metric)
         rank = this_rank()
         self.rank, self.ranks = rank.index, rank.count
         self.amp = amp_options(
@@ -76,8 +79,8 @@ class Trainer:
         self.ema = self._frozen_copy() if settings.use_ema else None
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024) if settings.precision == "fp16" else None
         self.progress = Progress(seed=settings.seed, metric=settings.metric)
-        if settings.do_eval and val_data:
-            self._check_evaluation(val_data)
+        if settings.do_eval and val_spec:
+            self._check_evaluation(val_spec)
         self.interrupted = False
         if settings.resume_model:
             self._resume(settings.resume_model)
@@ -87,17 +90,22 @@ class Trainer:
         """Whether a resumed run has nothing left to do."""
         return self._done() and not (self.progress.pending and self.settings.do_eval)
 
-    def run(self) -> Progress:
-        """Train to the end, an early stop, or an interruption (which leaves a checkpoint); see `Settings`."""
+    def run(self, data: Dataset, val_data: Dataset | None = None) -> Progress:
+        """Train to the end, an early stop, or an interruption (which leaves a checkpoint); see `Settings`.
+
+        Args:
+            data: the inspected training data.
+            val_data: the inspected validation data; needed for do_eval.
+        """
         with self._writer() as write, self._interruptible():
-            self.prepare()
+            self.prepare(data)
             meter = Meter(self.settings.batch_size * self.ranks)
             if self.progress.pending and self.settings.do_eval:
                 if not self._folder().is_dir():  # the checkpoint lies in another folder
                     self._save(pending=True)
-                if self._evaluate(write) or self.interrupted:
+                if self._evaluate(write, val_data) or self.interrupted:
                     return self.progress
-            for batch in meter.read(self._loader()):
+            for batch in meter.read(self._loader(data)):
                 loss, parts, rate = self.step(batch)
                 meter.add(loss, parts)
                 if self.progress.iter % self.settings.log_iters == 0 or self._done() or meter.silent():
@@ -105,16 +113,17 @@ class Trainer:
                 due = self._due()
                 if due or self.interrupted:
                     self._save(pending=due and self.settings.do_eval)
-                    if self.progress.pending and not self.interrupted and self._evaluate(write):
+                    pending = self.progress.pending and not self.interrupted
+                    if pending and self._evaluate(write, val_data):
                         break
                     if self.interrupted:
                         break
                     meter.restart()
         return self.progress
 
-    def prepare(self) -> None:
+    def prepare(self, data: Dataset) -> None:
         """Bring the network to where the first `step` starts."""
-        self._restore_batch_norm()
+        self._restore_batch_norm(data)
         self._distribute()
 
     def step(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor], float]:
@@ -149,13 +158,17 @@ class Trainer:
             average_into(self.ema, self.network, self.progress.iter)
         return loss.detach(), [part.detach() for part in parts], rate
 
-    def evaluate(self, network: paddle.nn.Layer) -> Scores:
-        """Measure a network on the validation data; every rank takes a share."""
-        assert self.val_data is not None
+    def evaluate(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
+        """Measure a network on validation data; every rank takes a share."""
         scores = evaluate(
-            Predictor(PaddleEngine(network, self.amp), self.config, augmentation=self.views, maps=self.maps),
-            self.val_data,
-            self.protocol,
+            Predictor(
+                PaddleEngine(network, self.amp),
+                self.config,
+                augmentation=self.augmentation,
+                map_protocol=self.map_protocol,
+            ),
+            data,
+            self.evaluation,
             batch_size=self.settings.batch_size,
             workers=self.settings.num_workers,
             shard=(self.rank, self.ranks),
@@ -168,11 +181,11 @@ class Trainer:
             shares[0].merge(share)
         return shares[0]
 
-    def _check_evaluation(self, data: Dataset) -> None:
+    def _check_evaluation(self, data: DatasetSpec) -> None:
         """Refuse before training what evaluation would refuse after it."""
         preprocessing_of(self.config)  # val transforms that cannot be undone
-        check_maps(self.maps, class_count(self.config))
-        self.protocol.check(data)
+        self.map_protocol.check_classes(class_count(self.config))
+        self.evaluation.check(data)
 
     # -- setting up -------------------------------------------------------------------------------------
 
@@ -196,13 +209,13 @@ class Trainer:
             if any(line.startswith(("lr_scheduler", "iters")) for line in changed) and is_of_steps(schedule):
                 schedule.step(schedule.last_epoch)  # the checkpoint's rate is that of the old schedule
 
-    def _restore_batch_norm(self) -> None:
+    def _restore_batch_norm(self, data: Dataset) -> None:
         if not folded_norms(self.network):
             return
-        count = min(CALIBRATION_IMAGES, len(self.data))
+        count = min(CALIBRATION_IMAGES, len(data))
         log.info("The weights come without BatchNorm statistics; measuring them on %d images", count)
-        keys = next(iter(BatchStream(len(self.data), count, self.progress.seed)))  # alike on every rank
-        images = (paddle.to_tensor(self.data[key]["img"][None]) for key in keys)
+        keys = next(iter(BatchStream(len(data), count, self.progress.seed)))  # alike on every rank
+        images = (paddle.to_tensor(data[key]["img"][None]) for key in keys)
         restored = restore_batch_norm(self.network, images)
         if self.ema is not None:
             self.ema.set_state_dict(self.network.state_dict())
@@ -217,10 +230,10 @@ class Trainer:
         if self.ranks > 1:
             self.model = paddle.DataParallel(self.model)
 
-    def _loader(self) -> paddle.io.DataLoader:
+    def _loader(self, data: Dataset) -> paddle.io.DataLoader:
         settings, progress = self.settings, self.progress
         stream = BatchStream(
-            len(self.data),
+            len(data),
             settings.batch_size,
             progress.seed,
             progress.samples,
@@ -228,11 +241,13 @@ class Trainer:
             self.rank,
             self.ranks,
         )
-        data: Any = Unraising(self.data)  # Paddle takes anything that can be indexed, and any function
+        samples: Any = ErrorReturningDataset(
+            data
+        )  # Paddle takes anything that can be indexed, and any function
         order: Any = stream
         stack: Any = collate
         return paddle.io.DataLoader(
-            data, batch_sampler=order, collate_fn=stack, num_workers=settings.num_workers
+            samples, batch_sampler=order, collate_fn=stack, num_workers=settings.num_workers
         )
 
     @contextlib.contextmanager
@@ -282,7 +297,7 @@ class Trainer:
         losses = meter.losses()
         if not np.isfinite(losses).all():
             raise FloatingPointError(f"iter {step}: the loss is {losses[0]}. {DIVERGED}")
-        epoch = (self.progress.samples - 1) // len(self.data) + 1
+        epoch = (self.progress.samples - 1) // len(self.train_spec) + 1
         eta = time.strftime("%H:%M:%S", time.gmtime((settings.iters - step) * meter.batch_cost))
         hours = int((settings.iters - step) * meter.batch_cost // 3600)
         log.info(
@@ -313,10 +328,11 @@ class Trainer:
             )
             checkpoint.prune_checkpoints(self.settings.save_dir, self.settings.keep_checkpoint_max)
 
-    def _evaluate(self, write: Callable[[str, float], None]) -> bool:
+    def _evaluate(self, write: Callable[[str, float], None], data: Dataset | None) -> bool:
         """Measure the checkpoint just saved, keep the best; returns whether to stop early."""
+        assert data is not None, "do_eval needs validation data"
         won = [
-            self._measure(name, network, write)
+            self._measure(name, network, write, data)
             for name, network in (("model", self.network), ("ema_model", self.ema))
             if network is not None
         ]
@@ -342,10 +358,12 @@ class Trainer:
             dist.all_reduce(loss)
         return loss / self.ranks
 
-    def _measure(self, name: str, network: paddle.nn.Layer, write: Callable[[str, float], None]) -> bool:
+    def _measure(
+        self, name: str, network: paddle.nn.Layer, write: Callable[[str, float], None], data: Dataset
+    ) -> bool:
         """Evaluate one network and keep it if it is the best so far; returns whether it is."""
         metric, step = self.settings.metric, self.progress.iter
-        scores = self.evaluate(network)
+        scores = self.evaluate(network, data)
         values = scores.compute()
         for line in scores.report():
             log.info(line)
@@ -355,7 +373,7 @@ class Trainer:
                 write(f"Evaluate/{prefix}{key}", value)
         score = values[metric]
         best = self.progress.best.get(name)
-        won = math.isfinite(score) and better(metric, score, best[0] if best else None)
+        won = math.isfinite(score) and is_better(metric, score, best[0] if best else None)
         if won:
             self.progress.best[name] = (score, step)
             if self.rank == 0:

@@ -1,8 +1,11 @@
-"""What train, val and predict share, and all of them as whole programs."""
+"""The command `u2net`, what its subcommands share, and whole programs."""
 
 from __future__ import annotations
 
 import json
+import logging
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,30 +14,220 @@ import paddle
 import pytest
 from support import ROOT, environment, make_config, tree
 
-from paddleseg_u2net.cli.app import COMMANDS, guarded
+from paddleseg_u2net import __version__
+from paddleseg_u2net.cli.app import (
+    COMMANDS,
+    ENGINES,
+    LOG_LINE,
+    PLAIN_LINE,
+    SHELLS,
+    command_module,
+    guarded,
+    main,
+)
 from paddleseg_u2net.models.u2net import U2Netp
 
+SCRIPTS = {
+    **{f"{name}.py": name for name in ("train", "val", "predict")},
+    **{f"tools/{name.replace('-', '_')}.py": name for name in ("export", "make-dataset", "check-dataset")},
+    **{f"tools/{name.replace('-', '_')}.py": name for name in ("convert-weights", "benchmark", "demo")},
+    "tools/evaluate_folder.py": "evaluate",
+    "Benckmark_data_prepare/prepare.py": "prepare",
+}
+
+
+def u2net(*words, **variables) -> subprocess.CompletedProcess:
+    """`python -m paddleseg_u2net` with some flags, in a child process."""
+    command = [sys.executable, "-m", "paddleseg_u2net", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**variables))
+
+
+@pytest.fixture
+def absent(tmp_path):
+    """A function that returns the environment of a child process in which a package cannot be imported."""
+
+    def without(package: str) -> dict[str, str]:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import sys, importlib.abc\n"
+            "class Absent(importlib.abc.MetaPathFinder):\n"
+            "    def find_spec(self, name, path=None, target=None):\n"
+            f"        if name == {package!r}:\n"
+            "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+            "sys.meta_path.insert(0, Absent())\n"
+        )
+        return {"PYTHONPATH": f"{tmp_path}:{environment()['PYTHONPATH']}"}
+
+    return without
+
+
+def parser_of(name):
+    module = command_module(name)
+    if not hasattr(module, "build_parser"):
+        pytest.skip("until this module has build_parser")
+    return module.build_parser()
+
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_teaches(run, name):
+def test_help_of_a_command_has_examples_and_groups(run, name):
+    assert parser_of(name).prog == f"u2net {name}"
     code, text, _ = run(name, "--help")
     assert code == 0
-    assert "examples:" in text
-    assert f"python {name}.py" in text
+    assert text.startswith(f"usage: u2net {name}")
+    assert f"  u2net {name}" in text.split("examples:")[1]
+    assert "\noptions:\n  -h, --help" in text
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert len(headings) > 2
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_scripts_at_the_top_are_the_commands(name):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_is_its_command(run, script, absent):
+    name = SCRIPTS[script]
+    parser_of(name)
     outcome = subprocess.run(
-        [sys.executable, ROOT / f"{name}.py", "--help"], capture_output=True, text=True, env=environment()
+        [sys.executable, ROOT / script, "--help"],
+        capture_output=True,
+        text=True,
+        env=environment(COLUMNS="80"),
     )
-    assert outcome.returncode == 0
-    assert outcome.stdout.startswith(f"usage: {name}.py")
-    assert outcome.stderr == ""
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert outcome.stdout == u2net(name, "--help", COLUMNS="80").stdout
+
+
+def test_every_command_has_a_script():
+    assert set(SCRIPTS.values()) == set(COMMANDS)
+
+
+def test_help_lists_every_command_once_in_its_group(run):
+    code, text, error = run("--help")
+    assert (code, error) == (0, "")
+    groups = {part.split(":\n")[0]: part for part in text.split("\n\n")}
+    for name, row in COMMANDS.items():
+        (line,) = [line for line in groups[row.group].splitlines() if line.split()[0] == name]
+        assert line.endswith(row.help)
+        assert len(line) <= 100
+
+
+def test_help_loads_no_heavy_package():
+    code = "import sys; from paddleseg_u2net.cli.app import main; main([])\n"
+    code += "print({'numpy', 'cv2', 'yaml', 'paddle', 'onnx'} & set(sys.modules), file=sys.stderr)"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert outcome.stderr.strip() == "set()"
+
+
+def test_no_arguments_print_the_help_and_exit_with_2(run):
+    outcome = u2net()
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, run("--help")[1], "")
+
+
+@pytest.mark.parametrize(
+    ("word", "suggestion"),
+    [
+        ("predcit", "Did you mean 'predict'?"),
+        ("make_dataset", "Did you mean 'make-dataset'?"),
+        ("xyzzy", "Known: train, val, evaluate, predict"),
+        ("photo.jpg", "Known: train"),
+        ("", "Known: train"),
+    ],
+)
+def test_unknown_command_is_rejected_with_suggestion(run, word, suggestion):
+    code, text, error = run(word, "--help")
+    assert (code, text) == (2, "")
+    assert error.startswith(f"u2net: error: {word}: no such command. {suggestion}")
+
+
+def test_unknown_flag_before_a_command_is_rejected(run):
+    code, _, error = run("--verison", "predict")
+    assert code == 2
+    assert "--verison" in error
+
+
+def test_version_names_this_package_python_and_engines(run):
+    code, text, _ = run("--version")
+    assert code == 0
+    lines = dict(line.split(" ", 1) for line in text.splitlines())
+    assert lines["u2net"] == __version__
+    assert lines["Python"] == sys.version.split()[0]
+    assert lines["paddlepaddle"] == paddle.__version__
+    assert set(lines) <= {"u2net", "Python", *ENGINES}
+
+
+def test_a_command_is_run_by_its_flags_of_this_process(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["u2net", "prepare", "--list"])
+    assert main() == 0
+    assert "DUTS-TR" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_all_commands_and_their_flags(run, shell):
+    pytest.importorskip("shtab")
+    code, text, _ = run("--print-completion", shell)
+    assert code == 0
+    for name in COMMANDS:
+        assert name in text
+        if hasattr(command_module(name), "build_parser"):
+            flags = re.findall(r"(?<![\w-])--[a-z][\w-]+", parser_of(name).format_usage())
+            assert all(flag.lstrip("-") in text for flag in flags), name
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["pre"], {"predict", "prepare"}),
+        (["predict", "--save"], {"--save_dir"}),
+        (["predict", "--save_dir", "my"], {"my data"}),
+        (["--ver"], {"--version"}),
+    ],
+)
+def test_bash_completes(run, data, words, expected):
+    pytest.importorskip("shtab")
+    Path("u2net.bash").write_text(run("--print-completion", "bash")[1])
+    quoted = " ".join(words)
+    script = f"""
+        source u2net.bash
+        COMP_WORDS=(u2net {quoted}); COMP_CWORD={len(words)}
+        COMP_LINE="u2net {quoted}"; COMP_POINT=${{#COMP_LINE}}
+        $(complete -p u2net | sed 's/.*-F \\([^ ]*\\).*/\\1/') u2net {words[-1]}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    outcome = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert set(outcome.stdout.splitlines()) == expected, outcome.stderr
+
+
+def test_completion_without_shtab_is_one_line_with_the_command(absent):
+    outcome = u2net("--print-completion", "bash", **absent("shtab"))
+    assert outcome.returncode == 1
+    assert outcome.stderr == "error: shtab is not installed. Fix: pip install shtab\n"
+
+
+def test_process_is_set_up_once_before_the_libraries_are_imported(tmp_path):
+    code = (
+        "import os, sys\n"
+        "from paddleseg_u2net.cli.app import guarded\n"
+        "assert 'paddle' not in sys.modules and 'cv2' not in sys.modules\n"
+        "guarded(lambda: print(os.environ['GLOG_minloglevel'], os.environ['OPENCV_LOG_LEVEL']))\n"
+    )
+    variables = {"GLOG_minloglevel": "", "OPENCV_LOG_LEVEL": "ERROR"}
+    env = {key: value for key, value in environment(**variables).items() if key != "GLOG_minloglevel"}
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert outcome.stdout == "2 ERROR\n", outcome.stderr  # what the user has set is kept
+
+
+@pytest.mark.parametrize(
+    ("every_rank", "line", "expected"),
+    [(False, PLAIN_LINE, ""), (True, PLAIN_LINE, "hello\n"), (True, LOG_LINE, " [INFO]\thello\n")],
+)
+def test_log_of_a_second_rank(capsys, monkeypatch, every_rank, line, expected):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
+    assert guarded(lambda: logging.getLogger("paddleseg_u2net.x").info("hello"), every_rank, line) == 0
+    text = capsys.readouterr().out
+    assert text.endswith(expected)
+    assert bool(text) == bool(expected)
 
 
 @pytest.mark.parametrize("device", ["gpu", "xpu", "npu", "mlu", "tpu"])
-def test_devices_that_are_not_there_are_refused(run, config, trained, device):
+def test_missing_device_is_rejected(run, config, trained, device):
     for words in (
         ("train", "--config", config, "--save_dir", "new"),
         ("val", "--model_path", trained),
@@ -60,36 +253,31 @@ def test_devices_that_are_not_there_are_refused(run, config, trained, device):
         (["--opts", "itters=1"], "--opts itters=1: no such key. Did you mean 'iters'?"),
     ],
 )
-def test_flags_without_effect_are_refused(run, trained, name, flags, message):
+def test_flag_without_effect_is_rejected(run, trained, name, flags, message):
     words = ["--image_path", "my data/images"] if name == "predict" else []
     code, _, error = run(name, "--model_path", trained, *words, *flags)
     assert code == 1
     assert message in error
 
 
-@pytest.mark.parametrize("package", ["paddle", "paddleseg", "cv2"])
-def test_a_missing_package_is_one_line_with_the_command(tmp_path, package, config):
-    """A child process in which the package cannot be found."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys, importlib.abc\n"
-        "class Absent(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name == {package!r}:\n"
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
-    )
-    env = environment()
-    env["PYTHONPATH"] = f"{tmp_path}:{env['PYTHONPATH']}"
-    outcome = subprocess.run(
-        [sys.executable, ROOT / "train.py", "--config", config], capture_output=True, text=True, env=env
-    )
+@pytest.mark.parametrize(
+    ("package", "command"),
+    [
+        *((package, "train") for package in ("paddle", "paddleseg", "cv2")),
+        *((package, "demo") for package in ("skimage", "paddle", "cv2")),
+        ("prettytable", "prepare"),
+    ],
+)
+def test_missing_package_is_one_line_with_the_command(absent, config, package, command):
+    flags = {"train": ["--config", config], "prepare": ["--list"], "demo": []}[command]
+    outcome = u2net(command, *flags, **absent(package))
     assert outcome.returncode == 1
     (line,) = outcome.stderr.strip().splitlines()
     assert line.startswith(f"error: {package} is not installed. Fix: pip install ")
 
 
 def test_two_processes_share_the_data_and_one_writes(config, tmp_path):
-    """`paddle.distributed.launch` with two CPU processes; the official U²-Net† learns in both."""
+    """`paddle.distributed.launch` with two processes on a CPU; U²-Net† is trained in both."""
     make_config(config, tmp_path / "my data", model="U2Netp")
     launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "log"]
     flags = ["--config", config, "--iters", "2", "--save_interval", "1", "--do_eval", "--log_iters", "1"]
@@ -114,8 +302,8 @@ def test_two_processes_share_the_data_and_one_writes(config, tmp_path):
     ]
 
 
-def test_launched_ranks_predict_each_image_once_from_a_cold_cache(run, data, photos_dir, tmp_path):
-    """Names and pixels are those of one process; a broken image fails the whole, and all others are done."""
+def test_launched_ranks_predict_each_image_once_from_an_empty_cache(run, data, photos_dir, tmp_path):
+    """Names and pixels equal those of one process; a broken image makes it fail after the others are done."""
     paddle.save(U2Netp(1).state_dict(), "w.pdparams")
     config = make_config(tmp_path / "a.yaml", data, model="U2Netp")
     words = ["--config", config, "--model_path", "w.pdparams", "--image_path", photos_dir]
@@ -167,7 +355,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, known_weights, data, tm
         (MemoryError, 1, "error: not enough memory. Fix: a smaller batch"),
     ],
 )
-def test_interruptions_and_exhaustion_end_in_one_line(capsys, error, code, message):
+def test_interruption_and_lack_of_memory_end_in_one_line(capsys, error, code, message):
     def command():
         raise error
 
@@ -175,7 +363,7 @@ def test_interruptions_and_exhaustion_end_in_one_line(capsys, error, code, messa
     assert capsys.readouterr().err.startswith(message)
 
 
-def test_an_empty_path_is_refused(run):
+def test_empty_path_is_rejected(run):
     code, _, error = run("predict", "--model_path", "u2netp", "--image_path", "")
     assert code == 2
-    assert "--image_path: is empty" in error
+    assert "--image_path: expected a path, got an empty text" in error

@@ -1,4 +1,4 @@
-"""tools/check_dataset.py as people type it."""
+"""`u2net check-dataset`."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from support import ROOT, draw_pair, environment, make_config, tree, write_mask
+from support import ROOT, environment, make_config, tree, write_mask
 
-from paddleseg_u2net.cli.check_dataset import FLAGS, main
-from tools.benchmarks import data_check as benchmark_doctor
+from paddleseg_u2net.cli.check_dataset import build_parser
 
 
 @pytest.fixture
-def check(capsys):
-    """Run the tool: (exit code, stdout, stderr)."""
-
-    def call(*words) -> tuple[int, str, str]:
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return call
+def check(run):
+    """Run the command: (exit code, stdout, stderr)."""
+    return partial(run, "check-dataset")
 
 
-def test_sound_data_end_with_0_in_every_form(check, data, config):
+def test_sound_data_exits_with_0_for_every_kind_of_input(check, data, config):
     for words in (
         ["--config", config],
         ["--image_dir", data / "images", "--mask_dir", data / "masks"],
@@ -46,7 +37,7 @@ def test_sound_data_end_with_0_in_every_form(check, data, config):
         assert "suggested target_size: [256, 256]" in text
 
 
-def test_a_config_is_checked_as_train_would_read_it(check, data, tmp_path):
+def test_config_is_checked_as_in_training(check, data, tmp_path):
     config = make_config(tmp_path / "c.yaml", data, num_classes=2)
     code, text, _ = check("--config", config, "--opts", "train_dataset.ignore_index=255")
     assert code == 1
@@ -54,7 +45,7 @@ def test_a_config_is_checked_as_train_would_read_it(check, data, tmp_path):
     assert "val_dataset: 2 pairs, mask_encoding: grey" in text
 
 
-def test_errors_warnings_and_notes_stand_in_one_table(check, data):
+def test_findings_are_printed_as_a_table(check, data):
     (data / "images" / "p0.png").unlink()
     shutil.copy(data / "images" / "p4.png", data / "images" / "p1.png")
     code, text, _ = check("--dataset_root", data, "--save_dir", "out")
@@ -68,51 +59,54 @@ def test_errors_warnings_and_notes_stand_in_one_table(check, data):
     assert json.loads(Path("out/report.json").read_text())["findings"][0]["check"] == "broken files"
 
 
-def test_warnings_alone_end_with_0(check, data):
+def test_warnings_exit_with_0(check, data):
     write_mask(data / "masks" / "p0.png", np.zeros((32, 32), np.uint8))
     code, text, _ = check("--dataset_root", data)
     assert code == 0
     assert "warning  empty masks" in text
 
 
-def test_fix_writes_a_copy_that_passes(check, data):
+def test_fix_writes_a_copy_without_errors(check, data):
     (data / "masks" / "p0.png").write_text("no")
     code, text, _ = check("--dataset_root", data, "--fix", "fixed")
     assert code == 0
     assert f"left out: {data}/train_list.txt:1: {data}/masks/p0.png: cannot be read as a mask" in text
     assert "fixed: 5 pairs, 0 of them changed, 1 left out" in text
-    assert text.endswith("fixed, examined: nothing was found\n")
+    assert text.endswith("fixed, checked: nothing was found\n")
     assert check("--dataset_root", "fixed")[0] == 0
     code, _, error = check("--dataset_root", data, "--fix", "fixed")
     assert (code, error.startswith("error: --fix fixed: exists already")) == (1, True)
 
 
-def test_fix_ends_as_the_copy_is(check, data):
-    """With 0 for warnings that are left, with 1 for errors, and nothing where a set would hold no pair."""
+def test_fix_exits_with_the_code_of_the_copy(check, data):
+    """0 for warnings in the copy, 1 for errors; nothing is written if a data set would have no pair."""
     write_mask(data / "masks" / "p0.png", np.zeros((32, 32), np.uint8))
     (data / "images" / "p1.png").unlink()
     code, text, _ = check("--dataset_root", data, "--fix", "warned")
-    assert (code, text.splitlines()[-1]) == (0, "warned, examined: empty masks (1)")
-    for name in ("p2", "p3"):  # those with an object, which val shows as well
+    assert (code, text.splitlines()[-1]) == (0, "warned, checked: empty masks (1)")
+    for name in ("p2", "p3"):  # the only ones with foreground become copies of val
         shutil.copy(data / "images" / "p4.png", data / "images" / f"{name}.png")
     code, text, _ = check("--dataset_root", data, "--fix", "emptied")
-    assert (code, text.splitlines()[-1]) == (1, "emptied, examined: no foreground (1), empty masks (1)")
+    assert (code, text.splitlines()[-1]) == (1, "emptied, checked: no foreground (1), empty masks (1)")
     for name in ("p4", "p5"):
         (data / "images" / f"{name}.png").unlink()
     code, _, error = check("--dataset_root", data, "--fix", "wrong")
-    assert (code, "no pair of val would be left. Fix: mend by hand" in error) == (1, True)
+    assert (code, "no pair of val would be left. Fix: correct the reported faults by hand" in error) == (
+        1,
+        True,
+    )
     assert not Path("wrong").exists()
 
 
-def test_val_and_test_may_be_the_same(check, data):
-    """As of most published sets, which have one part to measure on."""
+def test_val_and_test_may_be_the_same_images(check, data):
+    """Most published data sets have one part for evaluation."""
     shutil.copy(data / "val_list.txt", data / "test_list.txt")
     code, text, _ = check("--dataset_root", data)
     assert (code, "in two sets" in text) == (0, False)
 
 
-def test_what_cannot_be_written_is_refused_before_the_work(check, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("paddleseg_u2net.cli.check_dataset.examine", lambda data: pytest.fail("examined"))
+def test_output_that_cannot_be_written_is_rejected_before_the_check(check, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("paddleseg_u2net.cli.check_dataset.examine", lambda datasets: pytest.fail("examined"))
     for name in ("report.json", "report.html"):
         path = tmp_path / name.partition(".")[2] / name
         path.parent.mkdir()
@@ -123,9 +117,9 @@ def test_what_cannot_be_written_is_refused_before_the_work(check, data, tmp_path
         assert (tree(path.parent), path.read_text()) == ([name], "mine")
     flags = ("--image_dir", data / "images", "--mask_dir", data / "masks", "--fix")
     code, _, error = check(*flags, data / "images" / "sub" / "new")
-    assert (code, "lies among the originals" in error) == (1, True)
+    assert (code, "a folder of originals" in error) == (1, True)
     code, _, error = check(*flags, "new", "--save_dir", "new/report")
-    assert (code, "--save_dir new/report: lies in the copy. Fix: a folder beside it" in error) == (1, True)
+    assert (code, "--save_dir new/report: is inside the copy. Fix: another folder" in error) == (1, True)
     Path("output").write_text("a file")
     code, _, error = check("--config", make_config(tmp_path / "o.yaml", data), "--overfit")
     assert (code, "output/overfit: cannot be written to" in error) == (1, True)
@@ -133,7 +127,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(check, data, tmp_path
     assert (code, "exists already. Fix: another folder" in error) == (1, True)
     both = ["--opts", "val_dataset.mode=train", "val_dataset.train_path=val_list.txt"]
     code, _, error = check("--config", make_config(tmp_path / "c.yaml", data), *both, "--fix", "new")
-    assert (code, "train_dataset and val_dataset have one mode, train" in error) == (1, True)
+    assert (code, "train_dataset and val_dataset both have mode train" in error) == (1, True)
     assert not Path("new").exists()
 
 
@@ -142,17 +136,20 @@ def test_what_cannot_be_written_is_refused_before_the_work(check, data, tmp_path
     [
         ([], "give one of --config, --image_dir with --mask_dir, --dataset_root, or --list"),
         (["--config", "a", "--list", "b"], "give one of"),
-        (["--image_dir", "a"], "--image_dir and --mask_dir belong together"),
+        (["--image_dir", "a"], "--image_dir needs --mask_dir"),
         (["--list", "a", "--overfit"], "--overfit needs --config"),
-        (["--config", "a", "--overfit", "--fix", "b"], "--overfit cannot go with --fix. Fix: write the copy"),
+        (
+            ["--config", "a", "--overfit", "--fix", "b"],
+            "--overfit does not go with --fix. Fix: write the copy",
+        ),
         (["--list", "a", "--opts", "b=1"], "--opts needs --config"),
-        (["--config", "a", "--num_classes", "2"], "--num_classes: the config says it"),
+        (["--config", "a", "--num_classes", "2"], "--num_classes does not go with --config"),
         (["--list", "a", "--num_classes", "0"], "0 is not above 0"),
         (["--list", ""], "is empty"),
         (["--list", "a", "--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_wrong_flags_end_with_2(check, words, message):
+def test_wrong_flags_exit_with_2(check, words, message):
     code, _, error = check(*words)
     assert code == 2
     assert message in error
@@ -162,12 +159,12 @@ def test_wrong_flags_end_with_2(check, words, message):
     ("words", "message"),
     [
         (["--list", "absent.txt"], "--list absent.txt: no such file"),
-        (["--dataset_root", "absent"], "--dataset_root absent: holds none of train_list.txt, val_list.txt"),
+        (["--dataset_root", "absent"], "--dataset_root absent: has none of train_list.txt, val_list.txt"),
         (["--image_dir", "absent", "--mask_dir", "absent"], "absent: no such folder"),
         (["--config", "absent.yaml"], "--config absent.yaml: no such file"),
     ],
 )
-def test_what_is_not_there_is_named(check, words, message):
+def test_missing_input_is_reported(check, words, message):
     code, _, error = check(*words)
     assert code == 1
     assert message in error
@@ -184,8 +181,8 @@ def test_folders_without_pairs_are_an_error(check):
     assert (code, "no mask named 'a' in masks" in text) == (1, True)
 
 
-def test_names_that_are_no_text_are_shown_and_written(data):
-    """As a user would run it, with a terminal that knows UTF-8 only."""
+def test_names_that_are_not_utf_8_are_printed_and_written(data):
+    """Run as a process whose terminal cannot show the name."""
     name = os.fsdecode(b"\xff\xfe.png")
     (data / "images" / "p0.png").rename(data / "images" / name)
     (data / "masks" / "p0.png").rename(data / "masks" / name)
@@ -201,44 +198,16 @@ def test_names_that_are_no_text_are_shown_and_written(data):
     assert Path("fixed/images/__.png").is_file()
 
 
-def test_help_shows_examples_and_every_flag(check):
+def test_help_shows_examples_and_grouped_flags(check):
     code, text, _ = check("--help")
     assert code == 0
-    assert "python tools/check_dataset.py --image_dir photos/ --mask_dir masks/" in text
-    assert all(f"--{name}" in text for name in FLAGS)
+    assert "u2net check-dataset --image_dir photos/ --mask_dir masks/" in text
+    assert [text.index(f"\n{group}:\n") for group in ("what goes in", "what comes out", "how")]
+    assert text == build_parser().format_help()
 
 
-def test_overfit_follows_the_check(check, config, caplog):
-    caplog.set_level("INFO")
+def test_overfit_follows_the_check(check, config):
     code, text, _ = check("--config", config, "--overfit", "--save_dir", "out", "--device", "cpu")
     assert code in (0, 1)
     assert "[OVERFIT] 2 pairs, " in text
     assert "overfit.png" in tree("out")
-
-
-def test_the_benchmark_of_the_doctor_measures_time_and_memory(tmp_path, capsys, monkeypatch):
-    for index in range(4):
-        draw_pair(tmp_path, f"p{index}")
-    monkeypatch.setattr(benchmark_doctor, "PARTS", (2,))
-    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: None)
-    words = ["--image_path", str(tmp_path / "images"), "--mask_path", str(tmp_path / "masks"), "--turns", "1"]
-    threads = cv2.getNumThreads()
-    assert benchmark_doctor.main(words) == 0
-    cv2.setNumThreads(threads)
-    text = capsys.readouterr().out
-    assert "time over decoding alone: " in text
-    assert "| doctor | 2 | " in text
-
-
-def test_the_benchmark_of_the_doctor_counts_the_copies_found(tmp_path, capsys):
-    for index in range(4):
-        image = np.random.default_rng(index).integers(0, 256, (6, 8, 3), np.uint8)
-        write_mask(tmp_path / f"{index}.png", cv2.resize(image, (160, 120), interpolation=cv2.INTER_CUBIC))
-    assert benchmark_doctor.main(["--image_path", str(tmp_path), "--copies"]) == 0
-    text = capsys.readouterr().out
-    assert "among 4 photographs: 0 pairs that show the same" in text
-    assert "| mirrored | 100.0% | 0 |" in text
-    assert "| cropped by a tenth | 0.0% | 0 |" in text
-    with pytest.raises(SystemExit):
-        benchmark_doctor.main(["--image_path", str(tmp_path)])
-    assert "give --mask_path, or --copies" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""predict as people type it; every flag changes what it writes."""
+"""`u2net predict` as a whole: every flag changes the files that it writes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from support import LOOKS, environment, make_config, pixels, scores, tree, write_mask
+from support import PREDICTION_FLAGS, draw_pair, environment, make_config, pixels, scores, tree, write_mask
 
 from paddleseg_u2net.inference.predictor import Predictor
 
 
-def test_a_folder_is_mirrored_into_all_outputs(run, trained, photos_dir):
+def test_folder_is_mirrored_into_all_outputs(run, trained, photos_dir):
     code, text, error = run(
         "predict", "--model_path", trained, "--image_path", photos_dir, "--save_dir", "out"
     )
@@ -34,7 +34,7 @@ def test_a_folder_is_mirrored_into_all_outputs(run, trained, photos_dir):
     assert pixels("out/cutout/a.png.png").shape == (32, 32, 4)
 
 
-def test_a_single_image_a_list_and_the_default_folder(run, trained, photos_dir):
+def test_single_image_and_list_and_default_save_dir(run, trained, photos_dir):
     assert run("predict", "--model_path", trained, "--image_path", photos_dir / "a.png")[0] == 0
     assert tree("output/result/saliency") == ["a.png"]
     (photos_dir / "list.txt").write_text("a.png\tmask.png\nsub/ü b.png\tx\n# a.jpg\n")
@@ -55,14 +55,14 @@ def test_val_measures_what_predict_writes(run, trained, data):
     assert scores(text)["MAE"] == pytest.approx(np.mean(errors), abs=0.5 / 255)
 
 
-def test_a_list_may_name_images_anywhere_and_with_spaces(run, trained, photos_dir):
+def test_list_may_name_images_anywhere_and_with_spaces(run, trained, photos_dir):
     (photos_dir / "sub" / "list").write_text("../a.png\nü b.png\n")
     words = ["--image_path", photos_dir / "sub" / "list", "--save_dir", "out", "--outputs", "saliency"]
     assert run("predict", "--model_path", trained, *words)[0] == 0
     assert tree("out/saliency") == ["a.png", "sub/ü b.png"]
 
 
-def test_images_of_other_formats_are_mentioned(run, trained, photos_dir):
+def test_files_of_other_formats_are_logged(run, trained, photos_dir):
     (photos_dir / "moving.gif").touch()
     words = ["--image_path", photos_dir, "--save_dir", "out", "--outputs", "saliency"]
     code, text, _ = run("predict", "--model_path", trained, *words)
@@ -70,7 +70,74 @@ def test_images_of_other_formats_are_mentioned(run, trained, photos_dir):
     assert "1 file(s) of other formats are left out, first: " in text
 
 
-def test_resume_leaves_out_what_is_done_and_whole(run, trained, photos_dir):
+def test_files_folders_and_lists_together_and_one_that_is_missing(run, trained, photos_dir, tmp_path):
+    draw_pair(tmp_path / "other", "a")
+    (tmp_path / "list.txt").write_text("other/masks/a.png\n")
+    flags = ["--model_path", trained, "--save_dir", "out", "--outputs", "saliency"]
+    words = ["--image_path", photos_dir, "gone.png", "other/images/a.png", "--image_path", "list.txt"]
+    code, text, error = run("predict", *words, *flags)
+    assert (code, error) == (1, "error: gone.png: no such file or folder\n")
+    assert "Predicted 5 of 5 images into out" in text
+    folder = photos_dir.name
+    expected = [f"{folder}/a.jpg.png", f"{folder}/a.png.png", f"{folder}/sub/ü b.png"]
+    assert tree("out/saliency") == ["other/images/a.png", "other/masks/a.png", *expected]
+
+
+def test_missing_path_is_reported_by_the_first_rank_alone(run, trained, photos_dir, monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    for rank, code in enumerate((1, 0)):
+        monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
+        outcome = run("predict", photos_dir, "gone.png", "--model_path", trained, "--save_dir", "out")
+        assert (outcome[0], "gone.png" in outcome[2]) == (code, bool(code))
+
+
+def test_paths_need_no_flag_and_may_stand_between_flags(run, trained, photos_dir):
+    (photos_dir / "a.png").rename("-dash.png")
+    flags = ["--model_path", trained, "--outputs", "saliency"]
+    words = [photos_dir / "a.jpg", *flags, photos_dir / "sub", "--save_dir", "out", "--", "-dash.png"]
+    assert run("predict", *words)[0] == 0
+    folder = photos_dir.name
+    assert tree("out/saliency") == ["-dash.png", f"{folder}/a.png", f"{folder}/sub/ü b.png"]
+    assert run("predict", *flags, "--image_path=-dash.png", "--save_dir", "again")[0] == 0
+    code, _, error = run("predict", *flags, "-dash.png")
+    assert (code, "Fix: ./-dash.png for a file whose name starts with a dash" in error) == (2, True)
+
+
+def test_default_model_is_u2netp_and_is_logged(run, known_weights, photos_dir):
+    code, text, _ = run("predict", photos_dir / "a.png", "--outputs", "saliency")
+    assert code == 0
+    assert "No --model_path: the model is u2netp" in text
+    assert pixels("output/result/saliency/a.png").shape == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "which images? Give paths of images, folders or lists"),
+        (["a.png", "--config", "a.yaml"], "--config needs --model_path: the weights of that model"),
+        (["a.png", "--device_id", -1], "--device_id: expected a whole number, 0 or more, got '-1'"),
+        (["a.png", "--image_pth", "b.png"], "Did you mean --image_path?"),
+        (["a.png", "--scales", "big"], "--scales: expected a number above 0, got 'big'"),
+    ],
+)
+def test_wrong_flags_are_rejected(run, words, message):
+    code, _, error = run("predict", *words)
+    assert code == 2
+    assert error.startswith("u2net predict: error: ")
+    assert message in error
+
+
+@pytest.mark.parametrize("device", [[], ["--device", "gpu"]])
+def test_device_id_selects_a_gpu(run, trained, photos_dir, device, monkeypatch):
+    def chosen(*args, **options):
+        raise ValueError(f"device {args[2]}")
+
+    monkeypatch.setattr("paddleseg_u2net.cli.predict.Predictor", chosen)
+    words = [photos_dir / "a.png", "--model_path", trained, *device, "--device_id", 1]
+    assert run("predict", *words)[::2] == (1, "error: device gpu:1\n")
+
+
+def test_resume_leaves_out_images_with_complete_results(run, trained, photos_dir):
     words = ["--model_path", trained, "--image_path", photos_dir, "--save_dir", "out"]
     assert run("predict", *words)[0] == 0
     broken = Path("out/saliency/a.jpg.png")
@@ -105,9 +172,7 @@ def test_resume_does_not_shift_the_shares_of_ranks(run, trained, photos_dir, mon
     assert "1 of 1 images are done already" in run("predict", *words, "--resume")[1]
 
 
-def test_a_rank_without_images_ends_well_and_one_that_cannot_be_does_not(
-    run, trained, photos_dir, monkeypatch
-):
+def test_rank_without_images_succeeds_and_impossible_rank_fails(run, trained, photos_dir, monkeypatch):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "4")
     words = ["--model_path", trained, "--image_path", photos_dir, "--save_dir", "out"]
     for rank, code in ((3, 0), (4, 1)):
@@ -116,10 +181,10 @@ def test_a_rank_without_images_ends_well_and_one_that_cannot_be_does_not(
     assert tree("out") == []
 
 
-def test_the_bar_names_images_a_second_however_slow(trained, photos_dir):
-    """On a terminal of 100 columns; elsewhere there is no bar."""
+def test_progress_bar_shows_images_per_second_below_one(trained, photos_dir):
+    """On a terminal of 100 columns; without a terminal there is no bar."""
     script = "import time; from paddleseg_u2net.cli.predict import report\n"
-    script += "report((time.sleep(1.2) or '' for _ in range(2)), 2, 'out')"
+    script += "report((time.sleep(1.2) or [] for _ in range(2)), 2, 'out')"
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     subprocess.run([sys.executable, "-c", script], stderr=child, env=environment(), check=True)
@@ -148,13 +213,13 @@ def test_backends_of_predict_write_the_same_maps(run, data, tmp_path, backend):
         assert np.abs(difference).max() <= 1
 
 
-def test_outputs_are_chosen(run, trained, photos_dir):
+def test_only_chosen_outputs_are_written(run, trained, photos_dir):
     words = ["--image_path", photos_dir / "a.png", "--save_dir", "out", "--outputs", "saliency,cutout"]
     assert run("predict", "--model_path", trained, *words)[0] == 0
     assert sorted(p.name for p in Path("out").iterdir()) == ["cutout", "saliency"]
 
 
-@pytest.mark.parametrize("flags", LOOKS)
+@pytest.mark.parametrize("flags", PREDICTION_FLAGS)
 def test_flags_of_predict_change_the_map(run, trained, photos_dir, flags):
     flags = ["--aug_pred" if flag == "--aug" else flag for flag in flags]
     for folder, more in (("plain", []), ("changed", flags)):
@@ -166,7 +231,7 @@ def test_flags_of_predict_change_the_map(run, trained, photos_dir, flags):
         assert (changed.min(), changed.max()) == (0, 255)
 
 
-def test_custom_color_colours(run, trained, photos_dir):
+def test_custom_color_sets_the_palette(run, trained, photos_dir):
     words = ["--image_path", photos_dir / "a.png", "--outputs", "pseudo_color", "--save_dir", "out"]
     assert run("predict", "--model_path", trained, *words, "--custom_color", 1, 2, 3, 4, 5, 6)[0] == 0
     colors = pixels("out/pseudo_color_prediction/a.png", "RGB").reshape(-1, 3)
@@ -177,7 +242,7 @@ def test_custom_color_colours(run, trained, photos_dir):
         assert "expected R G B of each of the 2 classes, background first" in error
 
 
-def test_broken_files_are_reported_at_the_end_and_all_others_are_done(run, trained, photos_dir):
+def test_broken_files_are_reported_and_all_others_are_done(run, trained, photos_dir):
     (photos_dir / "0 empty.jpg").touch()
     (photos_dir / "truncated.png").write_bytes((photos_dir / "a.png").read_bytes()[:-40])
     (photos_dir / "text.jpg").write_text("no image")
@@ -192,7 +257,7 @@ def test_broken_files_are_reported_at_the_end_and_all_others_are_done(run, train
     assert len(tree("out/saliency")) == 3
 
 
-def test_every_kind_of_picture_gets_a_map_of_its_size(run, trained, tmp_path):
+def test_every_image_format_gets_a_map_of_its_size(run, trained, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     turned = Image.Exif()
@@ -216,7 +281,7 @@ def test_every_kind_of_picture_gets_a_map_of_its_size(run, trained, tmp_path):
     assert shapes == expected | long | {"turned": (40, 30)}
 
 
-def test_one_image_without_room_does_not_end_the_others(run, trained, photos_dir, monkeypatch):
+def test_image_that_needs_too_much_memory_does_not_stop_the_others(run, trained, photos_dir, monkeypatch):
     real = Predictor.predict
     faults = [MemoryError(), cv2.error("Insufficient memory")]
 
@@ -233,7 +298,7 @@ def test_one_image_without_room_does_not_end_the_others(run, trained, photos_dir
     assert "g: Insufficient memory" in error
 
 
-def test_one_output_that_cannot_be_written_does_not_end_the_others(run, trained, tmp_path):
+def test_output_that_cannot_be_written_does_not_stop_the_others(run, trained, tmp_path):
     picture = Image.fromarray(np.zeros((2, 66000, 3), np.uint8))
     picture.save(tmp_path / "wide.jpg", "PNG")  # JPEG ends at 65,500 columns
     words = ["--image_path", tmp_path / "wide.jpg", "--save_dir", "out"]
@@ -244,7 +309,7 @@ def test_one_output_that_cannot_be_written_does_not_end_the_others(run, trained,
     ]
 
 
-def test_an_image_that_a_list_names_and_nobody_has_is_reported(run, trained, photos_dir):
+def test_missing_image_of_a_list_is_reported_with_its_line(run, trained, photos_dir):
     (photos_dir / "list.txt").write_text("a.png\nabsent.png\n")
     words = ["--image_path", photos_dir / "list.txt", "--save_dir", "out"]
     code, _, error = run("predict", "--model_path", trained, *words)
@@ -256,15 +321,18 @@ def test_an_image_that_a_list_names_and_nobody_has_is_reported(run, trained, pho
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--image_path", "nothing"], "--image_path nothing: no such file or folder"),
-        (["--image_path", "hollow"], "--image_path hollow: holds no images"),
-        (["--image_path", "empty.txt"], "--image_path empty.txt: lists no images"),
+        (["--image_path", "nothing"], "error: nothing: no such file or folder"),
+        (["nothing"], "error: nothing: no such file or folder"),
+        (["--image_path", "*.jpg"], "error: *.jpg: no file matches this pattern"),
+        (["--image_path", "hollow"], "hollow: no images (.bmp, "),
+        (["--image_path", "empty.txt"], "empty.txt: this list names no images that exist"),
         (["--image_path", "utf16.txt"], "utf16.txt: a list is text in UTF-8, and this is not. Fix: save it"),
         (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: expected some of added"),
+        (["p.png", "--device", "cpu", "--device_id", 0], "--device_id 0: a CPU has no number. Fix: "),
         (["--image_path", "p.png", "--save_dir", "p.png/x"], "p.png/x: cannot be written to"),
     ],
 )
-def test_predictions_that_cannot_be_are_refused(run, trained, words, message):
+def test_wrong_input_is_rejected(run, trained, words, message):
     Path("hollow").mkdir()
     Path("empty.txt").touch()
     Path("utf16.txt").write_text("bö.png", encoding="latin-1")
@@ -274,7 +342,7 @@ def test_predictions_that_cannot_be_are_refused(run, trained, words, message):
     assert message in error
 
 
-def test_output_over_input_is_refused_and_nothing_is_lost(run, trained, photos_dir):
+def test_result_that_would_overwrite_an_image_is_rejected(run, trained, photos_dir):
     folder = photos_dir / "added_prediction"
     folder.mkdir()
     (photos_dir / "a.png").rename(folder / "a.png")
@@ -285,7 +353,7 @@ def test_output_over_input_is_refused_and_nothing_is_lost(run, trained, photos_d
     assert (folder / "a.png").read_bytes() == before
 
 
-def test_earlier_results_are_not_predicted_again(run, trained, photos_dir):
+def test_results_of_earlier_runs_are_not_predicted(run, trained, photos_dir):
     words = ["--model_path", trained, "--image_path", photos_dir, "--save_dir", photos_dir / "out"]
     assert run("predict", *words)[0] == 0
     code, text, _ = run("predict", *words)

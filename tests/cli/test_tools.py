@@ -1,4 +1,4 @@
-"""The tools, and the demo as a whole at a small size."""
+"""convert-weights, demo, benchmark and tools/predict_ray.py at a small size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import paddle
 import pytest
 from support import GOLDEN, ROOT, environment, make_config
 
-from paddleseg_u2net.cli import benchmark
-from paddleseg_u2net.cli.app import main as u2net
-from paddleseg_u2net.cli.convert_weights import main as convert
+from paddleseg_u2net.cli import benchmark, predict
 from paddleseg_u2net.cli.demo import contact_sheet, fit
-from paddleseg_u2net.cli.predict import prediction_flags
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.inference.batch import Job
 from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.models.weight_files import read_state
@@ -26,44 +25,46 @@ from tools import predict_ray
 
 
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors", ".npz"])
-def test_converted_weights_are_the_same(tmp_path, capsys, suffix):
+def test_converted_weights_are_the_same(run, tmp_path, suffix):
     network = U2Netp(2)
     paddle.save(network.state_dict(), str(tmp_path / "a.pdparams"))
     target = tmp_path / f"b{suffix}"
-    assert convert([str(tmp_path / "a.pdparams"), str(target)]) == 0
-    said = f"{len(network.state_dict())} tensors of type: U2Netp, num_classes: 2, in_channels: 3"
-    assert said in capsys.readouterr().out
+    code, text, _ = run("convert-weights", tmp_path / "a.pdparams", target)
+    assert code == 0
+    assert f"{len(network.state_dict())} tensors of type: U2Netp, num_classes: 2, in_channels: 3" in text
     state = read_state(target)
     for key, value in network.state_dict().items():
         np.testing.assert_array_equal(state[key], value.numpy())
 
 
-def test_converted_pdparams_are_read_by_paddle_and_paddleseg(tmp_path):
+def test_converted_pdparams_are_read_by_paddle_and_paddleseg(run, tmp_path):
     from paddleseg.models import U2Netp as Stock
     from paddleseg.utils.utils import load_entire_model
 
     source, stock = U2Netp(1), Stock(1)
     np.savez(tmp_path / "a.npz", **{key: value.numpy() for key, value in source.state_dict().items()})
-    assert convert([str(tmp_path / "a.npz"), str(tmp_path / "a.pdparams")]) == 0
+    assert run("convert-weights", tmp_path / "a.npz", tmp_path / "a.pdparams")[0] == 0
     load_entire_model(stock, str(tmp_path / "a.pdparams"))
     np.testing.assert_array_equal(stock.outconv.weight.numpy(), source.outconv.weight.numpy())
 
 
-def test_conversions_that_cannot_be_are_refused(tmp_path, capsys):
-    source = str(GOLDEN / "torch_zip.pth")
-    (tmp_path / "there.npz").touch()
+def test_impossible_conversion_is_rejected(run, tmp_path):
+    source = GOLDEN / "torch_zip.pth"
+    (tmp_path / "existing.npz").touch()
     for words, message in (
-        ([source, str(tmp_path / "a.onnx")], "'.onnx' is not written, expected .pdparams"),
-        ([source, str(tmp_path / "there.npz")], "exists already. Fix: remove it"),
-        (["absent.pth", str(tmp_path / "b.npz")], "absent.pth: no such weight file"),
+        ([source, tmp_path / "a.onnx"], "'.onnx' is not written, expected .pdparams"),
+        ([source, tmp_path / "existing.npz"], "exists already. Fix: remove it"),
+        (["absent.pth", tmp_path / "b.npz"], "absent.pth: no such weight file"),
     ):
-        assert convert(words) == 1
-        assert message in capsys.readouterr().err
-    assert convert([source, str(tmp_path / "c.npz")]) == 0
-    assert "a network of another family" in capsys.readouterr().out
+        code, _, error = run("convert-weights", *words)
+        assert code == 1
+        assert message in error
+    code, text, _ = run("convert-weights", source, tmp_path / "c.npz")
+    assert code == 0
+    assert "a network of another family" in text
 
 
-def test_pictures_of_any_shape_fit_their_cell():
+def test_picture_of_any_shape_fits_its_cell():
     shapes = {
         fit(np.zeros((*size, channels), np.uint8)).shape
         for size in ((9, 900), (900, 9), (1, 1))
@@ -72,23 +73,43 @@ def test_pictures_of_any_shape_fit_their_cell():
     assert len(shapes) == 1
 
 
-def test_the_demo_runs_and_a_second_run_reuses_all(known_weights, tmp_path):
-    flags = ["--out", str(tmp_path / "demo"), "--iters", "2", "--size", "32", "--images", "10"]
-    command = [sys.executable, "-m", "tools.demo", *flags]
+def test_demo_runs_from_any_folder_and_a_second_run_reuses_the_results(known_weights, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "paddleseg_u2net",
+        "demo",
+        "--iters",
+        "2",
+        "--size",
+        "32",
+        "--images",
+        "10",
+    ]
     env = environment(U2NET_HOME=str(known_weights.parent))
-    first = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+    first = subprocess.run(command, capture_output=True, text=True, env=env)
     assert first.returncode == 0, first.stderr
+    assert "$ u2net predict" in first.stdout
     assert "validation mIoU" in first.stdout
-    sheet = read_image(tmp_path / "demo" / "contact_sheet.png")
+    sheet = read_image(tmp_path / "output" / "demo" / "contact_sheet.png")
     assert sheet.shape[0] > 1000
     assert sheet.std() > 30
-    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+    again = subprocess.run(command, capture_output=True, text=True, env=env)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("is there already") == 2
+    assert again.stdout.count("exists already") == 2
     assert "[TRAIN]" not in again.stdout
 
 
-def test_a_contact_sheet_has_a_row_an_image(tmp_path):
+def test_demo_stops_where_a_command_fails(run, monkeypatch):
+    monkeypatch.setenv("U2NET_HOME", "home")
+    monkeypatch.setenv("U2NET_MIRROR", f"file://{Path.cwd()}/empty")
+    code, text, error = run("demo", "--images", 10)
+    assert code == 1
+    assert "2/4" not in text
+    assert error == "error: u2net predict failed with exit code 1\n"
+
+
+def test_contact_sheet_has_a_row_per_image(tmp_path):
     from paddleseg_u2net.inference.outputs import OUTPUTS
     from paddleseg_u2net.io.images import write_image
 
@@ -101,39 +122,46 @@ def test_a_contact_sheet_has_a_row_an_image(tmp_path):
 
 
 @pytest.fixture
-def words(data, tmp_path) -> list[str]:
-    """Flags that predict the six images of `data` with random weights."""
+def predict_flags(data, tmp_path) -> list[str]:
+    """Flags that predict the six images of `data` with random weights of U²-Net†."""
     paddle.save(U2Netp(1).state_dict(), "w.pdparams")
     config = make_config(tmp_path / "a.yaml", data, model="U2Netp")
     flags = {"config": config, "model_path": "w.pdparams", "image_path": data / "images"}
     return [word for key, value in flags.items() for word in (f"--{key}", str(value))]
 
 
-def test_the_benchmark_measures_engines_and_whole_commands(words, data, capsys, monkeypatch):
+def test_benchmark_measures_engines_and_whole_commands(run, predict_flags, data, monkeypatch):
     kinds = (benchmark.Kind("onnx", "fp32", "onnxruntime"), benchmark.Kind("openvino", "bf16", "openvino"))
     monkeypatch.setattr(benchmark, "KINDS", kinds)
-    monkeypatch.setattr(benchmark, "CALLS", 2)
-    words += ["--mask_path", str(data / "masks"), "--batches", "1", "--repeats", "1", "--plot", "plot.png"]
-    assert benchmark.main(words) == 1
-    assert "int8 would be scored on the images it is calibrated on" in capsys.readouterr().err
-    assert benchmark.main([*words, "--calibration", str(data / "images")]) == 0
-    text = capsys.readouterr().out
+    flags = [*predict_flags, "--mask_path", data / "masks", "--batches", 1, "--repeats", 1]
+    code, text, _ = run("benchmark", *flags, "--plot", "plot.png", "--calibration", data / "images")
+    assert code == 0
     assert "| onnx | fp32 | onnxruntime | 1 | 4.36 |" in text
     assert "| MAE | maxF |" in text
     assert ("openvino bf16: left out: " in text) != ("| openvino | bf16 |" in text)
-    assert "| predict.py, fp32 | 6 |" in text
-    assert "| predict.py, fp32 | 1 |" in text
+    assert "| u2net predict, fp32 | 6 |" in text
+    assert "| u2net predict, fp32 | 1 |" in text
     assert read_image("plot.png").shape[1] == 780
-    assert benchmark.main(["--image_path", "absent"]) == 1
-    assert benchmark.main([*words, "--calibration", "absent", "--against", "r"]) == 1
-    assert "--against: rembg has no model w.pdparams. Fix: u2netp" in capsys.readouterr().err
+
+
+def test_impossible_benchmark_is_rejected(run, predict_flags, data):
+    Path("hollow").mkdir()
+    for flags, message in (
+        (["--image_path", "hollow"], "--image_path hollow: no images in this folder"),
+        (["--image_path", "absent"], "--image_path absent: no images in this folder"),
+        ([*predict_flags, "--mask_path", data], "int8 would be scored on the images it is calibrated on"),
+        ([*predict_flags, "--against", "r"], "--against: rembg has no model w.pdparams. Fix: u2netp"),
+    ):
+        code, _, error = run("benchmark", *flags)
+        assert code == 1
+        assert message in error
 
 
 @pytest.mark.skipif(not find_spec("ray"), reason="needs ray: pip install -e '.[cluster]'")
-def test_workers_of_ray_write_what_predict_writes_and_say_what_is_broken(words, data):
-    assert u2net(["predict", *words, "--save_dir", "one"]) == 0
+def test_ray_workers_write_what_predict_writes_and_report_broken_images(run, predict_flags, data):
+    assert run("predict", *predict_flags, "--save_dir", "one")[0] == 0
     (data / "images" / "p2a.png").write_text("no image")
-    command = [sys.executable, ROOT / "tools" / "predict_ray.py", *words, "--workers", "2"]
+    command = [sys.executable, ROOT / "tools" / "predict_ray.py", *predict_flags, "--workers", "2"]
     outcome = subprocess.run(
         [*command, "--save_dir", "two"], capture_output=True, text=True, env=environment(), timeout=200
     )
@@ -147,18 +175,45 @@ def test_workers_of_ray_write_what_predict_writes_and_say_what_is_broken(words, 
         assert Path("one", path).read_bytes() == Path("two", path).read_bytes()
 
 
-def test_a_fault_of_a_worker_of_ray_is_told_once(words, monkeypatch):
+def test_ray_worker_returns_its_error_once_per_job(predict_flags, monkeypatch):
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", "1")  # the worker changes it
-    flags = prediction_flags("", "", "").parse_args([*words, "--backend", "paddle", "--precision", "bf16"])
+    parser = predict.build_parser()
+    flags = predict.parse(parser, [*predict_flags, "--backend", "paddle", "--precision", "bf16"])
     worker = predict_ray.Actor(flags, load_config(flags.config), cpus=1)
-    assert processors() == 1  # of this machine's, as told
+    assert processors() == 1
     rows = worker({"item": [None, None]})
-    pairs = zip(rows["result"], rows["fault"], strict=True)
+    pairs = zip(rows["faults"], rows["error"], strict=True)
     with pytest.raises(ValueError, match="--backend paddle: does not run"):
-        list(predict_ray.results({"result": result, "fault": fault} for result, fault in pairs))
+        list(predict_ray.results({"faults": faults, "error": error} for faults, error in pairs))
 
 
-def test_workers_of_ray_share_the_cluster_out():
+def test_ray_worker_returns_the_faults_of_each_image(predict_flags, data, monkeypatch):
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "1")
+    flags = predict.parse(predict.build_parser(), predict_flags)
+    worker = predict_ray.Actor(flags, load_config(flags.config), cpus=1)
+    jobs = [
+        Job(data / "images" / name, {"saliency": Path("out.png")}, "list:3") for name in ("p0.png", "gone")
+    ]
+    columns = worker({"item": jobs})
+    rows = [{"faults": faults, "error": error} for faults, error in zip(*columns.values(), strict=True)]
+    assert list(predict_ray.results(rows)) == [
+        [],
+        [Fault("list:3", f"{data / 'images' / 'gone'}: no such image file")],
+    ]
+
+
+def test_ray_needs_no_cluster_where_all_images_are_done(run, predict_flags, monkeypatch, capsys):
+    assert run("predict", *predict_flags, "--outputs", "saliency")[0] == 0
+    monkeypatch.setitem(sys.modules, "ray", None)
+    flags = [*predict_flags, "--outputs", "saliency"]
+    assert predict_ray.main([*flags, "--resume"]) == 0
+    assert predict_ray.main([*flags, "gone.png", "--resume"]) == 1
+    assert capsys.readouterr().err == f"error: {Path('gone.png').absolute()}: no such file or folder\n"
+    assert predict_ray.main([*flags, "--device_id", "1"]) == 1
+    assert "--device_id: Ray assigns the GPUs" in capsys.readouterr().err
+
+
+def test_ray_workers_divide_the_cluster():
     nodes = [{"CPU": 8.0}, {"CPU": 3.0, "GPU": 2.0}, {"memory": 1.0}]
     for workers, device, expected in (
         (None, None, (2, {"num_cpus": 3})),

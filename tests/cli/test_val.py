@@ -1,4 +1,4 @@
-"""val as people type it; every flag changes its scores."""
+"""`u2net val` and its flags."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from support import LOOKS, make_config, scores
+from support import PREDICTION_FLAGS, make_config, scores
 
 from paddleseg_u2net.models.weight_files import read_state
 
@@ -22,7 +22,7 @@ def test_val_equals_the_evaluation_of_training(run, trained, config):
     assert run("val", "--config", config, "--model_path", trained)[0] == 0
 
 
-def test_a_model_without_config_asks_for_one(run, trained, config, tmp_path):
+def test_model_without_config_asks_for_one(run, trained, config, tmp_path):
     bare = tmp_path / "bare.pdparams"
     bare.write_bytes((trained / "best_model" / "model.pdparams").read_bytes())
     code, _, error = run("val", "--model_path", bare)
@@ -31,8 +31,17 @@ def test_a_model_without_config_asks_for_one(run, trained, config, tmp_path):
     assert run("val", "--model_path", bare, "--config", config)[0] == 0
 
 
-@pytest.mark.parametrize("flags", [*LOOKS, ["--opts", "test_config={minmax: true, as_is: true}"]])
-def test_flags_of_val_change_its_scores(run, trained, flags):
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *PREDICTION_FLAGS,
+        ["--map_protocol", "minmax"],
+        ["--map_protocol", "official"],
+        ["--opts", "test_config={minmax: true, as_is: true}"],
+        ["--opts", "test_config={map_protocol: minmax, measure_stretch: none}"],
+    ],
+)
+def test_each_flag_changes_the_scores(run, trained, flags):
     flags = ["--aug_eval" if flag == "--aug" else flag for flag in flags]
     as_is = ["--opts", "test_config.as_is=true"]
     plain, changed = run("val", "--model_path", trained, *as_is), run("val", "--model_path", trained, *flags)
@@ -44,7 +53,7 @@ def test_flags_of_val_change_its_scores(run, trained, flags):
     assert ("u2net_test.py" in changed[1]) == ("official" in str(flags))
 
 
-def test_strides_and_crops_matter(run, trained):
+def test_stride_and_crop_size_change_the_scores(run, trained):
     found = [
         scores(run("val", "--model_path", trained, "--is_slide", "--crop_size", c, c, "--stride", s, s)[1])[
             "MAE"
@@ -54,34 +63,34 @@ def test_strides_and_crops_matter(run, trained):
     assert len(set(found)) == 3
 
 
-def test_auc_roc_is_printed_where_asked(run, trained):
+def test_auc_roc_is_printed_with_its_flag(run, trained):
     assert "Auc_roc" not in run("val", "--model_path", trained)[1]
     assert 0 <= scores(run("val", "--model_path", trained, "--auc_roc")[1])["Auc_roc"] <= 1
 
 
 @pytest.mark.parametrize("flags", [["--num_workers", 2], ["--batch_size", 2]])
-def test_threads_and_batches_of_val_change_nothing(run, trained, flags):
+def test_threads_and_batches_do_not_change_the_scores(run, trained, flags):
     assert scores(run("val", "--model_path", trained, *flags)[1]) == scores(
         run("val", "--model_path", trained)[1]
     )
 
 
-def test_classes_cannot_be_stretched(run, data, tmp_path):
+def test_map_protocol_of_class_maps_is_rejected(run, data, tmp_path):
     config = make_config(tmp_path / "two.yaml", data, num_classes=2)
     assert run("train", "--config", config, "--iters", 1)[0] == 0
     for words in (["val"], ["predict", "--image_path", data / "images"]):
         code, _, error = run(*words, "--model_path", "output", "--minmax")
-        assert (code, "minmax: stretches saliency maps (num_classes: 1)" in error) == (1, True)
+        assert (code, "map_protocol minmax: is for saliency maps (num_classes: 1)" in error) == (1, True)
 
 
-def test_the_log_says_which_weights_are_measured(run, trained):
+def test_log_names_the_weights(run, trained):
     assert (
         f"Model {trained}/best_model/model.pdparams, fp32; backend paddle on cpu"
         in run("val", "--model_path", trained)[1]
     )
 
 
-def test_weights_of_a_run_that_diverged_are_refused(run, trained):
+def test_weights_with_nan_are_rejected(run, trained):
     path = trained / "best_model" / "model.pdparams"
 
     state = {key: value * np.nan for key, value in read_state(path).items()}
@@ -90,16 +99,38 @@ def test_weights_of_a_run_that_diverged_are_refused(run, trained):
     assert (code, "holds NaN or infinity. Fix: an earlier checkpoint" in error) == (1, True)
 
 
-def test_weights_of_another_network_are_refused(run, trained, config):
+def test_weights_of_another_network_are_rejected(run, trained, config):
     code, _, error = run("val", "--model_path", trained, "--config", config, "--opts", "model.type=U2Netp")
     assert code == 1
     assert "does not fit U2Netp" in error
 
 
-def test_no_such_model_is_refused(run):
+def test_unknown_model_is_rejected(run):
     for name, hint in (("u2nett", "Did you mean 'u2net'?"), ("a/b", "Fix: a path, or one of u2netp, u2net")):
         code, _, error = run("val", "--model_path", name)
         assert (code, f"{name}: no such weight file or run folder. {hint}" in error) == (1, True)
     Path("empty").mkdir()
     code, _, error = run("val", "--model_path", "empty")
     assert (code, "empty: holds no model.pdparams or ema_model.pdparams" in error) == (1, True)
+
+
+def test_flag_wins_over_the_map_protocol_of_the_config(run, trained):
+    for key in ("official=true", "map_protocol=official"):
+        words = ["val", "--model_path", trained, "--opts", f"test_config.{key}"]
+        assert "maps as u2net_test.py saves them" in run(*words)[1]
+        for flags in (["--minmax"], ["--map_protocol", "minmax"]):
+            assert "maps stretched to 0 .. 1" in run(*words, *flags)[1]
+        assert "maps as predicted" in run(*words, "--map_protocol", "plain")[1]
+
+
+def test_contradicting_map_protocols_are_rejected(run, trained):
+    code, _, error = run("val", "--model_path", trained, "--map_protocol", "plain", "--official")
+    assert (code, "map_protocol: plain and official: true contradict each other. Fix" in error) == (1, True)
+    opts = ["--opts", "test_config={map_protocol: official, official: false}"]
+    code, _, error = run("val", "--model_path", trained, *opts)
+    assert (code, "map_protocol: official and official: false contradict" in error) == (1, True)
+    code, _, error = run("val", "--model_path", trained, "--opts", "test_config.map_protocol=offical")
+    assert (code, "map_protocol: expected one of plain, minmax, official, got 'offical'" in error) == (
+        1,
+        True,
+    )

@@ -1,4 +1,4 @@
-"""YAML against paddleseg's Config, and every refusal."""
+"""Loading of configs, compared with paddleseg's Config, and what is rejected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", [p for p in SHIPPED if "_base_" not in p.parts], ids=lambda p: p.name)
-def test_shipped_configs_read_as_paddleseg_reads_them(path):
+def test_shipped_configs_equal_those_read_by_paddleseg(path):
     stock = Config._parse_from_yaml(str(path))
     assert load_config(path) == stock
     Config(str(path))  # its own checks pass
@@ -32,14 +32,14 @@ def test_shipped_configs_read_as_paddleseg_reads_them(path):
 
 
 @pytest.mark.parametrize("path", [p for p in SHIPPED if "_base_" not in p.parts], ids=lambda p: p.name)
-def test_shipped_configs_are_short_and_tell_command_hardware_and_score(path):
+def test_shipped_configs_are_short_and_state_command_hardware_and_score(path):
     text = path.read_text()
     assert len([line for line in text.splitlines() if line and not line.startswith("#")]) <= 30
     for word in ("command:", "hardware:", "time:", "score:", str(path.relative_to(ROOT))):
         assert word in text, word
 
 
-def test_earlier_bases_win_lists_replace_and_inheritance_can_be_cut(tmp_path):
+def test_earlier_bases_take_precedence_lists_replace_and_inheritance_can_be_disabled(tmp_path):
     (tmp_path / "a.yaml").write_text("iters: 1\nmodel: {type: A, layers: [1, 2], deep: {x: 1, y: 2}}\n")
     (tmp_path / "b.yaml").write_text("iters: 2\nbatch_size: 3\nmodel: {type: B, only_b: 1}\n")
     top = tmp_path / "top.yaml"
@@ -52,7 +52,7 @@ def test_earlier_bases_win_lists_replace_and_inheritance_can_be_cut(tmp_path):
     assert expected["model"]["deep"] == {"y": 3}
 
 
-def test_numbers_that_yaml_reads_as_text_are_numbers(config):
+def test_numbers_without_a_decimal_point_before_the_exponent_are_numbers(config):
     config.write_text(config.read_text().replace("learning_rate: 0.01", "learning_rate: 1e-4"))
     assert load_config(config)["lr_scheduler"]["learning_rate"] == 1e-4
 
@@ -70,7 +70,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(config):
         ("val_dataset.dataset_root=a=b", ["val_dataset", "dataset_root"], "a=b"),
     ],
 )
-def test_options_change_the_config(config, option, path, value):
+def test_opts_change_the_config(config, option, path, value):
     text = config.read_text() + "test_config: {minmax: false}\n"
     config.write_text(text)
     found = load_config(config, opts=[option])
@@ -104,7 +104,7 @@ def test_flags_change_the_config(config):
         ("loss=[1]", "loss: expected a mapping of 'types' and 'coef'"),
     ],
 )
-def test_wrong_options_are_refused_with_a_suggestion(config, option, message):
+def test_wrong_opts_are_rejected_with_a_suggestion(config, option, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_config(config, opts=[option])
 
@@ -114,7 +114,7 @@ def test_wrong_options_are_refused_with_a_suggestion(config, option, message):
     [
         ("itters: 5", "tiny.yaml:1: itters: no such key. Did you mean 'iters'?"),
         ("zzz: 5", "tiny.yaml:1: zzz: no such key. Known: batch_size"),
-        ("iters: 5\niters: 6", "tiny.yaml:2: iters stands twice. Fix: keep one"),
+        ("iters: 5\niters: 6", "tiny.yaml:2: iters is given twice. Fix: keep one"),
         ("iters: [", "not a YAML file"),
         ("_base_: absent.yaml", "_base_: absent.yaml: no such file"),
         ("- 1", "expected keys and values, got a list"),
@@ -125,7 +125,7 @@ def test_wrong_options_are_refused_with_a_suggestion(config, option, message):
         ("test_config: {minmax: 1}", "minmax: expected true or false, got 1"),
     ],
 )
-def test_wrong_files_are_refused_with_their_line(tmp_path, line, message):
+def test_wrong_files_are_rejected_with_their_line(tmp_path, line, message):
     path = tmp_path / "tiny.yaml"
     path.write_text(line + "\n")
     with pytest.raises(ConfigError, match=re.escape(message)):
@@ -135,9 +135,9 @@ def test_wrong_files_are_refused_with_their_line(tmp_path, line, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("_base_: a.yaml", "a.yaml: _base_ leads back to it, from .*a.yaml. Fix: take one"),
+        ("_base_: a.yaml", "a.yaml: _base_ is circular, leads back from .*a.yaml. Fix: remove one"),
         ("_base_: 5", "_base_: expected the path of a file or a list of them, got 5"),
-        ("model: {{ROOT}}", "a.yaml:1: a key is a word. Fix: quote values with braces"),
+        ("model: {{ROOT}}", "a.yaml:1: expected text as a key. Fix: quote values with braces"),
         ("5: x", "a.yaml:1: 5: no such key"),
         ("model: {type: U2Net, num_classes: two}", "num_classes: expected a whole number above 0, got 'two'"),
         (
@@ -146,25 +146,23 @@ def test_wrong_files_are_refused_with_their_line(tmp_path, line, message):
         ),
     ],
 )
-def test_files_that_make_no_sense_are_refused_in_words(tmp_path, text, message):
+def test_files_with_the_wrong_structure_are_rejected(tmp_path, text, message):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "a.yaml")
 
 
-def test_null_takes_a_section_back(tmp_path, config):
+def test_null_removes_an_inherited_section(tmp_path, config):
     (tmp_path / "a.yaml").write_text(f"_base_: {config}\nval_dataset: null\n")
     assert "val_dataset" not in load_config(tmp_path / "a.yaml")
 
 
-def test_text_that_looks_like_a_number_is_written_as_text(tmp_path):
-    from paddleseg_u2net.config.loader import dump_config
-
+def test_text_that_looks_like_a_number_is_dumped_as_text(tmp_path):
     (tmp_path / "a.yaml").write_text(dump_config({"model": {"type": "1e5", "num_classes": 1}}))
     assert load_config(tmp_path / "a.yaml")["model"]["type"] == "1e5"
 
 
-def test_shipped_configs_are_found_from_anywhere():
+def test_shipped_configs_are_found_from_any_folder():
     assert find_config("configs/RGB/U2Net/u2net.yaml").samefile(ROOT / "configs/RGB/U2Net/u2net.yaml")
     assert find_config("RGB/U2Net/u2net.yaml").is_file()
     with pytest.raises(ConfigError, match=r"u2nett.yaml: no such file. Did you mean 'RGB/U2Net/u2net.yaml'"):
@@ -182,7 +180,7 @@ def test_arguments_are_checked_against_the_constructor():
         check_arguments("here", build, {})
 
 
-def test_missing_parts_are_named(tmp_path):
+def test_missing_sections_and_keys_are_named(tmp_path):
     with pytest.raises(ConfigError, match="the config has no loss. Fix: add it"):
         section({}, "loss")
     with pytest.raises(ConfigError, match="num_classes is missing"):
@@ -197,7 +195,7 @@ def test_a_dumped_config_reads_back(tmp_path, data):
     assert yaml.safe_load(dump_config({"a": "ü"})) == {"a": "ü"}
 
 
-def test_a_config_anywhere_finds_our_bases_and_says_where_its_data_lie_by_itself(tmp_path, monkeypatch):
+def test_a_config_in_any_folder_finds_shipped_bases_and_data_relative_to_itself(tmp_path, monkeypatch):
     (tmp_path / "data" / "mine").mkdir(parents=True)
     path = tmp_path / "data" / "mine" / "c.yaml"
     data = "{dataset_root: '${here}/../photos', train_path: '${here}/a.txt', mode: train}"
@@ -211,7 +209,7 @@ def test_a_config_anywhere_finds_our_bases_and_says_where_its_data_lie_by_itself
         assert found["mode"] == "train"
 
 
-def test_a_base_beside_the_file_comes_before_ours(tmp_path):
+def test_a_base_beside_the_file_takes_precedence_over_a_shipped_one(tmp_path):
     (tmp_path / "_base_").mkdir()
     (tmp_path / "_base_" / "duts.yaml").write_text("iters: 3\n")
     (tmp_path / "c.yaml").write_text("_base_: _base_/duts.yaml\n")

@@ -1,17 +1,17 @@
-"""The light recipe against the transforms that training uses."""
+"""Preprocessing against the transforms of paddleseg that training uses."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from paddleseg.cvlibs import manager
 from paddleseg.transforms import Compose
 
-from paddleseg_u2net.builders import register
 from paddleseg_u2net.data.preprocessing import STEPS, Preprocessing, normalize_by_max
 
 RNG = np.random.default_rng(0)
 MEAN = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-RECIPES = {
+TRANSFORMS = {
     "official": [{"type": "ResizeSoftMask", "target_size": [320, 320]}, {"type": "NormalizeByMax"}],
     "not square": [{"type": "Resize", "target_size": [64, 48]}, {"type": "Normalize", **MEAN}],
     "keep ratio": [{"type": "Resize", "target_size": [64, 48], "keep_ratio": True, "size_divisor": 8}],
@@ -26,39 +26,39 @@ RECIPES = {
 SIZES = [(37, 91), (91, 37), (1, 1), (2, 100), (64, 48)]
 
 
-def trained(recipe, image) -> np.ndarray:
-    """What paddleseg's Compose makes of an image (it takes BGR float32)."""
-    manager = register().manager
+def composed(transforms, image) -> np.ndarray:
+    """The result of paddleseg's Compose, which takes BGR float32."""
     operators = [
-        manager.TRANSFORMS[step["type"]](**{k: v for k, v in step.items() if k != "type"}) for step in recipe
+        manager.TRANSFORMS[step["type"]](**{k: v for k, v in step.items() if k != "type"})
+        for step in transforms
     ]
     sample = {"img": image[..., ::-1].astype(np.float32), "gt_fields": []}
     return Compose(operators)(sample)["img"]
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipe_equals_the_training_transforms(name, size):
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_preprocessing_equals_the_training_transforms(name, size):
     image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
-    tensor, _ = Preprocessing.from_transforms(RECIPES[name])(image)
-    np.testing.assert_array_equal(tensor, trained(RECIPES[name], image))
+    tensor, _ = Preprocessing.from_transforms(TRANSFORMS[name])(image)
+    np.testing.assert_array_equal(tensor, composed(TRANSFORMS[name], image))
     assert tensor.dtype == np.float32
 
 
 @pytest.mark.parametrize("size", [*SIZES, (1, 120), (130, 1)])
-@pytest.mark.parametrize("name", RECIPES)
-def test_maps_come_back_at_the_size_of_the_image(name, size):
-    recipe = Preprocessing.from_transforms(RECIPES[name])
-    tensor, changes = recipe(np.zeros((*size, 3), np.uint8))
-    maps = recipe.restore(np.zeros((2, *tensor.shape[1:]), np.float32), changes)
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_maps_are_restored_to_the_size_of_the_image(name, size):
+    preprocessing = Preprocessing.from_transforms(TRANSFORMS[name])
+    tensor, changes = preprocessing(np.zeros((*size, 3), np.uint8))
+    maps = preprocessing.restore(np.zeros((2, *tensor.shape[1:]), np.float32), changes)
     assert maps.shape == (2, *size)
 
 
-def test_padding_is_cut_off_where_it_was_added():
-    recipe = Preprocessing.from_transforms([{"type": "Padding", "target_size": [9, 7]}])
+def test_restore_removes_padding():
+    preprocessing = Preprocessing.from_transforms([{"type": "Padding", "target_size": [9, 7]}])
     image = RNG.integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    tensor, changes = recipe(image)
-    np.testing.assert_array_equal(recipe.restore(tensor, changes), image.transpose(2, 0, 1))
+    tensor, changes = preprocessing(image)
+    np.testing.assert_array_equal(preprocessing.restore(tensor, changes), image.transpose(2, 0, 1))
 
 
 def test_official_scaling_divides_by_the_maximum():
@@ -72,26 +72,26 @@ def test_official_scaling_of_a_black_image_is_finite():
 
 
 def test_grey_input_has_one_channel():
-    recipe = Preprocessing.from_transforms(
+    preprocessing = Preprocessing.from_transforms(
         [{"type": "Resize", "target_size": [8, 8]}, {"type": "Normalize"}], channels=1
     )
-    tensor, _ = recipe(RNG.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    tensor, _ = preprocessing(RNG.integers(0, 256, (5, 5, 3), dtype=np.uint8))
     assert tensor.shape == (1, 8, 8)
 
 
 @pytest.mark.parametrize("step", [{"type": "RandomHorizontalFlip"}, {"type": "Resize", "interp": "RANDOM"}])
-def test_random_steps_are_refused(step):
+def test_random_transforms_are_rejected(step):
     with pytest.raises(ValueError, match=f"{step['type']} is random or cannot be undone.*Fix: use"):
         Preprocessing.from_transforms([step])
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_unknown_arguments_are_refused(name):
+def test_unknown_arguments_are_rejected(name):
     with pytest.raises(ValueError, match=f"{name} has no argument sise"):
         Preprocessing.from_transforms([{"type": name, "sise": 3}])
 
 
-def test_an_image_larger_than_its_padding_says_so():
-    recipe = Preprocessing.from_transforms([{"type": "Padding", "target_size": [4, 4]}])
+def test_an_image_larger_than_its_padding_is_rejected():
+    preprocessing = Preprocessing.from_transforms([{"type": "Padding", "target_size": [4, 4]}])
     with pytest.raises(ValueError, match=r"\(5, 6\) is larger than target_size"):
-        recipe(np.zeros((5, 6, 3), np.uint8))
+        preprocessing(np.zeros((5, 6, 3), np.uint8))

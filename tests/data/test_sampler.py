@@ -1,4 +1,4 @@
-"""The order of the data."""
+"""The order of training samples."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ def flat(stream: BatchStream) -> list[tuple[int, int]]:
     return [key for batch in stream for key in batch]
 
 
-def test_every_image_comes_once_an_epoch_across_batch_borders():
+def test_every_image_is_drawn_once_per_epoch_across_batches():
     keys = flat(BatchStream(7, 3, seed=1, batches=7))
     for epoch in range(3):
         assert sorted(index for index, _ in keys[epoch * 7 : epoch * 7 + 7]) == list(range(7))
     assert len({tuple(index for index, _ in keys[e * 7 : e * 7 + 7]) for e in range(3)}) == 3
 
 
-def test_going_on_continues_the_same_walk_at_another_batch_size_too():
+def test_resuming_continues_the_same_order_with_another_batch_size_too():
     whole = flat(BatchStream(5, 4, seed=3, batches=6))
     assert flat(BatchStream(5, 4, seed=3, start=8, batches=4)) == whole[8:]
     assert flat(BatchStream(5, 2, seed=3, start=8, batches=8)) == whole[8:]
 
 
-def test_ranks_share_each_batch_out():
+def test_each_batch_is_distributed_over_the_ranks():
     ranks = [list(BatchStream(9, 2, seed=0, batches=5, rank=rank, ranks=2)) for rank in range(2)]
     together = [key for pair in zip(*ranks, strict=True) for batch in pair for key in batch]
     assert together == flat(BatchStream(9, 4, seed=0, batches=5))
 
 
-def test_a_set_smaller_than_a_batch_is_walked_through_again():
+def test_a_data_set_smaller_than_a_batch_is_repeated():
     (batch,) = BatchStream(2, 5, seed=0, batches=1)
     assert sorted(Counter(index for index, _ in batch).values()) == [2, 3]
 

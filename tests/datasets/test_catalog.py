@@ -15,7 +15,7 @@ from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.prepare import prepare
 
 
-def test_every_row_is_complete_and_no_address_is_claimed_to_be_verified_without_a_date():
+def test_rows_are_complete_and_verified_addresses_have_a_date():
     for name, row in DATA_SETS.items():
         assert all((row.task, row.about, row.paper, row.licence, row.page, row.size)), name
         assert row.page.startswith(("https://", "http://"))
@@ -30,7 +30,7 @@ def test_every_row_is_complete_and_no_address_is_claimed_to_be_verified_without_
                 assert address.verified == "never" or re.fullmatch(r"20\d\d-\d\d-\d\d", address.verified)
 
 
-def test_the_list_names_every_set(capsys):
+def test_list_flag_names_every_data_set(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == list(DATA_SETS)
@@ -39,7 +39,7 @@ def test_the_list_names_every_set(capsys):
     )
 
 
-def test_every_set_has_an_entry_and_every_entry_a_set():
+def test_every_data_set_has_a_script_and_every_script_a_data_set():
     folder = ROOT / "Benckmark_data_prepare" / "RGB"
     named = {}
     for path in folder.rglob("*.sh"):
@@ -48,7 +48,7 @@ def test_every_set_has_an_entry_and_every_entry_a_set():
     assert named == {name: row.script for name, row in DATA_SETS.items()}
 
 
-def test_an_entry_runs_from_anywhere_and_puts_data_into_the_project(tmp_path):
+def test_script_runs_from_any_folder_and_writes_into_the_project(tmp_path):
     project, mirror = tmp_path / "a project", tmp_path / "mirror"
     for name in ("Benckmark_data_prepare", "paddleseg_u2net", "configs"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -58,6 +58,6 @@ def test_an_entry_runs_from_anywhere_and_puts_data_into_the_project(tmp_path):
     script = project / "Benckmark_data_prepare" / "RGB" / "SOD" / "duts.sh"
     done = subprocess.run(["bash", script], capture_output=True, text=True, cwd="/", env=env)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{project}/data/DUTS-TR is there already\nDUTS-TE: salient objects")
+    assert done.stdout.startswith(f"{project}/data/DUTS-TR exists already\nDUTS-TE: salient objects")
     assert "val_list.txt and test_list.txt: 2 pairs (published: 5019)" in done.stdout
     assert sorted(path.name for path in (project / "data").iterdir()) == ["DUTS-TE", "DUTS-TR"]

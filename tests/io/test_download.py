@@ -30,7 +30,7 @@ def server():
 
 @pytest.mark.parametrize("checksum", [SHA, MD5, None])
 @pytest.mark.parametrize("name", ["whole.bin", "moved.bin"])
-def test_whole_files_arrive(server, tmp_path, name, checksum):
+def test_complete_files_are_downloaded(server, tmp_path, name, checksum):
     target = tmp_path / "new folder" / "a.bin"
     download(f"{server}/{name}", target, checksum=checksum, max_bytes=1 << 20)
     assert target.read_bytes() == CONTENT
@@ -42,7 +42,7 @@ def test_whole_files_arrive(server, tmp_path, name, checksum):
     [
         (
             "html.bin",
-            "html.bin: answers with a web page, not the file; .* Fix: open it in a browser and save",
+            "html.bin: answered with a web page .* Fix: open it in a browser and save",
         ),
         ("other.bin", "other.bin: its checksum is sha256:.*, expected sha256:8acf"),
         ("cut.bin", r"ended after 1000 of 512000 bytes|IncompleteRead"),
@@ -53,24 +53,24 @@ def test_whole_files_arrive(server, tmp_path, name, checksum):
         ("loop.bin", "loop.bin: .*would lead to an infinite loop"),
     ],
 )
-def test_bad_answers_leave_nothing(server, tmp_path, name, message):
+def test_bad_answers_leave_nothing_behind(server, tmp_path, name, message):
     with pytest.raises(DownloadError, match=message):
         download(f"{server}/{name}", tmp_path / "a.bin", checksum=SHA, max_bytes=1 << 20)
     assert not list(tmp_path.iterdir())
 
 
-def test_larger_answers_than_expected_are_refused(server, tmp_path):
+def test_answers_beyond_the_size_limit_are_refused(server, tmp_path):
     with pytest.raises(DownloadError, match="larger than the 1000 bytes expected"):
         download(f"{server}/whole.bin", tmp_path / "a.bin", checksum=None, max_bytes=1000)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unreachable_server_is_named(tmp_path):
+def test_unreachable_server_is_named(tmp_path):
     with pytest.raises(DownloadError, match="http://127.0.0.1:9/a.bin: "):
         download("http://127.0.0.1:9/a.bin", tmp_path / "a.bin", checksum=None, max_bytes=10)
 
 
-def test_the_mirror_serves_every_address(server, tmp_path, monkeypatch):
+def test_mirror_replaces_every_address(server, tmp_path, monkeypatch):
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "a.bin").write_bytes(CONTENT)
     for mirror in (f"file://{tmp_path}/mirror/", f"{server}/any"):
@@ -87,7 +87,7 @@ def test_verify_names_file_found_and_expected(tmp_path):
     verify(tmp_path / "a", "sha256:0", "md5:9dd4e461268c8034f5c8564e155c67a6")
 
 
-def test_mirrors_are_tried_in_turn_and_all_faults_told(server, tmp_path, monkeypatch):
+def test_addresses_are_tried_in_turn_and_all_failures_reported(server, tmp_path, monkeypatch):
     urls = [f"{server}/{name}" for name in ("absent.bin", "html.bin", "other.bin", "whole.bin", "moved.bin")]
     options = {"checksum": SHA, "max_bytes": 1 << 20}
     assert download_first(urls, tmp_path / "a.bin", **options) == f"{server}/whole.bin"
@@ -125,7 +125,7 @@ def broken(site, tmp_path):
 @pytest.mark.parametrize(
     ("name", "mark"), [("ETag", '"one"'), ("Last-Modified", "Mon, 02 Nov 2026 10:00:00 GMT")]
 )
-def test_a_connection_that_breaks_is_taken_up_where_it_ended(tmp_path, name, mark):
+def test_lost_connection_is_resumed(tmp_path, name, mark):
     site = Site(mark=mark, cuts=[1000, 70000, 300000])
     site.mark_name = name
     fetch(site, tmp_path)
@@ -134,7 +134,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_ended(tmp_path, name, mar
     assert tree(tmp_path) == ["a.bin", "a.bin.partial.json"]
 
 
-def test_what_came_is_kept_and_named_and_the_next_run_goes_on(tmp_path):
+def test_partial_download_is_kept_and_resumed_by_the_next_run(tmp_path):
     message = broken(Site(cuts=[1000, 1000]), tmp_path)
     assert re.search(
         r"ended after 1000 of 512000 bytes\. 1000 bytes are kept in \S+/a.bin.partial; the same", message
@@ -161,7 +161,7 @@ CHANGED_SHA = f"sha256:{hashlib.sha256(CHANGED).hexdigest()}"
         (Site(CHANGED[:900], mark='"two"', ranges="careless"), [1000, 0]),  # nor so many bytes
     ],
 )
-def test_a_file_that_changed_is_fetched_anew(tmp_path, site, asked):
+def test_changed_file_is_downloaded_from_the_beginning(tmp_path, site, asked):
     site.asked = []
     broken(Site(cuts=[1000, 1000]), tmp_path)
     fetch(site, tmp_path, f"sha256:{hashlib.sha256(site.content).hexdigest()}")
@@ -169,7 +169,7 @@ def test_a_file_that_changed_is_fetched_anew(tmp_path, site, asked):
     assert (tmp_path / "a.bin").read_bytes() == site.content
 
 
-def test_a_part_that_starts_elsewhere_is_not_appended(tmp_path):
+def test_part_with_another_offset_is_not_appended(tmp_path):
     broken(Site(cuts=[1000, 1000]), tmp_path)
     site = Site()
     site.shift = 7
@@ -179,7 +179,7 @@ def test_a_part_that_starts_elsewhere_is_not_appended(tmp_path):
 
 
 @pytest.mark.parametrize("mark", [None, 'W/"weak"'])
-def test_without_a_mark_of_its_version_a_file_is_fetched_anew(tmp_path, mark):
+def test_file_without_version_is_downloaded_from_the_beginning(tmp_path, mark):
     broken(Site(mark=mark, cuts=[1000, 1000]), tmp_path)
     again = Site(mark=mark)
     fetch(again, tmp_path)
@@ -188,7 +188,7 @@ def test_without_a_mark_of_its_version_a_file_is_fetched_anew(tmp_path, mark):
 
 
 @pytest.mark.parametrize("note", ["", "[]", '{"url": 1}', "{}"])
-def test_a_note_that_was_cut_short_is_as_none(tmp_path, note):
+def test_truncated_note_is_ignored(tmp_path, note):
     broken(Site(cuts=[1000, 1000]), tmp_path)
     (tmp_path / "a.bin.partial.json").write_text(note)
     with serving(Site().handler()) as address:
@@ -196,8 +196,8 @@ def test_a_note_that_was_cut_short_is_as_none(tmp_path, note):
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
-def test_a_whole_partial_file_is_not_asked_for_again(tmp_path):
-    """A process was killed between the last byte and the renaming."""
+def test_complete_partial_file_is_not_downloaded_again(tmp_path):
+    """The process was killed between the last byte and the renaming."""
     broken(Site(cuts=[1000, 1000]), tmp_path)
     (tmp_path / "a.bin.partial").write_bytes(CONTENT)
     site = Site()
@@ -206,7 +206,7 @@ def test_a_whole_partial_file_is_not_asked_for_again(tmp_path):
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
-def test_what_a_whole_file_came_from_is_known_if_it_was_noted(tmp_path):
+def test_origin_of_a_file_is_read_from_its_note(tmp_path):
     with serving(Site().handler()) as address:
         download(f"{address}/a.bin", tmp_path / "a.bin", checksum=SHA, max_bytes=1 << 20, resume=True)
     assert origin_of(tmp_path / "a.bin") == f"{address}/a.bin"
@@ -217,7 +217,7 @@ def test_what_a_whole_file_came_from_is_known_if_it_was_noted(tmp_path):
 
 
 class Partial(Site):
-    """A server that answers with the end of the file, or that there is none, whatever it is asked."""
+    """A server that always answers with the end of the file, or that there is none."""
 
     def answer(self, to):
         to.send_response(self.cuts.pop(0) if len(self.cuts) > 1 else self.cuts[0])
@@ -229,35 +229,35 @@ class Partial(Site):
 
 @pytest.mark.parametrize("codes", [[206], [416, 206], [416]])
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_part_where_all_was_asked_for_is_no_file(tmp_path, codes, begun):
+def test_partial_answer_to_a_full_request_is_refused(tmp_path, codes, begun):
     if begun:
         broken(Site(cuts=[1000, 1000]), tmp_path)
         (tmp_path / "a.bin.partial").write_bytes(CONTENT[:999])
-    told = broken(Partial(cuts=codes), tmp_path)
-    assert re.search(r"answers with a part \(206\) where all was|Requested Range Not Satisfiable", told)
+    message = broken(Partial(cuts=codes), tmp_path)
+    assert re.search(r"answered with a part \(206\)|Requested Range Not Satisfiable", message)
     assert tree(tmp_path) == []
 
 
-def test_a_wrong_checksum_keeps_nothing_to_go_on_from(tmp_path):
+def test_file_with_wrong_checksum_is_not_kept(tmp_path):
     assert "expected" in broken(Site(CHANGED), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_comes(tmp_path, monkeypatch):
+def test_too_little_disk_space_is_reported_before_the_download(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with (
         serving(Site().handler()) as address,
-        pytest.raises(OSError, match="512000 bytes to come, 1 are free"),
+        pytest.raises(OSError, match="512000 bytes are missing, 1 are free"),
     ):
         download(f"{address}/a.bin", tmp_path / "a.bin", checksum=SHA, max_bytes=1 << 20, resume=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_fills_up_is_named_and_what_came_is_kept(tmp_path):
-    """No mirror is tried then."""
+def test_full_disk_is_reported_and_the_partial_download_kept(tmp_path):
+    """No other address is tried then."""
     site, target = Site(), tmp_path / "a.bin"
-    told = r"a.bin: cannot be written \(File too large\)\. .*Fix: make room"
-    with serving(site.handler()) as address, small_files(100000), pytest.raises(DiskError, match=told):
+    message = r"a.bin: cannot be written \(File too large\)\. .*Fix: free some space"
+    with serving(site.handler()) as address, small_files(100000), pytest.raises(DiskError, match=message):
         download_first(
             [f"{address}/a.bin", f"{address}/b.bin"], target, checksum=None, max_bytes=1 << 20, resume=True
         )

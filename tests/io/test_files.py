@@ -17,7 +17,7 @@ from paddleseg_u2net.io.files import (
 )
 
 
-def test_a_file_arrives_when_the_block_ends_well(tmp_path):
+def test_atomic_write_creates_the_file_when_the_block_succeeds(tmp_path):
     with atomic_write(tmp_path / "new" / "a.txt") as partial:
         partial.write_text("x")
         assert not (tmp_path / "new" / "a.txt").exists()
@@ -25,7 +25,7 @@ def test_a_file_arrives_when_the_block_ends_well(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_a_failure_leaves_what_was_there(tmp_path, kind):
+def test_atomic_write_keeps_the_existing_file_on_failure(tmp_path, kind):
     target = tmp_path / "a"
     target.write_text("before") if kind == "file" else target.mkdir()
 
@@ -40,7 +40,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, kind):
     assert target.is_dir() or target.read_text() == "before"
 
 
-def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path):
+def test_folder_that_cannot_be_created_is_named_with_a_fix(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file/sub: cannot be written to .*Fix: choose another --save_dir"):
         require_writable(tmp_path / "file" / "sub")
@@ -48,13 +48,13 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path):
     assert not list((tmp_path / "fresh" / "deep").iterdir())
 
 
-def test_a_name_as_long_as_the_system_allows_arrives(tmp_path):
+def test_atomic_write_works_with_the_longest_name(tmp_path):
     with atomic_write(tmp_path / ("n" * 255)) as partial:
         partial.touch()
     assert [p.name for p in tmp_path.iterdir()] == ["n" * 255]
 
 
-def test_sweeping_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
+def test_remove_partial_files_removes_temporary_files_only(tmp_path):
     (tmp_path / ".iter_2.1a2b3c4d.part").mkdir()
     (tmp_path / ".a.txt.1a2b3c4d.part").touch()
     (tmp_path / "best_model").mkdir()
@@ -66,7 +66,7 @@ def test_sweeping_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(("where", "kind"), [("a/b", DiskError), ("other", PermissionError)])
-def test_only_what_cannot_be_written_is_called_so(tmp_path, where, kind):
+def test_disk_error_names_only_files_that_cannot_be_written(tmp_path, where, kind):
     error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / where))
     with (
         pytest.raises(kind, match="a/set: cannot be written|other"),
@@ -75,8 +75,8 @@ def test_only_what_cannot_be_written_is_called_so(tmp_path, where, kind):
         raise error
 
 
-def test_one_at_a_time_holds_a_lock_that_is_gone_afterwards(tmp_path):
-    """Also after the file was removed by the one before, which a waiting one has open still."""
+def test_file_lock_is_exclusive_and_removed_afterwards(tmp_path):
+    """Also after the previous holder removed the file that a waiting process has open."""
     lock, inside, most = tmp_path / "lock", [], []
 
     def work():

@@ -23,7 +23,7 @@ def test_written_pixels_are_read_back(tmp_path, name):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_transparency_is_written_and_left_out_when_read(tmp_path):
+def test_alpha_is_written_and_dropped_when_read(tmp_path):
     rgba = np.dstack([RGB, np.full((20, 30), 7, np.uint8)])
     write_image(tmp_path / "a.png", rgba)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), rgba)
@@ -80,7 +80,7 @@ def test_empty_foreign_and_missing_files_are_named(tmp_path):
             read_image(tmp_path / name)
 
 
-def test_images_that_are_small_on_disk_only_are_refused(tmp_path):
+def test_images_with_too_many_pixels_are_refused(tmp_path):
     buffer = io.BytesIO()
     Image.new("1", (12000, 12000)).save(buffer, "PNG")
     (tmp_path / "bomb.png").write_bytes(buffer.getvalue())
@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_are_listed_deeply_without_hidden_and_foreign_files(tmp_path):
+def test_folders_are_listed_recursively_without_hidden_and_other_files(tmp_path):
     for name in ("b.PNG", "sub/a.jpg", ".hidden/c.png", "notes.txt", "sub/.d.png"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)

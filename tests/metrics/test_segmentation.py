@@ -1,4 +1,4 @@
-"""Measures against paddleseg's formulas, scikit-learn, PySODMetrics and plain numpy."""
+"""Class measures and the author's F against paddleseg, scikit-learn, PySODMetrics and plain numpy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, jaccard_score, precision_score, recall_score, roc_auc_score
 
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.saliency import precision_recall, stretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MapMeasures
@@ -37,7 +38,7 @@ def test_segmentation_equals_scikit_learn(num_classes):
     assert scores["Dice"] == pytest.approx(dice.mean())
 
 
-def test_segmentation_equals_paddleseg_where_it_still_runs():
+def test_segmentation_equals_paddleseg():
     import paddle
     from paddleseg.utils import metrics as stock
 
@@ -52,7 +53,7 @@ def test_segmentation_equals_paddleseg_where_it_still_runs():
     assert scores["Acc"] == pytest.approx(stock.class_measurement(*areas)[0])
 
 
-def test_ignored_pixels_count_nowhere():
+def test_ignored_pixels_do_not_change_scores():
     prediction, mask = RNG.integers(0, 2, (2, 10, 10))
     padded = np.vstack([mask, np.full((5, 10), 255)]), np.vstack([prediction, np.ones((5, 10), int)])
     expected, found = measured([(prediction, mask)], 2), measured([(padded[1], padded[0])], 2, 255)
@@ -61,7 +62,7 @@ def test_ignored_pixels_count_nowhere():
 
 
 @pytest.mark.parametrize("fill", [0, 1])
-def test_a_constant_truth_predicted_rightly_has_no_nan(fill):
+def test_correct_prediction_of_a_single_class_gives_no_nan(fill):
     constant = np.full((4, 4), fill)
     scores = measured([(constant, constant)], 2)
     assert scores["Acc"] == 1
@@ -69,7 +70,7 @@ def test_a_constant_truth_predicted_rightly_has_no_nan(fill):
     assert scores["class_IoU"].tolist() == [1 - fill, fill]
 
 
-def test_no_image_at_all_gives_zeros():
+def test_scores_without_images_are_zero():
     assert measured([], 2)["mIoU"] == 0
 
 
@@ -89,17 +90,17 @@ def test_roc_equals_scikit_learn(num_classes):
 
     found = measure.compute()["Auc_roc"]
     assert found == pytest.approx(expected(np.floor(probabilities * measure.bins)), abs=1e-12)
-    assert found == pytest.approx(expected(probabilities), abs=1e-4)  # scores of one bin count as equal
+    assert found == pytest.approx(expected(probabilities), abs=1e-4)  # scores in one bin count as equal
 
 
-def test_roc_of_one_class_alone_is_undefined():
+def test_roc_of_a_single_class_is_nan():
     measure = RocMeasure(1)
     measure.update(np.ones((1, 2, 2)), np.zeros((2, 2), int))
     assert np.isnan(measure.compute()["Auc_roc"])
 
 
 def official_curve(saliency, mask):
-    """The author's evaluator in plain lines (FACTS of measures.py@2a010f5)."""
+    """The author's evaluator in plain numpy (measures.py@2a010f5)."""
     mask = mask / (mask.max() + 1e-8) * 255
     saliency = saliency / (saliency.max() + 1e-8) * 255
     bins = np.arange(256)
@@ -131,7 +132,7 @@ def test_precision_and_recall_equal_the_authors(kind):
     np.testing.assert_allclose(precision_recall(saliency, mask), official_curve(saliency, mask), atol=1e-12)
 
 
-def test_max_f_is_of_the_mean_curves():
+def test_max_f_is_computed_from_the_mean_curves():
     pairs = [maps(kind) for kind in KINDS[:4]]
     measures = MapMeasures(["max_f"])
     for saliency, mask in pairs:
@@ -141,15 +142,15 @@ def test_max_f_is_of_the_mean_curves():
     assert measures.compute()["max_f"] == pytest.approx(expected, abs=1e-12)
 
 
-def test_mae_takes_maps_as_they_are_where_told():
-    measures = MapMeasures(["mae"], minmax=False)
+def test_mae_without_stretching():
+    measures = MapMeasures(["mae"], measure_stretch=MeasureStretch.NONE)
     measures.update(np.array([[0.2, 0.4]]), np.zeros((1, 2)))
     assert measures.compute()["mae"] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("name", AREA_MEASURES)
-def test_class_measures_of_maps_equal_those_of_the_maps_split_at_a_half(name):
-    measures, expected = MapMeasures([name], minmax=False), SegmentationMeasures(2)
+def test_class_measures_of_maps_equal_those_of_thresholded_maps(name):
+    measures, expected = MapMeasures([name], measure_stretch=MeasureStretch.NONE), SegmentationMeasures(2)
     for seed in range(3):
         rng = np.random.default_rng(seed)
         saliency, mask = rng.random((5 + seed, 7)), rng.random((5 + seed, 7)) > 0.7
@@ -158,7 +159,7 @@ def test_class_measures_of_maps_equal_those_of_the_maps_split_at_a_half(name):
     assert measures.compute()[name] == pytest.approx(expected.compute()[name], abs=1e-15)
 
 
-def test_stretch_leaves_no_nan_on_a_constant_map():
+def test_stretch_of_a_constant_map_is_zero():
     assert stretch(np.full((3, 3), 0.7)).tolist() == np.zeros((3, 3)).tolist()
     assert stretch(np.array([0.2, 0.4, 0.6])).tolist() == pytest.approx([0, 0.5, 1])
 

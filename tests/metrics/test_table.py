@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from oracle import EXACT, assert_equal_to_oracle, blob, measured, oracle
 from scipy.io import loadmat
+from support import ROOT
 
 from paddleseg_u2net.metrics import table
 from paddleseg_u2net.metrics.boundary import boundary_iou, relaxed_boundary_f
-from paddleseg_u2net.metrics.pair import Pair
+from paddleseg_u2net.metrics.map_and_mask import MapAndMask
+from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.structure import s_measure
 from paddleseg_u2net.metrics.sums import ExactSum
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
@@ -54,9 +56,24 @@ def example(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 KINDS = (
-    *("random", "grey mask", "narrow range", "perfect", "inverted", "empty mask", "full mask", "black map"),
-    *("grey map", "white map", "both empty", "both full", "grey map, half a mask", "one pixel, right"),
-    *("one pixel, wrong", "one pixel of foreground", "object", "small object, far background"),
+    "random",
+    "grey mask",
+    "narrow range",
+    "perfect",
+    "inverted",
+    "empty mask",
+    "full mask",
+    "black map",
+    "grey map",
+    "white map",
+    "both empty",
+    "both full",
+    "grey map, half a mask",
+    "one pixel, right",
+    "one pixel, wrong",
+    "one pixel of foreground",
+    "object",
+    "small object, far background",
 )
 
 
@@ -67,7 +84,7 @@ def test_measures_equal_pysodmetrics(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_measures_of_float_maps_equal_pysodmetrics(kind):
+def test_float_maps_equal_pysodmetrics(kind):
     saliency, mask = example(kind)
     assert_equal_to_oracle([(np.sqrt(saliency / 255), mask > 128)], normalize=False)
 
@@ -91,17 +108,17 @@ def test_large_maps_equal_pysodmetrics():
     assert_equal_to_oracle([blob(1024, 1024), blob(333, 1025, 5)])
 
 
-def test_a_centroid_in_the_last_row_gives_no_nan():
-    """The one difference: PySODMetrics takes the mean of an empty quarter."""
+def test_s_measure_is_finite_if_the_centroid_is_in_the_last_row():
+    """The one difference from PySODMetrics, which computes the mean of an empty quarter."""
     mask = np.zeros((4, 5), np.uint8)
     mask[3, 1] = 255
     saliency = np.arange(20, dtype=np.uint8).reshape(4, 5)
     assert np.isnan(oracle([(saliency, mask)])["s_measure"])
-    assert 0 < s_measure(Pair(saliency, mask)) < 1
-    assert s_measure(Pair(mask, mask)) == pytest.approx(1)
+    assert 0 < s_measure(MapAndMask(saliency, mask)) < 1
+    assert s_measure(MapAndMask(mask, mask)) == pytest.approx(1)
 
 
-def test_scores_of_the_golden_pairs_are_the_published(shared):
+def test_scores_of_the_golden_pairs_equal_the_published(shared):
     folder = shared / "data" / "pysodmetrics_golden"
     versions = json.loads((folder / "version_performance.json").read_text())
     published = {name: score for version in versions.values() for name, score in version.items()}
@@ -140,13 +157,15 @@ def assert_images_equal_stored(stored, chosen) -> MapMeasures:
         row = measures.rows[str(index)]
         assert row["s_measure"] == pytest.approx(stored["S_measure_image"][index, 0], **EXACT)
         assert row["mae"] == pytest.approx(stored["MAE_image"][index, 0], **EXACT)
-        for curve, key in zip(precision_recall_f(Pair(saliency, mask)), ("Pre", "Recall"), strict=False):
+        for curve, key in zip(
+            precision_recall_f(MapAndMask(saliency, mask)), ("Pre", "Recall"), strict=False
+        ):
             np.testing.assert_allclose(curve, stored[f"{key}_image"][index], rtol=1e-9, atol=1e-12)
     return measures
 
 
 @pytest.mark.parametrize("method", ["Amulet", "DSS"])
-def test_scores_of_sod_images_are_the_stored(shared, method):
+def test_scores_of_sod_images_equal_the_stored(shared, method):
     stored, chosen = sod(shared, method, every=15)
     measures = assert_images_equal_stored(stored, chosen)
     assert measures.compute()["images"] == 20
@@ -154,7 +173,7 @@ def test_scores_of_sod_images_are_the_stored(shared, method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["Amulet", "DSS"])
-def test_scores_of_all_of_sod_are_the_stored(shared, method):
+def test_scores_of_all_of_sod_equal_the_stored(shared, method):
     stored, chosen = sod(shared, method, every=1)
     measures = assert_images_equal_stored(stored, chosen)
     scores, curves = measures.compute(), measures.curves()
@@ -167,7 +186,7 @@ def test_scores_of_all_of_sod_are_the_stored(shared, method):
 
 
 def author(pairs) -> tuple[float, float]:
-    """Maximal and mean F of measures.py@2a010f5 in plain lines; 8-bit maps."""
+    """Maximal and mean F of measures.py@2a010f5 in plain numpy, of 8-bit maps."""
     curves = []
     for saliency, mask in pairs:
         saliency, mask = (array / (array.max() + 1e-8) * 255 for array in (saliency, mask))
@@ -181,18 +200,18 @@ def author(pairs) -> tuple[float, float]:
     return f.max(), f.mean()
 
 
-def test_max_f_and_mean_f_are_those_of_the_author():
+def test_max_f_and_mean_f_equal_those_of_the_author():
     pairs = [example(kind) for kind in KINDS]
     measures = measured(pairs, ["max_f", "mean_f"])
     assert list(measures.compute().values())[1:] == pytest.approx(author(pairs), rel=1e-12)
     assert measures.curves()["author_f"].max() == measures.compute()["max_f"]
 
 
-def test_the_authors_maps_are_stretched_only_when_told():
+def test_maps_are_stretched_for_max_f_only_when_chosen():
     saliency, mask = example("narrow range")
     stretched = (saliency - 100.0) / saliency.max()
-    for told, expected in ((False, saliency), (True, stretched)):
-        found = measured([(saliency, mask)], author_minmax=told).compute()
+    for choice, expected in ((MeasureStretch.REFERENCE, saliency), (MeasureStretch.ALL, stretched)):
+        found = measured([(saliency, mask)], measure_stretch=choice).compute()
         assert found["max_f"] == pytest.approx(author([(expected, mask)])[0])
         assert found["max_f_per_image"] == oracle([(saliency, mask)])["max_f_per_image"]
 
@@ -202,13 +221,13 @@ def test_merged_parts_equal_the_whole_bit_for_bit():
     whole = measured(pairs)
     for parts in ([pairs[:2], pairs[2:]], [pairs[::2], pairs[1::2]], [pairs[::-1], []]):
         first, second = (measured(part) for part in parts)
-        first.merge(pickle.loads(pickle.dumps(second)))  # as it comes from another process
+        first.merge(pickle.loads(pickle.dumps(second)))  # as from another process
         assert first.compute() == whole.compute()
         for name, curve in whole.curves().items():
             np.testing.assert_array_equal(first.curves()[name], curve)
 
 
-def test_exact_sums_know_no_order():
+def test_exact_sums_do_not_depend_on_the_order():
     values = np.random.default_rng(0).random((1000, 3)) * np.array([1, 1e-12, 1e12])
     sums = [ExactSum(), ExactSum()]
     for total, rows in zip(sums, (values, values[::-1]), strict=True):
@@ -219,7 +238,7 @@ def test_exact_sums_know_no_order():
 
 
 def boundary(mask: np.ndarray, width: int, border: bool) -> np.ndarray:
-    """Pixels of a mask with background, or with `border` the outside, within `width` rows and columns."""
+    """Pixels of a mask with background within `width` rows and columns; `border`: outside is background."""
     padded = np.pad(mask, width, constant_values=not border)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * width + 1,) * 2)
     return mask & ~windows.all(axis=(2, 3))
@@ -229,7 +248,7 @@ def boundary(mask: np.ndarray, width: int, border: bool) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["random", "object", "perfect", "full mask", "empty mask", "black map"])
 def test_relaxed_boundary_f_equals_brute_force(kind, border):
     saliency, mask = example(kind)
-    pair = Pair(saliency, mask)
+    pair = MapAndMask(saliency, mask)
     found, true = (
         np.argwhere(boundary(array, 1, border)).astype(float) for array in (pair.saliency >= 0.5, mask > 128)
     )
@@ -245,21 +264,21 @@ def test_relaxed_boundary_f_equals_brute_force(kind, border):
 @pytest.mark.parametrize("kind", ["random", "object", "perfect", "full mask", "empty mask", "black map"])
 def test_boundary_iou_equals_brute_force(kind, ratio):
     saliency, mask = example(kind)
-    pair = Pair(saliency, mask)
+    pair = MapAndMask(saliency, mask)
     width = max(1, round(ratio * (mask.shape[0] ** 2 + mask.shape[1] ** 2) ** 0.5))
     found, true = (boundary(array, width, border=True) for array in (pair.saliency >= 0.5, mask > 128))
     expected = (found & true).sum() / max((found | true).sum(), 1)
     assert boundary_iou(pair, dilation_ratio=ratio) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_boundary_three_pixels_off_is_right_and_four_off_is_wrong():
-    columns = np.tile(np.arange(20), (9, 1))  # the left part of the image, bounded by one straight line
+def test_boundary_three_pixels_away_matches_and_four_does_not():
+    columns = np.tile(np.arange(20), (9, 1))  # the mask is the left part, with a straight boundary
     for offset, expected in ((3, 1), (-3, 1), (4, 0), (-4, 0)):
-        pair = Pair(np.where(columns < 10 + offset, 1.0, 0.0), columns < 10)
+        pair = MapAndMask(np.where(columns < 10 + offset, 1.0, 0.0), columns < 10)
         assert relaxed_boundary_f(pair) == pytest.approx(expected)
 
 
-def test_masks_and_maps_of_all_types_say_the_same():
+def test_types_of_maps_and_masks_do_not_change_scores():
     saliency, mask = example("object")
     expected = measured([(saliency, mask)]).compute()
     for other in (mask > 128, mask / 255, (mask / 255).astype(np.float32)):
@@ -269,26 +288,28 @@ def test_masks_and_maps_of_all_types_say_the_same():
         assert found[name] == pytest.approx(expected[name], rel=1e-9), name
 
 
-def test_a_choice_is_changed_in_the_table():
+def test_parameter_of_a_measure_is_changed_in_the_table():
     pair = example("object")
-    changed = MEASURES | {"s_measure": MEASURES["s_measure"]._replace(of=partial(s_measure, alpha=0.7))}
+    changed = MEASURES | {
+        "s_measure": MEASURES["s_measure"]._replace(per_image=partial(s_measure, alpha=0.7))
+    }
     assert measured([pair], ["s_measure"], measures=changed).compute()["s_measure"] == pytest.approx(
-        s_measure(Pair(*pair), alpha=0.7)
+        s_measure(MapAndMask(*pair), alpha=0.7)
     )
 
 
-def test_rows_are_kept_where_images_are_named():
+def test_scores_of_named_images_are_kept():
     measures = MapMeasures(["mae", "max_f"])
     for seed, name in ((0, "a"), (1, None), (2, "c")):
         measures.update(*blob(30, 30, seed), name=name)
     assert list(measures.rows) == ["a", "c"]
     alone = measured([blob(30, 30, 2)], ["mae", "max_f"]).compute()
     assert {"images": 1, **measures.rows["c"]} == alone
-    with pytest.raises(ValueError, match="a: measured already"):
+    with pytest.raises(ValueError, match="a: measured twice"):
         measures.update(*blob(30, 30), name="a")
 
 
-def test_what_cannot_be_measured_is_refused():
+def test_unusable_maps_and_masks_are_rejected():
     saliency, mask = blob(12, 9)
     for pair, message in (
         ((saliency, mask[:4]), r"got \(12, 9\) and \(4, 9\)"),
@@ -305,7 +326,7 @@ def test_what_cannot_be_measured_is_refused():
         MapMeasures(["mae", "f1", "iou"])
 
 
-def test_no_image_gives_nan_and_no_curve():
+def test_scores_without_images_are_nan():
     scores = MapMeasures().compute()
     assert scores.pop("images") == 0
     assert list(scores) == list(MEASURES)
@@ -313,12 +334,13 @@ def test_no_image_gives_nan_and_no_curve():
     assert MapMeasures().curves() == {}
 
 
-def test_the_example_of_the_accumulator_runs():
+def test_example_in_the_docstring_runs():
     assert doctest.testmod(table, extraglobs={"np": np}) == (0, 3)
 
 
-def test_the_benchmark_prints_its_tables(monkeypatch, capsys):
+def test_benchmark_prints_its_tables(monkeypatch, capsys):
     monkeypatch.setattr(benchmark_measures, "SIZES", ((30, 40), (64, 64)))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert benchmark_measures.main(["--turns", "1", "--updates", "20", "--files", "6"]) == 0
     text = capsys.readouterr().out
     assert "| 30 x 40 |" in text
@@ -328,6 +350,6 @@ def test_the_benchmark_prints_its_tables(monkeypatch, capsys):
     assert text.splitlines()[-1].startswith("| 60 | ")
 
 
-def test_measures_know_names_of_configs():
-    assert {row.also: name for name, row in MEASURES.items() if row.also} == {"MAE": "mae", "maxF": "max_f"}
+def test_aliases_and_directions_of_measures():
+    assert {row.alias: name for name, row in MEASURES.items() if row.alias} == {"MAE": "mae", "maxF": "max_f"}
     assert [name for name, row in MEASURES.items() if not row.larger_is_better] == ["mae"]

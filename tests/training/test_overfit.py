@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from support import draw_pair, make_config, tree, write_mask
 
-from paddleseg_u2net.builders import build_dataset
+from paddleseg_u2net.builders import build_dataset_spec
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.data_check.survey import examine
+from paddleseg_u2net.data.inspection import inspect
 from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.training.overfit import Outcome, overfit
 
 
 def tried(data, num_classes: int = 1, **options) -> Outcome:
     config = load_config(make_config(data / "c.yaml", data, num_classes=num_classes))
-    inspection = examine([build_dataset(config, "train_dataset")]).datasets[0].inspection
+    inspection = inspect(build_dataset_spec(config, "train_dataset"))
     options = {"steps": 60, "learning_rate": 0.05, **options}
     return overfit(config, inspection, data / "out", "cpu", **options)
 
@@ -79,7 +79,7 @@ def test_masks_without_any_object_are_told(data, tmp_path):
     for path in (data / "masks").iterdir():
         write_mask(path, np.zeros((32, 32), np.uint8))
     config = load_config(make_config(tmp_path / "a.yaml", data))
-    inspection = build_dataset(config, "val_dataset").examine()  # only training needs objects
+    inspection = inspect(build_dataset_spec(config, "val_dataset"))  # only training needs objects
     with pytest.raises(ValueError, match="no mask shows an object, so there is nothing to learn. Fix:"):
         overfit(config, inspection, tmp_path / "out", "cpu")
 

@@ -1,13 +1,13 @@
-"""Measure the doctor: images a second of one core beside decoding alone, memory, and which copies it finds.
+"""Benchmark the data set checks: speed against decoding alone, memory, and which copies of images are found.
 
 OMP_NUM_THREADS=1 python -m tools.benchmarks.data_check --image_path images/ --mask_path masks/
 OMP_NUM_THREADS=1 python -m tools.benchmarks.data_check --image_path images/ --mask_path masks/ --turns 9
 python -m tools.benchmarks.data_check --image_path images/ --copies
 
-Both sides read, decode and turn upright each image and mask by the same code; the doctor then checks them,
-comparisons of pictures included. The process is bound to one core; seconds are those it computes, waiting not
-counted, and the two run in turn, so that what else the machine does meets both. Memory is that of whole
-processes. With --copies a changed copy of each photograph is looked for among the photographs.
+Both sides read, decode and turn upright each image and mask with the same code; the checks, comparisons of
+images included, come on top. The process is bound to one core and its CPU time is measured; the two sides
+alternate, so that other load affects both. Memory is the peak of a separate process. With --copies, a changed
+copy of each photograph is searched among the photographs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
-from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.inspection import thumbnail
 from paddleseg_u2net.data.masks import read_raw
 from paddleseg_u2net.data.pairs import Pair, pair_folders
-from paddleseg_u2net.data_check.duplicates import matches
-from paddleseg_u2net.data_check.findings import diagnose
+from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data_check.checks import run_checks
+from paddleseg_u2net.data_check.duplicates import find_matches
 from paddleseg_u2net.data_check.survey import examine
 from paddleseg_u2net.io.images import list_images, read_image
 from tools.benchmarks.measuring import ROOT, peak_memory
@@ -42,21 +42,23 @@ COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "3 times the size": lambda image: scaled(image, 3),
     "made square": lambda image: cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA),
     "JPEG of quality 20": lambda image: jpeg(image, 20),
-    "15 % brighter, whites cut off": lambda image: np.clip(image * 1.15, 0, 255).astype(np.uint8),
+    "15 % brighter, highlights clipped": lambda image: np.clip(image * 1.15, 0, 255).astype(np.uint8),
     "cropped by a tenth": lambda image: image[: image.shape[0] * 9 // 10, : image.shape[1] * 9 // 10],
 }
-PARTS = (4, 2, 1)  # of the pairs, a quarter to all, where memory is measured
+DIVISORS = (4, 2, 1)  # memory is measured with a quarter, half and all of the pairs
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The flags."""
+    """Parse the flags."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="benchmark_doctor.py"
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="data_check"
     )
     parser.add_argument("--image_path", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--mask_path", type=Path, help="folder of their masks")
-    parser.add_argument("--turns", type=int, default=5, help="of each side (%(default)s)")
-    parser.add_argument("--copies", action="store_true", help="which copies are found, in place of time")
+    parser.add_argument("--turns", type=int, default=5, help="measurements of each side (%(default)s)")
+    parser.add_argument(
+        "--copies", action="store_true", help="count the copies that are found instead of measuring time"
+    )
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if not args.copies and args.mask_path is None:
@@ -65,37 +67,37 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def scaled(image: np.ndarray, factor: float) -> np.ndarray:
-    """An image of another size."""
+    """Resize an image by a factor."""
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     return cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """An image as a JPEG file keeps it."""
+    """Encode an image as JPEG and decode it."""
     encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
-def tell_copies(paths: Sequence[Path]) -> None:
-    """Print how many copies of each kind are found, and how often different photographs are taken for one."""
+def print_copies(paths: Sequence[Path]) -> None:
+    """Print how many copies of each kind are found, and how many other photographs are mistaken for them."""
     if not paths:
-        raise ValueError("--image_path: holds no image")
+        raise ValueError("--image_path: the folder has no image. Fix: a folder of photographs")
     thumbs: dict[str, list[np.ndarray]] = {name: [] for name in ("", *COPIES)}
     for path in paths:
         image = read_image(path)
         for name, stack in thumbs.items():
             stack.append(thumbnail(COPIES[name](image) if name else image))
     originals = np.stack(thumbs.pop(""))
-    print(f"among {len(paths)} photographs: {len(list(matches(originals)))} pairs that show the same")
-    print("\n| copy | found | others taken for it |\n|---|---|---|")
+    print(f"among {len(paths)} photographs: {len(list(find_matches(originals)))} pairs that show the same")
+    print("\n| copy | found | others mistaken for it |\n|---|---|---|")
     for name, stack in thumbs.items():
-        pairs = [match[:2] for match in matches(originals, np.stack(stack))]
+        pairs = [match[:2] for match in find_matches(originals, np.stack(stack))]
         found = sum(first == second for first, second in pairs)
         print(f"| {name} | {found / len(paths):.1%} | {len(pairs) - found} |")
 
 
 def decode(pairs: Sequence[Pair]) -> None:
-    """What the doctor cannot do without."""
+    """Read and decode only: the lower bound of any check."""
     for pair in pairs:
         read_image(pair.image)
         assert pair.mask is not None
@@ -103,26 +105,26 @@ def decode(pairs: Sequence[Pair]) -> None:
 
 
 def check(pairs: Sequence[Pair]) -> None:
-    """All checks."""
-    diagnose(examine([Dataset(pairs, 1)]))
+    """Run all checks."""
+    run_checks(examine([DatasetSpec(pairs, 1)]))
 
 
 def seconds(work: Callable[[], None]) -> float:
-    """Of the processor, over all threads."""
+    """CPU time of all threads, in seconds."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def compare(pairs: Sequence[Pair], turns: int) -> tuple[float, float, list[float]]:
-    """Images a second and core of decoding and of the doctor (medians), and the ratio of each turn."""
+    """Pairs per second and core of decoding and of checking (medians), and the time ratio of each turn."""
     rounds = [(seconds(lambda: decode(pairs)), seconds(lambda: check(pairs))) for _ in range(turns + 1)][1:]
     first, second = np.median(rounds, axis=0)
     return len(pairs) / float(first), len(pairs) / float(second), [late / early for early, late in rounds]
 
 
 def memory(args: argparse.Namespace, count: int) -> str:
-    """Peak MiB of a process that checks so many pairs; 0 decodes all and checks none."""
+    """Peak memory in MiB of a process that checks `count` pairs; 0 decodes all pairs and checks none."""
     command = [sys.executable, "-m", "tools.benchmarks.data_check", "--memory", str(count)]
     command += ["--image_path", str(args.image_path.resolve()), "--mask_path", str(args.mask_path.resolve())]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
@@ -132,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     """Print the tables."""
     args = parse(argv)
     if args.copies:
-        tell_copies(list_images(args.image_path))
+        print_copies(list_images(args.image_path))
         return 0
     cv2.setNumThreads(1)
     if hasattr(os, "sched_setaffinity"):
@@ -141,17 +143,20 @@ def main(argv: list[str] | None = None) -> int:
     if not pairs:
         raise ValueError(f"{args.image_path}: no image has a mask in {args.mask_path}")
     if args.memory is not None:
-        check(pairs[: args.memory]) if args.memory else decode(pairs)
+        if args.memory:
+            check(pairs[: args.memory])
+        else:
+            decode(pairs)
         print(f"{peak_memory():.0f}")
         return 0
-    decoding, doctor, ratios = compare(pairs, args.turns)
-    print("| | pairs a second and core |\n|---|---|")
-    print(f"| decoding alone | {decoding:.0f} |\n| doctor | {doctor:.0f} |")
+    decoding, checking, ratios = compare(pairs, args.turns)
+    print("| | pairs per second and core |\n|---|---|")
+    print(f"| decoding alone | {decoding:.0f} |\n| data set check | {checking:.0f} |")
     print(f"\ntime over decoding alone: {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     print("\n| | pairs | peak MiB |\n|---|---|---|")
     print(f"| decoding alone | {len(pairs)} | {memory(args, 0)} |")
-    for count in (len(pairs) // part for part in PARTS):
-        print(f"| doctor | {count} | {memory(args, count)} |")
+    for count in (len(pairs) // part for part in DIVISORS):
+        print(f"| data set check | {count} | {memory(args, count)} |")
     return 0
 
 

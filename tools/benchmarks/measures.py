@@ -1,11 +1,11 @@
-"""Measure the measures of saliency maps: time beside PySODMetrics on one core, and memory over many updates.
+"""Benchmark of the measures of saliency maps: time and memory of ours, and time of PySODMetrics.
 
 OMP_NUM_THREADS=1 python -m tools.benchmarks.measures
 OMP_NUM_THREADS=1 python -m tools.benchmarks.measures --turns 20 --updates 100000
 
-The two run in turn, so that what else the machine does meets both. Both make MAE, F (ours in both protocols),
-weighted F, S and E. Then `evaluate_folder.py` as a whole command: seconds by workers, peak memory by images.
-Needs `pip install pysodmetrics`.
+Ours and PySODMetrics run alternately on one core, so that other load on the machine affects both. Both
+compute MAE, F (ours by both protocols), weighted F, S and E. Then `u2net evaluate` is measured as a whole:
+seconds by number of workers, and peak memory by number of images. Needs `pip install pysodmetrics`.
 """
 
 from __future__ import annotations
@@ -17,38 +17,40 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.environment.devices import processors
-from paddleseg_u2net.metrics.pair import Pair
+from paddleseg_u2net.metrics.map_and_mask import MapAndMask
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 from tools.benchmarks.measuring import peak_memory, run_measured
 
 SIZES = ((300, 400), (1024, 1024))
 THEIRS = ("MAE", "Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure")
 SHARED = [name for name in MEASURES if name not in ("relax_boundary_f", "boundary_iou")]
-MAPS = 4  # of each size
+MAPS = 4  # different maps of each size
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The flags."""
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of this program."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="benchmark_measures.py",
+        prog="python -m tools.benchmarks.measures",
     )
-    parser.add_argument("--turns", type=int, default=5, help="of each side (%(default)s)")
-    parser.add_argument("--updates", type=int, default=10000, help="with small maps (%(default)s)")
-    parser.add_argument("--files", type=int, default=600, help="maps of a folder (%(default)s)")
-    return parser.parse_args(argv)
+    parser.add_argument("--turns", type=int, default=5, help="repetitions of each side (%(default)s)")
+    parser.add_argument(
+        "--updates", type=int, default=10000, help="updates with a small map, for memory (%(default)s)"
+    )
+    parser.add_argument("--files", type=int, default=600, help="maps in a folder (%(default)s)")
+    return parser
 
 
 def draw(height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A map and its mask, uint8: a wavy object found with a soft edge and a little noise."""
+    """Draw a blurred and noisy map and its mask, an object with a wavy outline; (height, width) uint8."""
     rng = np.random.default_rng(seed)
     y, x = (np.mgrid[:height, :width].T / (height, width) - rng.uniform(0.4, 0.6, 2)).T
     waves = 1 + 0.2 * np.sin(rng.integers(3, 12) * np.arctan2(y, x))
@@ -58,14 +60,14 @@ def draw(height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """Of this thread, waiting not counted."""
+    """Processor time of a call in this thread."""
     started = time.thread_time()
     work()
     return (time.thread_time() - started) * 1e3
 
 
 def compare(size: tuple[int, int], turns: int) -> tuple[float, float]:
-    """Median milliseconds an image, of ours and of PySODMetrics."""
+    """Median milliseconds per image of ours and of PySODMetrics."""
     import py_sod_metrics
 
     pairs = [draw(*size, seed) for seed in range(MAPS)]
@@ -81,40 +83,40 @@ def compare(size: tuple[int, int], turns: int) -> tuple[float, float]:
             for saliency, mask in pairs:
                 oracle.step(saliency, mask)
 
-    rounds = [(milliseconds(ours), milliseconds(theirs)) for _ in range(turns + 1)][1:]  # the first warms up
-    first, second = np.median(rounds, axis=0) / MAPS
+    rounds = [(milliseconds(ours), milliseconds(theirs)) for _ in range(turns + 1)]
+    first, second = np.median(rounds[1:], axis=0) / MAPS  # the first round warms up
     return float(first), float(second)
 
 
 def costs(size: tuple[int, int], turns: int) -> dict[str, float]:
-    """Milliseconds of each measure's own part for an image; what measures share is `shared`."""
-    pair = draw(*size, 0)
+    """Milliseconds per image of each measure alone; `shared` is what all measures share."""
+    saliency, mask = draw(*size, 0)
 
-    def shared() -> Pair:
-        made = Pair(*pair)
-        _ = made.positives, made.adaptive_positives
-        return made
+    def shared() -> MapAndMask:
+        item = MapAndMask(saliency, mask)
+        _ = item.positives, item.adaptive_positives
+        return item
 
-    made = shared()
-    parts: dict[str, Callable] = {name: row.of for name, row in MEASURES.items()}
+    item = shared()
     found = {"shared": min(milliseconds(shared) for _ in range(turns))}
-    return found | {
-        name: min(milliseconds(lambda of=of: of(made)) for _ in range(turns)) for name, of in parts.items()
-    }
+    for name, row in MEASURES.items():
+        found[name] = min(milliseconds(partial(row.per_image, item)) for _ in range(turns))
+    return found
 
 
 def growth(updates: int) -> tuple[float, float]:
     """Peak memory in MiB after a tenth of the updates, and after all."""
-    pair, measures, peaks = draw(32, 32, 0), MapMeasures(), []
+    saliency, mask = draw(32, 32, 0)
+    measures, peaks = MapMeasures(), []
     for count in (updates // 10, updates - updates // 10):
         for _ in range(count):
-            measures.update(*pair)
+            measures.update(saliency, mask)
         peaks.append(peak_memory())
     return peaks[0], peaks[1]
 
 
 def folder_of(root: Path, count: int, size: tuple[int, int]) -> list[str]:
-    """Draw a few maps and masks under many names; the command that measures them."""
+    """Write a few maps and masks under many names; returns the command that measures them."""
     drawn = zip(*(draw(*size, seed) for seed in range(MAPS)), strict=True)
     for kind, images in zip(("maps", "masks"), drawn, strict=True):
         (root / kind).mkdir()
@@ -124,13 +126,13 @@ def folder_of(root: Path, count: int, size: tuple[int, int]) -> list[str]:
                 cv2.imwrite(str(path), images[index])
             else:
                 os.link(root / kind / f"{index % MAPS}.png", path)
-    tool = Path(__file__).parents[1] / "evaluate_folder.py"
+    command = [sys.executable, "-m", "paddleseg_u2net", "evaluate"]
     flags = ["--pred_dir", str(root / "maps"), "--label_dir", str(root / "masks")]
-    return [sys.executable, str(tool), *flags, "--save_dir", str(root / "scores")]
+    return [*command, *flags, "--save_dir", str(root / "scores")]
 
 
 def whole_folders(files: int, turns: int) -> None:
-    """Print seconds of the command by workers, and its memory by images."""
+    """Print the seconds of the command by number of workers, and its memory by number of images."""
     print("\n| workers | s | images/s |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         command = folder_of(Path(folder), files, SIZES[0])
@@ -139,7 +141,7 @@ def whole_folders(files: int, turns: int) -> None:
                 [run_measured([*command, "--workers", str(workers)])[0] for _ in range(turns)]
             )
             print(f"| {workers} | {seconds:.1f} | {files / seconds:.0f} |")
-    print("\n| images of 64 x 64 | MiB, largest process |\n|---|---|")
+    print("\n| images of 64 x 64 | MiB of the largest process |\n|---|---|")
     for count in (files, 10 * files):
         with tempfile.TemporaryDirectory() as folder:
             _, memory, _ = run_measured(folder_of(Path(folder), count, (64, 64)))
@@ -148,11 +150,11 @@ def whole_folders(files: int, turns: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the tables."""
-    args = parse(argv)
+    args = build_parser().parse_args(argv)
     cv2.setNumThreads(1)
     warnings.filterwarnings("ignore", message="This class will be removed")  # py_sod_metrics.Fmeasure
     early, late = growth(args.updates)
-    print("| map | ours, ms an image | PySODMetrics | times faster |\n|---|---|---|---|")
+    print("| map | ours, ms per image | PySODMetrics | times faster |\n|---|---|---|---|")
     for size in SIZES:
         ours, theirs = compare(size, args.turns)
         print(f"| {size[0]} x {size[1]} | {ours:.1f} | {theirs:.1f} | {theirs / ours:.1f} |")
@@ -167,4 +169,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(main))
+    raise SystemExit(main())

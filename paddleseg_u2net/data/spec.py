@@ -1,0 +1,60 @@
+"""What a dataset section of a config asks for, before any file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from paddleseg_u2net.data.masks import ENCODINGS, IGNORE
+from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.errors import Fault
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set as it is requested; `inspect` reads its files, `Dataset` loads samples from them.
+
+    Args:
+        pairs: image and mask files.
+        num_classes: 1 for saliency (soft masks), otherwise the number of class ids, background included.
+        transforms: callables on PaddleSeg's sample dict, applied in this order.
+        ignore_index: stored mask value of ignored pixels; None if no value is ignored.
+        mask_encoding: `index`, `grey`, or None to decide it from all masks.
+        channels: 3 for RGB images, 1 to convert them to grey.
+        mode: `train`, `val` or `test`; training data must contain foreground.
+        name: how log lines and messages call the data set.
+        faults: faults found while listing the pairs; reported together with those of the files.
+
+    Raises:
+        ValueError: a value is out of range, or two values contradict each other.
+    """
+
+    pairs: Sequence[Pair]
+    num_classes: int
+    transforms: Sequence[Callable[[dict], dict]] = ()
+    ignore_index: int | None = None
+    mask_encoding: str | None = None
+    channels: int = 3
+    mode: str = "train"
+    name: str = "dataset"
+    faults: Sequence[Fault] = ()
+
+    def __post_init__(self):
+        name, encoding, ignored = self.name, self.mask_encoding, self.ignore_index
+        if encoding not in (None, *ENCODINGS):
+            raise ValueError(f"{name}: mask_encoding: '{encoding}', expected {' or '.join(ENCODINGS)}")
+        if not 1 <= self.num_classes <= IGNORE:
+            raise ValueError(f"{name}: num_classes: {self.num_classes}, expected 1 .. {IGNORE}")
+        if encoding == "grey" and self.num_classes > 2:
+            raise ValueError(
+                f"{name}: mask_encoding: grey means at most two classes, got {self.num_classes}. Fix: index"
+            )
+        if ignored is not None and (type(ignored) is not int or not 0 <= ignored <= 65535):
+            raise ValueError(
+                f"{name}: ignore_index: {ignored!r}, expected a value of the mask files, or null"
+            )
+        if self.channels not in (1, 3):
+            raise ValueError(f"{name}: img_channels: {self.channels}, expected 1 or 3")
+
+    def __len__(self) -> int:
+        return len(self.pairs)

@@ -1,0 +1,60 @@
+"""Each example of docs/extending.md applies as a patch to a copy of the project, and its commands run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT, environment
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def blocks(section: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A copy of the tracked files of the project."""
+    copy = tmp_path_factory.mktemp("extending") / "project"
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    for name in listed.splitlines():
+        if name.split("/")[0] in ("paddleseg_u2net", "configs", "tools", "Benckmark_data_prepare"):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+def test_page_has_an_example_for_each_row_of_contributing():
+    rows = re.findall(r"^\| an? (.+?) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M)
+    assert len(rows) == len(SECTIONS) == 8
+    assert all(blocks(section, "diff") and blocks(section, "bash") for section in SECTIONS.values())
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_example_applies_and_runs(template, tmp_path, title):
+    project = tmp_path / "project"
+    shutil.copytree(template, project)
+    for diff in blocks(SECTIONS[title], "diff"):
+        outcome = subprocess.run(
+            ["git", "apply", "-"], input=diff, capture_output=True, text=True, cwd=project
+        )
+        assert outcome.returncode == 0, outcome.stderr
+    script = tmp_path / "bin" / "u2net"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m paddleseg_u2net "$@"\n')
+    script.chmod(0o755)
+    (script.parent / "python").symlink_to(sys.executable)
+    env = environment(PYTHONPATH=str(project))
+    env["PATH"] = f"{script.parent}:{env['PATH']}"
+    for commands in blocks(SECTIONS[title], "bash"):
+        outcome = subprocess.run(
+            ["bash", "-e", "-c", commands], capture_output=True, text=True, cwd=project, env=env
+        )
+        assert outcome.returncode == 0, f"{commands}\n{outcome.stdout}\n{outcome.stderr}"
