@@ -30,13 +30,8 @@ DESCRIPTION = """\
 Check images and masks before training, and suggest how to fix what is wrong.
 
 The exit code is 0 if training can run, with or without warnings, 1 for errors, and 2 for wrong flags. With
-<<<<<<< HEAD
---fix it is the exit code of a check of the copy. No file is overwritten. docs/data/check_dataset.md explains
-each check."""
-=======
 --fix it is the exit code of a check of the copy. No file is overwritten. Each check is explained in
 docs/data/check_dataset.md."""
->>>>>>> wt-check
 EXAMPLES = """\
   u2net check-dataset --config configs/RGB/U2Net/u2net.yaml
   u2net check-dataset --image_dir photos/ --mask_dir masks/

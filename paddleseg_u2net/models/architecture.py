@@ -181,11 +181,13 @@ def identify(shapes: Mapping[str, tuple[int, ...]]) -> Identity | None:
 def state_shapes(identity: Identity) -> dict[str, tuple[int, ...]]:
     """Shapes of all weights of a network, by state-dict key, as its Paddle network has them."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for node in dataflow(NETWORKS[identity.network], identity.in_channels, identity.num_classes):
-        if node.operation == "conv":
-            shapes |= {f"{node.name}.weight": node.weight, f"{node.name}.bias": node.weight[:1]}
-        elif node.operation == "conv_relu":
-            shapes[f"{node.name}.conv_s1.weight"] = node.weight
+    stages, classes = NETWORKS[identity.network], identity.num_classes
+    for stage in (replace(stages[0], in_channels=identity.in_channels), *stages[1:]):
+        for name, channels, out, _ in stage.convolutions():
+            prefix = f"{stage.name}.{name}"
+            shapes[f"{prefix}.conv_s1.weight"] = (out, channels, 3, 3)
             vectors = ("conv_s1.bias", "bn_s1.weight", "bn_s1.bias", "bn_s1._mean", "bn_s1._variance")
-            shapes |= {f"{node.name}.{vector}": node.weight[:1] for vector in vectors}
-    return shapes
+            shapes |= {f"{prefix}.{vector}": (out,) for vector in vectors}
+    for name, channels in zip(SIDES, side_channels(stages), strict=True):
+        shapes |= {f"{name}.weight": (classes, channels, 3, 3), f"{name}.bias": (classes,)}
+    return shapes | {"outconv.weight": (classes, len(SIDES) * classes, 1, 1), "outconv.bias": (classes,)}
