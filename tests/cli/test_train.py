@@ -51,9 +51,8 @@ def test_log_iters_batch_size_and_save_interval(run, config):
 def test_help_groups_the_flags_and_shows_examples(run):
     code, text, _ = run("train", "--help")
     assert code == 0
-    assert re.findall(r"^(\w+):$", text, re.M) == [
-        *("options", "input", "schedule", "output", "evaluation", "computation", "examples")
-    ]
+    groups = ["options", "input", "schedule", "output", "evaluation", "computation", "examples"]
+    assert re.findall(r"^(\w+):$", text, re.M) == groups
     assert "usage: u2net train [-h] --config CONFIG" in text
     assert "  u2net train --config configs/" in text
     assert "  python train.py --config configs/" in text
