@@ -16,6 +16,26 @@ DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 MAX_PARALLEL = 4  # concurrent predictions; each needs memory for one more image and its activations
 
 
+def device_name(kind: str | None, index: int | None = None) -> str | None:
+    """The device that `--device` and `--device_id` mean together.
+
+    Args:
+        kind: one of DEVICES; None leaves the choice open, or means gpu if there is a number.
+        index: number of the device, from 0, or None.
+
+    Returns:
+        `gpu:1`, as Paddle writes it; `kind` without a number.
+
+    Raises:
+        ValueError: see `split_device`.
+    """
+    if index is None:
+        return kind
+    name = f"{kind or 'gpu'}:{index}"
+    split_device(name)
+    return name
+
+
 def split_device(name: str) -> tuple[str, int | None]:
     """Kind and number of a device: `gpu:1` -> (gpu, 1); `gpu` -> (gpu, None).
 

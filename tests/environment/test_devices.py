@@ -8,7 +8,13 @@ import pytest
 
 from paddleseg_u2net.engines import base
 from paddleseg_u2net.environment import devices
-from paddleseg_u2net.environment.devices import choose_device, gpu_index, set_device, split_device
+from paddleseg_u2net.environment.devices import (
+    choose_device,
+    device_name,
+    gpu_index,
+    set_device,
+    split_device,
+)
 
 
 def fake_paddle(gpus: int) -> SimpleNamespace:
@@ -75,6 +81,15 @@ def test_device_that_paddle_does_not_have_is_rejected(monkeypatch, name, gpus, m
     with pytest.raises(ValueError, match=message):
         set_device(name)
     assert paddle.chosen == []
+
+
+def test_number_is_joined_to_the_kind_of_device():
+    assert device_name(None) is None
+    assert device_name("cpu") == "cpu"
+    assert device_name("xpu", 0) == "xpu:0"
+    assert device_name(None, 1) == "gpu:1"
+    with pytest.raises(ValueError, match="--device_id 1: a CPU has no number"):
+        device_name("cpu", 1)
 
 
 def test_gpu_number_is_that_of_the_device_else_that_of_the_rank(monkeypatch):
