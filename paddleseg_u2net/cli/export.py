@@ -23,6 +23,7 @@ from paddleseg_u2net.export.quantization import Quantization, calibrate
 from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
 from paddleseg_u2net.io.images import list_images, read_image
+from paddleseg_u2net.models.pretrained import state_of
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +197,8 @@ def quantization_for(
         photographs = photographs[:FP16_CALIBRATION_IMAGES]
     else:
         return None
-    state = {key: value.numpy() for key, value in network.state_dict().items()}
-    quantization = calibrate(state, [make_sample(config, image, None, shape)[0] for image, _ in photographs])
+    quantization = calibrate(
+        state_of(network), [make_sample(config, image, None, shape)[0] for image, _ in photographs]
+    )
     log.info("Kept in float32: %s", ", ".join(sorted(quantization.kept)))
     return quantization

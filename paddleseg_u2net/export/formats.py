@@ -18,6 +18,7 @@ from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.paddle2onnx import convert
 from paddleseg_u2net.export.quantization import Quantization
 from paddleseg_u2net.models.architecture import NETWORKS
+from paddleseg_u2net.models.pretrained import state_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _onnx_model(network: Any, options: ExportOptions) -> Any:
             return convert(Path(folder), kind, options.shape, options.output_op)
     quantization = options.quantization
     model = build_onnx(
-        {key: value.numpy() for key, value in network.state_dict().items()},
+        state_of(network),
         options.shape,
         quantization if options.precision == "int8" else None,
         options.preprocessing,

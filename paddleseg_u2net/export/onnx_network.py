@@ -1,7 +1,7 @@
-"""Weights of this family -> an ONNX graph, written node by node from the table. Light: no Paddle.
+"""Writes weights of this family as an ONNX graph, node by node from `architecture.dataflow`, without Paddle.
 
-U²-Net needs convolution, ReLU, max pooling, bilinear resize, concatenation, addition and sigmoid only, so
-no converter stands between the weights and the file.
+U²-Net needs only convolution, ReLU, max pooling, bilinear resize, concatenation, addition and sigmoid, so no
+converter is needed between the weights and the file.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Convolution(NamedTuple):
 
 
 def fold(state: State) -> dict[str, Convolution]:
-    """Fold BatchNorm into the convolution before it: the same function in eval mode.
+    """Fold BatchNorm into the convolution before it, which is the same function in eval mode.
 
     Args:
         state: weights by state-dict key.
 
     Returns:
-        By name of the `dataflow` node.
+        Convolutions by the name of their `dataflow` node.
     """
     folded = {}
     for key, stored in state.items():
@@ -64,11 +64,11 @@ def fold(state: State) -> dict[str, Convolution]:
 
 
 class Quantization(NamedTuple):
-    """How a network computes with 8-bit integers.
+    """What 8-bit integers need to know of a network.
 
     Args:
         ranges: largest value of each activation, by the name of its `dataflow` node (ReLU or sum, so >= 0).
-        kept: convolutions that stay in float32.
+        kept: names of the convolutions that stay in float32.
     """
 
     ranges: Mapping[str, float]
@@ -79,15 +79,15 @@ class NetworkWriter:
     """Appends one network of the family to a graph, in float32 or with 8-bit integers.
 
     Integers are written as pairs of QuantizeLinear and DequantizeLinear: ONNX Runtime and OpenVINO replace
-    each convolution between two such pairs by one on integers. Activations are 0 .. 255 with one scale a
-    tensor, weights -127 .. 127 with one scale an output channel. Each activation is first divided by its
-    range, and the weights that read it multiplied by it, so that what is concatenated has one scale;
-    OpenVINO would compute a convolution of two scales in float32.
+    each convolution between two such pairs by one on integers. Activations are 0 .. 255 with one scale per
+    tensor, weights -127 .. 127 with one scale per output channel. Each activation is first divided by its
+    range, and the weights that read it are multiplied by it, so that concatenated activations have one scale;
+    OpenVINO computes a convolution of two scales in float32.
 
     Args:
-        graph: where to.
-        flow: operations in order.
-        weights: of its convolutions.
+        graph: the graph.
+        flow: operations in order of execution.
+        weights: of its convolutions, by name.
         x: name of the input (N, C, h, w) float32.
         quantization: None for float32.
     """
@@ -108,11 +108,11 @@ class NetworkWriter:
         self.units = self._units() if quantization else {}
 
     def _units(self) -> dict[str, np.ndarray]:
-        """What each channel of each tensor is divided by."""
+        """The divisor of each channel of each tensor."""
         sums = {source: node.name for node in self.flow if node.operation == "add" for source in node.inputs}
         units: dict[str, np.ndarray] = {}
         for node in self.flow:
-            if node.operation == "conv_relu":  # what is added up has to share its unit
+            if node.operation == "conv_relu":  # summands need one unit
                 channels = len(self.weights[node.name].bias)
                 units[node.name] = np.full(channels, max(self.ranges[sums.get(node.name, node.name)], 1e-6))
             elif node.operation == "concat" and units.keys() >= set(node.inputs):
@@ -122,7 +122,7 @@ class NetworkWriter:
         return units
 
     def _exact(self) -> set[str]:
-        """Nodes that take float32: convolutions kept so, and what only such convolutions read."""
+        """Nodes that read float32: the kept convolutions, and nodes that only these read."""
         if self.quantization is None:
             return {node.name for node in self.flow}
         exact = set(self.quantization.kept)
@@ -141,12 +141,12 @@ class NetworkWriter:
         return self.results[self.flow[-1].name]
 
     def inherit_range(self, node: Node) -> None:
-        """Pooling and bilinear resizing stay within the range of what they read."""
+        """Pass the range of the input on; pooling and bilinear resizing stay within it."""
         if node.operation in ("pool", "resize") and node.inputs[0] in self.ranges:
             self.ranges[node.name] = self.ranges[node.inputs[0]]
 
     def quantize(self, name: str) -> str:
-        """A tensor rounded to 8 bits, where it has a range: what integer convolutions read."""
+        """Name of a tensor rounded to 8 bits, for integer convolutions; unrounded if it has no range."""
         if name not in self.ranges:
             return self.results[name]
         if name not in self.quantized:
@@ -173,7 +173,7 @@ class NetworkWriter:
         return graph.node("Add", inputs, name)
 
     def convolution(self, node: Node, inputs: list[str]) -> str:
-        """Append one convolution, with ReLU where it has one."""
+        """Append one convolution, with ReLU for `conv_relu`."""
         graph, (weight, bias) = self.graph, self.weights[node.name]
         if self.units:
             own = self.units.get(node.name, np.ones(len(bias)))
@@ -266,8 +266,8 @@ def _write_classes(graph: GraphWriter, probabilities: str, num_classes: int, nam
 
 
 def identity_of(state: State) -> Identity:
-    """Which network weights belong to; ValueError where they are none of this family."""
+    """Recognize the network of weights; ValueError for weights of another family."""
     found = identify({key: value.shape for key, value in state.items()})
     if found is None:
-        raise ValueError("these weights are not of the U²-Net family, which alone is written as ONNX here")
+        raise ValueError("these weights are not of the U²-Net family, the only one written as ONNX here")
     return found

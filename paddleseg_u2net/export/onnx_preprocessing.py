@@ -1,4 +1,4 @@
-"""The val transforms as ONNX nodes, for graphs that take a photograph as it was decoded. Light: no Paddle."""
+"""The val transforms as ONNX nodes, for models that take photographs as they were decoded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ARGUMENTS = {name: {"target_size", "interp"} for name in ("Resize", "ResizeSoftM
 
 
 def write_preprocessing(graph: GraphWriter, preprocessing: Preprocessing) -> str:
-    """Append what turns `image` (N, H, W, 3) uint8 RGB into the network's input; returns its name.
+    """Append the val transforms of `image` (N, H, W, 3) uint8 RGB; returns the name of the network's input.
 
     Raises:
-        ValueError: the size is not one and fixed, or images are turned grey.
+        ValueError: they do not resize to one fixed size, or they make images grey.
     """
     check_writable(preprocessing)
     x = graph.node("Cast", [IMAGE], "photograph", to=1)
@@ -38,7 +38,7 @@ def write_restoring(graph: GraphWriter, maps: str, name: str) -> str:
 
 
 def check_writable(preprocessing: Preprocessing) -> None:
-    """Raise ValueError where `write_preprocessing` cannot say the same as `Preprocessing`."""
+    """Raise ValueError for a preprocessing that `write_preprocessing` does not support."""
     wrong = []
     for step, arguments in preprocessing.steps:
         fixed = set(arguments) <= ARGUMENTS.get(step, set()) and arguments.get("interp", "LINEAR") == "LINEAR"
@@ -51,7 +51,7 @@ def check_writable(preprocessing: Preprocessing) -> None:
         wrong.append("grey images")
     if wrong:
         raise ValueError(
-            f"val_dataset.transforms: {'; '.join(wrong)}: not written into a graph, which takes "
+            f"val_dataset.transforms: {'; '.join(wrong)}: not written into a graph, which supports "
             "normalizations and one linear Resize to a fixed size. Fix: leave out --with_preprocessing"
         )
 

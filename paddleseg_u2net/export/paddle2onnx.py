@@ -1,6 +1,6 @@
-"""Any network in Paddle's own format -> ONNX, by paddle2onnx. U²-Net never comes here: graph.py writes it.
+"""Converts networks of other families from Paddle's format to ONNX, by paddle2onnx.
 
-paddle2onnx runs in a process of its own: what it cannot convert often ends the process, and it talks.
+paddle2onnx runs in a process of its own, because it prints a lot and often crashes on what it cannot convert.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from paddleseg_u2net.models.architecture import IMAGE
 if TYPE_CHECKING:
     import onnx
 
-# its default optimizer would run `pip install`; why it fails is told to the verbose only
+# its default optimizer would run `pip install`; it prints why it fails only with enable_verbose
 OPTIONS = {"optimize_tool": "None", "enable_verbose": "True", "opset_version": str(OPSET)}
 REASON = re.compile(r"^\[ERROR\]\[Paddle2ONNX\] (?:\[OP: pd_op\.)?(.*?)\.?$", re.MULTILINE)
 PADDLE_FORMAT = "Fix: --format paddle"
@@ -48,7 +48,7 @@ def convert(folder: Path, name: str, shape: Sequence[int], output_op: str = "sof
     model = onnx.load(folder / "model.onnx")
     attributes = [attribute for node in model.graph.node for attribute in node.attribute]
     if any(0 in attribute.ints for attribute in attributes if attribute.name == "strides"):
-        raise ValueError(  # ONNX Runtime would divide by it
+        raise ValueError(  # ONNX Runtime crashes dividing by it
             f"{name}: it pools to more cells than there are pixels at {list(shape[2:])}. Fix: a larger "
             "--input_shape, or --format paddle"
         )
@@ -56,12 +56,12 @@ def convert(folder: Path, name: str, shape: Sequence[int], output_op: str = "sof
 
 
 def _narrow(path: Path) -> None:
-    """Store each double of a program as a float: paddle2onnx reads garbage for doubles (Paddle2ONNX#1646)."""
+    """Store the doubles of a program as floats: paddle2onnx reads doubles wrongly (Paddle2ONNX#1646)."""
     path.write_text(path.read_text(encoding="utf-8").replace('"0.a_f64"', '"0.a_f32"'), encoding="utf-8")
 
 
 def _run(folder: Path) -> str | None:
-    """Write `model.onnx` from `model.json`; returns why that failed, if it did."""
+    """Write `model.onnx` from `model.json`; returns the reason if that fails."""
     files = {"model_filename": "model.json", "params_filename": "model.pdiparams", "save_file": "model.onnx"}
     flags = [f"--{key}={value}" for key, value in {"model_dir": ".", **files, **OPTIONS}.items()]
     command = [sys.executable, "-m", "paddle2onnx.command", *flags]

@@ -1,8 +1,8 @@
-"""Float weights and some images -> 8-bit integers that keep the maps.
+"""Post-training quantization of weights of this family to 8-bit integers, measured on some images.
 
-One number an activation is measured: its largest value. That is enough for all but a few convolutions, whose
-result is a small difference of large terms; they are found by what rounding does to each convolution alone,
-and stay in float32.
+One number per activation is measured: its largest value. That is enough for all but a few convolutions, whose
+result is a small difference of large terms. They are found by rounding each convolution alone, and stay in
+float32.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ LEAST_SNR_DB = 15.0  # of a convolution with rounded input and weights; those be
 
 
 def measured(flow: Iterable[Node]) -> list[str]:
-    """The activations that get a range: results of ReLU and of the residual sums."""
+    """List the activations that get a range: results of ReLU and of the residual sums."""
     return [node.name for node in flow if node.operation in ("conv_relu", "add")]
 
 
 def always_kept(flow: Iterable[Node]) -> set[str]:
-    """Convolutions that gain nothing from integers: that of the image (float, signed) and the 1x1 fusion."""
+    """Convolutions always kept in float32: that of the image (signed input) and the 1x1 fusion."""
     return {node.name for node in flow if IMAGE in node.inputs} | {"outconv"}
 
 
 def calibrate(state: State, batches: Iterable[np.ndarray]) -> Quantization:
-    """Measure what integers need to know of a network on images like those it will see.
+    """Measure on images what 8-bit integers need to know of a network.
 
     Args:
-        state: weights of this family.
-        batches: network inputs (N, channels, h, w) float32; two dozen images are enough.
+        state: weights of this family, by state-dict key.
+        batches: network inputs (N, channels, h, w) float32, like those to predict; two dozen are enough.
 
     Returns:
-        Ranges of all activations, and the convolutions to keep.
+        Ranges of all activations, and the convolutions to keep in float32.
     """
     batches = list(batches)
     flow = dataflow(NETWORKS[identity_of(state).network])
@@ -61,7 +61,7 @@ def calibrate(state: State, batches: Iterable[np.ndarray]) -> Quantization:
 
 
 def _run(model: Any, batches: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """All outputs of a model for each batch."""
+    """Run a model; returns all of its outputs for each batch."""
     from tqdm import tqdm
 
     options = need("onnxruntime").SessionOptions()
@@ -79,7 +79,7 @@ def _input(state: State) -> list[int | str]:
 
 
 def _range_model(state: State) -> Any:
-    """The float network; its outputs are the maxima of its activations, called like them."""
+    """The float network with the maxima of its activations as outputs."""
     flow, graph = dataflow(NETWORKS[identity_of(state).network]), GraphWriter()
     NetworkWriter(graph, flow, fold(state), IMAGE).write()
     for name in measured(flow):
@@ -88,9 +88,9 @@ def _range_model(state: State) -> Any:
 
 
 def _noise_model(state: State, ranges: Mapping[str, float]) -> Any:
-    """The float network, and beside each convolution the same one with rounded input and weights.
+    """The float network, with a second copy of each convolution that has rounded input and weights.
 
-    Its outputs are the energy of each convolution's result, and of what rounding changes in it.
+    The outputs are the energy of each convolution's result and of the change by rounding.
     """
     flow, graph, weights = dataflow(NETWORKS[identity_of(state).network]), GraphWriter(), fold(state)
     exact = NetworkWriter(graph, flow, weights, IMAGE)
@@ -118,18 +118,18 @@ def _noise_model(state: State, ranges: Mapping[str, float]) -> Any:
 
 
 def write_calibration(path: Path, quantization: Quantization) -> None:
-    """Write a quantization as YAML, three digits a range."""
+    """Write a quantization as YAML, with three digits per range."""
     ranges = {name: float(f"{value:.3g}") for name, value in quantization.ranges.items()}
     content = {"kept": sorted(quantization.kept), "ranges": ranges}
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def read_calibration(path: Path) -> Quantization:
-    """Read what `write_calibration` wrote; ConfigError where it is something else."""
+    """Read a file of `write_calibration`; ConfigError for other content."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         return Quantization(dict(content["ranges"]), frozenset(content["kept"]))
     except (TypeError, KeyError, ValueError):
         raise ConfigError(
-            f"{path}: is no calibration. Fix: make it by tools/export.py --precision int8"
+            f"{path}: not a calibration. Fix: make one by u2net export --precision int8"
         ) from None

@@ -173,7 +173,7 @@ def _reason_against_int8(weights: Path, device: str, backend: str, precision: st
     """Why 8-bit integers are not used; None where they are."""
     row = known_file(weights)
     if row is None or row.calibration is None:
-        return "these weights have no calibration; tools/export.py --precision int8 makes one"
+        return "these weights have no calibration; u2net export --precision int8 makes one"
     if precision == "auto" and not has_int8_units():
         return "this CPU has no units for it"
     if device != "cpu":

@@ -221,6 +221,11 @@ def _differences(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int
     return other + missing + extra
 
 
+def state_of(layer: nn.Layer) -> State:
+    """Return the weights of a network as numpy arrays, by state-dict key."""
+    return {key: value.numpy() for key, value in layer.state_dict().items()}
+
+
 def _shapes(layer: nn.Layer) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in layer.state_dict().items()}
 

@@ -41,7 +41,7 @@ def concat(*inputs: Tensor) -> Tensor:
 
 
 class ConvBNReLU(nn.Layer):
-    """Convolution, batch normalisation, ReLU; the attributes' names are part of the checkpoint format."""
+    """Convolution, batch normalization, ReLU; the attributes' names are part of the checkpoint format."""
 
     def __init__(self, conv: nn.Conv2D, channels: int):
         super().__init__()

@@ -1,7 +1,7 @@
-"""Weight files -> state dict of this project (numpy, Paddle's key names), without running code from them.
+"""Readers of weight files of all kinds, which never run code from a file.
 
-Every reader returns {key: array}; keys are those of `model.U2Net.state_dict()` for this family and the
-stored ones for any other network.
+Every reader returns {key: array}. Keys are those of `U2Net.state_dict()` for this family, and the stored ones
+for any other network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TORCH_DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "
 
 
 class _Storage:
-    """The memory of a PyTorch tensor, filled after the pickle that names it."""
+    """The storage of a PyTorch tensor; its data follow the pickle that refers to it."""
 
     def __init__(self, dtype: str, size: int):
         self.dtype, self.size = np.dtype(dtype), size
@@ -37,22 +37,22 @@ class _Storage:
     def read(self, data: bytes) -> None:
         expected = self.size * self.dtype.itemsize
         if len(data) != expected:
-            raise ValueError(f"truncated: a tensor holds {len(data)} bytes, expected {expected}")
+            raise ValueError(f"truncated: a tensor has {len(data)} bytes, expected {expected}")
         self.data = np.frombuffer(data, self.dtype)
 
 
 class _Tensor:
-    """A PyTorch tensor: a window into a storage."""
+    """A PyTorch tensor: a strided view of a storage."""
 
     def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any):
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
 
     def array(self) -> np.ndarray:
-        """The tensor's values; a window that leaves its storage, or repeats it, is refused."""
+        """The values; a view that exceeds its storage or repeats parts of it is rejected."""
         data = self.storage.data if isinstance(self.storage, _Storage) else None
         numbers = [self.offset, *self.shape, *self.strides]
         if not isinstance(data, np.ndarray) or not all(type(n) is int and n >= 0 for n in numbers):
-            raise ValueError("corrupt: a tensor that is none")
+            raise ValueError("corrupt: a tensor without data or with invalid sizes")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         if last >= len(data) or math.prod(self.shape) > len(data):
             raise ValueError(f"corrupt: a tensor of shape {tuple(self.shape)} exceeds its storage")
@@ -61,11 +61,11 @@ class _Tensor:
 
 
 class _Dtype:
-    """A numpy dtype, of plain numbers only."""
+    """A numpy dtype; only plain numbers are allowed."""
 
     def __init__(self, code: Any, *_: Any):
         if not (isinstance(code, str) and re.fullmatch("[<>|=]?(f[248]|[iu][1248]|b1)", code)):
-            raise ValueError(f"holds an array of {code!r}, which are no numbers")
+            raise ValueError(f"holds an array of {code!r}, expected numbers")
         self.value = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
@@ -74,7 +74,7 @@ class _Dtype:
 
 
 class _Array:
-    """A numpy array, made from its bytes alone."""
+    """A numpy array, built from its bytes alone."""
 
     def __init__(self, *_: Any):
         self.value: np.ndarray | None = None
@@ -115,9 +115,9 @@ SAFE_GLOBALS: dict[tuple[str, str], Any] = {
 
 
 class _SafeUnpickler(pickle.Unpickler):
-    """Unpickle numbers and containers into classes of this module; any other object is refused.
+    """Unpickles numbers and containers into classes of this module and rejects any other object.
 
-    So no code that the file names can run, and no memory is read but what the file holds.
+    No code that the file names can run, and no memory outside the file's content is read.
     """
 
     def __init__(self, file: BinaryIO):
@@ -126,7 +126,7 @@ class _SafeUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in SAFE_GLOBALS:
-            raise ValueError(f"holds {module}.{name}, which is neither a tensor nor a container; not loaded")
+            raise ValueError(f"holds {module}.{name}, expected only tensors and containers; not loaded")
         return SAFE_GLOBALS[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -135,7 +135,7 @@ class _SafeUnpickler(pickle.Unpickler):
 
 
 def _plain(obj: Any) -> Any:
-    """Arrays in place of what stands for them, through all containers."""
+    """Replace the stand-ins for arrays by arrays, in all nested containers."""
     if isinstance(obj, (_Tensor, _Array)):
         return obj.array()
     if isinstance(obj, Mapping):
@@ -146,7 +146,7 @@ def _plain(obj: Any) -> Any:
 
 
 def _state(obj: Any) -> State:
-    """The state dict inside what a training script saved."""
+    """Find the state dict in what a training script saved."""
     for wrapper in ("state_dict", "model"):
         if isinstance(obj, Mapping) and isinstance(obj.get(wrapper), Mapping):
             obj = obj[wrapper]
@@ -158,10 +158,10 @@ def _state(obj: Any) -> State:
 
 
 def _from_torch(state: State) -> State:
-    """PyTorch's key names -> Paddle's."""
+    """Rename PyTorch's keys to Paddle's."""
     renamed = {}
     for key, value in state.items():
-        key = key.removeprefix("module.")  # left by torch.nn.DataParallel
+        key = key.removeprefix("module.")  # added by torch.nn.DataParallel
         key = key.replace("running_mean", "_mean").replace("running_var", "_variance")
         if not key.endswith("num_batches_tracked"):
             renamed[key] = value
@@ -174,7 +174,7 @@ def _read_torch_zip(path: Path) -> State:
         if sum(info.file_size for info in members.values()) > MAX_BYTES:
             raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
         if "data.pkl" not in members:
-            raise ValueError("holds no data.pkl, so it was not written by torch.save")
+            raise ValueError("has no data.pkl, so torch.save did not write it")
         unpickler = _SafeUnpickler(io.BytesIO(archive.read(members["data.pkl"])))
         obj = unpickler.load()
         for key, storage in unpickler.storages.items():
@@ -186,12 +186,12 @@ def _read_torch_legacy(path: Path) -> State:
     with path.open("rb") as file:
         magic, _protocol, _system = (_SafeUnpickler(file).load() for _ in range(3))
         if magic != TORCH_MAGIC:
-            raise ValueError("was not written by torch.save")
+            raise ValueError("torch.save did not write it")
         unpickler = _SafeUnpickler(file)
         obj = unpickler.load()
         for key in _SafeUnpickler(file).load():
             storage = unpickler.storages[key]
-            file.seek(8, io.SEEK_CUR)  # the storage's size, known already
+            file.seek(8, io.SEEK_CUR)  # the size of the storage, which is known already
             storage.read(file.read(storage.size * storage.dtype.itemsize))
     return _from_torch(_state(obj))
 
@@ -201,16 +201,22 @@ def _read_torch(path: Path) -> State:
 
 
 def read_pickle(path: Path) -> Any:
-    """What `paddle.save` wrote, as numpy arrays and containers.
+    """Read a file of `paddle.save`.
+
+    Args:
+        path: such as a `.pdopt` file.
+
+    Returns:
+        Its content as numpy arrays, numbers and containers.
 
     Raises:
-        ValueError: truncated, or it holds other objects.
+        ValueError: the file is truncated or holds other objects.
     """
     try:
         with path.open("rb") as file:
             return _plain(_SafeUnpickler(file).load())
-    except Exception as error:  # a pickle can fail in any way
-        raise ValueError(f"{path}: cannot be read as what paddle.save writes: {error}") from error
+    except Exception as error:  # a broken pickle can raise anything
+        raise ValueError(f"{path}: cannot be read as a file of paddle.save: {error}") from error
 
 
 def _read_pdparams(path: Path) -> State:
@@ -230,7 +236,7 @@ def _read_npz(path: Path) -> State:
 
 
 def _read_onnx(path: Path) -> State:
-    """An ONNX file of this family with BatchNorm folded into the convolutions, as published."""
+    """Read a published ONNX file of this family, whose convolutions contain their BatchNorm."""
     import onnx
     from onnx import numpy_helper
 
@@ -272,14 +278,17 @@ READERS: dict[str, Callable[[Path], State]] = {
 
 
 def read_state(path: str | Path) -> State:
-    """Read the weights in a file, whatever wrote them.
+    """Read a weight file.
 
     Args:
         path: .pdparams (Paddle), .pth or .pt (PyTorch), .onnx (BatchNorm folded), .safetensors or .npz.
 
+    Returns:
+        Arrays by state-dict key, as they are stored in the file.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: its format is unknown, or it is broken, or it holds more than tensors.
+        ValueError: its format is unknown, it is broken, or it holds more than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -288,9 +297,9 @@ def read_state(path: str | Path) -> State:
         raise ValueError(f"{path}: unknown weight format '{path.suffix}', expected {', '.join(READERS)}")
     try:
         state = READERS[path.suffix](path)
-    except Exception as error:  # each library has its own kinds; all mean that this file cannot be read
+    except Exception as error:  # each library raises errors of its own
         raise ValueError(
-            f"{path}: cannot be read as {path.suffix}: {error}. Fix: fetch or save it anew"
+            f"{path}: cannot be read as {path.suffix}: {error}. Fix: fetch or save it again"
         ) from error
     if not state:
         raise ValueError(f"{path}: holds no tensors")

@@ -1,4 +1,4 @@
-"""Exports and the proof they carry."""
+"""Exported folders and their verification."""
 
 from __future__ import annotations
 
@@ -25,18 +25,10 @@ from paddleseg_u2net.export.quantization import calibrate
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance, check, make_sample
 from paddleseg_u2net.inference.model_source import load_engine
 from paddleseg_u2net.inference.predictor import Predictor
-from paddleseg_u2net.models.u2net import U2Netp
+from paddleseg_u2net.models.pretrained import state_of
 
 RNG = np.random.default_rng(0)
 SHAPE = (-1, 3, -1, -1)
-
-
-@pytest.fixture(scope="module")
-def network():
-    paddle.seed(2)
-    layer = U2Netp(1)
-    layer.eval()
-    return layer
 
 
 @pytest.fixture
@@ -46,36 +38,35 @@ def found(tmp_path, data):
 
 @pytest.fixture
 def images(found):
-    """Two prepared images and their truths."""
+    """Network inputs of two images and their truths."""
     pictures = [RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8) for _ in range(2)]
     return [make_sample(found, picture, picture[..., 0] > 127, SHAPE) for picture in pictures]
 
 
-def half(network, images):
-    state = {key: value.numpy() for key, value in network.state_dict().items()}
-    return calibrate(state, [tensor for tensor, _ in images])
+def quantization_of(network, images):
+    return calibrate(state_of(network), [tensor for tensor, _ in images])
 
 
 KINDS = [(name, kind) for name, row in FORMATS.items() for kind in row.precisions if kind != "bf16"]
 
 
 @pytest.mark.parametrize(("file_format", "precision"), KINDS)
-def test_every_format_predicts_like_the_network_and_says_how_well(
+def test_every_format_predicts_like_the_network_and_has_a_report(
     network, found, images, tmp_path, file_format, precision
 ):
-    quantization = half(network, images) if precision != "fp32" else None
+    quantization = quantization_of(network, images) if precision != "fp32" else None
     folder = tmp_path / "out"
     report = export(network, found, folder, images, file_format, precision, SHAPE, quantization)
     assert json.loads((folder / "export_report.json").read_text()) == report
     assert report["images"] == 2
     assert abs(report["exported"]["mae"] - report["paddle"]["mae"]) <= TOLERANCES[precision].mae
     assert 0 < report["mean_difference"] <= report["max_difference"]
-    image = images[0][0][:, :, :33]  # of another size, and within the ranges that were measured
+    image = images[0][0][:, :, :33]  # of another size, and within the measured ranges
     maps = load_engine(folder, {})(image)
     assert np.abs(maps - PaddleEngine(network)(image)).mean() < 0.02
 
 
-def test_an_exported_folder_predicts_without_a_config(network, found, images, tmp_path):
+def test_exported_folder_predicts_without_a_config(network, found, images, tmp_path):
     export(network, found, tmp_path / "out", images)
     picture = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
     expected = Predictor(PaddleEngine(network), found)(picture)
@@ -91,7 +82,7 @@ STEPS = (
 
 @pytest.mark.parametrize("steps", STEPS, ids=["resize first", "resize last"])
 @pytest.mark.parametrize("file_format", ["onnx", "openvino"])
-def test_a_model_that_prepares_photographs_predicts_the_same(network, found, tmp_path, steps, file_format):
+def test_model_with_preprocessing_predicts_the_same(network, found, tmp_path, steps, file_format):
     found["val_dataset"]["transforms"] = steps
     pictures = [RNG.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((21, 34), (50, 33), (1, 1))]
     pictures.append(np.zeros((9, 9, 3), np.uint8))
@@ -103,7 +94,7 @@ def test_a_model_that_prepares_photographs_predicts_the_same(network, found, tmp
     assert report["exported"]["mae"] == pytest.approx(report["paddle"]["mae"], abs=1e-4)
     predict = Predictor(tmp_path / "out")
     expected = Predictor(PaddleEngine(network), found)
-    config = Predictor(tmp_path / "out", found)  # whose transforms are inside already
+    config = Predictor(tmp_path / "out", found)  # its transforms are part of the model already
     for picture in pictures:
         np.testing.assert_allclose(predict(picture), expected(picture), atol=1e-4)
         np.testing.assert_array_equal(config(picture), predict(picture))
@@ -118,7 +109,7 @@ def test_a_model_that_prepares_photographs_predicts_the_same(network, found, tmp
         ({"type": "Padding", "target_size": [99, 99]}, r"Padding .*Fix: leave out --with_preprocessing"),
     ],
 )
-def test_preprocessing_that_a_graph_would_do_otherwise_is_refused(step, message):
+def test_preprocessing_that_a_graph_does_not_support_is_rejected(step, message):
     with pytest.raises(ValueError, match=message):
         check_writable(Preprocessing.from_transforms([step]))
     twice = Preprocessing.from_transforms([{"type": "Resize"}, {"type": "Resize"}], channels=1)
@@ -128,7 +119,7 @@ def test_preprocessing_that_a_graph_would_do_otherwise_is_refused(step, message)
         check_writable(Preprocessing.from_transforms([{"type": "Normalize"}]))
 
 
-def test_photographs_are_prepared_by_onnx_and_openvino_only(network, found, images, tmp_path, capsys):
+def test_preprocessing_is_supported_by_onnx_and_openvino_only(network, found, images, tmp_path, capsys):
     with pytest.raises(ValueError, match="--with_preprocessing: supported for U²-Net as onnx and openvino"):
         export(network, found, tmp_path / "out", images, "paddle", preprocessing=preprocessing_of(found))
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
@@ -143,20 +134,20 @@ def test_photographs_are_prepared_by_onnx_and_openvino_only(network, found, imag
     assert load_config("a/deploy.yaml")["val_dataset"]["transforms"] == []
 
 
-def test_a_fixed_shape_is_exported_as_asked(network, found, tmp_path):
+def test_fixed_shape_is_exported(network, found, tmp_path):
     shape = (1, 3, 32, 64)
     picture = RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8)
     pair = make_sample(found, picture, None, shape)
     assert pair[0].shape == shape
     report = export(network, found, tmp_path / "out", [pair], shape=shape)
     assert "paddle" not in report  # no truth, no MAE
-    predict = Predictor(tmp_path / "out")  # which has another size after its transforms
+    predict = Predictor(tmp_path / "out")  # the image has another size after its transforms
     resized = predict.preprocessing.restore(PaddleEngine(network)(pair[0])[0], [("resize", (48, 40))])[0]
     assert predict(picture).shape == (48, 40)
     np.testing.assert_allclose(predict(picture), resized, atol=1e-4)
 
 
-def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, data):
+def test_any_network_is_exported_to_the_paddle_format(tmp_path, data):
     found = load_config(make_config(tmp_path / "tiny.yaml", data, num_classes=3))
     layer = build_network(found["model"])
     layer.eval()
@@ -168,7 +159,7 @@ def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, dat
     np.testing.assert_allclose(load_engine(tmp_path / "out", {})(pair[0]), expected, atol=1e-5)
 
 
-def test_classes_are_compared_by_argmax_and_miou(tmp_path, data):
+def test_classes_are_compared_by_agreement_and_miou(tmp_path, data):
     found = load_config(make_config(tmp_path / "a.yaml", data, num_classes=3, model="U2Netp"))
     layer = build_network(found["model"])
     layer.eval()
@@ -187,7 +178,7 @@ def test_classes_are_compared_by_argmax_and_miou(tmp_path, data):
     assert report["exported"]["mIoU"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_ids_and_ignored_pixels_are_not_mixed_by_resizing(found, tmp_path, data):
+def test_resizing_does_not_mix_class_ids_and_ignored_pixels(found, tmp_path, data):
     mask = np.kron(np.uint8([[0, 2], [IGNORE, 1]]), np.ones((16, 16), np.uint8))
     picture, shape = np.zeros((32, 32, 3), np.uint8), (1, 3, 48, 40)
     classes = load_config(make_config(tmp_path / "b.yaml", data, num_classes=3))
@@ -196,7 +187,7 @@ def test_ids_and_ignored_pixels_are_not_mixed_by_resizing(found, tmp_path, data)
     assert set(np.unique(make_sample(found, picture, soft, shape)[1])) == {0, 0.5, 1, IGNORE}
 
 
-def test_what_is_beyond_its_tolerance_is_not_kept(network, found, images, tmp_path, monkeypatch):
+def test_export_beyond_its_tolerance_is_not_kept(network, found, images, tmp_path, monkeypatch):
     real = formats._onnx_model
 
     def shifted(*arguments):
@@ -228,14 +219,14 @@ def scores(name, before, now):
         (scores("mIoU", 0.7, 0.9), "mIoU changes by 0.2, at most 0.001"),
     ],
 )
-def test_nan_and_changed_scores_are_beyond_their_tolerance(changes, message):
+def test_nan_and_changed_scores_are_beyond_the_tolerance(changes, message):
     same = {"max_difference": 0.0, "mean_difference": 0.0, "agreement": 1.0, **scores("mIoU", 0.7, 0.7)}
     check(same, TOLERANCES["fp32"])
     with pytest.raises(VerificationError, match=message):
         check(same | changes, TOLERANCES["fp32"])
 
 
-def test_nothing_is_overwritten_and_odd_wishes_are_refused(network, found, images, tmp_path):
+def test_existing_folder_and_unsupported_precision_are_rejected(network, found, images, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="out: exists already. Fix: choose another --save_dir"):
         export(network, found, tmp_path / "out", images)
@@ -243,8 +234,8 @@ def test_nothing_is_overwritten_and_odd_wishes_are_refused(network, found, image
         export(network, found, tmp_path / "new", images, "paddle", "int8")
 
 
-def test_the_command_exports_with_the_data_of_the_config(network, found, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1, 1, 1, 0, 1))  # random weights are no easy ones
+def test_command_exports_with_the_data_of_the_config(network, found, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1, 1, 1, 0, 1))  # rounding changes random weights more
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     words = ["--model_path", tmp_path / "w.pdparams", "--config", tmp_path / "a.yaml"]
     assert main(["export", *map(str, words), "--save_dir", "out", "--precision", "int8"]) == 0

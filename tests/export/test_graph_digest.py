@@ -18,23 +18,11 @@ from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.quantization import read_calibration
 from paddleseg_u2net.export.verify import TOLERANCES
 from paddleseg_u2net.models.architecture import Identity, state_shapes
-from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN
+from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN, state_of
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state
 
 MODEL = {"type": "U2Netp", "num_classes": 1}
-
-
-def state_of(network) -> dict[str, np.ndarray]:
-    return {key: value.numpy() for key, value in network.state_dict().items()}
-
-
-@pytest.fixture(scope="module")
-def network():
-    paddle.seed(2)
-    layer = U2Netp(1)
-    layer.eval()
-    return layer
 
 
 def published_graph(weights, precision: str):

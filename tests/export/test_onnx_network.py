@@ -1,4 +1,4 @@
-"""Weights -> ONNX, against ONNX Runtime on the published file and against Paddle."""
+"""ONNX graphs written from weights, compared with Paddle and with the published file in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.export.cache import GRAPH_VERSION
 from paddleseg_u2net.export.onnx_network import Quantization, build_onnx, fold
 from paddleseg_u2net.models.architecture import NETWORKS, dataflow
+from paddleseg_u2net.models.pretrained import state_of
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state
 
@@ -26,12 +27,8 @@ def session(model):
     return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
-def state_of(network) -> dict[str, np.ndarray]:
-    return {key: value.numpy() for key, value in network.state_dict().items()}
-
-
-def lively(network):
-    """Statistics and scales as training leaves them, so that folding has something to fold."""
+def randomize_norms(network):
+    """Give BatchNorm random statistics and scales, so that folding changes the weights."""
     for name, value in network.state_dict().items():
         if ".bn_s1." in name:
             low = 0.5 if name.endswith(("weight", "_variance")) else -0.3
@@ -41,32 +38,32 @@ def lively(network):
 
 @pytest.mark.parametrize("size", [(64, 64), (75, 53), (1, 1), (1, 40)])
 @pytest.mark.parametrize(("kind", "num_classes", "channels"), [(U2Netp, 1, 3), (U2Netp, 3, 1), (U2Net, 2, 3)])
-def test_the_graph_gives_what_paddle_gives(kind, num_classes, channels, size):
+def test_graph_computes_what_paddle_computes(kind, num_classes, channels, size):
     if kind is U2Net and size != (75, 53):
         pytest.skip("one size of the large network is enough")
     paddle.seed(0)
-    network = lively(kind(num_classes, channels))
+    network = randomize_norms(kind(num_classes, channels))
     batch = RNG.normal(size=(2, channels, *size)).astype(np.float32)
     maps = session(build_onnx(state_of(network))).run(None, {"image": batch})[0]
     assert maps.shape == (2, num_classes, *size)
     np.testing.assert_allclose(maps, PaddleEngine(network)(batch), atol=2e-4)
 
 
-def test_published_weights_give_the_published_graph_bit_for_bit(official_weights):
+def test_graph_of_published_weights_is_bit_equal_to_the_published_file(official_weights):
     published, ours = session(str(official_weights)), session(build_onnx(read_state(official_weights)))
     image = RNG.normal(size=(1, 3, 320, 320)).astype(np.float32)
     expected = published.run(None, {published.get_inputs()[0].name: image})[0]
     np.testing.assert_array_equal(ours.run(None, {"image": image})[0], expected)
 
 
-def test_a_fixed_shape_is_part_of_the_graph():
+def test_fixed_shape_is_part_of_the_graph():
     model = session(build_onnx(state_of(U2Netp(1)), (1, 3, 32, 48)))
     assert model.get_inputs()[0].shape == [1, 3, 32, 48]
     assert model.get_outputs()[0].shape == [1, 1, 32, 48]
 
 
-def test_folding_keeps_the_function_of_one_convolution():
-    network = lively(U2Netp(1))
+def test_folding_keeps_the_function_of_a_convolution():
+    network = randomize_norms(U2Netp(1))
     block = network.stage1.rebnconvin
     block.eval()
     x = paddle.to_tensor(RNG.normal(size=(1, 3, 9, 9)).astype(np.float32))
@@ -75,13 +72,13 @@ def test_folding_keeps_the_function_of_one_convolution():
     np.testing.assert_allclose(block(x).numpy(), np.maximum(folded.numpy(), 0), atol=1e-5)
 
 
-def test_other_weights_are_refused():
+def test_weights_of_another_family_are_rejected():
     with pytest.raises(ValueError, match="these weights are not of the U²-Net family"):
         build_onnx({"a.weight": np.zeros((1, 1, 1, 1), np.float32)})
 
 
-def test_a_changed_graph_comes_with_a_new_version():
-    """Else caches go on with the old graph. After a change: raise GRAPH_VERSION, write the new sum here."""
+def test_changed_graph_has_a_new_version():
+    """Otherwise caches keep the old graph. After a change: increase GRAPH_VERSION, enter the hash here."""
     state = {key: np.ones(value.shape, np.float32) for key, value in U2Netp(1).state_dict().items()}
     ranges = {node.name: 1.0 for node in dataflow(NETWORKS["U2Netp"])}
     sums = hashlib.sha256()

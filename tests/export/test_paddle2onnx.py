@@ -1,4 +1,4 @@
-"""Other networks as ONNX, by paddle2onnx, where it is installed (Python 3.10 to 3.12)."""
+"""Conversion of other networks to ONNX by paddle2onnx, if it is installed (Python 3.10 to 3.12)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANY = (-1, 3, -1, -1)
 
 
 class Pooled(nn.Layer):
-    """Has what paddle2onnx gets wrong: doubles as attributes (Paddle 3.3), pooling to a number of cells."""
+    """Contains what paddle2onnx converts wrongly: doubles as attributes (Paddle 3.3), adaptive pooling."""
 
     def __init__(self, cells: int):
         super().__init__()
@@ -39,8 +39,8 @@ class Pooled(nn.Layer):
         return [self.last(nn.functional.interpolate(pooled, x.shape[2:], mode="bilinear"))]
 
 
-class Unknown(nn.Layer):
-    """Computes what paddle2onnx does not know."""
+class Unsupported(nn.Layer):
+    """Contains an operation that paddle2onnx does not support."""
 
     def __init__(self):
         super().__init__()
@@ -57,7 +57,7 @@ def found(tmp_path, data):
 
 @pytest.fixture
 def save(found, tmp_path):
-    """Export a network for a shape, to the folder `out`."""
+    """A function that exports a network for a shape to the folder `out`."""
     pytest.importorskip("paddle2onnx")
 
     def save(layer, shape=ANY, file_format="onnx"):
@@ -69,7 +69,7 @@ def save(found, tmp_path):
 
 
 @pytest.mark.parametrize("file_format", ["onnx", "openvino"])
-def test_any_network_predicts_quietly_from_its_converted_file(found, save, tmp_path, capfd, file_format):
+def test_converted_network_predicts_like_paddle_without_printing(found, save, tmp_path, capfd, file_format):
     layer = build_network(found["model"])
     assert save(layer, file_format=file_format)["agreement"] == 1
     assert capfd.readouterr() == ("", "")
@@ -83,7 +83,7 @@ def test_any_network_predicts_quietly_from_its_converted_file(found, save, tmp_p
     )
 
 
-def test_a_network_that_needs_a_fixed_size_says_so_and_gets_it(save, tmp_path):
+def test_network_that_needs_a_fixed_size_is_rejected_without_one(save, tmp_path):
     with pytest.raises(
         ValueError,
         match="Pooled: paddle2onnx cannot convert it: pool2d: Adaptive only support static input shape. "
@@ -91,10 +91,10 @@ def test_a_network_that_needs_a_fixed_size_says_so_and_gets_it(save, tmp_path):
     ):
         save(Pooled(2))
     assert not (tmp_path / "out").exists()
-    assert save(Pooled(2), (1, 3, 42, 34))["max_difference"] < 1e-5  # its numbers are read as they are
+    assert save(Pooled(2), (1, 3, 42, 34))["max_difference"] < 1e-5  # doubles are read correctly
 
 
-def test_a_conversion_that_computes_something_else_is_not_kept(save, tmp_path):
+def test_conversion_with_another_result_is_not_kept(save, tmp_path):
     with pytest.raises(
         VerificationError, match="not kept. Fix: --format paddle, or another --input_shape: pad"
     ):
@@ -102,28 +102,28 @@ def test_a_conversion_that_computes_something_else_is_not_kept(save, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_would_end_the_process_is_not_opened(save, tmp_path):
+def test_file_that_would_crash_onnx_runtime_is_not_opened(save, tmp_path):
     with pytest.raises(ValueError, match=r"Pooled: it pools to more cells than .* \[6, 34\]. Fix: a larger"):
         save(Pooled(8), (1, 3, 6, 34))
     assert not (tmp_path / "out").exists()
 
 
-def test_what_paddle2onnx_does_not_know_is_reported(save, tmp_path):
+def test_unsupported_operation_is_reported(save, tmp_path):
     with pytest.raises(
-        ValueError, match="Unknown: .* it: Due to the unsupported operators.* Fix: --format p"
+        ValueError, match="Unsupported: .* it: Due to the unsupported operators.* Fix: --format p"
     ):
-        save(Unknown(), (1, 3, 8, 8))
+        save(Unsupported(), (1, 3, 8, 8))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_conversion_that_ends_without_a_word_is_reported_too(tmp_path):
+def test_conversion_that_crashes_without_a_message_is_reported(tmp_path):
     pytest.importorskip("paddle2onnx")
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(ValueError, match="Net: paddle2onnx cannot .*: its process ended with -?[1-9]"):
         convert(tmp_path, "Net", ANY)
 
 
-def test_the_command_says_what_is_missing_before_it_reads_anything(found, tmp_path, capsys, monkeypatch):
+def test_missing_paddle2onnx_is_reported_before_anything_is_read(found, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "paddle2onnx", None)
     words = ["--config", str(tmp_path / "tiny.yaml"), "--model_path", "absent.pdparams", "--save_dir", "out"]
     assert main(["export", *words]) == 1

@@ -1,4 +1,4 @@
-"""8-bit integers: what is measured, what is kept, and that the maps stay."""
+"""Quantization to 8-bit integers: measured ranges, kept convolutions, accuracy."""
 
 from __future__ import annotations
 
@@ -23,16 +23,12 @@ from paddleseg_u2net.export.quantization import (
 from paddleseg_u2net.inference import model_source
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.architecture import NETWORKS, dataflow
-from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN
+from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN, state_of
 from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.models.weight_files import read_state
 
 RNG = np.random.default_rng(0)
 FLOW = dataflow(NETWORKS["U2Netp"])
-
-
-def state_of(network) -> dict[str, np.ndarray]:
-    return {key: value.numpy() for key, value in network.state_dict().items()}
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def network():
     return layer
 
 
-def test_ranges_are_the_largest_values_that_paddle_computes(network):
+def test_ranges_are_the_largest_activations_of_paddleseg(network):
     batches = [RNG.normal(size=(1, 3, 40, 33)).astype(np.float32) for _ in range(3)]
     found = calibrate(state_of(network), batches).ranges
     assert list(found) == measured(FLOW)
@@ -57,15 +53,15 @@ def test_ranges_are_the_largest_values_that_paddle_computes(network):
     assert found["stage2d"] == pytest.approx(max(seen), rel=1e-4)
 
 
-def test_a_convolution_whose_result_is_a_small_difference_of_large_terms_is_kept(network):
-    """The last level of a block, its input far above its result, as training left one in U²-Net†."""
+def test_convolution_that_cancels_large_terms_is_kept_in_float(network):
+    """The last level of a block whose input is far above its result, as one in the published U²-Net†."""
     images = [RNG.normal(size=(1, 3, 64, 64)).astype(np.float32)]
     state = state_of(network)
     assert calibrate(state, images).kept == always_kept(FLOW)
     large, small = "stage3d.rebnconv2d", "stage3d.rebnconv1d"
     state[f"{large}.bn_s1.bias"] += 1000.0
     mid = state[f"{large}.bn_s1.bias"].size
-    # each filter sums to zero over the large channels, so that what they share cancels out
+    # each filter sums to zero over the large channels, so that their common part cancels out
     weight = state[f"{small}.conv_s1.weight"]
     center = weight[:, :mid, 1, 1].copy()
     weight[:, :mid] = 0
@@ -74,7 +70,7 @@ def test_a_convolution_whose_result_is_a_small_difference_of_large_terms_is_kept
 
 
 @pytest.mark.parametrize("engine", [OnnxRuntimeEngine, OpenVinoEngine])
-def test_integers_stay_near_floats_in_both_engines(network, engine, tmp_path):
+def test_int8_is_close_to_float_in_both_engines(network, engine, tmp_path):
     batch = RNG.normal(size=(1, 3, 64, 64)).astype(np.float32)
     state = state_of(network)
     model = build_onnx(state, quantization=calibrate(state, [batch]))
@@ -83,7 +79,7 @@ def test_integers_stay_near_floats_in_both_engines(network, engine, tmp_path):
     assert 0 < differences.mean() < 0.02
 
 
-def test_all_weights_but_the_kept_are_stored_in_8_bits(network):
+def test_all_but_kept_weights_are_stored_in_8_bits(network):
     state = state_of(network)
     quantization = Quantization(dict.fromkeys(measured(FLOW), 1.0), frozenset({"outconv", "side1"}))
     model = build_onnx(state, quantization=quantization)
@@ -92,24 +88,24 @@ def test_all_weights_but_the_kept_are_stored_in_8_bits(network):
     assert len(model.SerializeToString()) < 0.35 * len(build_onnx(state).SerializeToString())
 
 
-def test_a_calibration_reads_back(tmp_path):
+def test_calibration_file_reads_back_as_written(tmp_path):
     quantization = Quantization({"a": 1.2345, "b": 0.0}, frozenset({"outconv"}))
     write_calibration(tmp_path / "c.yaml", quantization)
     assert read_calibration(tmp_path / "c.yaml") == Quantization(
         {"a": 1.23, "b": 0.0}, frozenset({"outconv"})
     )
     (tmp_path / "c.yaml").write_text("a: b")
-    with pytest.raises(ConfigError, match=r"c.yaml: is no calibration. Fix: make it by tools/export.py"):
+    with pytest.raises(ConfigError, match=r"c.yaml: not a calibration. Fix: make one by u2net export"):
         read_calibration(tmp_path / "c.yaml")
 
 
-def test_the_shipped_calibration_fits_its_network_and_finds_the_known_layer():
+def test_shipped_calibration_fits_its_network_and_keeps_the_known_layer():
     shipped = read_calibration(CALIBRATIONS / str(KNOWN["u2netp"].calibration))
     assert list(shipped.ranges) == measured(FLOW)
     assert shipped.kept == always_kept(FLOW) | {"stage2d.rebnconv1d"}
 
 
-def test_integers_keep_the_saliency_of_real_photographs(known_weights, photos, monkeypatch):
+def test_int8_changes_saliency_of_photographs_by_less_than_a_hundredth(known_weights, photos, monkeypatch):
     monkeypatch.setattr(model_source, "has_int8_units", lambda: True)
     exact, rounded = (Predictor("u2netp", precision=name) for name in ("fp32", "int8"))
     for name, image in photos.items():
@@ -118,7 +114,7 @@ def test_integers_keep_the_saliency_of_real_photographs(known_weights, photos, m
         assert 0 < difference < 0.01, name
 
 
-def test_the_default_is_integers_only_where_they_are_proven_and_fast(known_weights, monkeypatch, caplog):
+def test_int8_is_the_default_only_on_a_cpu_that_has_units_for_it(known_weights, monkeypatch, caplog):
     caplog.set_level("INFO")
     for units, expected in ((True, "int8; backend openvino"), (False, "fp32; backend onnxruntime")):
         monkeypatch.setattr(model_source, "has_int8_units", lambda units=units: units)
@@ -139,19 +135,19 @@ def test_the_default_is_integers_only_where_they_are_proven_and_fast(known_weigh
         ),
     ],
 )
-def test_precisions_that_cannot_be_are_refused(known_weights, options, message):
+def test_impossible_precision_is_rejected(known_weights, options, message):
     with pytest.raises(ValueError, match=message):
         Predictor("u2netp", **options)
 
 
-def test_ones_own_weights_stay_in_floats_until_they_are_calibrated(tmp_path, network):
+def test_int8_of_weights_without_calibration_is_rejected(tmp_path, network):
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     config = {"model": {"type": "U2Netp", "num_classes": 2}, "val_dataset": {"transforms": []}}
-    with pytest.raises(ValueError, match="int8: these weights have no calibration; tools/export.py"):
+    with pytest.raises(ValueError, match="int8: these weights have no calibration; u2net export"):
         Predictor(tmp_path / "w.pdparams", config, precision="int8")
 
 
-def test_published_weights_are_those_of_the_calibration(known_weights):
+def test_only_u2netp_has_a_calibration(known_weights):
     assert read_state(known_weights)  # the row's checksum is verified when they are resolved
     assert KNOWN["u2netp"].calibration == "u2netp.yaml"
     assert KNOWN["u2net"].calibration is None

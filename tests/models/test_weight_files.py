@@ -1,4 +1,4 @@
-"""Weight files of every kind, and those that try to run code."""
+"""Weight files of every format, and files that try to run code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, _from_torch, re
 
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
-def test_files_of_pytorch_are_read_in_both_layouts(name):
+def test_pytorch_files_are_read_in_both_layouts(name):
     """Written by torch 2.13: DataParallel prefix, Parameter, offset, transposed, float16, float64, int64."""
     state = read_state(GOLDEN / name)
     base = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
@@ -35,7 +35,7 @@ def test_files_of_pytorch_are_read_in_both_layouts(name):
         assert state[key].dtype == value.dtype
 
 
-def test_official_key_names_become_ours():
+def test_official_keys_are_renamed():
     ours = set(U2Netp(1).state_dict())
     official = {k.replace("._mean", ".running_mean").replace("._variance", ".running_var") for k in ours}
     official |= {k.replace("running_var", "num_batches_tracked") for k in official if "running_var" in k}
@@ -79,7 +79,7 @@ def test_exchange_formats_are_read(tmp_path, suffix):
 
 
 class Exploit:
-    """What a hostile pickle does when it is loaded."""
+    """Runs code when it is unpickled."""
 
     def __reduce__(self):
         return (print, ("code of the file runs",))
@@ -98,14 +98,14 @@ def hostile(path):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".pdparams", ".npz"])
-def test_code_in_a_weight_file_is_refused_and_does_not_run(tmp_path, capsys, suffix):
+def test_code_in_a_weight_file_is_rejected_and_does_not_run(tmp_path, capsys, suffix):
     with pytest.raises(ValueError, match=f"a{suffix}: cannot be read"):
         read_state(hostile(tmp_path / f"a{suffix}"))
     assert capsys.readouterr().out == ""
 
 
-def test_the_refused_object_is_named(tmp_path):
-    with pytest.raises(ValueError, match="holds builtins.print, which is neither a tensor nor a container"):
+def test_rejected_object_is_named(tmp_path):
+    with pytest.raises(ValueError, match="holds builtins.print, expected only tensors and containers"):
         read_state(hostile(tmp_path / "a.pdparams"))
 
 
@@ -113,7 +113,7 @@ def test_the_refused_object_is_named(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"<html>not found</html>", b"\x80\x02}q\x00.", b"PK\x03\x04 broken"]
 )
-def test_foreign_and_broken_files_are_named(tmp_path, suffix, content):
+def test_broken_file_is_named(tmp_path, suffix, content):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"a{suffix}: (cannot be read as|holds no tensors)"):
@@ -122,15 +122,15 @@ def test_foreign_and_broken_files_are_named(tmp_path, suffix, content):
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
 @pytest.mark.parametrize("share", [0.3, 0.9])
-def test_truncated_torch_files_are_named(tmp_path, name, share):
+def test_truncated_torch_file_is_named(tmp_path, name, share):
     whole = (GOLDEN / name).read_bytes()
     (tmp_path / "a.pth").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match="a.pth: cannot be read"):
         read_state(tmp_path / "a.pth")
 
 
-def test_tensors_that_leave_their_storage_are_refused(tmp_path):
-    """A crafted stride would otherwise read foreign memory."""
+def test_tensor_that_exceeds_its_storage_is_rejected(tmp_path):
+    """Otherwise a crafted stride would read memory outside the file's content."""
     data = (GOLDEN / "torch_zip.pth").read_bytes()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(tmp_path / "a.pth", "w") as target:
         for info in source.infolist():
@@ -143,7 +143,7 @@ def test_tensors_that_leave_their_storage_are_refused(tmp_path):
 
 
 class Made:
-    """Pickles as a call of `target`, with a state where there is one."""
+    """Pickles as a call of `target`, with an optional state."""
 
     def __init__(self, target, *arguments, state=None):
         self.parts = (target, arguments, state)
@@ -161,13 +161,13 @@ class Made:
         Made(np.dtype, "O8", False, True),
     ],
 )
-def test_arrays_of_anything_but_numbers_are_refused(tmp_path, value):
+def test_array_of_anything_but_numbers_is_rejected(tmp_path, value):
     (tmp_path / "a.pdparams").write_bytes(pickle.dumps({"w": value}))
     with pytest.raises(ValueError, match="a.pdparams: (cannot be read|holds no tensors)"):
         read_state(tmp_path / "a.pdparams")
 
 
-def test_unknown_suffixes_and_missing_files_are_named(tmp_path):
+def test_unknown_suffix_and_missing_file_are_named(tmp_path):
     (tmp_path / "a.h5").touch()
     with pytest.raises(ValueError, match=r"unknown weight format '.h5', expected .pdparams, .pth"):
         read_state(tmp_path / "a.h5")
@@ -175,7 +175,7 @@ def test_unknown_suffixes_and_missing_files_are_named(tmp_path):
         read_state(tmp_path / "b.pth")
 
 
-def test_onnx_of_another_network_is_refused(tmp_path):
+def test_onnx_of_another_network_is_rejected(tmp_path):
     import onnx
     from onnx import TensorProto, helper
 
@@ -188,7 +188,7 @@ def test_onnx_of_another_network_is_refused(tmp_path):
         read_state(tmp_path / "a.onnx")
 
 
-def test_official_onnx_gives_every_key_with_folded_norms(official_weights):
+def test_published_onnx_gives_every_key_with_folded_norms(official_weights):
     state = read_state(official_weights)
     network = U2Netp(1)
     assert {k: v.shape for k, v in state.items()} == {
