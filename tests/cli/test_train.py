@@ -93,7 +93,10 @@ def test_default_metric_of_classes_is_miou(run, data, tmp_path):
     assert "The model with the best validation mIoU (" in text
     code, _, error = run("train", "--config", config, "--do_eval", "--opts", "metric=maxF")
     assert code == 1
-    assert "metric, metrics: max_f: of saliency maps (num_classes: 1). Fix: mIoU" in error
+    assert (
+        "metric, metrics: max_f: for saliency maps (num_classes: 1) only, and this model predicts 2 classes. Fix: mIoU"
+        in error
+    )
 
 
 def test_best_model_may_be_selected_by_any_metric(run, config):
@@ -280,6 +283,6 @@ def test_full_disk_gives_one_error_line_and_keeps_earlier_checkpoints(config, tm
     assert outcome.returncode == 1
     last = outcome.stderr.strip().splitlines()[-1]
     assert last.startswith("error: output/iter_2: cannot be written (File too large)"), last
-    assert "Fix: make room" in last
+    assert "Fix: free some space" in last
     assert "Traceback" not in outcome.stderr
     assert [p.name for p in (tmp_path / "output").glob("*iter_*")] == ["iter_1"]
