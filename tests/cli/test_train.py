@@ -51,9 +51,8 @@ def test_log_iters_batch_size_and_save_interval(run, config):
 def test_help_groups_the_flags_and_shows_examples(run):
     code, text, _ = run("train", "--help")
     assert code == 0
-    assert re.findall(r"^(\w+):$", text, re.M) == [
-        *("options", "input", "schedule", "output", "evaluation", "computation", "examples")
-    ]
+    groups = ["options", "input", "schedule", "output", "evaluation", "computation", "examples"]
+    assert re.findall(r"^(\w+):$", text, re.M) == groups
     assert "usage: u2net train [-h] --config CONFIG" in text
     assert "  u2net train --config configs/" in text
     assert "  python train.py --config configs/" in text
@@ -67,7 +66,7 @@ def test_every_setting_but_the_metric_has_a_flag_of_its_name():
 def test_metrics_that_do_not_suit_the_model_are_rejected_without_evaluation(run, data, tmp_path):
     config = make_config(tmp_path / "two.yaml", data, num_classes=2, metrics=["s_measure"])
     code, _, error = run("train", "--config", config, "--iters", 1)
-    assert (code, "s_measure: of saliency maps (num_classes: 1)" in error) == (1, True)
+    assert (code, "s_measure: for saliency maps (num_classes: 1) only" in error) == (1, True)
 
 
 def test_keep_checkpoint_max_removes_older_checkpoints(run, config):
@@ -93,10 +92,7 @@ def test_default_metric_of_classes_is_miou(run, data, tmp_path):
     assert "The model with the best validation mIoU (" in text
     code, _, error = run("train", "--config", config, "--do_eval", "--opts", "metric=maxF")
     assert code == 1
-    assert (
-        "metric, metrics: max_f: for saliency maps (num_classes: 1) only, and this model predicts 2 classes. Fix: mIoU"
-        in error
-    )
+    assert "metric, metrics: max_f: for saliency maps (num_classes: 1) only" in error
 
 
 def test_best_model_may_be_selected_by_any_metric(run, config):
