@@ -88,7 +88,7 @@ HEAVY = {"paddle", "paddleseg", "torch", "onnx", "onnxruntime", "openvino", "skl
 HEAVY |= {"matplotlib", "jinja2", "pandas"}
 # what importing a module of a folder may load of the package: these folders, and so many modules in all
 LOADS = {
-    "importers": ("errors environment io data config importers", 22),
+    "importers": ("errors environment metrics io data config importers", 22),
     "inference": ("errors registry environment io data config models engines export inference metrics", 36),
 }
 LIGHT = """
