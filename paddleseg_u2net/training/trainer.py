@@ -30,7 +30,7 @@ from paddleseg_u2net.losses import deep_supervision
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
-from paddleseg_u2net.models.pretrained import folded_norms, restore_batch_norm
+from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
 from paddleseg_u2net.training.ema import average_into, average_statistics
 from paddleseg_u2net.training.meter import Meter
 from paddleseg_u2net.training.settings import Settings, amp_options
