@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 import yaml
-from support import draw_pair, environment, make_config
+from support import ROOT, draw_pair, environment, make_config
 
 from paddleseg_u2net.registry import Registry
 
@@ -73,6 +74,15 @@ def test_stock_paddleseg_builds_and_trains_our_components_from_a_yaml(tmp_path, 
     ]
     assert shape == "shape 1 3 34 36 loss True"
     assert updated == "updated True level 2"  # paddleseg's own log lines are kept
+
+
+def test_code_and_config_of_the_documentation_work(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "plugin.md").read_text(encoding="utf-8")
+    code, config = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1] for kind in ("python", "yaml"))
+    (tmp_path / "u2netp.yml").write_text(config.replace(", pretrained: u2netp", ""))  # no download
+    monkeypatch.chdir(tmp_path)
+    built = in_child(code + "print(type(model).__module__, len(losses['types']), type(optimizer).__name__)")
+    assert built.strip().splitlines()[-1] == "paddleseg_u2net.models.u2net 7 Adam"
 
 
 def test_importing_the_package_loads_neither_paddle_nor_paddleseg():

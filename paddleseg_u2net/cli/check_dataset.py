@@ -30,8 +30,8 @@ DESCRIPTION = """\
 Check images and masks before training, and suggest how to fix what is wrong.
 
 The exit code is 0 if training can run, with or without warnings, 1 for errors, and 2 for wrong flags. With
---fix it is the exit code of a check of the copy. No file is overwritten. docs/data/check_dataset.md explains
-each check."""
+--fix it is the exit code of a check of the copy. No file is overwritten. Each check is explained in
+docs/data/check_dataset.md."""
 EXAMPLES = """\
   u2net check-dataset --config configs/RGB/U2Net/u2net.yaml
   u2net check-dataset --image_dir photos/ --mask_dir masks/
@@ -43,43 +43,45 @@ EXAMPLES = """\
 def build_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = flags.parser("u2net check-dataset", DESCRIPTION, EXAMPLES)
-    inputs = parser.add_argument_group("what goes in", "one of --config, --image_dir, --dataset_root, --list")
+    inputs = parser.add_argument_group(flags.INPUT, "one of --config, --image_dir, --dataset_root, --list")
     inputs.add_argument(
         "--config", help="YAML file: check its train_dataset and val_dataset, read as in training"
     )
-    inputs.add_argument("--image_dir", type=flags.some_path, help="folder of images, with --mask_dir")
+    inputs.add_argument("--image_dir", type=flags.nonempty_path, help="folder of images, with --mask_dir")
     inputs.add_argument(
-        "--mask_dir", type=flags.some_path, help="folder of masks that have the names of the images"
+        "--mask_dir", type=flags.nonempty_path, help="folder of masks that have the names of the images"
     )
     inputs.add_argument(
         "--dataset_root",
-        type=flags.some_path,
+        type=flags.nonempty_path,
         help=f"folder with {', '.join(LISTS.values())}, or some of them; with --list: the folder that its "
         "paths are relative to",
     )
     inputs.add_argument(
         "--list",
-        type=flags.some_path,
+        type=flags.nonempty_path,
         help="list file with 'image mask' on each line, relative to its own folder",
     )
     inputs.add_argument(
-        "--num_classes", type=flags.positive, help="1 for saliency (default), else the number of class ids"
+        "--num_classes",
+        type=flags.positive_int,
+        help="1 for saliency (default), else the number of class ids",
     )
     inputs.add_argument(
         "--mask_encoding", choices=ENCODINGS, help="how masks are read; default: decided over all masks"
     )
-    inputs.add_argument("--ignore_index", type=flags.count, help="mask value of ignored pixels")
+    inputs.add_argument("--ignore_index", type=flags.non_negative_int, help="mask value of ignored pixels")
     inputs.add_argument("--opts", **flags.DEVICE_FLAGS["opts"])
-    outputs = parser.add_argument_group("what comes out")
+    outputs = parser.add_argument_group(flags.OUTPUT)
     outputs.add_argument(
         "--save_dir",
         type=Path,
         help=f"write {JSON} and {PAGE}, which must not exist, and the --overfit picture",
     )
     outputs.add_argument(
-        "--fix", type=flags.some_path, metavar="DIR", help="write a corrected copy to this new folder"
+        "--fix", type=flags.nonempty_path, metavar="DIR", help="write a corrected copy to this new folder"
     )
-    options = parser.add_argument_group("how")
+    options = parser.add_argument_group(flags.HOW)
     options.add_argument(
         "--overfit",
         action="store_true",

@@ -1,10 +1,9 @@
-"""`python train.py`: train, and with --do_eval keep the best model."""
+"""`u2net train`, or `python train.py`: train a network, and with --do_eval keep the best model."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import secrets
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,107 +11,151 @@ from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.cli.flags import (
     DEVICE_FLAGS,
-    add_flags,
+    Flags,
+    add_group,
     augmentation_from,
-    count,
-    number,
+    non_negative_int,
     parser,
-    positive,
+    positive_float,
+    positive_int,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
-from paddleseg_u2net.io.files import remove_partial_files, require_writable
-from paddleseg_u2net.models import checkpoint
-from paddleseg_u2net.training.settings import PRECISIONS, Settings, amp_options
+from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.training.precision import PRECISIONS, amp_options
+from paddleseg_u2net.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from paddleseg_u2net.data.dataset import Dataset
+    from paddleseg_u2net.data.spec import DatasetSpec
     from paddleseg_u2net.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
 EXAMPLES = """\
-  python train.py --config configs/RGB/U2Net/u2net.yaml --save_interval 200 --do_eval
-  python train.py --config configs/RGB/U2Net/u2netp_duts.yaml --do_eval --use_vdl --num_workers 4
-  python train.py --config configs/RGB/U2Net/u2net.yaml --resume_model output/iter_400 --do_eval
-  python train.py --config configs/RGB/U2Net/u2netp.yaml --overfit
+  u2net train --config configs/RGB/U2Net/u2net.yaml --save_interval 200 --do_eval
+  u2net train --config configs/RGB/U2Net/u2netp_duts.yaml --do_eval --use_vdl --num_workers 4
+  u2net train --config configs/RGB/U2Net/u2net.yaml --resume_model output/iter_400 --do_eval
+  u2net train --config configs/RGB/U2Net/u2netp.yaml --overfit
+  python train.py --config configs/RGB/U2Net/u2net.yaml --do_eval
   python -m paddle.distributed.launch train.py --config configs/RGB/U2Net/u2net_duts.yaml --do_eval
 """
-
-
-FLAGS: dict[str, dict[str, Any]] = {
-    "config": {"required": True, "help": "YAML file of model, data, loss and schedule"},
-    **DEVICE_FLAGS,
-    "save_dir": {"type": Path, "default": "./output", "help": "checkpoints and records (%(default)s)"},
-    "iters": {"type": positive, "help": "steps; replaces the config's"},
-    "batch_size": {"type": positive, "help": "images a step and process; replaces the config's"},
-    "learning_rate": {"type": number, "help": "replaces that of lr_scheduler"},
-    "save_interval": {"type": positive, "default": 1000, "help": "steps between checkpoints (%(default)s)"},
-    "log_iters": {"type": positive, "default": 10, "help": "steps between log lines (%(default)s)"},
-    "num_workers": {"type": count, "default": 0, "help": "processes that load data (%(default)s)"},
-    "do_eval": {"action": "store_true", "help": "evaluate at each checkpoint and keep the best model"},
-    "early_stop_intervals": {"type": positive, "help": "stop after so many evaluations without a better one"},
-    "keep_checkpoint_max": {
-        "type": count,
-        "default": 5,
-        "help": "iter_N folders kept; 0 for all (%(default)s)",
+FLAGS: dict[str, Flags] = {
+    "input": {
+        "config": {"required": True, "help": "YAML file of model, data, loss and schedule"},
+        "opts": DEVICE_FLAGS["opts"],
+        "resume_model": {
+            "type": Path,
+            "help": "iter_N folder to resume from; the result equals that of an uninterrupted run",
+        },
     },
-    "resume_model": {"type": Path, "help": "iter_N folder to go on from, exactly as if never stopped"},
-    "use_ema": {"action": "store_true", "help": "keep a running average of the weights too"},
-    "use_vdl": {"action": "store_true", "help": "record for VisualDL: visualdl --logdir output"},
-    "seed": {"type": count, "help": "of data order and augmentation; drawn and printed where it is left out"},
-    "precision": {"choices": list(PRECISIONS), "default": "fp32", "help": "half precision needs a GPU"},
-    "overfit": {
-        "action": "store_true",
-        "help": "only try whether the network learns two pairs by heart, in --iters steps, with --seed (0 "
-        "where it is left out) and --precision (docs/data/check_dataset.md)",
+    "schedule": {
+        "iters": {"type": positive_int, "help": "number of steps; replaces the config's"},
+        "batch_size": {"type": positive_int, "help": "images per step and process; replaces the config's"},
+        "learning_rate": {"type": positive_float, "help": "replaces that of lr_scheduler"},
+        "seed": {
+            "type": non_negative_int,
+            "help": "seed of initial weights, data order and augmentation; drawn and logged by default",
+        },
+        "overfit": {
+            "action": "store_true",
+            "help": "overfit two samples (sanity check) instead of training: at most --iters steps; --seed "
+            "defaults to 0 (docs/data/check_dataset.md)",
+        },
     },
-    "amp_level": {"choices": ["O1", "O2"], "help": "how much is half precision (O1)"},
+    "output": {
+        "save_dir": {
+            "type": Path,
+            "default": "./output",
+            "help": "folder for checkpoints and records (%(default)s)",
+        },
+        "save_interval": {
+            "type": positive_int,
+            "default": 1000,
+            "help": "steps between checkpoints (%(default)s)",
+        },
+        "keep_checkpoint_max": {
+            "type": non_negative_int,
+            "default": 5,
+            "help": "number of iter_N folders to keep; 0 keeps all (%(default)s)",
+        },
+        "log_iters": {"type": positive_int, "default": 10, "help": "steps between log lines (%(default)s)"},
+        "use_vdl": {"action": "store_true", "help": "write records for `visualdl --logdir output`"},
+        "use_ema": {
+            "action": "store_true",
+            "help": "also keep an exponential moving average of the weights",
+        },
+    },
+    "evaluation": {
+        "do_eval": {"action": "store_true", "help": "evaluate each checkpoint and keep the best model"},
+        "early_stop_intervals": {
+            "type": positive_int,
+            "help": "stop after this number of evaluations without improvement",
+        },
+    },
+    "computation": {
+        "device": DEVICE_FLAGS["device"],
+        "num_workers": {
+            "type": non_negative_int,
+            "default": 0,
+            "help": "processes that load data (%(default)s)",
+        },
+        "precision": {
+            "choices": list(PRECISIONS),
+            "default": "fp32",
+            "help": "fp16 and bf16 need a GPU (%(default)s)",
+        },
+        "amp_level": {
+            "choices": ["O1", "O2"],
+            "help": "half precision for selected operations (O1, the default) or for nearly all (O2)",
+        },
+    },
 }
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The flags; see `train.py --help`."""
-    flags = parser("train.py", "Train a network on your images and masks.", EXAMPLES)
-    add_flags(flags, FLAGS)
-    args = flags.parse_args(argv)
-    if args.early_stop_intervals and not args.do_eval:
-        flags.error("--early_stop_intervals needs --do_eval: there is nothing to compare without it")
-    if args.resume_model and args.seed is not None:
-        flags.error("--seed: a resumed run goes on with its own")
-    if args.overfit and (args.do_eval or args.resume_model or this_rank().count > 1):
-        flags.error("--overfit tries new weights in one process: without --do_eval, --resume_model, launcher")
-    if args.amp_level and args.precision == "fp32":
-        flags.error("--amp_level needs --precision fp16 or bf16")
-    args.resume_model = args.resume_model and args.resume_model.resolve()
-    return args
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the flags."""
+    flags = parser("u2net train", "Train a network on your images and masks.", EXAMPLES)
+    for title, table in FLAGS.items():
+        add_group(flags, title, table)
+    return flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; returns the exit code."""
-    args = parse(argv)
+    """Train; return the exit code."""
+    args = _parse(argv)
     config = _load(args)
     device = _set_device(args)
     if args.overfit:
         return _overfit(args, config)
-    trainer = _build(args, config, device)
-    progress, iters = trainer.progress, trainer.settings.iters
+    trainer, specs = _build(args, config, device)
     if trainer.finished:
-        log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, progress.iter, iters)
+        step, iters = trainer.progress.iter, trainer.settings.iters
+        log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
         return 0
-    data = _admit(trainer)
-    if trainer.rank == 0:
-        _prepare_folder(args, config, trainer.settings, progress)
-    if not args.resume_model:
-        log.info("Seed %d: --seed %d repeats this run", progress.seed, progress.seed)
+    data = _open_data(specs, trainer.rank.count)
+    _prepare_folder(trainer)
     trainer.run(*data)
-    if trainer.interrupted and not trainer.finished:
-        log.info("Go on with: --resume_model %s", args.save_dir / f"iter_{progress.iter}")
-        return 130
-    log.info("Done at iter %d of %d: %s", progress.iter, iters, args.save_dir)
-    return 0
+    return _finish(trainer)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the flags and reject combinations that make no sense."""
+    flags = build_parser()
+    args = flags.parse_args(argv)
+    if args.early_stop_intervals and not args.do_eval:
+        flags.error("--early_stop_intervals needs --do_eval, which measures the improvement")
+    if args.resume_model and args.seed is not None:
+        flags.error("--seed: a resumed run keeps its own seed. Fix: leave it out")
+    if args.overfit and (args.do_eval or args.resume_model or this_rank().count > 1):
+        flags.error("--overfit trains new weights in one process, without --do_eval or --resume_model")
+    if args.amp_level and args.precision == "fp32":
+        flags.error("--amp_level needs --precision fp16 or bf16")
+    args.resume_model = args.resume_model and args.resume_model.resolve()
+    args.amp_level = args.amp_level or "O1"
+    return args
 
 
 def _load(args: argparse.Namespace) -> dict[str, Any]:
@@ -130,123 +173,118 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _set_device(args: argparse.Namespace) -> str:
-    """Choose it, and refuse a precision that it cannot compute and a folder that takes no results."""
+    """Set Paddle's device; reject a precision it does not support and a folder that cannot be written to."""
     from paddleseg_u2net.environment.devices import set_device
 
     device = set_device(args.device)
-    amp_options(args.precision, args.amp_level or "O1", device)
+    amp_options(args.precision, args.amp_level, device)
     require_writable(args.save_dir)
     return device
 
 
-def _build(args: argparse.Namespace, config: dict[str, Any], device: str) -> Trainer:
-    """All that takes part, with nothing read of the data and nothing written."""
-    views = augmentation_from(config.get("test_config", {}))
-    metric = choose_metric(config, args.do_eval)
-    ranks = start_ranks()
+def _build(
+    args: argparse.Namespace, config: dict[str, Any], device: str
+) -> tuple[Trainer, list[DatasetSpec]]:
+    """Build everything that takes part, without reading images or writing files."""
+    augmentation = augmentation_from(config.get("test_config", {}))
+    metric = choose_metric(config)
 
     import paddle
 
     from paddleseg_u2net import builders
-    from paddleseg_u2net.training import trainer
+    from paddleseg_u2net.training import distributed
+    from paddleseg_u2net.training.trainer import Trainer
 
-    model = {
-        k: v for k, v in section(config, "model").items() if not (args.resume_model and k == "pretrained")
-    }
-    settings = Settings(**_settings(args, config) | {"metric": metric, "seed": _seed(args, ranks)})
-    paddle.seed(settings.seed)  # what starts at random, alike in every process
+    ranks = distributed.start_processes().count
+    seed = distributed.draw_seed(ranks) if args.seed is None else args.seed
+    settings = _settings(args, config, metric, seed)
+    model = dict(section(config, "model"))
+    if args.resume_model:
+        model.pop("pretrained", None)  # the checkpoint replaces these weights
+    paddle.seed(seed)  # the same initial weights in every process
     with in_file(args.config):
         losses = builders.build_losses(config)
-        train_spec = builders.build_dataset_spec(config, "train_dataset")
-        val_spec = builders.build_dataset_spec(config, "val_dataset") if args.do_eval else None
+        keys = ("train_dataset", "val_dataset") if args.do_eval else ("train_dataset",)
+        specs = [builders.build_dataset_spec(config, key) for key in keys]
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
     log.info("Training on %s, %d process(es)", device, ranks)
-    return trainer.Trainer(network, optimizer, losses, train_spec, val_spec, config, settings, views)
+    val_spec = specs[1] if args.do_eval else None
+    return Trainer(network, optimizer, losses, config, settings, val_spec, augmentation), specs
 
 
-def _admit(trainer: Trainer) -> list[Dataset]:
-    """Check training and validation data; all ranks wait for each other."""
+def _settings(args: argparse.Namespace, config: dict[str, Any], metric: str, seed: int) -> TrainingSettings:
+    """Settings from the flags of the same names, and from the config."""
+    flags = {
+        field.name: getattr(args, field.name)
+        for field in fields(TrainingSettings)
+        if hasattr(args, field.name)
+    }
+    config_values = {"iters": config["iters"], "batch_size": config["batch_size"]}
+    return TrainingSettings(**{**flags, **config_values, "metric": metric, "seed": seed})
+
+
+def choose_metric(config: dict[str, Any]) -> str:
+    """Return the metric that selects the best model: `metric:`, else maxF for saliency, mIoU for classes.
+
+    Raises:
+        ConfigError: the metrics of the config do not suit its model.
+    """
+    metric = config.get("metric", "maxF" if class_count(config) == 1 else "mIoU")
+    EvaluationSettings.from_config(config, metric)  # raises before training instead of after it
+    return str(LOG_NAMES.get(metric, metric))
+
+
+def _open_data(specs: list[DatasetSpec], ranks: int) -> list[Dataset]:
+    """Check and open the data; no process goes on before all of them have found their data correct."""
     from paddleseg_u2net.data.dataset import Dataset
     from paddleseg_u2net.data_check.checks import check_before_training
+    from paddleseg_u2net.training.distributed import barrier
 
-    specs = [spec for spec in (trainer.train_spec, trainer.val_spec) if spec]
     data = [Dataset.from_inspection(inspection) for inspection in check_before_training(specs)]
     data[0][0, 0]  # transforms that cannot work fail before an earlier run is moved
-    if trainer.ranks > 1:
-        import paddle.distributed as dist
-
-        dist.barrier()
+    barrier(ranks)
     return data
 
 
+def _prepare_folder(trainer: Trainer) -> None:
+    from paddleseg_u2net.training.saving import prepare_run_folder
+
+    if trainer.rank.index == 0:
+        prepare_run_folder(trainer.config, trainer.settings, trainer.progress)
+    if not trainer.settings.resume_model:
+        seed = trainer.progress.seed
+        log.info("Seed %d: --seed %d repeats this run", seed, seed)
+
+
+def _finish(trainer: Trainer) -> int:
+    """Log how the run ended; return the exit code."""
+    save_dir, step = trainer.settings.save_dir, trainer.progress.iter
+    if trainer.interrupted and not trainer.finished:
+        log.info("Resume with: --resume_model %s", save_dir / f"iter_{step}")
+        return 130
+    log.info("Done at iter %d of %d: %s", step, trainer.settings.iters, save_dir)
+    return 0
+
+
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
-    """Try two pairs in place of training; returns the exit code, 1 where they cannot be learned."""
+    """Overfit two samples instead of training; return 0 if that works, else 1."""
     from paddleseg_u2net import builders
     from paddleseg_u2net.data_check.checks import check_before_training
     from paddleseg_u2net.training.overfit import overfit
 
     with in_file(args.config):
         spec = builders.build_dataset_spec(config, "train_dataset")
-    run = {"seed": args.seed or 0, "precision": args.precision, "amp_level": args.amp_level or "O1"}
     (inspection,) = check_before_training([spec])
-    outcome = overfit(config, inspection, args.save_dir, args.device, args.iters, args.learning_rate, **run)
-    return 0 if outcome.learned else 1
-
-
-def _prepare_folder(
-    args: argparse.Namespace, config: dict[str, Any], settings: Settings, progress: checkpoint.Progress
-) -> None:
-    """Make room for a run: keep what is there, bring what it goes on from."""
-    remove_partial_files(args.save_dir)
-    source = args.resume_model.parent if args.resume_model else None
-    here = source is not None and source == args.save_dir.resolve()
-    earlier = checkpoint.keep_earlier_run(args.save_dir, progress if here else None)
-    if earlier:
-        log.info("What was in %s before is kept in %s", args.save_dir, earlier)
-    if source and not here:
-        checkpoint.bring_best(source, args.save_dir, progress)
-    settings.seed = progress.seed
-    checkpoint.write_run_record(args.save_dir, config, settings)
-
-
-def _settings(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
-    """The flags, and what the config says where they are left out."""
-    flags = {field.name: getattr(args, field.name) for field in fields(Settings) if hasattr(args, field.name)}
-    return flags | {
-        "iters": config["iters"],
-        "batch_size": config["batch_size"],
-        "amp_level": args.amp_level or "O1",
-    }
-
-
-def choose_metric(config: dict[str, Any], do_eval: bool) -> str:
-    """What the best model is chosen by: `metric:`, else maxF for saliency and mIoU for classes."""
-    metric = config.get("metric", "maxF" if class_count(config) == 1 else "mIoU")
-    if do_eval:
-        EvaluationSettings.from_config(config, metric)  # refuses what cannot be measured, before training
-    return str(LOG_NAMES.get(metric, metric))
-
-
-def start_ranks() -> int:
-    """Join the other processes of `paddle.distributed.launch`, where there are any; returns their number."""
-    ranks = this_rank().count
-    if ranks > 1:
-        import paddle.distributed as dist
-
-        dist.init_parallel_env()
-    return ranks
-
-
-def _seed(args: argparse.Namespace, ranks: int) -> int:
-    """The seed given, or a drawn one that all ranks share."""
-    if args.seed is not None:
-        return args.seed
-    drawn = secrets.randbelow(2**31)
-    if ranks > 1:
-        import paddle.distributed as dist
-
-        shared: list[int] = []
-        dist.all_gather_object(shared, drawn)
-        drawn = shared[0]
-    return drawn
+    result = overfit(
+        config,
+        inspection,
+        args.save_dir,
+        device=args.device,
+        steps=args.iters,
+        learning_rate=args.learning_rate,
+        seed=args.seed or 0,
+        precision=args.precision,
+        amp_level=args.amp_level,
+    )
+    return 0 if result.learned else 1

@@ -1,1 +1,1 @@
-"""The training loop and what it needs."""
+"""Training: the loop, and one module for each of its parts."""

@@ -1,4 +1,4 @@
-"""BatchNorm that was folded into the convolutions gets statistics again, so that training can start from it."""
+"""Statistics for BatchNorm that was folded into the convolutions, so that training can start from it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,8 @@ class _Moments:
 
         x = inputs[0].astype("float64")
         axes = [0, 2, 3]
-        self.sums += np.stack(
-            [s.numpy() for s in (paddle.ones_like(x).sum(axes), x.sum(axes), (x * x).sum(axes))]
-        )
+        sums = (paddle.ones_like(x).sum(axes), x.sum(axes), (x * x).sum(axes))
+        self.sums += np.stack([one.numpy() for one in sums])
 
     def restore(self) -> None:
         """Give the layer the mean and variance of its input, and the scale and shift that undo them."""

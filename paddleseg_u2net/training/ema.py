@@ -1,15 +1,30 @@
-"""Averages of weights: over the steps of a run, and over its processes."""
+"""Exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
+import copy
+
 import paddle
-import paddle.distributed as dist
 
 EMA_DECAY = 0.999
 
 
-def average_into(ema: paddle.nn.Layer, network: paddle.nn.Layer, step: int) -> None:
-    """Move the averaged weights towards the current ones.
+def frozen_copy(network: paddle.nn.Layer) -> paddle.nn.Layer:
+    """Return a copy of a network in eval mode whose parameters have no gradients."""
+    ema = copy.deepcopy(network)
+    ema.eval()
+    for parameter in ema.parameters():
+        parameter.stop_gradient = True
+    return ema
+
+
+def update_average(ema: paddle.nn.Layer, network: paddle.nn.Layer, step: int) -> None:
+    """Move averaged weights and BatchNorm statistics towards the current ones.
+
+    Args:
+        ema: network with the averaged values; changed in place.
+        network: network with the current values.
+        step: number of steps done, from 1; the decay grows with it up to `EMA_DECAY`.
 
     Source: paddleseg 2.8.0 utils/ema.py.
     """
@@ -19,11 +34,3 @@ def average_into(ema: paddle.nn.Layer, network: paddle.nn.Layer, step: int) -> N
         for key, value in ema.state_dict().items():
             new = current[key].detach()
             value.set_value(value * decay + new * (1 - decay) if paddle.is_floating_point(value) else new)
-
-
-def average_statistics(network: paddle.nn.Layer, ranks: int) -> None:
-    """Give all ranks the mean BatchNorm statistics; each has seen its own images only."""
-    for name, buffer in network.named_buffers():
-        if name.endswith(("._mean", "._variance")):
-            dist.all_reduce(buffer)
-            buffer.set_value(buffer / ranks)

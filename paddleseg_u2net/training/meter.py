@@ -1,75 +1,83 @@
-"""Losses and times of a training run since its last log line."""
+"""Mean losses and times of the training steps since the last log line."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
+MAX_SILENCE = 30  # seconds between log lines
+T = TypeVar("T")
+
 
 class Meter:
-    """Adds up losses and times.
+    """Accumulates losses and times of training steps.
 
     Args:
-        samples_per_batch: over all processes.
+        samples_per_step: images per step over all processes.
     """
 
-    def __init__(self, samples_per_batch: int):
-        self.samples_per_batch = samples_per_batch
+    def __init__(self, samples_per_step: int):
+        self.samples_per_step = samples_per_step
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, after a log line."""
+        """Forget all steps, after a log line."""
         self.total: Tensor | None = None
-        self.batches, self.reading, self.working = 0, 0.0, 0.0
+        self.steps, self.reading, self.working = 0, 0.0, 0.0
         self.since = time.perf_counter()
-        self.restart()
+        self.restart_clock()
 
-    def restart(self) -> None:
-        """Start the clock anew, so that an evaluation does not count as a slow step."""
+    def restart_clock(self) -> None:
+        """Leave out the time since the last step, for example that of an evaluation."""
         self.clock = time.perf_counter()
 
-    def silent(self) -> bool:
-        """Whether more than half a minute has passed since the last line."""
-        return time.perf_counter() - self.since > 30
+    @property
+    def overdue(self) -> bool:
+        """Whether the last log line is more than `MAX_SILENCE` ago."""
+        return time.perf_counter() - self.since > MAX_SILENCE
 
-    def read(self, loader) -> Iterator[dict[str, Tensor]]:
-        """The batches of a loader, the wait for each on the clock."""
-        for batch in loader:
-            if "fault" in batch:  # see `dataset.collate`
-                raise ValueError(bytes(batch["fault"].numpy()).decode())
+    def timed(self, batches: Iterable[T]) -> Iterator[T]:
+        """Yield batches and measure the wait for each."""
+        for batch in batches:
             self.reading += time.perf_counter() - self.clock
             yield batch
 
     def add(self, loss: Tensor, parts: list[Tensor]) -> None:
-        """Count one step: its loss and the parts of it, scalars."""
-        # kept as tensors: reading a value would wait for the device in every step
+        """Count one step.
+
+        Args:
+            loss: scalar.
+            parts: scalar per output.
+        """
+        # Kept as tensors: reading a value would wait for the device in every step
         values = paddle.stack([loss, *parts]).astype("float32")
         self.total = values if self.total is None else self.total + values
-        self.batches += 1
+        self.steps += 1
         now = time.perf_counter()
         self.working += now - self.clock
         self.clock = now
 
     def losses(self) -> np.ndarray:
-        """Mean of the loss and of its parts."""
+        """Mean of the loss and of each of its parts, (1 + outputs,) float32."""
         assert self.total is not None
-        return self.total.numpy() / self.batches
+        return self.total.numpy() / self.steps
 
     @property
     def batch_cost(self) -> float:
-        """Seconds a step."""
-        return self.working / self.batches
+        """Seconds per step."""
+        return self.working / self.steps
 
     @property
     def reader_cost(self) -> float:
-        """Seconds a step that were spent waiting for data."""
-        return self.reading / self.batches
+        """Seconds per step spent waiting for data."""
+        return self.reading / self.steps
 
     @property
     def samples_per_second(self) -> float:
-        """Images a second, over all processes."""
-        return self.samples_per_batch * self.batches / max(self.working, 1e-9)
+        """Images per second over all processes."""
+        return self.samples_per_step * self.steps / max(self.working, 1e-9)

@@ -1,8 +1,10 @@
-"""A few pairs learned by heart: whether files, units, loss and network fit together, before hours are spent.
+"""Overfit two samples: a sanity check of files, mask encoding, loss and network before a long training run.
 
-Source: the author's advice, xuebinqin/U-2-Net#157. A network that cannot learn two masks by heart will not
-learn a thousand; one that can proves the chain from file to gradient, though not that the masks are right:
-a large network learns wrong ones as well, given time. The picture shows which it is.
+A network that cannot overfit two samples will not learn a data set. Success shows that the path from file to
+gradient works. It does not show that the masks are correct, since a large network can overfit wrong masks as
+well; look at the picture for that.
+
+Source: advice of the author of U²-Net, xuebinqin/U-2-Net#157.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import paddle
 from tqdm import tqdm
@@ -23,36 +26,43 @@ from paddleseg_u2net.builders import build_dataset_spec, build_losses, build_net
 from paddleseg_u2net.data.dataset import Dataset, collate
 from paddleseg_u2net.data.inspection import Inspection
 from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.preprocessing import NORMALIZATIONS
-from paddleseg_u2net.data.visualize import make_palette
-from paddleseg_u2net.data_check.report import overlay
+from paddleseg_u2net.data.visualize import make_palette, overlay
 from paddleseg_u2net.environment.devices import set_device
 from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
-from paddleseg_u2net.training.settings import Settings
+from paddleseg_u2net.training.settings import TrainingSettings
 from paddleseg_u2net.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-SIDE, PAIRS, STEPS = 96, 2, 60  # a minute or two on two cores with U²-Net†
-RATE = 1e-3  # of Adam, as in the paper
-LEARNED, ENOUGH = 0.8, 0.95  # intersection over union that passes, and that ends the try
-EVERY = 10  # steps between records
-PICTURE = "overfit.png"
+SIZE, SAMPLES, STEPS = 96, 2, 60  # a minute or two on two cores with U²-Net†
+LEARNING_RATE = 1e-3  # of Adam, as in the paper
+SUCCESS, STOP = 0.8, 0.95  # intersection over union (IoU) that counts as success, and that ends the check
+STEPS_PER_EVALUATION = 10
+PICTURE, PANEL_HEIGHT, GAP = "overfit.png", 180, 6  # pixels
 
 
-class Outcome(NamedTuple):
-    """How it went: the loss before and after, the mean IoU of the classes in the masks, the steps taken."""
+class OverfitResult(NamedTuple):
+    """Result of the check.
 
-    first: float
-    last: float
+    Args:
+        first_loss: loss of the first step.
+        last_loss: loss of the last step.
+        iou: mean IoU of the foreground classes in the masks, in [0, 1].
+        steps: number of steps done.
+    """
+
+    first_loss: float
+    last_loss: float
     iou: float
     steps: int
 
     @property
     def learned(self) -> bool:
-        """Whether the masks can be learned."""
-        return math.isfinite(self.last) and self.iou >= LEARNED
+        """Whether the network can learn these masks."""
+        return math.isfinite(self.last_loss) and self.iou >= SUCCESS
 
 
 def overfit(
@@ -62,87 +72,104 @@ def overfit(
     device: str | None = None,
     steps: int | None = None,
     learning_rate: float | None = None,
-    **run: Any,
-) -> Outcome:
-    """Train the network of a config on a few pairs only, at a small size, and log whether it learns them.
+    **options: Any,
+) -> OverfitResult:
+    """Train the network of a config on two samples at a small size, and log whether it learns their masks.
+
+    The optimizer is Adam with a constant learning rate, whatever the config says, and images are not
+    augmented. A picture is written that shows image, mask and prediction of each sample in a row.
 
     Args:
-        config: model, data and loss; the optimizer is Adam at a constant rate whatever it says.
-        inspection: of its train_dataset, without faults; the pairs are taken evenly from those that
-            have foreground.
-        save_dir: where the picture goes: a row per pair, image, mask and prediction. Others stay.
+        config: its model, training data and loss are used.
+        inspection: of its train_dataset, without faults; two pairs with foreground are chosen from it.
+        save_dir: folder of the picture; existing files are kept.
         device: see `set_device`.
-        steps: at most.
-        learning_rate: of Adam.
-        run: seed, precision and amp_level, see `Settings`.
+        steps: maximum number of steps; None for `STEPS`.
+        learning_rate: of Adam; None for `LEARNING_RATE`.
+        options: seed, precision and amp_level, see `TrainingSettings`.
 
     Raises:
-        ValueError: no object is left at this size, or a precision that the device lacks.
+        ValueError: no mask has foreground at this size, or the device does not support the precision.
     """
     steps = steps or STEPS
-    settings = Settings(save_dir, iters=steps, batch_size=PAIRS, metric="", **run)
+    settings = TrainingSettings(save_dir, iters=steps, batch_size=SAMPLES, metric="", **options)
     set_device(device)
-    config = _recipe(config, learning_rate or RATE)
+    config = _config_of_check(config, learning_rate or LEARNING_RATE)
     spec = replace(build_dataset_spec(config, "train_dataset"), pairs=_choose(inspection))
     data = Dataset(spec, inspection.encoding)
     paddle.seed(settings.seed)
     network = build_network(config["model"])
     optimizer = build_optimizer(config, network)
-    trainer = Trainer(network, optimizer, build_losses(config), spec, None, config, settings)
+    trainer = Trainer(network, optimizer, build_losses(config), config, settings)
     trainer.prepare(data)
     samples = collate([data[index, 0] for index in range(len(data))])
-    labels = samples["label"]
-    if not (labels[labels != IGNORE] >= 0.5).any():
-        raise ValueError(
-            f"--overfit: the objects of these pairs vanish at {SIDE} x {SIDE}. Fix: images cropped to them"
-        )
+    _require_foreground(samples["label"])
+    losses, predictions = _train(trainer, samples)
+    result = OverfitResult(losses[0], losses[-1], _iou(predictions, samples["label"]), len(losses))
+    picture = _unused(save_dir / PICTURE)
+    write_image(picture, _draw(data, predictions))
+    _report(result, len(data), picture)
+    return result
+
+
+def _train(trainer: Trainer, samples: dict[str, np.ndarray]) -> tuple[list[float], np.ndarray]:
+    """Train until the masks are learned, the loss is not finite, or all steps are done.
+
+    Returns:
+        The loss of each step, and the predictions after the last one.
+    """
     batch = {key: paddle.to_tensor(array) for key, array in samples.items()}
-    losses = []
+    steps, losses = trainer.settings.iters, []
     with tqdm(total=steps, desc="overfit", disable=None, delay=1, leave=False) as bar:
         while len(losses) < steps and (not losses or math.isfinite(losses[-1])):
-            losses.append(float(trainer.step(batch)[0].numpy().mean()))
+            losses.append(float(trainer.step(batch).loss))
             bar.update()
-            if len(losses) % EVERY == 0 and _iou(_predict(trainer, batch["img"]), labels) >= ENOUGH:
-                break
-    maps = _predict(trainer, batch["img"])
-    outcome = Outcome(losses[0], losses[-1], _iou(maps, labels), len(losses))
-    picture = _free(save_dir / PICTURE)
-    _draw(picture, data, maps)
-    _tell(outcome, data, picture)
-    return outcome
+            if len(losses) % STEPS_PER_EVALUATION == 0:
+                predictions = _predict(trainer, batch["img"])
+                if _iou(predictions, samples["label"]) >= STOP:
+                    return losses, predictions
+    return losses, _predict(trainer, batch["img"])
 
 
-def _free(path: Path) -> Path:
-    """`a.png`, or `a_2.png` where there is one."""
-    later = (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2))
-    return next(name for name in itertools.chain([path], later) if not name.exists())
+def _unused(path: Path) -> Path:
+    """Return `a.png`, or `a_2.png`, `a_3.png`, … if it exists."""
+    numbered = (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], numbered) if not name.exists())
 
 
-def _recipe(config: Mapping[str, Any], rate: float) -> dict[str, Any]:
-    """The config with a constant rate, and with nothing random done to the images."""
+def _config_of_check(config: Mapping[str, Any], learning_rate: float) -> dict[str, Any]:
+    """Replace transforms, optimizer and schedule of a config."""
     section = config["train_dataset"]
     resize = "ResizeSoftMask" if config["model"].get("num_classes", 1) == 1 else "Resize"
-    scaling = [item for item in section.get("transforms", []) if item["type"] in NORMALIZATIONS]
-    transforms = [{"type": resize, "target_size": [SIDE, SIDE]}, *scaling]
+    normalization = [item for item in section.get("transforms", []) if item["type"] in NORMALIZATIONS]
+    transforms = [{"type": resize, "target_size": [SIZE, SIZE]}, *normalization]
     return {
         **config,
         "train_dataset": {**section, "transforms": transforms},
         "optimizer": {"type": "Adam"},
-        "lr_scheduler": {"type": "StepDecay", "learning_rate": rate, "step_size": 1 << 30},
+        "lr_scheduler": {"type": "StepDecay", "learning_rate": learning_rate, "step_size": 1 << 30},
     }
 
 
-def _choose(inspection: Inspection) -> list:
-    """Pairs that show something, evenly from the whole set."""
-    pairs = zip(inspection.records, inspection.contents, strict=True)
-    showing = [record.pair for record, content in pairs if content and content.share > 0]
-    if not showing:
-        raise ValueError("no mask shows an object, so there is nothing to learn. Fix: other data")
-    return [showing[i] for i in sorted({int(i) for i in np.linspace(0, len(showing) - 1, PAIRS)})]
+def _choose(inspection: Inspection) -> list[Pair]:
+    """Choose pairs with foreground, evenly from the whole data set."""
+    rows = zip(inspection.records, inspection.contents, strict=True)
+    pairs = [record.pair for record, content in rows if content and content.share > 0]
+    if not pairs:
+        raise ValueError("no mask has any foreground, so there is nothing to learn. Fix: use other data")
+    return [pairs[i] for i in sorted({int(i) for i in np.linspace(0, len(pairs) - 1, SAMPLES)})]
+
+
+def _require_foreground(labels: np.ndarray) -> None:
+    if not (labels[labels != IGNORE] >= 0.5).any():
+        raise ValueError(
+            f"--overfit: the objects of these images vanish at {SIZE} x {SIZE} pixels. "
+            "Fix: crop the images to their objects"
+        )
 
 
 def _predict(trainer: Trainer, images: paddle.Tensor) -> np.ndarray:
-    """(N, h, w): saliency float32, or class ids uint8, by the statistics of this batch."""
+    """Predict (N, h, w) saliency float32 or class ids uint8, with the BatchNorm statistics of this batch."""
     trainer.model.train()
     with paddle.no_grad(), paddle.amp.auto_cast(**trainer.amp):
         logits = trainer.model(images)[0].astype("float32")
@@ -151,41 +178,54 @@ def _predict(trainer: Trainer, images: paddle.Tensor) -> np.ndarray:
     return logits.argmax(1).numpy().astype(np.uint8)
 
 
-def _iou(maps: np.ndarray, labels: np.ndarray) -> float:
-    """Mean intersection over union of the foreground classes that the masks hold."""
+def _iou(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Mean IoU of the foreground classes in the labels (N, 1, h, w); predictions as of `_predict`."""
     masks = labels[:, 0]
     if masks.dtype == np.float32:
         masks = np.where(masks == IGNORE, IGNORE, masks >= 0.5)
-        maps = maps >= 0.5
+        predictions = predictions >= 0.5
     ids = masks.astype(np.int64)
-    present = np.setdiff1d(ids, [0, IGNORE])
-    measures = SegmentationMeasures(int(max(ids[ids != IGNORE].max(initial=1), maps.max())) + 1, IGNORE)
-    measures.update(maps.astype(np.int64), ids)
-    return float(np.asarray(measures.compute()["class_IoU"])[present].mean()) if len(present) else 0.0
+    foreground = np.setdiff1d(ids, [0, IGNORE])
+    num_classes = int(max(ids[ids != IGNORE].max(initial=1), predictions.max())) + 1
+    measures = SegmentationMeasures(num_classes, IGNORE)
+    measures.update(predictions.astype(np.int64), ids)
+    scores = np.asarray(measures.compute()["class_IoU"])[foreground]
+    return float(scores.mean()) if len(foreground) else 0.0
 
 
-def _draw(path: Path, data: Dataset, maps: np.ndarray) -> None:
+def _draw(data: Dataset, predictions: np.ndarray) -> np.ndarray:
+    """Draw image, mask and prediction of each sample in a row; (H, W, 3) uint8 RGB."""
     palette = make_palette(data.spec.num_classes)
     rows = []
-    for index, prediction in enumerate(maps):
+    for index, prediction in enumerate(predictions):
         image, mask = data.load(index)
-        nothing = np.zeros((1, 1), np.uint8)
-        rows.append(np.hstack([overlay(image, found, palette) for found in (nothing, mask, prediction)]))
+        width = max(round(image.shape[1] * PANEL_HEIGHT / image.shape[0]), 1)
+        image = cv2.resize(image, (width, PANEL_HEIGHT), interpolation=cv2.INTER_AREA)
+        colored = [overlay(image, palette[_class_ids(values, width)]) for values in (mask, prediction)]
+        rows.append(np.hstack([image, *colored]))
     width = max(row.shape[1] for row in rows)
-    rows = [np.pad(row, ((0, 6), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    write_image(path, np.vstack(rows))
+    rows = [np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    return np.vstack(rows)
 
 
-def _tell(outcome: Outcome, data: Dataset, picture: Path) -> None:
+def _class_ids(values: np.ndarray, width: int) -> np.ndarray:
+    """Resize soft values or class ids to a panel, as class ids (h, w) uint8; `IGNORE` is kept."""
+    if values.dtype == np.float32:
+        values = np.where(values == IGNORE, IGNORE, values >= 0.5)
+    return cv2.resize(values.astype(np.uint8), (width, PANEL_HEIGHT), interpolation=cv2.INTER_NEAREST)
+
+
+def _report(result: OverfitResult, pairs: int, picture: Path) -> None:
     line = (
-        f"[OVERFIT] {len(data)} pairs, {outcome.steps} steps: loss {outcome.first:.4f} -> "
-        f"{outcome.last:.4f}, IoU {outcome.iou:.4f}: "
+        f"[OVERFIT] {pairs} pairs, {result.steps} steps: loss {result.first_loss:.4f} -> "
+        f"{result.last_loss:.4f}, IoU {result.iou:.4f}: "
     )
-    if outcome.learned:
+    if result.learned:
         log.info("%sthe masks can be learned. Image, mask and prediction: %s", line, picture)
         return
     log.error(
-        "%sthe masks cannot be learned in so many steps. Look at %s: do the masks lie on the objects? Then "
-        "mask_encoding, ignore_index and the loss; tools/check_dataset.py",
-        *(line, picture),
+        "%sthe masks cannot be learned in this number of steps. Look at %s: do the masks match the objects? "
+        "Then check mask_encoding, ignore_index and the loss, and run u2net check-dataset",
+        line,
+        picture,
     )

@@ -1,19 +1,33 @@
-"""The flags of a training run, and what they ask of Paddle. Light: no Paddle."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-# as paddleseg 2.8.0 core/train.py: these gain from or need the other precision than Paddle's lists say
-WHITE_LIST, BLACK_LIST = {"elementwise_add", "batch_norm", "sync_batch_norm"}, {"bilinear_interp_v2"}
 
 
-@dataclass
-class Settings:
-    """The flags of a run; see `train.py --help`."""
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What the flags of `u2net train` set; written to `settings.json` of the run.
+
+    Args:
+        save_dir: folder for checkpoints and records.
+        iters: optimizer steps of the whole run.
+        batch_size: images per step and process.
+        metric: score that selects the best model, as log lines call it.
+        save_interval: steps between checkpoints.
+        log_iters: steps between log lines.
+        num_workers: processes that load data; 0 loads in the training process.
+        keep_checkpoint_max: number of `iter_N` folders to keep; 0 keeps all.
+        early_stop_intervals: number of evaluations without improvement after which to stop; None never stops.
+        do_eval: evaluate every checkpoint and keep the best model.
+        use_ema: also keep an exponential moving average of the weights.
+        use_vdl: write records for VisualDL.
+        precision: a key of `precision.PRECISIONS`.
+        amp_level: O1 or O2, as in `paddle.amp.auto_cast`.
+        resume_model: `iter_N` folder to resume from.
+        seed: of initial weights, data order and augmentation.
+    """
 
     save_dir: Path
     iters: int
@@ -31,23 +45,3 @@ class Settings:
     amp_level: str = "O1"
     resume_model: Path | None = None
     seed: int = 0
-
-
-def amp_options(precision: str, level: str, device: str) -> dict[str, Any]:
-    """Arguments of `paddle.amp.auto_cast`.
-
-    Raises:
-        ValueError: half precision on a device where Paddle would silently compute in fp32.
-    """
-    if precision != "fp32" and device == "cpu":
-        raise ValueError(
-            f"--precision {precision}: Paddle computes in fp32 on a CPU whatever is asked for. "
-            "Fix: leave --precision out, or use --device gpu"
-        )
-    return {
-        "enable": precision != "fp32",
-        "dtype": PRECISIONS["fp16" if precision == "fp32" else precision],
-        "level": level,
-        "custom_white_list": WHITE_LIST,
-        "custom_black_list": BLACK_LIST,
-    }

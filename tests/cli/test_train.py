@@ -1,4 +1,4 @@
-"""train as people type it; every flag changes what it says."""
+"""`train.py` from the command line: every flag, and every error."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import re
 import resource
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import ROOT, environment, make_config, scores, write_mask
 
+from paddleseg_u2net.cli.train import build_parser
 from paddleseg_u2net.models.weight_files import read_state
+from paddleseg_u2net.training.settings import TrainingSettings
 
 
 def train_line(text: str, iteration: int) -> str:
@@ -30,7 +33,7 @@ def train_line(text: str, iteration: int) -> str:
         (["--opts", "lr_scheduler.learning_rate=0.25"], "lr: 0.250000"),
     ],
 )
-def test_flags_of_training_show_in_its_log(run, config, flags, expected):
+def test_flags_show_in_the_log(run, config, flags, expected):
     code, text, _ = run("train", "--config", config, "--iters", 1, "--log_iters", 1, *flags)
     assert code == 0
     assert expected in text
@@ -45,7 +48,28 @@ def test_log_iters_batch_size_and_save_interval(run, config):
     assert sorted(p.name for p in Path("there").glob("iter_*")) == ["iter_2", "iter_4", "iter_6"]
 
 
-def test_keep_checkpoint_max(run, config):
+def test_help_groups_the_flags_and_shows_examples(run):
+    code, text, _ = run("train", "--help")
+    assert code == 0
+    groups = ["options", "input", "schedule", "output", "evaluation", "computation", "examples"]
+    assert re.findall(r"^(\w+):$", text, re.M) == groups
+    assert "usage: u2net train [-h] --config CONFIG" in text
+    assert "  u2net train --config configs/" in text
+    assert "  python train.py --config configs/" in text
+
+
+def test_every_setting_but_the_metric_has_a_flag_of_its_name():
+    flags = {action.dest for action in build_parser()._actions}
+    assert {field.name for field in fields(TrainingSettings)} - flags == {"metric"}
+
+
+def test_metrics_that_do_not_suit_the_model_are_rejected_without_evaluation(run, data, tmp_path):
+    config = make_config(tmp_path / "two.yaml", data, num_classes=2, metrics=["s_measure"])
+    code, _, error = run("train", "--config", config, "--iters", 1)
+    assert (code, "s_measure: for saliency maps (num_classes: 1) only" in error) == (1, True)
+
+
+def test_keep_checkpoint_max_removes_older_checkpoints(run, config):
     flags = ["--iters", 4, "--save_interval", 1, "--keep_checkpoint_max", 2]
     assert run("train", "--config", config, *flags)[0] == 0
     assert sorted(p.name for p in Path("output").glob("iter_*")) == ["iter_3", "iter_4"]
@@ -61,17 +85,17 @@ def test_do_eval_keeps_a_best_model_and_names_its_metric(run, config):
         assert Path("output/best_model/model.pdparams").is_file()
 
 
-def test_classes_are_judged_by_miou(run, data, tmp_path):
+def test_default_metric_of_classes_is_miou(run, data, tmp_path):
     config = make_config(tmp_path / "two.yaml", data, num_classes=2)
     code, text, _ = run("train", "--config", config, "--iters", 1, "--do_eval")
     assert code == 0
     assert "The model with the best validation mIoU (" in text
     code, _, error = run("train", "--config", config, "--do_eval", "--opts", "metric=maxF")
     assert code == 1
-    assert "metric, metrics: max_f: of saliency maps (num_classes: 1). Fix: mIoU" in error
+    assert "metric, metrics: max_f: for saliency maps (num_classes: 1) only" in error
 
 
-def test_the_best_model_may_follow_any_measure(run, config):
+def test_best_model_may_be_selected_by_any_metric(run, config):
     flags = ["--iters", 2, "--do_eval", "--opts", "metric=s_measure", "metrics=[max_e, mae]"]
     code, text, _ = run("train", "--config", config, *flags)
     assert code == 0
@@ -81,12 +105,12 @@ def test_the_best_model_may_follow_any_measure(run, config):
     assert json.loads(Path("output/best_model/state.json").read_text())["metric"] == "s_measure"
 
 
-def test_either_spelling_of_a_measure_is_understood(run, config):
+def test_both_spellings_of_a_metric_are_accepted(run, config):
     code, text, _ = run("train", "--config", config, "--iters", 1, "--do_eval", "--opts", "metric=max_f")
     assert (code, "the best validation maxF (" in text) == (0, True)
 
 
-def test_early_stop_intervals(run, config):
+def test_early_stop_intervals_ends_the_run(run, config):
     flags = [
         "--iters",
         50,
@@ -104,7 +128,7 @@ def test_early_stop_intervals(run, config):
     assert not Path("output/iter_50").exists()
 
 
-def test_use_ema_and_use_vdl(run, config):
+def test_use_ema_and_use_vdl_write_their_files(run, config):
     assert run("train", "--config", config, "--iters", 2, "--use_ema", "--use_vdl", "--log_iters", 1)[0] == 0
     assert Path("output/iter_2/ema_model.pdparams").is_file()
     (record,) = Path("output").glob("vdlrecords.*.log")
@@ -113,7 +137,7 @@ def test_use_ema_and_use_vdl(run, config):
     assert len(LogReader(file_path=str(record)).get_data("scalar", "Train/loss")) == 2
 
 
-def test_num_workers_change_no_weight(run, config):
+def test_num_workers_does_not_change_the_weights(run, config):
     for folder, workers in (("a", 0), ("b", 2)):
         flags = ["--iters", 2, "--seed", 3, "--num_workers", workers, "--save_dir", folder]
         assert run("train", "--config", config, *flags)[0] == 0
@@ -122,7 +146,7 @@ def test_num_workers_change_no_weight(run, config):
         np.testing.assert_array_equal(value, second[key])
 
 
-def test_resume_model_goes_on(run, config):
+def test_resume_model_continues_the_run(run, config):
     flags = ["--iters", 4, "--save_interval", 2, "--seed", 1, "--log_iters", 1]
     assert run("train", "--config", config, *flags)[0] == 0
     code, text, _ = run(
@@ -133,11 +157,11 @@ def test_resume_model_goes_on(run, config):
     assert "iter: 3/4" in text
     assert "iter: 2/4" not in text
     assert json.loads(Path("output/settings.json").read_text())["seed"] == 1
-    # a link to a checkpoint, into the same folder; what it replaces is kept
+    # resume by a symbolic link into the same folder; newer files are moved
     Path("latest").symlink_to("output/iter_2")
     code, text, _ = run("train", "--config", config, "--iters", 3, "--resume_model", "latest")
     assert code == 0
-    assert "What was in output before is kept in output/earlier_2" in text
+    assert "Moved the earlier files in output to output/earlier_2" in text
     assert sorted(p.name for p in Path("output/earlier_2").iterdir()) == [
         "config.yaml",
         "iter_4",
@@ -153,7 +177,7 @@ def test_resume_model_goes_on(run, config):
     )
 
 
-def test_a_run_that_cannot_start_moves_nothing(run, config):
+def test_run_that_cannot_start_moves_no_files(run, config):
     assert run("train", "--config", config, "--iters", 1)[0] == 0
     crop = "train_dataset.transforms.0={type: RandomCrop, crop_size: [64, 64]}"
     code, _, error = run("train", "--config", config, "--opts", crop)
@@ -161,7 +185,7 @@ def test_a_run_that_cannot_start_moves_nothing(run, config):
     assert not Path("output/earlier_1").exists()
 
 
-def test_a_changed_schedule_holds_from_the_first_step_after_resuming(run, config):
+def test_changed_schedule_applies_to_the_first_step_after_resuming(run, config):
     flags = ["--config", config, "--log_iters", 1]
     assert run("train", *flags, "--iters", 2)[0] == 0
     flags += ["--iters", 4, "--learning_rate", 1, "--resume_model", "output/iter_2"]
@@ -169,12 +193,12 @@ def test_a_changed_schedule_holds_from_the_first_step_after_resuming(run, config
     assert f"lr: {0.5**0.9:.6f}" in train_line(text, 3)
 
 
-def test_a_second_run_overwrites_nothing(run, config):
+def test_second_run_overwrites_no_files(run, config):
     assert run("train", "--config", config, "--iters", 1)[0] == 0
     before = Path("output/iter_1/model.pdparams").read_bytes()
     code, text, _ = run("train", "--config", config, "--iters", 1)
     assert code == 0
-    assert "What was in output before is kept in output/earlier_1" in text
+    assert "Moved the earlier files in output to output/earlier_1" in text
     assert Path("output/earlier_1/iter_1/model.pdparams").read_bytes() == before
 
 
@@ -185,8 +209,8 @@ def test_a_second_run_overwrites_nothing(run, config):
         (["--precision", "bf16"], 1, "--precision bf16: Paddle computes in fp32 on a CPU"),
         (["--amp_level", "O2"], 2, "--amp_level needs --precision fp16 or bf16"),
         (["--early_stop_intervals", 2], 2, "--early_stop_intervals needs --do_eval"),
-        (["--iters", 0], 2, "0 is not above 0"),
-        (["--num_workers", -1], 2, "-1 is below 0"),
+        (["--iters", 0], 2, "argument --iters: "),
+        (["--num_workers", -1], 2, "argument --num_workers: "),
         (["--opts", "itters=5"], 1, "tiny.yaml: --opts itters=5: no such key. Did you mean 'iters'?"),
         (["--config", "absent.yaml"], 1, "--config absent.yaml: no such file"),
         (
@@ -197,12 +221,12 @@ def test_a_second_run_overwrites_nothing(run, config):
         (["--opts", "loss.coef=[1,1]"], 1, "2 coef given, but the model has 1 outputs"),
         (["--opts", "train_dataset.transforms=null"], 1, "tiny.yaml: train_dataset: expected a mapping with"),
         (["--opts", "optimizer.type=Adan"], 1, "tiny.yaml: optimizer: type: Adan"),
-        (["--learning_rate", 0], 2, "0 is not above 0"),
+        (["--learning_rate", 0], 2, "argument --learning_rate: "),
         (["--iter", 3, "--do_eva1"], 2, "--do_eva1. Did you mean --do_eval?"),
         (["--opts", "scales=3"], 1, "--opts scales=3: no such key"),
     ],
 )
-def test_training_that_cannot_be_is_refused(run, config, flags, code, message):
+def test_wrong_flags_and_configs_are_rejected(run, config, flags, code, message):
     found, _, error = run("train", "--config", config, *flags)
     assert found == code
     assert message in error
@@ -211,7 +235,7 @@ def test_training_that_cannot_be_is_refused(run, config, flags, code, message):
 
 
 @pytest.mark.parametrize("words", [("train",), ("train", "--do_eval")])
-def test_data_faults_come_together_before_training(run, config, data, words):
+def test_all_data_faults_are_reported_before_training(run, config, data, words):
     (data / "images" / "p0.png").unlink()
     write_mask(data / "masks" / "p1.png", np.full((9, 9), 255, np.uint8))
     (data / "masks" / "p4.png").write_bytes(b"")
@@ -223,7 +247,7 @@ def test_data_faults_come_together_before_training(run, config, data, words):
     assert not list(Path("output").glob("iter_*"))
 
 
-def test_a_folder_that_cannot_be_written_is_named(run, config):
+def test_folder_that_cannot_be_written_is_named(run, config):
     Path("file").touch()
     code, _, error = run("train", "--config", config, "--save_dir", "file/sub")
     assert code == 1
@@ -231,8 +255,8 @@ def test_a_folder_that_cannot_be_written_is_named(run, config):
     assert "Fix: choose another --save_dir" in error
 
 
-def test_a_full_disk_ends_in_one_line_and_leaves_what_was_whole(config, tmp_path):
-    """A real limit on file sizes, in a child process, that the second checkpoint breaks."""
+def test_full_disk_gives_one_error_line_and_keeps_earlier_checkpoints(config, tmp_path):
+    """A real limit on file sizes in a child process, which the second checkpoint exceeds."""
     path = tmp_path / "one_step.py"
     path.write_text(
         "import resource, signal, sys\n"
@@ -255,6 +279,6 @@ def test_a_full_disk_ends_in_one_line_and_leaves_what_was_whole(config, tmp_path
     assert outcome.returncode == 1
     last = outcome.stderr.strip().splitlines()[-1]
     assert last.startswith("error: output/iter_2: cannot be written (File too large)"), last
-    assert "Fix: make room" in last
+    assert "Fix: free some space" in last
     assert "Traceback" not in outcome.stderr
     assert [p.name for p in (tmp_path / "output").glob("*iter_*")] == ["iter_1"]

@@ -1,0 +1,60 @@
+"""What the processes of a distributed run exchange; with one process, all functions return at once."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TypeVar
+
+import paddle
+import paddle.distributed as dist
+from paddle import Tensor
+
+from paddleseg_u2net.environment.distributed import Rank, this_rank
+
+T = TypeVar("T")
+
+
+def start_processes() -> Rank:
+    """Connect to the other processes of `paddle.distributed.launch`, if any; return this process's rank."""
+    rank = this_rank()
+    if rank.count > 1:
+        dist.init_parallel_env()
+    return rank
+
+
+def gather(value: T, ranks: int) -> list[T]:
+    """Return the values of all processes, by rank."""
+    if ranks == 1:
+        return [value]
+    values: list[T] = []
+    dist.all_gather_object(values, value)
+    return values
+
+
+def draw_seed(ranks: int) -> int:
+    """Draw a random seed that all processes share."""
+    return gather(secrets.randbelow(2**31), ranks)[0]
+
+
+def barrier(ranks: int) -> None:
+    """Wait until all processes have come here."""
+    if ranks > 1:
+        dist.barrier()
+
+
+def mean_over_ranks(value: Tensor, ranks: int) -> Tensor:
+    """Return the mean of a scalar over all processes."""
+    if ranks == 1:
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / ranks
+
+
+def average_statistics(network: paddle.nn.Layer, ranks: int) -> None:
+    """Replace BatchNorm statistics by their mean over all processes, each of which saw its own images."""
+    if ranks == 1:
+        return
+    for name, buffer in network.named_buffers():
+        if name.endswith(("._mean", "._variance")):
+            buffer.set_value(mean_over_ranks(buffer, ranks))

@@ -1,0 +1,51 @@
+"""Batches of training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import paddle
+from paddle import Tensor
+
+from paddleseg_u2net.data.dataset import Dataset, ErrorReturningDataset, collate
+from paddleseg_u2net.data.sampler import BatchStream
+from paddleseg_u2net.environment.distributed import Rank
+from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.training.settings import TrainingSettings
+
+
+def load_batches(
+    data: Dataset, settings: TrainingSettings, progress: Progress, rank: Rank
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the batches of the remaining steps of a run.
+
+    Args:
+        data: training data.
+        settings: batch size, number of steps and of worker processes.
+        progress: seed of the order, and how many samples were drawn before.
+        rank: this process takes its own part of each step's images.
+
+    Yields:
+        `img` (N, C, h, w) float32, and `label` (N, 1, h, w) float32 or int64.
+
+    Raises:
+        ValueError: a sample cannot be loaded.
+    """
+    order: Any = BatchStream(
+        length=len(data),
+        batch_size=settings.batch_size,
+        seed=progress.seed,
+        start=progress.samples,
+        batches=max(settings.iters - progress.iter, 0),
+        rank=rank.index,
+        ranks=rank.count,
+    )
+    samples: Any = ErrorReturningDataset(data)  # Paddle's annotations are narrower than what it accepts
+    stack: Any = collate
+    for batch in paddle.io.DataLoader(
+        samples, batch_sampler=order, collate_fn=stack, num_workers=settings.num_workers
+    ):
+        if "fault" in batch:  # see `collate`
+            raise ValueError(bytes(batch["fault"].numpy()).decode())
+        yield batch

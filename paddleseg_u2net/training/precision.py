@@ -1,0 +1,35 @@
+"""Floating-point precision of training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+# Operations that use half precision (white) or fp32 (black) against Paddle's own lists; as paddleseg 2.8.0
+# core/train.py
+WHITE_LIST, BLACK_LIST = {"elementwise_add", "batch_norm", "sync_batch_norm"}, {"bilinear_interp_v2"}
+
+
+def amp_options(precision: str, level: str, device: str) -> dict[str, Any]:
+    """Return the arguments of `paddle.amp.auto_cast`.
+
+    Args:
+        precision: a key of `PRECISIONS`.
+        level: O1 (selected operations in half precision) or O2 (nearly all of them).
+        device: cpu, gpu, …
+
+    Raises:
+        ValueError: half precision on a CPU, where Paddle would silently compute in fp32.
+    """
+    if precision != "fp32" and device == "cpu":
+        raise ValueError(
+            f"--precision {precision}: Paddle computes in fp32 on a CPU, whatever is requested. "
+            "Fix: leave --precision out, or use --device gpu"
+        )
+    return {
+        "enable": precision != "fp32",
+        "dtype": PRECISIONS["fp16" if precision == "fp32" else precision],
+        "level": level,
+        "custom_white_list": WHITE_LIST,
+        "custom_black_list": BLACK_LIST,
+    }

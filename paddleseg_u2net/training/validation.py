@@ -1,0 +1,107 @@
+"""Evaluation during training: scores on the validation data, and the best model by them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import paddle
+
+from paddleseg_u2net.config.loader import class_count, preprocessing_of
+from paddleseg_u2net.data.dataset import Dataset
+from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.environment.distributed import Rank
+from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
+from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
+from paddleseg_u2net.metrics.protocol import MapProtocol
+from paddleseg_u2net.models import checkpoint
+from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.training.distributed import gather
+from paddleseg_u2net.training.log import TrainingLog
+from paddleseg_u2net.training.settings import TrainingSettings
+
+
+class Validation:
+    """Measures networks on the validation data and saves the best ones.
+
+    Args:
+        spec: validation data, before inspection.
+        config: its validation transforms, metrics and test_config are used.
+        settings: metric, batch size, workers and folder of the run.
+        amp: arguments of `paddle.amp.auto_cast`.
+        augmentation: test-time augmentation.
+        rank: of this process; every process measures its share of the images, and the first one saves.
+
+    Raises:
+        ValueError: the data cannot be measured as the config says.
+    """
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        config: Mapping[str, Any],
+        settings: TrainingSettings,
+        amp: Mapping[str, Any],
+        augmentation: TestTimeAugmentation,
+        rank: Rank,
+    ):
+        self.config, self.settings, self.rank = config, settings, rank
+        self.amp, self.augmentation = amp, augmentation
+        self.evaluation = EvaluationSettings.from_config(config, settings.metric)
+        self.map_protocol = MapProtocol.from_options(config.get("test_config", {}))
+        self.map_protocol.check_classes(class_count(config))
+        preprocessing_of(config)  # raises where validation transforms cannot be undone
+        self.evaluation.check(spec)
+
+    def measure(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
+        """Return the scores of a network over the images of all processes."""
+        predictor = Predictor(
+            PaddleEngine(network, self.amp),
+            self.config,
+            augmentation=self.augmentation,
+            map_protocol=self.map_protocol,
+        )
+        share = evaluate(
+            predictor,
+            data,
+            self.evaluation,
+            batch_size=self.settings.batch_size,
+            workers=self.settings.num_workers,
+            shard=(self.rank.index, self.rank.count),
+        )
+        scores, *others = gather(share, self.rank.count)
+        for other in others:
+            scores.merge(other)
+        return scores
+
+    def keep_best(
+        self, name: str, network: paddle.nn.Layer, data: Dataset, progress: Progress, log: TrainingLog
+    ) -> bool:
+        """Measure a network, and save it if it is the best so far.
+
+        Args:
+            name: `model` or `ema_model`.
+            network: the network of that name.
+            data: validation data.
+            progress: its best score is updated.
+            log: of the scores.
+
+        Returns:
+            Whether it is the best so far.
+        """
+        metric = self.settings.metric
+        scores = self.measure(network, data)
+        values = scores.compute()
+        log.scores(name, scores.report(), values, progress.iter)
+        score = values[metric]
+        best, _ = progress.best.get(name, (None, 0))
+        improved = math.isfinite(score) and is_better(metric, score, best)
+        if improved:
+            progress.best[name] = (score, progress.iter)
+            if self.rank.index == 0:
+                checkpoint.save_best(self.settings.save_dir, name, network, self.config, progress)
+        if name in progress.best:
+            log.best(name, metric, *progress.best[name])
+        return improved

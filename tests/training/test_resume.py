@@ -1,0 +1,181 @@
+"""Checkpoints, resuming from them, and the folder of a run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+from training_runs import assert_equal_states, run_with_scores, saved_state, trainer
+
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.models.checkpoint import (
+    bring_best,
+    keep_earlier_run,
+    load_checkpoint,
+    save_checkpoint,
+    write_run_record,
+)
+from paddleseg_u2net.models.weight_files import read_pickle, read_state
+from paddleseg_u2net.training.settings import TrainingSettings
+
+
+@pytest.mark.parametrize("options", [{}, {"use_ema": True}, {"num_workers": 2}])
+def test_resume_equals_uninterrupted_training(config, tmp_path, options):
+    whole = tmp_path / "whole"
+    trainer(config, whole, iters=4, do_eval=True, **options).run()
+    resumed = tmp_path / "resumed"
+    # another seed: everything that matters must come from the checkpoint
+    trainer(config, resumed, iters=4, do_eval=True, seed=9, resume_model=whole / "iter_2", **options).run()
+    assert_equal_states(saved_state(whole / "iter_4"), saved_state(resumed / "iter_4"))
+    states = [read_pickle(run / "iter_4" / "model.pdopt") for run in (whole, resumed)]
+    assert states[0]["LR_Scheduler"] == states[1]["LR_Scheduler"]
+    for key, value in states[0].items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, states[1][key], err_msg=key)
+    progress = [json.loads((run / "iter_4" / "state.json").read_text()) for run in (whole, resumed)]
+    assert progress[0] == progress[1]
+    if options.get("use_ema"):
+        averaged = [read_state(run / "iter_4" / "ema_model.pdparams") for run in (whole, resumed)]
+        assert_equal_states(*averaged)
+
+
+def test_resuming_from_a_folder_that_is_no_checkpoint_is_rejected(config, tmp_path):
+    trainer(config, tmp_path / "run", iters=2).run()
+    for folder, options, message in (
+        (tmp_path, {}, "holds no model.pdparams, model.pdopt, state.json. Fix: give an iter_N folder"),
+        (tmp_path / "run" / "iter_2", {"use_ema": True}, "holds no ema_model.pdparams.* that used --use_ema"),
+    ):
+        with pytest.raises(FileNotFoundError, match=message):
+            trainer(config, tmp_path / "new", iters=4, resume_model=folder, **options).run()
+
+
+def test_resuming_another_network_or_optimizer_is_rejected(config, tmp_path):
+    trainer(config, tmp_path / "run", iters=2).run()
+    opts = ["model.type=U2Netp", "loss.coef=[1,1,1,1,1,1,1]"]
+    with pytest.raises(ValueError, match="does not fit U2Netp"):
+        trainer(config, tmp_path / "new", opts, resume_model=tmp_path / "run" / "iter_2")
+    opts = ["optimizer={type: SGD}"]
+    with pytest.raises(ValueError, match="was trained by Adam, the config says SGD. Fix: the same optimizer"):
+        trainer(config, tmp_path / "new", opts, resume_model=tmp_path / "run" / "iter_2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("state.json", b"{", "state.json: is damaged: "),
+        ("state.json", b'{"iteration": 2}', "state.json: is no record of a run"),
+        ("model.pdopt", b"\x80\x04", "model.pdopt: cannot be read as what paddle.save writes"),
+    ],
+)
+def test_damaged_checkpoint_files_are_named(config, tmp_path, name, content, message):
+    trainer(config, tmp_path / "run", iters=2).run()
+    (tmp_path / "run" / "iter_2" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        trainer(config, tmp_path / "new", resume_model=tmp_path / "run" / "iter_2")
+
+
+def test_config_changes_are_logged_when_resuming(config, tmp_path, caplog):
+    trainer(config, tmp_path / "run", iters=2).run()
+    trainer(
+        config, tmp_path / "new", ["lr_scheduler.power=1"], iters=4, resume_model=tmp_path / "run" / "iter_2"
+    )
+    line = "The config differs from the checkpoint's: iters: 2 -> 4; lr_scheduler.power: 0.9 -> 1"
+    assert line in caplog.text
+
+
+def test_interrupted_evaluation_is_repeated_after_resuming(config, tmp_path, monkeypatch):
+    run = run_with_scores(config, tmp_path, monkeypatch, [], iters=2)  # fails in its first evaluation
+    with pytest.raises(StopIteration):
+        run.run()
+    assert json.loads((tmp_path / "iter_1" / "state.json").read_text())["pending"]
+    again = run_with_scores(
+        config, tmp_path, monkeypatch, [0.7, 0.6], iters=2, resume_model=tmp_path / "iter_1"
+    )
+    assert again.run().best == {"model": (0.7, 1)}
+    assert_equal_states(saved_state(tmp_path / "best_model"), saved_state(tmp_path / "iter_1"))
+
+
+def test_checkpoint_with_pending_evaluation_resumes_in_another_folder_and_without_evaluation(
+    config, tmp_path, monkeypatch
+):
+    run = run_with_scores(config, tmp_path / "a", monkeypatch, [], iters=2)
+    with pytest.raises(StopIteration):
+        run.run()
+    pending = tmp_path / "a" / "iter_1"
+    run_with_scores(config, tmp_path / "b", monkeypatch, [0.7], iters=1, resume_model=pending).run()
+    assert (tmp_path / "b" / "iter_1" / "model.pdopt").is_file()
+    assert trainer(config, tmp_path / "c", iters=2, resume_model=pending).run().iter == 2
+
+
+def test_resuming_an_older_checkpoint_moves_newer_files(config, tmp_path, monkeypatch, caplog):
+    run_with_scores(config, tmp_path, monkeypatch, [0.5, 0.6, 0.9], iters=3).run()
+    resumed = tmp_path / "iter_2"
+    again = run_with_scores(config, tmp_path, monkeypatch, [0.4], iters=3, resume_model=resumed)
+    assert (
+        "no longer holds the best model of then (maxF 0.6000 at iter 2); the best starts anew" in caplog.text
+    )
+    earlier = keep_earlier_run(tmp_path, again.progress)
+    assert sorted(p.name for p in earlier.iterdir()) == ["best_model", "iter_3"]
+    assert again.run().best == {"model": (0.4, 3)}
+    assert json.loads((earlier / "best_model" / "state.json").read_text())["score"] == 0.9
+
+
+def test_best_model_is_copied_into_another_folder(config, tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    run_with_scores(config, first, monkeypatch, [0.9, 0.1], iters=2).run()
+    again = run_with_scores(config, second, monkeypatch, [0.2], iters=3, resume_model=first / "iter_2")
+    bring_best(first, second, again.progress)
+    assert again.run().best == {"model": (0.9, 1)}
+    assert_equal_states(saved_state(second / "best_model"), saved_state(first / "iter_1"))
+
+
+def test_another_metric_resets_the_best_score(config, tmp_path, monkeypatch, caplog):
+    run_with_scores(config, tmp_path, monkeypatch, [0.9], iters=1).run()
+    run = trainer(config, tmp_path, iters=2, metric="MAE", resume_model=tmp_path / "iter_1")
+    assert run.progress.best == {}
+    assert (keep_earlier_run(tmp_path, run.progress) / "best_model" / "model.pdparams").is_file()
+    assert "The best score so far was of maxF; by MAE it starts anew" in caplog.text
+
+
+def test_master_weights_of_half_precision_are_saved_and_loaded(config, tmp_path):
+    run = trainer(config, tmp_path / "run", iters=1)
+    run.run()
+    state = dict(run.optimizer.state_dict())
+    name = run.network.last.bias.name
+    state["master_weights"] = {name: paddle.full([1], 7.0)}
+    run.optimizer.state_dict = lambda: state
+    save_checkpoint(tmp_path / "x", run.network, run.optimizer, None, None, run.progress, run.config)
+    assert read_pickle(tmp_path / "x" / "model.pdopt")["master_weights"][name] == [7.0]
+    fresh = trainer(config, tmp_path / "new", iters=1)
+    given = {}
+    fresh.optimizer.set_state_dict = given.update
+    load_checkpoint(tmp_path / "x", fresh.network, fresh.optimizer, None, None, "maxF")
+    assert given["master_weights"][name].tolist() == [7.0]
+
+
+def test_finished_run_has_nothing_to_resume(config, tmp_path):
+    trainer(config, tmp_path / "run", iters=2).run()
+    resumed = trainer(config, tmp_path / "run", iters=2, resume_model=tmp_path / "run" / "iter_2")
+    assert resumed.finished
+    assert resumed.run().iter == 2
+    assert not trainer(config, tmp_path / "run", iters=3, resume_model=tmp_path / "run" / "iter_2").finished
+
+
+def test_earlier_run_is_moved(tmp_path):
+    assert keep_earlier_run(tmp_path) is None
+    for expected in ("earlier_1", "earlier_2"):
+        for name in ("iter_2", "best_model"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "result").mkdir(exist_ok=True)
+        assert keep_earlier_run(tmp_path) == tmp_path / expected
+        assert sorted(p.name for p in (tmp_path / expected).iterdir()) == ["best_model", "iter_2"]
+    assert (tmp_path / "result").is_dir()
+
+
+def test_run_record_has_config_and_settings(config, tmp_path):
+    settings = TrainingSettings(tmp_path, 3, 2, "MAE", resume_model=tmp_path / "x")
+    write_run_record(tmp_path, load_config(config), settings)
+    assert load_config(tmp_path / "config.yaml") == load_config(config)
+    assert json.loads((tmp_path / "settings.json").read_text())["resume_model"] == str(tmp_path / "x")

@@ -1,0 +1,74 @@
+"""Training runs of the small network, shared by the tests of training."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+
+from paddleseg_u2net import builders
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.data.dataset import open_datasets
+from paddleseg_u2net.models.weight_files import read_state
+from paddleseg_u2net.training.settings import TrainingSettings
+from paddleseg_u2net.training.trainer import Trainer
+
+
+class TrainerWithData(Trainer):
+    """A trainer that opens its data itself; `train.py` passes them to `run`."""
+
+    def run(self):
+        keys = ("train_dataset", "val_dataset")
+        specs = [builders.build_dataset_spec(self.config, key) for key in keys]
+        return super().run(*open_datasets(specs))
+
+
+def trainer(config, save_dir, opts=(), **changes) -> Trainer:
+    """A trainer as `train.py` makes it; keyword arguments are settings."""
+    paddle.seed(changes.get("seed", 0))
+    found = load_config(config, opts=opts, iters=changes.get("iters"))
+    network = builders.build_network(found["model"])
+    settings = {
+        "iters": found["iters"],
+        "batch_size": 2,
+        "metric": "maxF",
+        "save_interval": 2,
+        "log_iters": 1,
+    }
+    settings = TrainingSettings(**{**settings, "save_dir": save_dir, **changes})
+    save_dir.mkdir(parents=True, exist_ok=True)
+    optimizer = builders.build_optimizer(found, network)
+    val_spec = builders.build_dataset_spec(found, "val_dataset")
+    return TrainerWithData(network, optimizer, builders.build_losses(found), found, settings, val_spec)
+
+
+class Scores:
+    """Stands in for `Validation.measure`: each call gives the next of the given scores."""
+
+    def __init__(self, metric: str, values: list[float]):
+        self.metric, self.values = metric, iter(values)
+
+    def __call__(self, network, data) -> Scores:
+        return self
+
+    def compute(self) -> dict[str, float]:
+        return {self.metric: next(self.values)}
+
+    def report(self) -> list[str]:
+        return []
+
+
+def saved_state(folder) -> dict[str, np.ndarray]:
+    return read_state(folder / "model.pdparams")
+
+
+def assert_equal_states(first, second) -> None:
+    assert set(first) == set(second)
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, second[key], err_msg=key)
+
+
+def run_with_scores(config, folder, monkeypatch, values, **changes):
+    """A run with given scores, one evaluation per step."""
+    run = trainer(config, folder, save_interval=1, do_eval=True, **changes)
+    monkeypatch.setattr(run.validation, "measure", Scores("maxF", values))
+    return run
