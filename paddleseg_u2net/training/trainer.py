@@ -17,7 +17,7 @@ from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
-from paddleseg_u2net.models.pretrained import folded_norms, restore_batch_norm
+from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
 from paddleseg_u2net.training.distributed import average_statistics, barrier
 from paddleseg_u2net.training.ema import frozen_copy, update_average
 from paddleseg_u2net.training.gradients import PaddleGradients

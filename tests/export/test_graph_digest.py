@@ -23,16 +23,14 @@ from paddleseg_u2net.models.weight_files import read_state
 MODEL = {"type": "U2Netp", "num_classes": 1}
 
 
-def state_of(network) -> dict[str, np.ndarray]:
-    return {key: value.numpy() for key, value in network.state_dict().items()}
+def state_of(layer) -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in layer.state_dict().items()}
 
 
 @pytest.fixture(scope="module")
-def network():
+def random_weights() -> dict[str, np.ndarray]:
     paddle.seed(2)
-    layer = U2Netp(1)
-    layer.eval()
-    return layer
+    return state_of(U2Netp(1))
 
 
 def published_graph(weights, precision: str):
@@ -96,26 +94,25 @@ def with_another_type(graph):
 @pytest.mark.parametrize(
     "change", [with_another_pad, with_another_operation, with_another_input, with_another_type]
 )
-def test_changed_structure_has_another_digest(network, change):
-    model = build_onnx(state_of(network))
+def test_changed_structure_has_another_digest(random_weights, change):
+    model = build_onnx(random_weights)
     change(model.graph)
     with pytest.raises(VerificationError, match="differs from the one that was tested. It is not kept. Fix"):
         verify_graph(model, "sigmoid")
 
 
-def test_one_changed_weight_has_another_digest_but_the_same_structure(network):
-    state = state_of(network)
-    model = build_onnx(state)
-    state["outconv.bias"] = np.nextafter(state["outconv.bias"], np.float32(1))
-    changed = build_onnx(state)
+def test_one_changed_weight_has_another_digest_but_the_same_structure(random_weights):
+    model = build_onnx(random_weights)
+    bias = np.nextafter(random_weights["outconv.bias"], np.float32(1))
+    changed = build_onnx({**random_weights, "outconv.bias": bias})
     verify_graph(changed, "sigmoid")
     with pytest.raises(VerificationError):
         verify_graph(changed, "sigmoid", graph_digest(model))
 
 
-def test_digest_does_not_depend_on_the_bytes_of_the_file(network):
+def test_digest_does_not_depend_on_the_bytes_of_the_file(random_weights):
     """Other versions of onnx write tensors as numbers instead of bytes, add comments, or sort tensors."""
-    model = build_onnx(state_of(network))
+    model = build_onnx(random_weights)
     other = onnx.ModelProto()
     other.CopyFrom(model)
     other.producer_version, other.graph.doc_string = "9", "written by another version"

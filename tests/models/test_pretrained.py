@@ -19,11 +19,9 @@ from paddleseg_u2net.models import pretrained
 from paddleseg_u2net.models.pretrained import (
     KNOWN,
     Source,
-    folded_norms,
     load_pretrained,
     load_strict,
     resolve,
-    restore_batch_norm,
 )
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state
@@ -223,29 +221,6 @@ def test_pretrained_weights_of_another_network_or_input_are_refused(tmp_path):
     for make in (lambda: U2Net(1, pretrained=path), lambda: U2Netp(1, in_channels=4, pretrained=path)):
         with pytest.raises(ValueError, match="does not fit .*differences"):
             make()
-
-
-def test_restored_norms_leave_the_output_and_make_training_start_where_eval_is(known_weights, photos):
-    network = U2Netp(1, pretrained="u2netp")
-    predictor = Predictor("u2netp")
-    image = paddle.to_tensor(predictor.preprocessing(photos["coffee.png"])[0][None, :, ::2, ::2].copy())
-    assert len(folded_norms(network)) == 112
-    network.eval()
-    with paddle.no_grad():
-        before = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
-        assert restore_batch_norm(network, [image]) == 112
-        after = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
-        network.train()
-        in_training = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
-    np.testing.assert_allclose(after, before, atol=1e-4)
-    np.testing.assert_allclose(in_training, before, atol=1e-3)
-    assert not folded_norms(network)
-
-
-def test_norms_that_were_never_folded_are_left_alone():
-    network = U2Netp(1)
-    assert folded_norms(network) == []
-    assert restore_batch_norm(network, []) == 0
 
 
 def test_official_weights_read_alike_from_every_format(official_weights, tmp_path):

@@ -1,0 +1,33 @@
+"""Restored statistics of folded BatchNorm."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+
+from paddleseg_u2net.inference.predictor import Predictor
+from paddleseg_u2net.models.u2net import U2Netp
+from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
+
+
+def test_restored_norms_keep_the_output_in_eval_mode_and_in_training(known_weights, photos):
+    network = U2Netp(1, pretrained="u2netp")
+    predictor = Predictor("u2netp")
+    image = paddle.to_tensor(predictor.preprocessing(photos["coffee.png"])[0][None, :, ::2, ::2].copy())
+    assert len(folded_norms(network)) == 112
+    network.eval()
+    with paddle.no_grad():
+        before = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
+        assert restore_batch_norm(network, [image]) == 112
+        after = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
+        network.train()
+        in_training = paddle.nn.functional.sigmoid(network(image)[0]).numpy()
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    np.testing.assert_allclose(in_training, before, atol=1e-3)
+    assert not folded_norms(network)
+
+
+def test_norms_that_were_not_folded_stay_as_they_are():
+    network = U2Netp(1)
+    assert folded_norms(network) == []
+    assert restore_batch_norm(network, []) == 0
