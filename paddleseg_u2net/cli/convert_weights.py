@@ -1,29 +1,32 @@
-"""Convert weights of any format we read into one that others read.
-
-python tools/convert_weights.py u2netp u2netp.pdparams
-python tools/convert_weights.py u2net.pth u2net.safetensors
-"""
+"""`u2net convert-weights`: convert weights of any format we read into one that others read."""
 
 from __future__ import annotations
 
 import argparse
 import pickle
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.cli.app import guarded
+from paddleseg_u2net.cli.flags import INPUT, OUTPUT, parser
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.models.architecture import identify
 from paddleseg_u2net.models.pretrained import KNOWN, resolve
-from paddleseg_u2net.models.weight_files import State, read_state
+from paddleseg_u2net.models.weight_files import READERS, State, read_state
+
+ABOUT = (
+    "Convert weights of any format we read into one that others read. The result is read back and compared."
+)
+EXAMPLES = """\
+  u2net convert-weights u2netp u2netp.pdparams
+  u2net convert-weights u2net.pth u2net.safetensors
+"""
 
 
 def _write_pdparams(path: Path, state: State) -> None:
-    path.write_bytes(pickle.dumps(state, protocol=4))  # what paddle.save writes, less its private table
+    path.write_bytes(pickle.dumps(state, protocol=4))  # as paddle.save, without its table of names
 
 
 def _write_safetensors(path: Path, state: State) -> None:
@@ -45,16 +48,36 @@ WRITERS: dict[str, Callable[[Path, State], None]] = {
 }
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `u2net convert-weights`."""
+    flags = parser("u2net convert-weights", ABOUT, EXAMPLES)
+    about = f"known name ({', '.join(KNOWN)}) or weight file: {', '.join(READERS)}"
+    flags.add_argument_group(INPUT).add_argument("source", help=about)
+    about = f"file to write: {', '.join(WRITERS)}"
+    flags.add_argument_group(OUTPUT).add_argument("target", type=Path, help=about)
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `u2net convert-weights`; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    print(convert(args.source, args.target))
+    return 0
+
+
 def convert(source: str, target: Path) -> str:
-    """Read `source`, write `target`, read it back; returns what the weights are.
+    """Convert weights, read the result back and compare it.
 
     Args:
         source: known name or weight file.
-        target: .pdparams, .safetensors or .npz that does not exist yet.
+        target: .pdparams, .safetensors or .npz file that does not exist yet.
+
+    Returns:
+        A line that says what was written and which network it fits.
 
     Raises:
-        FileExistsError: the target is there; nothing is overwritten.
-        ValueError: a format that is not written, or weights that do not come back alike.
+        FileExistsError: the target exists; nothing is overwritten.
+        ValueError: the format of the target is not supported, or it does not read back as it was written.
     """
     if target.suffix not in WRITERS:
         raise ValueError(f"{target}: '{target.suffix}' is not written, expected {', '.join(WRITERS)}")
@@ -63,25 +86,8 @@ def convert(source: str, target: Path) -> str:
     state = read_state(resolve(source))
     with atomic_write(target) as partial:
         WRITERS[target.suffix](partial, state)
-    back = read_state(target)
-    if set(back) != set(state) or any(not np.array_equal(back[key], state[key]) for key in state):
+    written = read_state(target)
+    if set(written) != set(state) or any(not np.array_equal(written[key], state[key]) for key in state):
         raise ValueError(f"{target}: does not read back as it was written")
     fits = identify({key: value.shape for key, value in state.items()})
     return f"{target}: {len(state)} tensors of {fits or 'a network of another family'}"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "source", help=f"known name ({', '.join(KNOWN)}) or a weight file of any format we read"
-    )
-    parser.add_argument("target", type=Path, help=f"file to write: {', '.join(WRITERS)}")
-    args = parser.parse_args(argv)
-    return guarded(lambda: print(convert(args.source, args.target)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -102,7 +102,7 @@ def baseline(data: Path, size: int) -> float:
     """Validation mIoU before training: published weights with new heads."""
     from paddleseg_u2net.builders import build_dataset_spec, build_network
     from paddleseg_u2net.data.dataset import open_datasets
-    from paddleseg_u2net.engines.base import PaddleEngine
+    from paddleseg_u2net.engines.paddle import PaddleEngine
     from paddleseg_u2net.evaluation.model import evaluate
     from paddleseg_u2net.inference.predictor import Predictor
 

@@ -1,75 +1,166 @@
-"""Export a model, compare the export with it on real images, and keep it only where it is as good.
-
-python tools/export.py --model_path output --save_dir exported --format onnx
-python tools/export.py --model_path u2netp --save_dir u2netp_onnx --image_path photos/
-python tools/export.py --model_path output --save_dir small --precision int8 --calibration photos/
-"""
+"""`u2net export`: write a model as ONNX, OpenVINO or Paddle files and verify them on real images."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
-import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.cli.app import configure_log, guarded
+from paddleseg_u2net.cli.flags import HOW, INPUT, MODEL_FLAGS, OUTPUT, Flags, add_group, parser
 from paddleseg_u2net.config.loader import preprocessing_of, section
-from paddleseg_u2net.export.exporter import FORMATS, REPORT, check_wish, export
+from paddleseg_u2net.data.preprocessing import Preprocessing
+from paddleseg_u2net.engines.deploy_config import OUTPUT_OPS
+from paddleseg_u2net.export.exporter import REPORT, check_options, export
+from paddleseg_u2net.export.formats import FORMATS
 from paddleseg_u2net.export.onnx_preprocessing import check_writable
-from paddleseg_u2net.export.verify import prepare
+from paddleseg_u2net.export.quantization import Quantization, calibrate
+from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
 from paddleseg_u2net.io.images import list_images, read_image
 
-log = logging.getLogger("paddleseg_u2net.export.exporter")
+log = logging.getLogger(__name__)
 
 IMAGES, CALIBRATION_IMAGES = 20, 24
+# fp16 stores the convolutions that cancel large terms in float32; a few images show which they are
+FP16_CALIBRATION_IMAGES = 4
+ABOUT = """\
+Write a model as ONNX, OpenVINO or Paddle files, compare it with the Paddle network on real images, and keep
+it only where it predicts alike. `u2net predict --model_path FOLDER` predicts with the result."""
+EXAMPLES = """\
+  u2net export --model_path output --save_dir exported --format onnx
+  u2net export --model_path u2netp --save_dir u2netp_onnx --image_path photos/
+  u2net export --model_path output --save_dir small --precision int8 --calibration photos/
+  u2net export --model_path output --save_dir ids --output_op argmax       class ids instead of probabilities
+"""
+Photograph = tuple[np.ndarray, np.ndarray | None]  # (H, W, 3) uint8 RGB and its mask, where there is one
+
+INPUT_FLAGS: Flags = {
+    **{name: MODEL_FLAGS[name] for name in ("config", "model_path", "opts")},
+    "image_path": {
+        "type": Path,
+        "help": "folder of images to compare on; default: the val_dataset, with its masks",
+    },
+    "calibration": {
+        "type": Path,
+        "help": f"for int8: folder of {CALIBRATION_IMAGES} or more images to measure; default: train_dataset",
+    },
+}
+OUTPUT_FLAGS: Flags = {
+    "save_dir": {
+        "type": Path,
+        "default": Path("output/inference_model"),
+        "help": "folder to create (%(default)s)",
+    },
+    "format": {"choices": list(FORMATS), "default": "onnx", "help": "(%(default)s)"},
+    "output_op": {
+        "choices": OUTPUT_OPS,
+        "default": "softmax",
+        "help": "last operation: softmax for probabilities (of one class by sigmoid), argmax for class ids "
+        "(of one class 1 from a probability of 0.5), none for logits (%(default)s)",
+    },
+}
+OPTION_FLAGS: Flags = {
+    "precision": {"default": "fp32", "help": "fp32, fp16, bf16 or int8 (%(default)s)"},
+    "input_shape": {
+        "nargs": 4,
+        "type": int,
+        "metavar": ("N", "C", "H", "W"),
+        "help": "shape of the input, -1 where any is legal; default: -1 C -1 -1",
+    },
+    "with_preprocessing": {
+        "action": "store_true",
+        "help": "the model takes photographs (N, H, W, 3) uint8 RGB of any size and gives maps of their size",
+    },
+}
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="export.py"
-    )
-    parser.add_argument("--config", help="YAML file; may be left out where the model carries its own")
-    parser.add_argument("--model_path", required=True, help="known name, weight file or folder of a run")
-    parser.add_argument("--save_dir", type=Path, default=Path("output/inference_model"), help="(%(default)s)")
-    parser.add_argument("--format", choices=list(FORMATS), default="onnx", help="(%(default)s)")
-    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16 or int8 (%(default)s)")
-    parser.add_argument(
-        *("--input_shape",),
-        nargs=4,
-        type=int,
-        metavar=("N", "C", "H", "W"),
-        help="of the input, -1 where any is legal; default -1 C -1 -1",
-    )
-    parser.add_argument(
-        "--image_path",
-        type=Path,
-        help="folder of images to compare on; default the val_dataset, with its masks",
-    )
-    parser.add_argument(
-        *("--calibration",),
-        type=Path,
-        help=f"int8: folder of {CALIBRATION_IMAGES} images or more to measure; default the train_dataset",
-    )
-    parser.add_argument(
-        "--with_preprocessing",
-        action="store_true",
-        help="the model takes photographs (N, H, W, 3) uint8 RGB of any size and gives maps of their size",
-    )
-    parser.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="change the config")
-    return parser.parse_args(argv)
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `u2net export`."""
+    flags = parser("u2net export", ABOUT, EXAMPLES)
+    add_group(flags, INPUT, INPUT_FLAGS)
+    add_group(flags, OUTPUT, OUTPUT_FLAGS)
+    add_group(flags, HOW, OPTION_FLAGS)
+    return flags
 
 
-def load_images(
-    config: dict[str, Any], key: str, folder: Path | None, count: int
-) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Images of a folder, or of a section of the config with their masks.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `u2net export`; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    config = config_of(args.model_path, args.config, args.opts)
+    model = section(config, "model")
+    shape = input_shape(args.input_shape, model.get("in_channels", 3))
+    check_options(
+        args.save_dir, args.format, args.precision, model["type"], args.with_preprocessing, args.output_op
+    )
+    preprocessing = preprocessing_inside(config, shape) if args.with_preprocessing else None
+    photographs = load_images(config, "val_dataset", args.image_path, IMAGES)
+    network = build(args.model_path, model)
+    if preprocessing:
+        images = [(image[None], mask) for image, mask in photographs]
+    else:
+        images = [make_sample(config, image, mask, shape) for image, mask in photographs]
+    report = export(
+        network=network,
+        config=config,
+        folder=args.save_dir,
+        images=images,
+        file_format=args.format,
+        precision=args.precision,
+        shape=shape,
+        quantization=quantization_for(args, config, network, shape, photographs),
+        preprocessing=preprocessing,
+        output_op=args.output_op,
+    )
+    log.info("%s", json.dumps(report))
+    log.info("Exported to %s; the comparison is in %s", args.save_dir, args.save_dir / REPORT)
+    return 0
+
+
+def input_shape(given: list[int] | None, channels: int) -> list[int]:
+    """Check --input_shape; without it any size is legal.
+
+    Args:
+        given: N, C, H, W, or None.
+        channels: those of the network.
+
+    Raises:
+        ValueError: a size that the network cannot have.
+    """
+    shape = given or [-1, channels, -1, -1]
+    if any(size != -1 and size < 1 for size in shape) or shape[1] not in (-1, channels):
+        raise ValueError(f"--input_shape {shape}: expected N C H W above 0 or -1, and C {channels}")
+    if shape[0] not in (-1, 1):
+        raise ValueError(f"--input_shape: N {shape[0]}: images are predicted one by one. Fix: -1 or 1")
+    return shape
+
+
+def preprocessing_inside(config: Mapping[str, Any], shape: Sequence[int]) -> Preprocessing:
+    """The val transforms of a config, for a model that applies them itself.
+
+    Raises:
+        ValueError: they cannot be written into a graph, or the input has a fixed size.
+    """
+    preprocessing = preprocessing_of(config)
+    check_writable(preprocessing)
+    if list(shape[2:]) != [-1, -1]:
+        raise ValueError("--with_preprocessing: photographs have any size. Fix: --input_shape N C -1 -1")
+    return preprocessing
+
+
+def load_images(config: Mapping[str, Any], key: str, folder: Path | None, count: int) -> list[Photograph]:
+    """Read images of a folder, or of a section of the config with their masks.
+
+    Args:
+        config: with that section.
+        key: `train_dataset` or `val_dataset`.
+        folder: used instead of the section.
+        count: read at most so many.
 
     Raises:
         ValueError: there are none.
@@ -91,51 +182,21 @@ def load_images(
     return [dataset.load(index) for index in range(len(dataset))]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    args = parse(argv)
-    configure_log()
-    return guarded(lambda: run(args))
-
-
-def run(args: argparse.Namespace) -> None:
-    """Export as the flags say."""
-    config = config_of(args.model_path, args.config, args.opts)
-    model = section(config, "model")
-    channels = model.get("in_channels", 3)
-    shape = args.input_shape or [-1, channels, -1, -1]
-    if any(size != -1 and size < 1 for size in shape) or shape[1] not in (-1, channels):
-        raise ValueError(f"--input_shape {shape}: expected N C H W above 0 or -1, and C {channels}")
-    if shape[0] not in (-1, 1):
-        raise ValueError(f"--input_shape: N {shape[0]}: images are predicted one by one. Fix: -1 or 1")
-    check_wish(args.save_dir, args.format, args.precision, model["type"], args.with_preprocessing)
-    preprocessing = preprocessing_of(config) if args.with_preprocessing else None
-    if preprocessing:
-        check_writable(preprocessing)
-        if shape[2:] != [-1, -1]:
-            raise ValueError("--with_preprocessing: photographs have any size. Fix: --input_shape N C -1 -1")
-    photographs = load_images(config, "val_dataset", args.image_path, IMAGES)
-    network = build(args.model_path, model)
-    quantization = None
-    if args.precision in ("int8", "fp16"):
-        from paddleseg_u2net.export.quantization import calibrate
-
-        if args.precision == "int8":
-            measured = load_images(config, "train_dataset", args.calibration, CALIBRATION_IMAGES)
-        else:  # only which convolutions cancel large terms
-            measured = photographs[:4]
-        state = {key: value.numpy() for key, value in network.state_dict().items()}
-        quantization = calibrate(state, [prepare(config, *pair, shape)[0] for pair in measured])
-        log.info("Kept in float32: %s", ", ".join(sorted(quantization.kept)))
-    if preprocessing:
-        images = [(image[None], mask) for image, mask in photographs]
+def quantization_for(
+    args: argparse.Namespace,
+    config: Mapping[str, Any],
+    network: Any,
+    shape: Sequence[int],
+    photographs: Sequence[Photograph],
+) -> Quantization | None:
+    """Measure on images what int8 and fp16 need; None for other precisions."""
+    if args.precision == "int8":
+        photographs = load_images(config, "train_dataset", args.calibration, CALIBRATION_IMAGES)
+    elif args.precision == "fp16":
+        photographs = photographs[:FP16_CALIBRATION_IMAGES]
     else:
-        images = [prepare(config, *pair, shape) for pair in photographs]
-    kind = (args.format, args.precision, shape, quantization, preprocessing)
-    report = export(network, config, args.save_dir, images, *kind)
-    log.info("%s", json.dumps(report))
-    log.info("Exported to %s; the comparison is in %s", args.save_dir, args.save_dir / REPORT)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return None
+    state = {key: value.numpy() for key, value in network.state_dict().items()}
+    quantization = calibrate(state, [make_sample(config, image, None, shape)[0] for image, _ in photographs])
+    log.info("Kept in float32: %s", ", ".join(sorted(quantization.kept)))
+    return quantization

@@ -1,1 +1,1 @@
-"""One call for every inference engine, and the record of an exported folder."""
+"""Inference engines behind one call, and the record of an exported folder."""

@@ -1,6 +1,6 @@
-"""An exported folder: a model file, and `deploy.yaml`, which says all that predicting with it needs.
+"""The record `deploy.yaml` of an exported folder: all that predicting with its model file needs.
 
-Light: numpy, OpenCV, YAML and the engine predict from it.
+Predicting from such a folder needs numpy, OpenCV, YAML and the engine, but neither Paddle nor paddleseg.
 """
 
 from __future__ import annotations
@@ -18,22 +18,25 @@ from paddleseg_u2net.io.files import digest
 RECORD = "deploy.yaml"
 PADDLE_MODEL = "model.json"
 PREPARED, PHOTOGRAPH = "prepared", "photograph"
+OUTPUT_OPS = ("softmax", "argmax", "none")
 CARRIED = ("model", "val_dataset", "test_config", "metric")  # sections of the config that predicting needs
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What `Deploy:` in `deploy.yaml` holds.
+    """The section `Deploy` of `deploy.yaml`.
 
     Args:
         model: name of the model file.
         precision: fp32, fp16, bf16 or int8.
         input_shape: N, C, H, W; -1 where any is legal.
-        output_op: sigmoid or softmax, part of the model.
+        output_op: last operation of the model. `sigmoid` (one class) and `softmax` give probabilities
+            (N, num_classes, H, W), `argmax` class ids (N, H, W) int32, `none` logits (N, num_classes, H, W).
         labels: names of the classes, background first.
         sha256: checksum of each file.
-        image: `prepared` for (N, C, H, W) float32 that went through the val transforms, or `photograph` for
-            (N, H, W, 3) uint8 RGB, which the model prepares itself.
+        image: `prepared` for (N, C, H, W) float32 after the val transforms, or `photograph` for
+            (N, H, W, 3) uint8 RGB, to which the model applies them itself.
+        num_classes: 1 for saliency; 0 in records of earlier versions, which give probabilities.
     """
 
     model: str
@@ -43,6 +46,7 @@ class Deployment:
     labels: Sequence[str]
     sha256: Mapping[str, str]
     image: str = PREPARED
+    num_classes: int = 0
 
 
 def write_record(folder: Path, deployment: Deployment, config: Mapping[str, Any]) -> None:
@@ -51,7 +55,7 @@ def write_record(folder: Path, deployment: Deployment, config: Mapping[str, Any]
     carried["model"] = {key: value for key, value in carried["model"].items() if key != "pretrained"}
     record = asdict(deployment)
     record |= {"input_shape": list(deployment.input_shape), "sha256": dict(deployment.sha256)}
-    if deployment.image == PHOTOGRAPH:  # nothing is left to do outside
+    if deployment.image == PHOTOGRAPH:  # the model applies the transforms
         carried["val_dataset"] = {**carried["val_dataset"], "transforms": []}
     (folder / RECORD).write_text(dump_config({"Deploy": record, **carried}), encoding="utf-8")
 
@@ -63,25 +67,35 @@ def describe(
     num_classes: int,
     folder: Path,
     image: str = PREPARED,
+    output_op: str = "softmax",
 ) -> Deployment:
-    """The record of the files in a folder.
+    """Describe the files in a folder.
 
     Args:
         model: name of the file to load.
         precision: fp32, fp16, bf16 or int8.
         input_shape: N, C, H, W; -1 where any is legal.
         num_classes: 1 for saliency.
-        folder: whose files are all meant.
+        folder: all of its files get a checksum.
         image: see `Deployment`.
+        output_op: one of OUTPUT_OPS; `softmax` is recorded as `sigmoid` for one class.
     """
     sums = {path.name: digest(path, "sha256") for path in sorted(folder.iterdir())}
     single = num_classes == 1
-    labels = ["background", "object"] if single else [str(label) for label in range(num_classes)]
-    return Deployment(model, precision, input_shape, "sigmoid" if single else "softmax", labels, sums, image)
+    return Deployment(
+        model=model,
+        precision=precision,
+        input_shape=input_shape,
+        output_op="sigmoid" if single and output_op == "softmax" else output_op,
+        labels=["background", "object"] if single else [str(label) for label in range(num_classes)],
+        sha256=sums,
+        image=image,
+        num_classes=num_classes,
+    )
 
 
 def find_record(model_path: str | Path) -> Path | None:
-    """The `deploy.yaml` of an exported folder, or of a file in it; None where there is none."""
+    """Return the `deploy.yaml` of an exported folder or of the model file in it, or None without one."""
     path = Path(model_path)
     if path.is_dir():
         return path / RECORD if (path / RECORD).is_file() else None
@@ -93,17 +107,24 @@ def find_record(model_path: str | Path) -> Path | None:
 
 
 def read_record(record: Path) -> Deployment:
-    """Read and verify an exported folder.
+    """Read a record and check the files it names against their checksums.
+
+    Args:
+        record: path of `deploy.yaml`.
 
     Raises:
-        ConfigError: the record is incomplete.
-        ValueError: a file is absent or not the one that was exported.
+        ConfigError: the record is incomplete or has values of another kind.
+        ValueError: a file is missing, or is not the one that was exported.
     """
     found = load_config(record).get("Deploy", {})
     check_arguments(f"{record}: Deploy", Deployment, found)
     deployment = Deployment(**found)
     if deployment.image not in (PREPARED, PHOTOGRAPH):
         raise ConfigError(f"{record}: Deploy: image {deployment.image}: expected {PREPARED} or {PHOTOGRAPH}")
+    if deployment.output_op not in ("sigmoid", *OUTPUT_OPS):
+        raise ConfigError(
+            f"{record}: Deploy: output_op {deployment.output_op}: expected sigmoid, {', '.join(OUTPUT_OPS)}"
+        )
     if not isinstance(deployment.sha256, Mapping) or not isinstance(deployment.model, str):
         raise ConfigError(f"{record}: Deploy: expected 'model' as a name and 'sha256' as a mapping")
     for name, expected in deployment.sha256.items():
@@ -111,7 +132,7 @@ def read_record(record: Path) -> Deployment:
         if Path(name).name != name:
             raise ConfigError(f"{record}: {name} lies outside of the folder")
         if not path.is_file() or digest(path, "sha256") != expected:
-            raise ValueError(f"{path}: absent, or not the file that was exported. Fix: export it anew")
+            raise ValueError(f"{path}: absent, or not the file that was exported. Fix: export it again")
     if deployment.model not in deployment.sha256:
         raise ConfigError(f"{record}: sha256 lacks {deployment.model}")
     return deployment

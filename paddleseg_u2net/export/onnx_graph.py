@@ -1,4 +1,4 @@
-"""What an ONNX graph is written with: nodes, constants, a checked model. Light: no Paddle."""
+"""Nodes, constants and a checked model: what ONNX graphs are written with. Does not import Paddle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from paddleseg_u2net.models.architecture import IMAGE
 
 OPSET, IR_VERSION = 17, 8  # old enough for ONNX Runtime 1.14, new enough for slices of Shape
-OUTPUT = "probabilities"
+OUTPUTS = {"softmax": "probabilities", "argmax": "classes", "none": "logits"}  # output_op -> name
 
 
 class GraphWriter:
@@ -28,21 +28,21 @@ class GraphWriter:
         return name
 
     def node(self, operation: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """Append a node with one output, called like it; returns its name."""
+        """Append a node with one output of the same name; returns the name."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(operation, list(inputs), [name], name=name, **attributes))
         return name
 
     def resize(self, x: str, height_width: str, name: str) -> str:
-        """Bilinear with half-pixel centres, of (N, C, h, w) to the two numbers in `height_width`."""
+        """Append a bilinear resize (half-pixel centres) of (N, C, h, w) to the sizes in `height_width`."""
         front = self.node("Shape", [x], f"{name}.nc", start=0, end=2)
         sizes = self.node("Concat", [front, height_width], f"{name}.sizes", axis=0)
         options = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         return self.node("Resize", [x, "", "", sizes], name, **options)
 
     def height_width(self, x: str, name: str) -> str:
-        """The last two numbers of the shape of (N, C, h, w)."""
+        """Append what gives the last two numbers of the shape of (N, C, h, w)."""
         return self.node("Shape", [x], name, start=2, end=4)
 
 
@@ -51,19 +51,21 @@ def finish(
     outputs: Mapping[str, Sequence[int | str]],
     input_shape: Sequence[int | str],
     dtype: Any = np.float32,
+    output_dtype: Any = np.float32,
 ) -> Any:
-    """A checked model of what was collected.
+    """Make a model of the collected nodes and constants, and check it.
 
     Args:
         graph: nodes and constants.
         outputs: name -> shape.
         input_shape: of `image`.
         dtype: of `image`.
+        output_dtype: of all outputs.
     """
     import onnx
     from onnx import helper
 
-    def described(name: str, shape: Sequence[int | str], dtype: Any = np.float32) -> Any:
+    def info(name: str, shape: Sequence[int | str], dtype: Any) -> Any:
         return helper.make_tensor_value_info(
             name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), list(shape)
         )
@@ -71,8 +73,8 @@ def finish(
     made = helper.make_graph(
         graph.nodes,
         "u2net",
-        [described(IMAGE, input_shape, dtype)],
-        [described(name, shape) for name, shape in outputs.items()],
+        [info(IMAGE, input_shape, dtype)],
+        [info(name, shape, output_dtype) for name, shape in outputs.items()],
         list(graph.constants.values()),
     )
     opsets = [helper.make_opsetid("", OPSET)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.data.preprocessing import Preprocessing
-from paddleseg_u2net.export.onnx_graph import OUTPUT, GraphWriter, finish
+from paddleseg_u2net.export.onnx_graph import OUTPUTS, GraphWriter, finish
 from paddleseg_u2net.export.onnx_preprocessing import write_preprocessing, write_restoring
 from paddleseg_u2net.models.architecture import (
     BN_EPSILON,
@@ -205,22 +205,25 @@ def build_onnx(
     shape: Sequence[int | None] = (None, None, None, None),
     quantization: Quantization | None = None,
     preprocessing: Preprocessing | None = None,
+    output_op: str = "softmax",
 ) -> onnx.ModelProto:
-    """An ONNX model of weights of this family: image in, probabilities out.
+    """Build the ONNX model of weights of this family.
 
     Args:
         state: weights by state-dict key, U²-Net or U²-Net†.
         shape: N, C, H, W of the input; None or -1 where any is legal. C is that of the weights.
         quantization: None for float32.
-        preprocessing: to do inside of the graph; None where its input is prepared outside.
+        preprocessing: applied inside the graph; None where its input is prepared outside.
+        output_op: `softmax`, `argmax` or `none`.
 
     Returns:
-        The model: `image` -> `probabilities` (N, num_classes, H, W) float32, sigmoid of the fused logits for
-        one class and softmax for more. `image` is (N, C, H, W) float32, or (N, H, W, 3) uint8 RGB where the
-        graph prepares it.
+        A model of `image` -> one output. `image` is (N, C, H, W) float32, or (N, H, W, 3) uint8 RGB where
+        the graph applies the preprocessing. The output is, for `softmax`, `probabilities`
+        (N, num_classes, H, W) float32, by sigmoid for one class; for `argmax`, `classes` (N, H, W) int32, for
+        one class 1 where the probability is at least 0.5; for `none`, `logits`, shaped like probabilities.
 
     Raises:
-        ValueError: the weights are of another network, or the preprocessing is not written as a graph.
+        ValueError: the weights are of another network, or the preprocessing cannot be written as a graph.
     """
     found = identity_of(state)
     batch, _, height, width = (None if size in (None, -1) else size for size in shape)
@@ -229,16 +232,37 @@ def build_onnx(
     prepared = write_preprocessing(graph, preprocessing) if preprocessing else IMAGE
     flow = dataflow(NETWORKS[found.network])
     logits = NetworkWriter(graph, flow, fold(state), prepared, quantization).write()
-    own = "own_size" if preprocessing else OUTPUT
-    if found.num_classes == 1:
-        graph.node("Sigmoid", [logits], own)
-    else:
-        graph.node("Softmax", [logits], own, axis=1)
-    outputs = {OUTPUT: [size[0], found.num_classes, *size[2:]]}
+    output = _write_output(graph, logits, output_op, found.num_classes, preprocessing is not None)
+    channels = [] if output_op == "argmax" else [found.num_classes]
+    dtype = np.int32 if output_op == "argmax" else np.float32
+    outputs = {output: [size[0], *channels, *size[2:]]}
     if preprocessing is None:
-        return finish(graph, outputs, size)
-    write_restoring(graph, own, OUTPUT)
-    return finish(graph, outputs, [size[0], *size[2:], found.in_channels], np.uint8)
+        return finish(graph, outputs, size, output_dtype=dtype)
+    return finish(graph, outputs, [size[0], *size[2:], found.in_channels], np.uint8, dtype)
+
+
+def _write_output(graph: GraphWriter, x: str, output_op: str, num_classes: int, restored: bool) -> str:
+    """Append what turns the logits `x` into the output of the graph; returns its name."""
+    name = OUTPUTS[output_op]
+    if output_op != "none":
+        single, last = num_classes == 1, output_op == "softmax" and not restored
+        options = {} if single else {"axis": 1}
+        x = graph.node("Sigmoid" if single else "Softmax", [x], name if last else "own_size", **options)
+    if restored:
+        x = write_restoring(graph, x, "restored" if output_op == "argmax" else name)
+    if output_op == "argmax":
+        return _write_classes(graph, x, num_classes, name)
+    return x if x == name else graph.node("Identity", [x], name)
+
+
+def _write_classes(graph: GraphWriter, probabilities: str, num_classes: int, name: str) -> str:
+    """Append (N, num_classes, h, w) probabilities -> class ids (N, h, w) int32."""
+    if num_classes == 1:
+        squeezed = graph.node("Squeeze", [probabilities, graph.constant("one", [1], np.int64)], "squeezed")
+        ids = graph.node("GreaterOrEqual", [squeezed, graph.constant("half", 0.5)], "is_object")
+    else:
+        ids = graph.node("ArgMax", [probabilities], "most_probable", axis=1, keepdims=0)
+    return graph.node("Cast", [ids], name, to=6)  # int32
 
 
 def identity_of(state: State) -> Identity:

@@ -32,9 +32,9 @@ def write_preprocessing(graph: GraphWriter, preprocessing: Preprocessing) -> str
     return x
 
 
-def write_restoring(graph: GraphWriter, maps: str, name: str) -> None:
-    """Append what brings maps (N, C, h, w) back to the size of `image`."""
-    graph.resize(maps, graph.node("Shape", [IMAGE], "photograph.hw", start=1, end=3), name)
+def write_restoring(graph: GraphWriter, maps: str, name: str) -> str:
+    """Append what resizes maps (N, C, h, w) to the size of `image`; returns its name."""
+    return graph.resize(maps, graph.node("Shape", [IMAGE], "photograph.hw", start=1, end=3), name)
 
 
 def check_writable(preprocessing: Preprocessing) -> None:

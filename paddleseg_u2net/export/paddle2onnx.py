@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddleseg_u2net.environment.optional_imports import need
-from paddleseg_u2net.export.onnx_graph import OPSET, OUTPUT
+from paddleseg_u2net.export.onnx_graph import OPSET, OUTPUTS
 from paddleseg_u2net.models.architecture import IMAGE
 
 if TYPE_CHECKING:
@@ -25,13 +25,14 @@ REASON = re.compile(r"^\[ERROR\]\[Paddle2ONNX\] (?:\[OP: pd_op\.)?(.*?)\.?$", re
 PADDLE_FORMAT = "Fix: --format paddle"
 
 
-def convert(folder: Path, name: str, shape: Sequence[int]) -> onnx.ModelProto:
+def convert(folder: Path, name: str, shape: Sequence[int], output_op: str = "softmax") -> onnx.ModelProto:
     """Convert a saved network.
 
     Args:
         folder: holds `model.json`, which is changed, and `model.pdiparams`.
         name: of the network, for messages.
         shape: N, C, H, W it was saved for, -1 where any is legal.
+        output_op: last operation of the saved network; names the output.
 
     Returns:
         The model: `image` (N, C, H, W) float32 -> `probabilities` (N, num_classes, H, W) float32.
@@ -51,7 +52,7 @@ def convert(folder: Path, name: str, shape: Sequence[int]) -> onnx.ModelProto:
             f"{name}: it pools to more cells than there are pixels at {list(shape[2:])}. Fix: a larger "
             "--input_shape, or --format paddle"
         )
-    return _described(model, shape)
+    return _renamed(model, shape, output_op)
 
 
 def _narrow(path: Path) -> None:
@@ -71,20 +72,23 @@ def _run(folder: Path) -> str | None:
     return reasons[0].replace("]", ":") if reasons else f"its process ended with {outcome.returncode}"
 
 
-def _described(model: onnx.ModelProto, shape: Sequence[int]) -> onnx.ModelProto:
-    """The same with names and sizes as in `build_onnx`; paddle2onnx calls different sizes by one name."""
-    from onnx import TensorProto, helper
+def _renamed(model: onnx.ModelProto, shape: Sequence[int], output_op: str) -> onnx.ModelProto:
+    """Give input and output the names and sizes of `build_onnx`; paddle2onnx has one name for two sizes."""
+    from onnx import helper
 
     graph = model.graph
-    size = [name if wanted == -1 else wanted for name, wanted in zip("NCHW", shape, strict=True)]
-    num_classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    last = next(node for node in graph.node if graph.output[0].name in node.output)
-    last.output[:] = [OUTPUT]
+    name, output = OUTPUTS[output_op], graph.output[0]
+    size = [axis if wanted == -1 else wanted for axis, wanted in zip("NCHW", shape, strict=True)]
+    dimensions = output.type.tensor_type.shape.dim
+    channels = [dimensions[1].dim_value] if len(dimensions) == 4 else []
+    last = next(node for node in graph.node if output.name in node.output)
+    last.output[:] = [name]
     assert graph.input[0].name == IMAGE
-    for values, name, dimensions in (
-        (graph.input, IMAGE, size),
-        (graph.output, OUTPUT, [size[0], num_classes, *size[2:]]),
+    for value, new_name, new_size in (
+        (graph.input[0], IMAGE, size),
+        (output, name, [size[0], *channels, *size[2:]]),
     ):
-        values[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, dimensions))
+        dtype = value.type.tensor_type.elem_type
+        value.CopyFrom(helper.make_tensor_value_info(new_name, dtype, new_size))
     del graph.value_info[:]
     return model

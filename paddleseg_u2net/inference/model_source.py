@@ -8,17 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.config.loader import CONFIGS, load_config, section
-from paddleseg_u2net.engines.base import (
-    PADDLE,
-    Engine,
-    FixedSizeEngine,
-    PaddleEngine,
-    PhotographEngine,
-    choose,
-    engines_for,
-    open_engine,
-)
-from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, PHOTOGRAPH, find_record, read_record
+from paddleseg_u2net.engines.adapters import adapt
+from paddleseg_u2net.engines.base import PADDLE, Engine, choose, engines_for, open_engine
+from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, find_record, read_record
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.environment.devices import choose_device, has_int8_units, set_device
 from paddleseg_u2net.environment.optional_imports import INSTALL, has
 from paddleseg_u2net.errors import VerificationError
@@ -148,11 +141,7 @@ def _open_export(record: Path, backend: str, device: str, parallel: int, name: s
     chosen = choose(backend, engines_for(path.suffix, precision), str(path))
     why = " (auto: the fastest installed)" if backend == "auto" else ""
     log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
-    engine = open_engine(chosen, path, device, precision, parallel)
-    if deployment.image == PHOTOGRAPH:
-        return PhotographEngine(engine)
-    height, width = deployment.input_shape[2:]
-    return engine if -1 in (height, width) else FixedSizeEngine(engine, (height, width))
+    return adapt(open_engine(chosen, path, device, precision, parallel), deployment)
 
 
 def _onnx_precisions(weights: Path, network: str, device: str, backend: str, precision: str) -> list[str]:

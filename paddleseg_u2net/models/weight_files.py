@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, convolution_names
+from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, dataflow
 
 State = dict[str, np.ndarray]
 FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity
@@ -241,14 +241,16 @@ def _read_onnx(path: Path) -> State:
         for node in graph.node
         if node.op_type == "Conv" and all(name in arrays for name in node.input[1:])
     ]
-    names = convolution_names(NETWORKS["U2Net"])  # the same in every network of the family
-    if any(node.op_type == "BatchNormalization" for node in graph.node) or len(weights) != len(names):
+    # names and order are the same in every network of the family
+    convolutions = [node for node in dataflow(NETWORKS["U2Net"]) if node.weight]
+    if any(node.op_type == "BatchNormalization" for node in graph.node) or len(weights) != len(convolutions):
         raise ValueError(
-            f"holds {len(weights)} convolutions, expected the {len(names)} of U²-Net with BatchNorm folded in"
+            f"holds {len(weights)} convolutions, expected the {len(convolutions)} of U²-Net "
+            "with BatchNorm folded in"
         )
     state: State = {}
-    for (name, has_norm), (weight, *bias) in zip(names, weights, strict=True):
-        channels = len(weight)
+    for node, (weight, *bias) in zip(convolutions, weights, strict=True):
+        name, channels, has_norm = node.name, len(weight), node.operation == "conv_relu"
         conv = f"{name}.conv_s1" if has_norm else name
         state[f"{conv}.weight"] = weight
         state[f"{conv}.bias"] = bias[0] if bias else np.zeros(channels, np.float32)

@@ -11,7 +11,7 @@ import paddle
 from paddleseg_u2net.config.loader import class_count, preprocessing_of
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.spec import DatasetSpec
-from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
 from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation

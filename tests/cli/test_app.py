@@ -344,7 +344,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, known_weights, data, tm
     config = make_config(tmp_path / "a.yaml", data, 2, "U2Netp")
     code, text, _ = run("train", "--config", config, "--iters", 1, "--opts", "model.pretrained=u2netp")
     assert code == 0
-    assert "the 7 heads start anew: 1 class(es) there, 2 here" in text
+    assert "the 7 heads are initialized at random: 1 class(es) there, 2 here" in text
     assert "Measured BatchNorm statistics of 112 layers" in text
 
 

@@ -8,8 +8,8 @@ import paddle
 import pytest
 from onnx import numpy_helper
 
-from paddleseg_u2net.engines.base import PaddleEngine
 from paddleseg_u2net.engines.deploy_config import read_record
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export import cache, onnx_network
 from paddleseg_u2net.export.cache import cached_export, drawn_object

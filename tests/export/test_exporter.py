@@ -11,17 +11,18 @@ from sklearn.metrics import jaccard_score
 from support import make_config
 
 from paddleseg_u2net.builders import build_network
-from paddleseg_u2net.cli import export as command
+from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.config.loader import dump_config, load_config, preprocessing_of
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.preprocessing import Preprocessing
-from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
-from paddleseg_u2net.export import exporter as room
-from paddleseg_u2net.export.exporter import FORMATS, export
+from paddleseg_u2net.export import formats
+from paddleseg_u2net.export.exporter import export
+from paddleseg_u2net.export.formats import FORMATS
 from paddleseg_u2net.export.onnx_preprocessing import check_writable
 from paddleseg_u2net.export.quantization import calibrate
-from paddleseg_u2net.export.verify import TOLERANCES, Tolerance, check, prepare
+from paddleseg_u2net.export.verify import TOLERANCES, Tolerance, check, make_sample
 from paddleseg_u2net.inference.model_source import load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
@@ -47,7 +48,7 @@ def found(tmp_path, data):
 def images(found):
     """Two prepared images and their truths."""
     pictures = [RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8) for _ in range(2)]
-    return [prepare(found, picture, picture[..., 0] > 127, SHAPE) for picture in pictures]
+    return [make_sample(found, picture, picture[..., 0] > 127, SHAPE) for picture in pictures]
 
 
 def half(network, images):
@@ -55,7 +56,7 @@ def half(network, images):
     return calibrate(state, [tensor for tensor, _ in images])
 
 
-KINDS = [(name, kind) for name, kinds in FORMATS.items() for kind in kinds if kind != "bf16"]
+KINDS = [(name, kind) for name, row in FORMATS.items() for kind in row.precisions if kind != "bf16"]
 
 
 @pytest.mark.parametrize(("file_format", "precision"), KINDS)
@@ -128,24 +129,24 @@ def test_preprocessing_that_a_graph_would_do_otherwise_is_refused(step, message)
 
 
 def test_photographs_are_prepared_by_onnx_and_openvino_only(network, found, images, tmp_path, capsys):
-    with pytest.raises(ValueError, match="--with_preprocessing: written into U²-Net as onnx and openvino"):
+    with pytest.raises(ValueError, match="--with_preprocessing: supported for U²-Net as onnx and openvino"):
         export(network, found, tmp_path / "out", images, "paddle", preprocessing=preprocessing_of(found))
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     found["val_dataset"]["transforms"] = STEPS[0]
     (tmp_path / "b.yaml").write_text(dump_config(found))
     words = ["--model_path", tmp_path / "w.pdparams", "--config", tmp_path / "b.yaml", "--with_preprocessing"]
-    assert command.main([*map(str, words), "--input_shape", "1", "3", "32", "32", "--save_dir", "a"]) == 1
+    assert main(["export", *map(str, words), "--input_shape", "1", "3", "32", "32", "--save_dir", "a"]) == 1
     assert "photographs have any size. Fix: --input_shape N C -1 -1" in capsys.readouterr().err
-    assert command.main([*map(str, words), "--input_shape", "4", "3", "-1", "-1", "--save_dir", "a"]) == 1
+    assert main(["export", *map(str, words), "--input_shape", "4", "3", "-1", "-1", "--save_dir", "a"]) == 1
     assert "--input_shape: N 4: images are predicted one by one. Fix: -1 or 1" in capsys.readouterr().err
-    assert command.main([*map(str, words), "--save_dir", "a"]) == 0
+    assert main(["export", *map(str, words), "--save_dir", "a"]) == 0
     assert load_config("a/deploy.yaml")["val_dataset"]["transforms"] == []
 
 
 def test_a_fixed_shape_is_exported_as_asked(network, found, tmp_path):
     shape = (1, 3, 32, 64)
     picture = RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8)
-    pair = prepare(found, picture, None, shape)
+    pair = make_sample(found, picture, None, shape)
     assert pair[0].shape == shape
     report = export(network, found, tmp_path / "out", [pair], shape=shape)
     assert "paddle" not in report  # no truth, no MAE
@@ -159,7 +160,7 @@ def test_any_network_of_paddleseg_is_exported_to_the_paddle_format(tmp_path, dat
     found = load_config(make_config(tmp_path / "tiny.yaml", data, num_classes=3))
     layer = build_network(found["model"])
     layer.eval()
-    pair = prepare(found, RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8), None, SHAPE)
+    pair = make_sample(found, RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8), None, SHAPE)
     report = export(layer, found, tmp_path / "out", [pair], "paddle")
     assert (report["backend"], report["agreement"]) == ("paddle_inference", 1)
     expected = PaddleEngine(layer)(pair[0])
@@ -174,7 +175,7 @@ def test_classes_are_compared_by_argmax_and_miou(tmp_path, data):
     pairs, predicted, true = [], [], []
     for size in ((40, 33), (24, 48)):
         mask = RNG.choice(np.uint8([0, 1, 2, IGNORE]), size)
-        pairs.append(prepare(found, RNG.integers(0, 256, (*size, 3), dtype=np.uint8), mask, SHAPE))
+        pairs.append(make_sample(found, RNG.integers(0, 256, (*size, 3), dtype=np.uint8), mask, SHAPE))
         counts = mask != IGNORE
         predicted.append(PaddleEngine(layer)(pairs[-1][0])[0].argmax(axis=0)[counts])
         true.append(mask[counts])
@@ -190,13 +191,13 @@ def test_ids_and_ignored_pixels_are_not_mixed_by_resizing(found, tmp_path, data)
     mask = np.kron(np.uint8([[0, 2], [IGNORE, 1]]), np.ones((16, 16), np.uint8))
     picture, shape = np.zeros((32, 32, 3), np.uint8), (1, 3, 48, 40)
     classes = load_config(make_config(tmp_path / "b.yaml", data, num_classes=3))
-    assert set(np.unique(prepare(classes, picture, mask, shape)[1])) == {0, 1, 2, IGNORE}
+    assert set(np.unique(make_sample(classes, picture, mask, shape)[1])) == {0, 1, 2, IGNORE}
     soft = np.where(mask == IGNORE, IGNORE, mask / 2).astype(np.float32)
-    assert set(np.unique(prepare(found, picture, soft, shape)[1])) == {0, 0.5, 1, IGNORE}
+    assert set(np.unique(make_sample(found, picture, soft, shape)[1])) == {0, 0.5, 1, IGNORE}
 
 
 def test_what_is_beyond_its_tolerance_is_not_kept(network, found, images, tmp_path, monkeypatch):
-    real = room._graph
+    real = formats._onnx_model
 
     def shifted(*arguments):
         model = real(*arguments)
@@ -204,7 +205,7 @@ def test_what_is_beyond_its_tolerance_is_not_kept(network, found, images, tmp_pa
         bias.raw_data = np.float32([5]).tobytes()
         return model
 
-    monkeypatch.setattr(room, "_graph", shifted)
+    monkeypatch.setattr(formats, "_onnx_model", shifted)
     with pytest.raises(
         ValueError, match="the export is not good enough: a pixel differs by .*It is not kept"
     ):
@@ -221,8 +222,8 @@ def scores(name, before, now):
     [
         ({"max_difference": float("nan")}, "a pixel differs by nan, at most 0.0039"),
         ({"max_difference": 0.5}, "a pixel differs by 0.5, at most 0.0039"),
-        ({"mean_difference": 0.01}, "the pixels of an image differ in the mean by 0.01, at most 0.0001"),
-        ({"agreement": 0.9}, "pixels of another class are a share of 0.1, at most 0.001"),
+        ({"mean_difference": 0.01}, "the mean difference of an image is 0.01, at most 0.0001"),
+        ({"agreement": 0.9}, "the share of pixels of another class is 0.1, at most 0.001"),
         (scores("mae", 0.1, 0.2), "mae changes by 0.1, at most 0.0001"),
         (scores("mIoU", 0.7, 0.9), "mIoU changes by 0.2, at most 0.001"),
     ],
@@ -236,9 +237,9 @@ def test_nan_and_changed_scores_are_beyond_their_tolerance(changes, message):
 
 def test_nothing_is_overwritten_and_odd_wishes_are_refused(network, found, images, tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(FileExistsError, match="out: exists already. Fix: another --save_dir"):
+    with pytest.raises(FileExistsError, match="out: exists already. Fix: choose another --save_dir"):
         export(network, found, tmp_path / "out", images)
-    with pytest.raises(ValueError, match="--precision int8: not made as paddle, but fp32"):
+    with pytest.raises(ValueError, match="int8: not supported by --format paddle, which has fp32"):
         export(network, found, tmp_path / "new", images, "paddle", "int8")
 
 
@@ -246,12 +247,12 @@ def test_the_command_exports_with_the_data_of_the_config(network, found, data, t
     monkeypatch.setitem(TOLERANCES, "int8", Tolerance(1, 1, 1, 0, 1))  # random weights are no easy ones
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     words = ["--model_path", tmp_path / "w.pdparams", "--config", tmp_path / "a.yaml"]
-    assert command.main([*map(str, words), "--save_dir", "out", "--precision", "int8"]) == 0
+    assert main(["export", *map(str, words), "--save_dir", "out", "--precision", "int8"]) == 0
     text = capsys.readouterr().out
     assert "Kept in float32: outconv, stage1.rebnconvin" in text
     assert "Exported to out; the comparison is in out/export_report.json" in text
     words += ["--opts", "val_dataset.dataset_root=absent"]
-    assert command.main([*map(str, words), "--save_dir", "new"]) == 1
+    assert main(["export", *map(str, words), "--save_dir", "new"]) == 1
     assert "or --image_path with a folder of images" in capsys.readouterr().err
     words += ["--image_path", data / "images", "--save_dir", "new"]
-    assert command.main([*map(str, words)]) == 0
+    assert main(["export", *map(str, words)]) == 0

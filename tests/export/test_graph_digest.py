@@ -8,7 +8,9 @@ import paddle
 import pytest
 from onnx import numpy_helper
 
-from paddleseg_u2net.engines.base import OnnxRuntimeEngine, OpenVinoEngine, PaddleEngine
+from paddleseg_u2net.engines.onnxruntime import OnnxRuntimeEngine
+from paddleseg_u2net.engines.openvino import OpenVinoEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.cache import drawn_object, network_on_cpu
 from paddleseg_u2net.export.graph_digest import STRUCTURES, graph_digest, verify_graph

@@ -11,13 +11,13 @@ from paddle import nn
 from support import make_config
 
 from paddleseg_u2net.builders import build_network
-from paddleseg_u2net.cli import export as command
+from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.config.loader import load_config
-from paddleseg_u2net.engines.base import PaddleEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.exporter import export
 from paddleseg_u2net.export.paddle2onnx import convert
-from paddleseg_u2net.export.verify import prepare
+from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 
@@ -62,7 +62,7 @@ def save(found, tmp_path):
 
     def save(layer, shape=ANY, file_format="onnx"):
         layer.eval()
-        pair = prepare(found, RNG.integers(0, 256, (40, 48, 3), dtype=np.uint8), None, shape)
+        pair = make_sample(found, RNG.integers(0, 256, (40, 48, 3), dtype=np.uint8), None, shape)
         return export(layer, found, tmp_path / "out", [pair], file_format, shape=shape)
 
     return save
@@ -126,8 +126,8 @@ def test_a_conversion_that_ends_without_a_word_is_reported_too(tmp_path):
 def test_the_command_says_what_is_missing_before_it_reads_anything(found, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "paddle2onnx", None)
     words = ["--config", str(tmp_path / "tiny.yaml"), "--model_path", "absent.pdparams", "--save_dir", "out"]
-    assert command.main(words) == 1
+    assert main(["export", *words]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: paddle2onnx is not installed. Fix: pip install --no-deps paddle2onnx==")
-    assert command.main([*words, "--precision", "int8"]) == 1
-    assert "--precision int8: made of U²-Net only, not of TinyNet. Fix: fp32" in capsys.readouterr().err
+    assert main(["export", *words, "--precision", "int8"]) == 1
+    assert "int8: supported for U²-Net only, not for TinyNet. Fix: fp32" in capsys.readouterr().err

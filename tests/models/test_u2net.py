@@ -11,7 +11,7 @@ from paddleseg.models import u2net as stock
 from support import GOLDEN, SHARED
 
 from paddleseg_u2net.losses import SaliencyLoss, deep_supervision
-from paddleseg_u2net.models.architecture import NETWORKS, identify
+from paddleseg_u2net.models.architecture import identify
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 
 OURS = {"u2net": U2Net, "u2netp": U2Netp}
@@ -72,6 +72,11 @@ def test_logits_equal_those_of_the_official_code(official, golden, size):
 
 
 def test_three_training_steps_reproduce_the_official_losses(official, golden):
+    """The first loss is compared strictly, later ones only within what rounding does to them.
+
+    Adam's first steps follow the sign of each gradient: in float64, weights changed by 1e-7 move the second
+    loss by 0.2 % and the third by 1 %; other processors and orders of summation move them as far in float32.
+    """
     name, network = official
     network.set_state_dict(official_state(network))
     network.train()
@@ -79,28 +84,27 @@ def test_three_training_steps_reproduce_the_official_losses(official, golden):
     x = paddle.to_tensor(np.random.default_rng(1).standard_normal((2, 3, 64, 64)).astype(np.float32))
     target = (np.random.default_rng(2).random((2, 1, 64, 64)) > 0.5).astype(np.float32)
     losses = {"types": [SaliencyLoss()] * 7, "coef": [1] * 7}
-    first = None
-    tolerances = (1e-4, 1e-3 if name == "u2netp" else 3e-2, 0.1 if name == "u2netp" else 0.3)
-    for expected, tolerance in zip(golden[f"{name}/train/losses"], tolerances, strict=True):
+    found = []
+    for _ in range(3):
         total, parts = deep_supervision(network(x), paddle.to_tensor(target), losses)
         total.backward()
         optimizer.step()
         optimizer.clear_grad()
-        assert total.item() == pytest.approx(expected[0], rel=tolerance)
-        if first is None:  # later steps of Adam are chaotic: the official code itself moves with its threads
-            first = [part.item() for part in parts]
-            np.testing.assert_allclose(first, expected[1:], rtol=1e-4)
+        found.append([total.item(), *(part.item() for part in parts)])
+    expected = golden[f"{name}/train/losses"]
+    np.testing.assert_allclose(found[0], expected[0], rtol=2e-5)
+    assert found[1][0] == pytest.approx(expected[1, 0], rel=0.02)
+    assert found[2][0] == pytest.approx(expected[2, 0], rel=0.05)
     norm = network.stage1.rebnconvin.bn_s1
-    np.testing.assert_allclose(
-        norm._mean.numpy(), golden[f"{name}/train/stage1.rebnconvin.bn_s1.running_mean"], atol=2e-3
+    mean, variance = (
+        golden[f"{name}/train/stage1.rebnconvin.bn_s1.running_{part}"] for part in ("mean", "var")
     )
-    np.testing.assert_allclose(
-        norm._variance.numpy(), golden[f"{name}/train/stage1.rebnconvin.bn_s1.running_var"], rtol=2e-3
-    )
+    np.testing.assert_allclose(norm._mean.numpy(), mean, atol=2e-3)
+    np.testing.assert_allclose(norm._variance.numpy(), variance, rtol=2e-3)
 
 
 @pytest.mark.parametrize("ours", [U2Net, U2Netp])
-def test_keys_shapes_and_outputs_are_bit_equal_to_paddleseg(ours):
+def test_keys_outputs_and_gradients_are_bit_equal_to_paddleseg(ours):
     reference = getattr(stock, ours.__name__)(2, in_channels=4)
     network = ours(2, in_channels=4)
     expected = {key: value.shape for key, value in reference.state_dict().items()}
@@ -111,8 +115,15 @@ def test_keys_shapes_and_outputs_are_bit_equal_to_paddleseg(ours):
         getattr(network, mode)()
         getattr(reference, mode)()
         x = paddle.randn([2, 4, 47, 33])
-        for found, wanted in zip(network(x), reference(x), strict=True):
-            assert bool((found == wanted).all())
+        outputs, wanted = network(x), reference(x)
+        for found, expected in zip(outputs, wanted, strict=True):
+            assert bool((found == expected).all())
+    for loss in (outputs, wanted):
+        sum(output.square().mean() for output in loss).backward()
+    gradients = dict(reference.named_parameters())
+    for name, parameter in network.named_parameters():
+        if not parameter.stop_gradient:
+            assert bool((parameter.grad == gradients[name].grad).all()), name
 
 
 @pytest.mark.parametrize(("ours", "count"), [(U2Net, 44_009_869), (U2Netp, 1_131_181)])
@@ -139,12 +150,3 @@ def test_any_size_is_legal_and_kept(size):
     network = U2Netp(2)
     network.eval()
     assert [output.shape for output in network(paddle.randn([1, 3, *size]))] == [[1, 2, *size]] * 7
-
-
-def test_the_tables_hold_119_convolutions_each():
-    from paddleseg_u2net.models.architecture import convolution_names
-
-    for stages in NETWORKS.values():
-        names = convolution_names(stages)
-        assert len(names) == 119
-        assert sum(has_norm for _, has_norm in names) == 112

@@ -11,7 +11,7 @@ import paddle
 import pytest
 from support import GOLDEN
 
-from paddleseg_u2net.models.architecture import NETWORKS, convolution_names
+from paddleseg_u2net.models.architecture import NETWORKS, dataflow
 from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, _from_torch, read_pickle, read_state
 
@@ -195,4 +195,4 @@ def test_official_onnx_gives_every_key_with_folded_norms(official_weights):
         k: tuple(v.shape) for k, v in network.state_dict().items()
     }
     assert (state["stage1.rebnconvin.bn_s1._variance"] == FOLDED_VARIANCE).all()
-    assert [name for name, _ in convolution_names(NETWORKS["U2Netp"])][-1] == "outconv"
+    assert dataflow(NETWORKS["U2Netp"])[-1].name == "outconv"
