@@ -8,12 +8,14 @@ cd "$(dirname "$0")/.."
 photo=$(realpath "${1:-docs/photos/astronaut.jpg}")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+mkdir "$folder/project" # pip would leave a folder `build` in the checkout
+git ls-files -z | xargs -0 cp --parents -t "$folder/project"
 export U2NET_HOME="$folder/cache"
 
 install_and_predict() { # EXTRAS LIMIT_MB
     "${PYTHON:-python3}" -m venv "$folder/venv-$1"
     local bin="$folder/venv-$1/bin" site
-    "$bin/python" -m pip install -qq --disable-pip-version-check ".[$1]"
+    "$bin/python" -m pip install -qq --disable-pip-version-check "$folder/project[$1]"
     if "$bin/python" -c "import paddle" 2>"$folder/error"; then
         echo "Paddle is installed, so this shows nothing"
         exit 1

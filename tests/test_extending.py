@@ -46,13 +46,13 @@ def test_example_applies_and_runs(template, tmp_path, title):
             ["git", "apply", "-"], input=diff, capture_output=True, text=True, cwd=project
         )
         assert outcome.returncode == 0, outcome.stderr
-    script = tmp_path / "bin" / "u2net"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m paddleseg_u2net "$@"\n')
-    script.chmod(0o755)
-    (script.parent / "python").symlink_to(sys.executable)
+    (tmp_path / "bin").mkdir()
+    for name, command in (("u2net", "-m paddleseg_u2net"), ("python", "")):
+        script = tmp_path / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} {command} "$@"\n')
+        script.chmod(0o755)
     env = environment(PYTHONPATH=str(project))
-    env["PATH"] = f"{script.parent}:{env['PATH']}"
+    env["PATH"] = f"{tmp_path / 'bin'}:{env['PATH']}"
     for commands in blocks(SECTIONS[title], "bash"):
         outcome = subprocess.run(
             ["bash", "-e", "-c", commands], capture_output=True, text=True, cwd=project, env=env

@@ -13,17 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.cli.flags import (
-    HOW,
-    INPUT,
-    MODEL_FLAGS,
-    OUTPUT,
-    Flags,
-    add_group,
-    nonempty_path,
-    parser,
-    positive_int,
-)
+from paddleseg_u2net.cli import flags
 from paddleseg_u2net.data.pairs import pair_folders
 from paddleseg_u2net.environment.processes import (
     Outcome,
@@ -52,21 +42,26 @@ EXAMPLES = """\
 CALLS = 15  # measured calls of an engine, after one that is not counted
 Table = list[dict[str, str | float]]
 
-INPUT_FLAGS: Flags = {
-    "image_path": {"type": nonempty_path, "required": True, "help": "folder of photographs"},
-    "mask_path": {"type": nonempty_path, "help": "folder of their masks, to measure MAE and maxF too"},
+INPUT_FLAGS: flags.Flags = {
+    "image_path": {"type": flags.nonempty_path, "required": True, "help": "folder of photographs"},
+    "mask_path": {"type": flags.nonempty_path, "help": "folder of their masks, to measure MAE and maxF too"},
     "model_path": {"default": "u2netp", "help": "known name or weight file (%(default)s)"},
-    "config": MODEL_FLAGS["config"],
+    "config": flags.MODEL_FLAGS["config"],
     "calibration": {
-        "type": nonempty_path,
+        "type": flags.nonempty_path,
         "help": "photographs that int8 is calibrated on; default: those of --image_path",
     },
-    "against": {"type": nonempty_path, "help": "the rembg command of another environment"},
+    "against": {"type": flags.nonempty_path, "help": "the rembg command of another environment"},
 }
-OUTPUT_FLAGS: Flags = {"plot": {"type": Path, "help": "write bar charts of images per second"}}
-RUN_FLAGS: Flags = {
-    "batches": {"type": positive_int, "nargs": "+", "default": [1, 4], "help": "batch sizes (%(default)s)"},
-    "repeats": {"type": positive_int, "default": 3, "help": "runs of each whole command (%(default)s)"},
+OUTPUT_FLAGS: flags.Flags = {"plot": {"type": Path, "help": "write bar charts of images per second"}}
+RUN_FLAGS: flags.Flags = {
+    "batches": {
+        "type": flags.positive_int,
+        "nargs": "+",
+        "default": [1, 4],
+        "help": "batch sizes (%(default)s)",
+    },
+    "repeats": {"type": flags.positive_int, "default": 3, "help": "runs of each whole command (%(default)s)"},
     "engine": {"nargs": 2, "help": argparse.SUPPRESS},  # BACKEND BATCH: one row, in this process
 }
 
@@ -95,11 +90,11 @@ KINDS = (
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `u2net benchmark`."""
-    flags = parser("u2net benchmark", ABOUT, EXAMPLES)
-    add_group(flags, INPUT, INPUT_FLAGS)
-    add_group(flags, OUTPUT, OUTPUT_FLAGS)
-    add_group(flags, HOW, RUN_FLAGS)
-    return flags
+    command = flags.parser("u2net benchmark", ABOUT, EXAMPLES)
+    flags.add_group(command, flags.INPUT, INPUT_FLAGS)
+    flags.add_group(command, flags.OUTPUT, OUTPUT_FLAGS)
+    flags.add_group(command, flags.HOW, RUN_FLAGS)
+    return command
 
 
 def measure_engine(args: argparse.Namespace) -> dict[str, float]:

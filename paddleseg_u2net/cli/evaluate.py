@@ -6,16 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from paddleseg_u2net.cli.flags import (
-    HOW,
-    INPUT,
-    OUTPUT,
-    Flags,
-    add_group,
-    nonempty_path,
-    parser,
-    positive_int,
-)
+from paddleseg_u2net.cli.flags import HOW, INPUT, OUTPUT, Flags, add_group, parser, positive_int
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES
@@ -50,7 +41,7 @@ INPUT_FLAGS: Flags = {
     },
 }
 OUTPUT_FLAGS: Flags = {
-    "save_dir": {"type": nonempty_path, "required": True, "help": "where the results are written"},
+    "save_dir": {"type": Path, "required": True, "help": "where the results are written"},
     "measures": {
         "nargs": "+",
         "default": list(MEASURES),

@@ -23,7 +23,7 @@ from paddleseg_u2net.export.quantization import Quantization, calibrate
 from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
 from paddleseg_u2net.io.images import list_images, read_image
-from paddleseg_u2net.models.pretrained import state_of
+from paddleseg_u2net.models.weight_files import state_of
 
 log = logging.getLogger(__name__)
 

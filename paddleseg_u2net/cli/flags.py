@@ -175,12 +175,6 @@ def add_augmentation_flags(target: argparse.ArgumentParser, switch: str) -> None
     add_flags(group, WINDOW)
 
 
-def add_view_flags(target: argparse.ArgumentParser, switch: str) -> None:
-    """Add the flags of test-time augmentation, and those of saliency maps."""
-    add_augmentation_flags(target, switch)
-    add_group(target, "saliency maps", MAP_FLAGS)
-
-
 def augmentation_from(
     test_config: Mapping[str, Any], args: argparse.Namespace | None = None
 ) -> TestTimeAugmentation:
@@ -212,13 +206,3 @@ def augmentation_from(
     if "scales" in augmented and not isinstance(augmented["scales"], list):
         augmented["scales"] = [augmented["scales"]]
     return TestTimeAugmentation(**augmented, **window)
-
-
-# earlier names, until the other commands use those above
-positive, count, number, some_path, views_from = (
-    positive_int,
-    non_negative_int,
-    positive_float,
-    nonempty_path,
-    augmentation_from,
-)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from paddleseg_u2net.cli.flags import (
     HOW,
     INPUT,
+    MAP_FLAGS,
     MODEL_FLAGS,
     Flags,
+    add_augmentation_flags,
     add_group,
-    add_view_flags,
     augmentation_from,
     non_negative_int,
     parser,
@@ -54,7 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_group(flags, INPUT, {name: MODEL_FLAGS[name] for name in inputs})
     engine = {name: row for name, row in MODEL_FLAGS.items() if name not in inputs}
     add_group(flags, HOW, engine, VAL_FLAGS)
-    add_view_flags(flags, "aug_eval")
+    add_augmentation_flags(flags, "aug_eval")
+    add_group(flags, "saliency maps", MAP_FLAGS)
     return flags
 
 

@@ -16,9 +16,6 @@ import numpy as np
 from paddleseg_u2net.engines.deploy_config import RECORD, describe, read_record, write_record
 from paddleseg_u2net.environment.devices import set_device
 from paddleseg_u2net.environment.optional_imports import has
-from paddleseg_u2net.export.graph_digest import verify_graph
-from paddleseg_u2net.export.onnx_network import build_onnx
-from paddleseg_u2net.export.quantization import read_calibration
 from paddleseg_u2net.io.files import atomic_write, digest, prune_cache, require_writable
 from paddleseg_u2net.models.architecture import Identity, state_shapes
 from paddleseg_u2net.models.pretrained import (
@@ -144,6 +141,7 @@ def _write(folder: Path, wanted: CachedExport, with_paddle: bool) -> None:
 def _write_by_paddle(folder: Path, wanted: CachedExport) -> None:
     """Write a folder and compare it with the Paddle network."""
     from paddleseg_u2net.export.exporter import export
+    from paddleseg_u2net.export.quantization import read_calibration
 
     log.info("Writing an ONNX file of these weights and comparing it with Paddle, once")
     report = export(
@@ -161,6 +159,10 @@ def _write_by_paddle(folder: Path, wanted: CachedExport) -> None:
 
 def _write_by_digest(folder: Path, wanted: CachedExport) -> None:
     """Write a folder and compare its graph with the digest of the one that was tested."""
+    from paddleseg_u2net.export.graph_digest import verify_graph
+    from paddleseg_u2net.export.onnx_network import build_onnx
+    from paddleseg_u2net.export.quantization import read_calibration
+
     log.info("Writing an ONNX file of these weights and verifying it by its checksum, once")
     state, classes = read_weights(wanted.weights), wanted.model["num_classes"]
     identity = Identity(wanted.model["type"], wanted.channels, classes)

@@ -18,7 +18,7 @@ from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.paddle2onnx import convert
 from paddleseg_u2net.export.quantization import Quantization
 from paddleseg_u2net.models.architecture import NETWORKS
-from paddleseg_u2net.models.pretrained import state_of
+from paddleseg_u2net.models.weight_files import state_of
 
 
 @dataclass(frozen=True)

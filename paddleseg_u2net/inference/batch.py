@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,8 +18,10 @@ from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
-from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image
+
+if TYPE_CHECKING:
+    from paddleseg_u2net.inference.predictor import Predictor
 
 log = logging.getLogger(__name__)
 

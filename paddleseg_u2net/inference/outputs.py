@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paddleseg_u2net.data.visualize import overlay
-from paddleseg_u2net.inference.predictor import Prediction
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import SUFFIXES, write_image
+
+if TYPE_CHECKING:
+    from paddleseg_u2net.inference.predictor import Prediction
 
 
 def _write_added(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:

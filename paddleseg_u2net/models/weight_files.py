@@ -267,6 +267,11 @@ def _read_onnx(path: Path) -> State:
     return state
 
 
+def state_of(layer: Any) -> State:
+    """Return the weights of a network as numpy arrays, by state-dict key."""
+    return {key: value.numpy() for key, value in layer.state_dict().items()}
+
+
 READERS: dict[str, Callable[[Path], State]] = {
     ".pdparams": _read_pdparams,
     ".pth": _read_torch,

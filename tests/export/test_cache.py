@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from paddleseg_u2net.engines.deploy_config import read_record
 from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
-from paddleseg_u2net.export import cache
+from paddleseg_u2net.export import cache, onnx_network
 from paddleseg_u2net.export.cache import cached_export, drawn_object
 from paddleseg_u2net.export.graph_digest import graph_digest
 from paddleseg_u2net.export.onnx_network import build_onnx
@@ -74,7 +74,7 @@ def test_graph_with_other_values_is_not_kept(official_weights, monkeypatch, tmp_
         bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(1e-6), bias.name))
         return model
 
-    monkeypatch.setattr(cache, "build_onnx", build_wrongly)
+    monkeypatch.setattr(onnx_network, "build_onnx", build_wrongly)
     with pytest.raises(
         VerificationError, match="the ONNX graph written here differs from the one that was t"
     ):

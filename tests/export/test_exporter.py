@@ -25,7 +25,7 @@ from paddleseg_u2net.export.quantization import calibrate
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance, check, make_sample
 from paddleseg_u2net.inference.model_source import load_engine
 from paddleseg_u2net.inference.predictor import Predictor
-from paddleseg_u2net.models.pretrained import state_of
+from paddleseg_u2net.models.weight_files import state_of
 
 RNG = np.random.default_rng(0)
 SHAPE = (-1, 3, -1, -1)

@@ -18,11 +18,17 @@ from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.quantization import read_calibration
 from paddleseg_u2net.export.verify import TOLERANCES
 from paddleseg_u2net.models.architecture import Identity, state_shapes
-from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN, state_of
+from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
-from paddleseg_u2net.models.weight_files import read_state
+from paddleseg_u2net.models.weight_files import read_state, state_of
 
 MODEL = {"type": "U2Netp", "num_classes": 1}
+
+
+@pytest.fixture(scope="module")
+def random_weights() -> dict[str, np.ndarray]:
+    paddle.seed(2)
+    return state_of(U2Netp(1))
 
 
 def published_graph(weights, precision: str):
@@ -86,26 +92,25 @@ def with_another_type(graph):
 @pytest.mark.parametrize(
     "change", [with_another_pad, with_another_operation, with_another_input, with_another_type]
 )
-def test_changed_structure_has_another_digest(network, change):
-    model = build_onnx(state_of(network))
+def test_changed_structure_has_another_digest(random_weights, change):
+    model = build_onnx(random_weights)
     change(model.graph)
     with pytest.raises(VerificationError, match="differs from the one that was tested. It is not kept. Fix"):
         verify_graph(model, "sigmoid")
 
 
-def test_one_changed_weight_has_another_digest_but_the_same_structure(network):
-    state = state_of(network)
-    model = build_onnx(state)
-    state["outconv.bias"] = np.nextafter(state["outconv.bias"], np.float32(1))
-    changed = build_onnx(state)
+def test_one_changed_weight_has_another_digest_but_the_same_structure(random_weights):
+    model = build_onnx(random_weights)
+    bias = np.nextafter(random_weights["outconv.bias"], np.float32(1))
+    changed = build_onnx({**random_weights, "outconv.bias": bias})
     verify_graph(changed, "sigmoid")
     with pytest.raises(VerificationError):
         verify_graph(changed, "sigmoid", graph_digest(model))
 
 
-def test_digest_does_not_depend_on_the_bytes_of_the_file(network):
+def test_digest_does_not_depend_on_the_bytes_of_the_file(random_weights):
     """Other versions of onnx write tensors as numbers instead of bytes, add comments, or sort tensors."""
-    model = build_onnx(state_of(network))
+    model = build_onnx(random_weights)
     other = onnx.ModelProto()
     other.CopyFrom(model)
     other.producer_version, other.graph.doc_string = "9", "written by another version"

@@ -13,9 +13,8 @@ from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.export.cache import GRAPH_VERSION
 from paddleseg_u2net.export.onnx_network import Quantization, build_onnx, fold
 from paddleseg_u2net.models.architecture import NETWORKS, dataflow
-from paddleseg_u2net.models.pretrained import state_of
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
-from paddleseg_u2net.models.weight_files import read_state
+from paddleseg_u2net.models.weight_files import read_state, state_of
 
 RNG = np.random.default_rng(0)
 

@@ -23,9 +23,9 @@ from paddleseg_u2net.export.quantization import (
 from paddleseg_u2net.inference import model_source
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.architecture import NETWORKS, dataflow
-from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN, state_of
+from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN
 from paddleseg_u2net.models.u2net import U2Netp
-from paddleseg_u2net.models.weight_files import read_state
+from paddleseg_u2net.models.weight_files import read_state, state_of
 
 RNG = np.random.default_rng(0)
 FLOW = dataflow(NETWORKS["U2Netp"])

@@ -1,4 +1,4 @@
-"""BatchNorm that was folded into published weights is restored before training."""
+"""Restored statistics of folded BatchNorm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
 
 
-def test_restored_norms_keep_the_output_in_eval_mode_and_give_it_in_train_mode(known_weights, photos):
+def test_restored_norms_keep_the_output_in_eval_mode_and_in_training(known_weights, photos):
     network = U2Netp(1, pretrained="u2netp")
     predictor = Predictor("u2netp")
     image = paddle.to_tensor(predictor.preprocessing(photos["coffee.png"])[0][None, :, ::2, ::2].copy())
@@ -27,7 +27,7 @@ def test_restored_norms_keep_the_output_in_eval_mode_and_give_it_in_train_mode(k
     assert not folded_norms(network)
 
 
-def test_norms_that_were_not_folded_are_not_changed():
+def test_norms_that_were_not_folded_stay_as_they_are():
     network = U2Netp(1)
     assert folded_norms(network) == []
     assert restore_batch_norm(network, []) == 0
