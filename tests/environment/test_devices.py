@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from paddleseg_u2net.engines import base
+from paddleseg_u2net.engines import onnxruntime
 from paddleseg_u2net.environment import devices
 from paddleseg_u2net.environment.devices import (
     choose_device,
@@ -118,9 +118,9 @@ class FakeOnnxRuntime(SimpleNamespace):
 
 def test_onnx_runtime_gets_the_number_of_the_gpu(monkeypatch, tmp_path):
     runtime = FakeOnnxRuntime(providers=[])
-    monkeypatch.setattr(base, "need", lambda _: runtime)
+    monkeypatch.setattr(onnxruntime, "need", lambda _: runtime)
     for device in ("gpu:1", "gpu", "cpu"):
-        base.OnnxRuntimeEngine(tmp_path / "a.onnx", device)
+        onnxruntime.OnnxRuntimeEngine(tmp_path / "a.onnx", device)
     assert runtime.providers == [
         [("CUDAExecutionProvider", {"device_id": 1})],
         [("CUDAExecutionProvider", {"device_id": 0})],
