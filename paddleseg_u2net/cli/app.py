@@ -149,11 +149,7 @@ def completion(shell: str) -> str:
     parser = build_parser()
     commands = parser.add_subparsers()
     for name, row in COMMANDS.items():
-        module = command_module(name)
-        if not hasattr(module, "build_parser"):  # until every module has one
-            commands.add_parser(name, help=row.help)
-            continue
-        full = module.build_parser()
+        full = command_module(name).build_parser()
         for action in full._actions:  # argparse has no public way to list them
             if action.nargs != 0 and not action.choices:
                 action.complete = shtab.FILE

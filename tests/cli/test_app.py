@@ -61,10 +61,7 @@ def absent(tmp_path):
 
 
 def parser_of(name):
-    module = command_module(name)
-    if not hasattr(module, "build_parser"):
-        pytest.skip("until this module has build_parser")
-    return module.build_parser()
+    return command_module(name).build_parser()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -164,9 +161,8 @@ def test_completion_knows_all_commands_and_their_flags(run, shell):
     assert code == 0
     for name in COMMANDS:
         assert name in text
-        if hasattr(command_module(name), "build_parser"):
-            flags = re.findall(r"(?<![\w-])--[a-z][\w-]+", parser_of(name).format_usage())
-            assert all(flag.lstrip("-") in text for flag in flags), name
+        flags = re.findall(r"(?<![\w-])--[a-z][\w-]+", parser_of(name).format_usage())
+        assert all(flag.lstrip("-") in text for flag in flags), name
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
