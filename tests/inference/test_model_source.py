@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,11 @@ import pytest
 import yaml
 from support import environment
 
-from paddleseg_u2net.engines.base import BACKENDS, choose, open_engine
 from paddleseg_u2net.engines.deploy_config import RECORD, read_record
-from paddleseg_u2net.engines.openvino import OpenVinoEngine
-from paddleseg_u2net.engines.paddle import PaddleEngine, PaddleInferenceEngine
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export import cache
 from paddleseg_u2net.export.cache import cached_export
-from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance
 from paddleseg_u2net.inference import model_source
 from paddleseg_u2net.inference.model_source import config_of, load_engine
@@ -151,13 +147,6 @@ def test_record_that_names_a_file_outside_its_folder_is_rejected(warm, tmp_path)
         load_engine(folder, CONFIG)
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_file_that_is_no_model_is_named_in_the_message(tmp_path, backend):
-    (tmp_path / "a.onnx").write_bytes(b"no model")
-    with pytest.raises(ValueError, match="a.onnx: not a model that O.* can run: "):
-        open_engine(backend, tmp_path / "a.onnx", "cpu", "fp32")
-
-
 def test_backends_and_devices_that_cannot_run_the_model_are_rejected(warm):
     with pytest.raises(ValueError, match="--backend torch: unknown, expected auto, onnxruntime, openvino"):
         load_engine(warm[0], CONFIG, backend="torch")
@@ -168,62 +157,6 @@ def test_backends_and_devices_that_cannot_run_the_model_are_rejected(warm):
     for backend in ("onnxruntime", "openvino"):
         with pytest.raises(ValueError, match="--device gpu: "):
             load_engine(warm[0], CONFIG, "gpu", backend)
-
-
-def test_auto_takes_the_first_installed_backend(monkeypatch):
-    from paddleseg_u2net.engines import base
-
-    there = {"openvino"}
-    monkeypatch.setattr(base, "find_spec", lambda name: name if name in there else None)
-    assert choose("auto", list(BACKENDS), "it") == "openvino"
-    there.add("onnxruntime")
-    assert choose("auto", list(BACKENDS), "it") == "onnxruntime"
-
-
-def test_compiled_model_is_reused_at_the_next_start(weights, monkeypatch):
-    path, image, expected = weights
-    load_engine(path, CONFIG, backend="openvino")(image)
-    monkeypatch.setattr(OpenVinoEngine, "_read", None)  # must not be used
-    np.testing.assert_allclose(load_engine(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
-
-
-def test_damaged_compiled_model_is_compiled_again(weights, tmp_path):
-    path, image, expected = weights
-    load_engine(path, CONFIG, backend="openvino")(image)
-    (blob,) = (tmp_path / "u2net_home" / "openvino").glob("*.blob")
-    whole = blob.read_bytes()
-    half = len(whole) // 2
-    for damage in (b"", whole[:-500], whole[:half] + bytes(4000) + whole[half + 4000 :]):
-        blob.write_bytes(damage)
-        np.testing.assert_allclose(load_engine(path, CONFIG, backend="openvino")(image), expected, atol=2e-5)
-
-
-def test_engine_can_be_freed_in_another_thread(warm):
-    """OpenVINO would free the signal stack that the main thread still uses."""
-    code = (
-        "import signal, threading\n"
-        "from paddleseg_u2net.inference.model_source import load_engine\n"
-        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
-        f"engines = [load_engine({str(warm[0])!r}, {CONFIG}, backend='openvino')]\n"
-        "thread = threading.Thread(target=engines.clear); thread.start(); thread.join()\n"
-        "signal.raise_signal(signal.SIGUSR1)"
-    )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment())
-    assert (child.returncode, child.stdout) == (0, b"handled\n"), child.stderr
-
-
-def test_threads_share_one_openvino_core():
-    from paddleseg_u2net.engines.openvino import core
-
-    with ThreadPoolExecutor(4) as pool:
-        assert len(set(map(id, pool.map(lambda _: core(), range(8))))) == 1
-
-
-def test_all_sizes_but_the_first_share_one_compiled_model(warm):
-    base = load_engine(warm[0], CONFIG, backend="openvino")
-    for size in range(40, 60):
-        base(np.zeros((1, 3, size, 40), np.float32))
-    assert len(base.compiled) == 2
 
 
 def test_cache_folder_without_its_record_is_written_again(weights):
@@ -252,17 +185,6 @@ def test_int8_beyond_its_tolerance_is_replaced_by_fp32(official_weights, monkeyp
     assert "fp32; backend onnxruntime" in caplog.text
 
 
-def test_bf16_is_rejected_on_a_cpu_without_it(warm):
-    path = cached_export(warm[0], MODEL).parent / "model.onnx"
-    import openvino
-
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        assert OpenVinoEngine(path, precision="bf16")(warm[1]).shape == (1, 1, 48, 33)
-    else:
-        with pytest.raises(ValueError, match="bf16: this CPU has no units for it.* Fix: fp32 or int8"):
-            OpenVinoEngine(path, precision="bf16")
-
-
 def test_export_predicts_with_numpy_opencv_yaml_and_its_engine_alone(warm, data):
     """A child process in which no other package can be imported, as on a deployment machine."""
     folder = cached_export(warm[0], MODEL).parent
@@ -283,17 +205,6 @@ def test_export_predicts_with_numpy_opencv_yaml_and_its_engine_alone(warm, data)
     )
     assert outcome.returncode == 0, outcome.stderr
     assert "Predicted 6 of 6 images" in outcome.stdout
-
-
-def test_paddle_inference_computes_the_same_as_paddle(tmp_path):
-    """Any layer will do: this tests the engine, not the export."""
-    layer = paddle.nn.Sequential(paddle.nn.Conv2D(3, 2, 3, padding=1), paddle.nn.Sigmoid())
-    layer.eval()
-    spec = paddle.static.InputSpec([None, 3, None, None], "float32")
-    paddle.jit.save(paddle.jit.to_static(layer, [spec], full_graph=True), str(tmp_path / "model"))
-    batch = RNG.normal(size=(2, 3, 17, 9)).astype(np.float32)
-    base = PaddleInferenceEngine(tmp_path / "model.json")
-    np.testing.assert_allclose(base(batch), layer(paddle.to_tensor(batch)).numpy(), atol=1e-5)
 
 
 def test_damaged_cache_is_written_again(weights, caplog):
@@ -318,17 +229,6 @@ def test_bf16_is_rejected_by_backends_without_it(warm):
             ValueError, match=f"--backend {backend}: does not run weights of U2Netp. Fix: openvino"
         ):
             load_engine(warm[0], CONFIG, backend=backend, precision="bf16")
-
-
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_size_other_than_the_exported_one_is_rejected(tmp_path, backend):
-    state = {key: value.numpy() for key, value in U2Netp(1).state_dict().items()}
-    model = build_onnx(state, (1, 3, 32, 32))
-    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-    base = open_engine(backend, tmp_path / "a.onnx")
-    assert base(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 1, 32, 32)
-    with pytest.raises(ValueError, match=r"an input of \(1, 3, 40, 40\)"):
-        base(np.zeros((1, 3, 40, 40), np.float32))
 
 
 def test_config_with_another_class_count_is_rejected(warm):

@@ -1,0 +1,91 @@
+"""OpenVINO as an engine, and its cache of compiled models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import paddle
+import pytest
+from support import environment
+
+from paddleseg_u2net.engines.openvino import OpenVinoEngine, core
+from paddleseg_u2net.engines.paddle import PaddleEngine
+from paddleseg_u2net.export.onnx_network import build_onnx
+from paddleseg_u2net.models.u2net import U2Netp
+from paddleseg_u2net.models.weight_files import state_of
+
+
+@pytest.fixture
+def model(tmp_path):
+    """An ONNX file, an image, and the output of Paddle for it."""
+    paddle.seed(1)
+    network = U2Netp(1)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(build_onnx(state_of(network)).SerializeToString())
+    image = np.random.default_rng(0).normal(size=(1, 3, 48, 33)).astype(np.float32)
+    return path, image, PaddleEngine(network)(image)
+
+
+def test_compiled_model_is_reused_at_the_next_start(model, monkeypatch):
+    path, image, expected = model
+    OpenVinoEngine(path)(image)
+    monkeypatch.setattr(OpenVinoEngine, "_read", None)  # must not be used
+    np.testing.assert_allclose(OpenVinoEngine(path)(image), expected, atol=2e-5)
+
+
+def test_damaged_compiled_model_is_compiled_again(model, tmp_path):
+    path, image, expected = model
+    OpenVinoEngine(path)(image)
+    (blob,) = (tmp_path / "u2net_home" / "openvino").glob("*.blob")
+    whole = blob.read_bytes()
+    half = len(whole) // 2
+    for damage in (b"", whole[:-500], whole[:half] + bytes(4000) + whole[half + 4000 :]):
+        blob.write_bytes(damage)
+        np.testing.assert_allclose(OpenVinoEngine(path)(image), expected, atol=2e-5)
+
+
+def test_cache_keeps_the_most_recently_used_models(model, monkeypatch, tmp_path):
+    monkeypatch.setattr("paddleseg_u2net.engines.openvino.CACHE_BYTES", 1)
+    path, image, _ = model
+    OpenVinoEngine(path)(image)
+    OpenVinoEngine(path)(image[:, :, :40])
+    assert len(list((tmp_path / "u2net_home" / "openvino").iterdir())) == 1
+
+
+def test_engine_can_be_freed_in_another_thread(model):
+    """OpenVINO would free the signal stack that the main thread still uses."""
+    code = (
+        "import signal, threading\n"
+        "from paddleseg_u2net.engines.base import open_engine\n"
+        "from pathlib import Path\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        f"engines = [open_engine('openvino', Path({str(model[0])!r}))]\n"
+        "thread = threading.Thread(target=engines.clear); thread.start(); thread.join()\n"
+        "signal.raise_signal(signal.SIGUSR1)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment())
+    assert (child.returncode, child.stdout) == (0, b"handled\n"), child.stderr
+
+
+def test_threads_share_one_openvino_core():
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(map(id, pool.map(lambda _: core(), range(8))))) == 1
+
+
+def test_all_sizes_but_the_first_share_one_compiled_model(model):
+    engine = OpenVinoEngine(model[0])
+    for size in range(40, 60):
+        engine(np.zeros((1, 3, size, 40), np.float32))
+    assert len(engine.compiled) == 2
+
+
+def test_bf16_is_rejected_on_a_cpu_without_it(model):
+    path, image, _ = model
+    if "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert OpenVinoEngine(path, precision="bf16")(image).shape == (1, 1, 48, 33)
+    else:
+        with pytest.raises(ValueError, match="bf16: this CPU has no units for it.* Fix: fp32 or int8"):
+            OpenVinoEngine(path, precision="bf16")
