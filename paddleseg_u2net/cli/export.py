@@ -23,6 +23,7 @@ from paddleseg_u2net.export.quantization import Quantization, calibrate
 from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
 from paddleseg_u2net.io.images import list_images, read_image
+from paddleseg_u2net.models.pretrained import KNOWN
 from paddleseg_u2net.models.weight_files import state_of
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,12 @@ EXAMPLES = """\
 Photograph = tuple[np.ndarray, np.ndarray | None]  # (H, W, 3) uint8 RGB and its mask, where there is one
 
 INPUT_FLAGS: Flags = {
-    **{name: MODEL_FLAGS[name] for name in ("config", "model_path", "opts")},
+    "config": MODEL_FLAGS["config"],
+    "model_path": {
+        "required": True,
+        "help": f"known name ({', '.join(KNOWN)}), weight file or folder of a run",
+    },
+    "opts": MODEL_FLAGS["opts"],
     "image_path": {
         "type": Path,
         "help": "folder of images to compare on; default: the val_dataset, with its masks",
@@ -58,12 +64,12 @@ OUTPUT_FLAGS: Flags = {
         "default": Path("output/inference_model"),
         "help": "folder to create (%(default)s)",
     },
-    "format": {"choices": list(FORMATS), "default": "onnx", "help": "(%(default)s)"},
+    "format": {"choices": list(FORMATS), "default": "onnx", "help": "of the model file (%(default)s)"},
     "output_op": {
         "choices": OUTPUT_OPS,
         "default": "softmax",
         "help": "last operation: softmax for probabilities (of one class by sigmoid), argmax for class ids "
-        "(of one class 1 from a probability of 0.5), none for logits (%(default)s)",
+        "(of one class: 1 where the probability is at least 0.5), none for logits (%(default)s)",
     },
 }
 OPTION_FLAGS: Flags = {
