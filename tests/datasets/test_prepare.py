@@ -281,7 +281,7 @@ def test_foreign_folder_is_left_untouched(tmp_path, capsys):
         ),
         (["ECSSD", "--check"], 1, "data/ECSSD: has no dataset.json. Fix: prepare it first"),
         (["DUTS"], 2, "DUTS: no such data set. Did you mean 'DUTS-TR'?"),
-        ([], 2, "which data set? --list prints them"),
+        ([], 2, "expected the name of a data set; --list prints them"),
     ],
 )
 def test_wrong_arguments_are_reported_with_a_fix(capsys, words, code, message):
