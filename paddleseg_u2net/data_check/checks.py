@@ -216,7 +216,7 @@ CHECKS = (
         "size mismatch",
         "error",
         _size_mismatch,
-        "--fix resizes a mask of the same shape, rotates one without its image's EXIF tag, else drops the pair",
+        "--fix resizes a mask of the same shape, rotates one without its image's EXIF tag, or drops it",
     ),
     Check(
         "class ids",

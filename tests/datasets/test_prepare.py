@@ -136,7 +136,7 @@ def test_all_faults_are_reported_together_and_nothing_is_created(tmp_path):
     )
     assert message[1:] == [
         "DUTS-TR-Mask/a.png: a second file named 'a'. Fix: rename it",
-        "DUTS-TR-Image/b.jpg: no mask named 'b' in DUTS-TR-Mask",
+        "DUTS-TR-Image/b.jpg: no mask named 'b' in DUTS-TR-Mask. Fix: add it, or remove the image",
     ]
     assert tree(tmp_path / "data") == []
     assert list((tmp_path / "data").iterdir()) == []
