@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# what lies where in the published archives, as their makers or public readers of them say
+# layout of the published archives, according to their authors or to public code that reads them
 PUBLISHED = {
     "optic_disc_seg": {
         "optic_disc_seg.zip": [

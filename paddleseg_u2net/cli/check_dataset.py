@@ -1,4 +1,4 @@
-"""`u2net check-dataset`: find what is wrong with images and masks before training does."""
+"""`u2net check-dataset`: check images and masks before training."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the flags and exit with 2 if some of them do not go together."""
+    """Parse the flags and exit with 2 if some of them contradict each other."""
     parser = build_parser()
     args = parser.parse_args(argv)
     sources = [args.config, args.image_dir or args.mask_dir, args.list or args.dataset_root]
@@ -103,9 +103,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--image_dir needs --mask_dir, and --mask_dir needs --image_dir")
     unused = [name for name in NOT_WITH_CONFIG if args.config and getattr(args, name) is not None]
     if unused:
-        parser.error(f"--{unused[0]} does not go with --config. Fix: --opts train_dataset.{unused[0]}=…")
+        parser.error(f"--{unused[0]} cannot be used with --config. Fix: --opts train_dataset.{unused[0]}=…")
     if args.fix and args.overfit:
-        parser.error("--overfit does not go with --fix. Fix: write the copy first, then check that")
+        parser.error("--overfit cannot be used with --fix. Fix: write the copy first, then check that")
     for name in ("overfit", "opts", "device"):
         if getattr(args, name) and not args.config:
             parser.error(f"--{name} needs --config")
@@ -165,7 +165,7 @@ def load_datasets(args: argparse.Namespace) -> Iterator[DatasetSpec]:
         yield _dataset(pair_folders(args.image_dir, args.mask_dir), "train", options)
     elif args.list:
         if not args.list.is_file():
-            raise FileNotFoundError(f"--list {args.list}: no such file")
+            raise FileNotFoundError(f"--list {args.list}: no such file. Fix: correct the path")
         yield _dataset(read_list(args.list, args.dataset_root or args.list.parent), "train", options)
     else:
         yield from listed_datasets(args.dataset_root, options)
@@ -175,7 +175,10 @@ def listed_datasets(root: Path, options: dict[str, Any]) -> Iterator[DatasetSpec
     """The data sets of the list files in a folder."""
     names = {mode: name for mode, name in LISTS.items() if (root / name).is_file()}
     if not names:
-        raise FileNotFoundError(f"--dataset_root {root}: has none of {', '.join(LISTS.values())}")
+        raise FileNotFoundError(
+            f"--dataset_root {root}: has none of {', '.join(LISTS.values())}. "
+            "Fix: correct the path, or use --list"
+        )
     for mode, name in names.items():
         path = str(root / name)
         yield _dataset(list_pairs(mode, str(root), **{f"{mode}_path": path}), mode, options)

@@ -1,4 +1,4 @@
-"""`u2net prepare`: bring known data sets into data/: download, verify, unpack, lay out, list."""
+"""`u2net prepare`: prepare known data sets: download, verify, unpack, arrange, write lists."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from paddleseg_u2net.datasets.prepare import check, prepare
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import suggest
 
-ABOUT = "Bring known data sets into data/: download, verify, unpack, lay out, list."
+ABOUT = "Prepare known data sets: download, verify, unpack, arrange, write lists."
 EXAMPLES = f"""\
   u2net prepare --list
   u2net prepare DUTS-TR DUTS-TE
   u2net prepare ECSSD --archive Downloads/images.zip Downloads/ground_truth_mask.zip
   u2net prepare HKU-IS --archive Downloads/HKU-IS         a folder that you unpacked; it is only read
   u2net prepare MSRA10K --accept-unverified               plain http without a known checksum
-  u2net prepare ECSSD --check                             are its files still as they were made?
+  u2net prepare ECSSD --check                             verify that its files are unchanged
 
 Each script below Benckmark_data_prepare/ prepares one data set with the same flags. An interrupted run leaves
 no incomplete data set; a broken download is resumed; a second run does nothing. If U2NET_MIRROR is set to
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(table())
         return 0
     if not args.names:
-        flags.error("which data set? --list prints them")
+        flags.error("expected the name of a data set; --list prints them")
     for name in args.names:
         if name not in DATA_SETS:
             flags.error(f"{name}: no such data set.{suggest(name, DATA_SETS)}")

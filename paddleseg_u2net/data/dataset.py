@@ -76,7 +76,7 @@ class Dataset:
         """
         pair = self.spec.pairs[index]
         if pair.mask is None:
-            raise ValueError(f"{pair.image}: has no mask")
+            raise ValueError(f"{pair.image}: has no mask. Fix: add one, or remove the image")
         return read_image(pair.image), self.encoding.decode(read_raw(pair.mask))
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:

@@ -84,7 +84,7 @@ class PairRecord(NamedTuple):
         return self.pair.mask_place
 
     @property
-    def turned_apart(self) -> bool:
+    def rotated_differently(self) -> bool:
         """Whether EXIF tags rotate image and mask differently, and it is unclear that they fit together.
 
         One case is clear: the tag of a non-square image rotates it by 90 degrees, and the mask has no tag and

@@ -104,7 +104,7 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
         return RawMask(values, "palette", orientation)
     if image.mode.startswith("I"):
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-            raise ValueError(f"{path}: holds values beyond 16 bits")
+            raise ValueError(f"{path}: holds values beyond 16 bits. Fix: save it with 8 or 16 bits")
         return RawMask(values.astype(np.uint16), "16-bit", orientation)
     if image.mode in ("L", "LA"):
         return RawMask(values if values.ndim == 2 else values[..., 0], "8-bit", orientation)
@@ -207,18 +207,18 @@ def decide_encoding(
     readable = {index: mask for index, mask in enumerate(masks) if mask}
     highest16 = max((mask.levels[-1] for mask in readable.values() if mask.kind == "16-bit"), default=65535)
     top16 = 255 if highest16 <= 255 else 65535
-    telling = {  # 1-bit masks and empty ones fit every encoding
+    informative = {  # 1-bit masks and empty ones fit every encoding
         index: mask._replace(levels=levels)
         for index, mask in readable.items()
         if mask.kind != "1-bit" and (levels := mask.levels[mask.levels != ignore_index]).any()
     }
-    grey = {index: mask for index, mask in telling.items() if _is_grey(mask, num_classes, top16)}
+    grey = {index: mask for index, mask in informative.items() if _is_grey(mask, num_classes, top16)}
     encoding = MaskEncoding(requested or ("grey" if grey else "index"), num_classes, ignore_index, top16)
     if encoding.name == "index":
-        return encoding, _not_class_ids(telling, num_classes)
+        return encoding, _not_class_ids(informative, num_classes)
     if requested:
-        return encoding, _not_brightness(telling)
-    faults = _not_grey(telling, grey)
+        return encoding, _not_brightness(informative)
+    faults = _not_grey(informative, grey)
     if num_classes == 1:
         faults |= _like_class_ids(grey, top16)
     return encoding, dict(sorted(faults.items()))

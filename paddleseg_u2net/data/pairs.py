@@ -67,7 +67,7 @@ def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: a list is text in UTF-8, and this is not. Fix: save it as UTF-8") from None
+        raise ValueError(f"{path}: the list is not valid UTF-8. Fix: save it as UTF-8") from None
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line.strip()
@@ -93,10 +93,14 @@ def pair_folders(
     faults = second_files(images) + second_files(masks)
     without_mask = [stem for stem in images if stem not in masks]
     similar = next((stem for stem in masks if without_mask and stem.startswith(without_mask[0])), None)
-    for number, stem in enumerate(without_mask):
-        hint = f"names must be the same without suffix; there is '{similar}'"
+    fix = (
+        f"use the same name without suffix; there is '{similar}'"
+        if similar
+        else "add it, or remove the image"
+    )
+    for number, stem in enumerate(without_mask):  # one fix is enough for many
         what = f"no mask named '{stem}{mask_suffix}' in {mask_dir}"
-        faults.append(Fault(str(images[stem][0]), what, hint if similar and number == 0 else ""))
+        faults.append(Fault(str(images[stem][0]), what, "" if number else fix))
     if unused := sorted(masks.keys() - images.keys()):
         log.warning("%s: %d masks have no image, first: %s", mask_dir, len(unused), masks[unused[0]][0])
     paired = [Pair(paths[0], masks[stem][0]) for stem, paths in images.items() if stem in masks]
@@ -130,7 +134,7 @@ def by_stem(folder: Path, suffix: str = "", apart: tuple[Path, str] | None = Non
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder}: no such folder. Fix: the path of one (image_dir and mask_dir: below dataset_root)"
+            f"{folder}: no such folder. Fix: correct the path (in a config it is relative to dataset_root)"
         )
     found: dict[str, list[Path]] = {}
     other, ending = apart or (folder, suffix)
@@ -142,7 +146,7 @@ def by_stem(folder: Path, suffix: str = "", apart: tuple[Path, str] | None = Non
         if stem is not None:
             found.setdefault(stem, []).append(path)
     if suffix and not found:
-        raise ValueError(f"{folder}: holds no image whose name ends with '{suffix}'. Fix: another suffix")
+        raise ValueError(f"{folder}: no image name ends with '{suffix}'. Fix: use another suffix")
     return found
 
 
@@ -203,7 +207,10 @@ def list_pairs(
         candidates = (Path(str(list_path)), root / str(list_path))
         source = next((path for path in candidates if path.is_file()), None)
         if source is None:
-            raise FileNotFoundError(f"{mode}_path: {list_path}: no such list, here or in {root}")
+            raise FileNotFoundError(
+                f"{mode}_path: {list_path}: no such list, in the working directory or in {root}. "
+                "Fix: correct the path"
+            )
         pairs, faults = read_list(source, root, separator)
     if not pairs and not faults:
         raise ValueError(f"{source}: {mode} images: 0. Fix: list at least one pair of image and mask")

@@ -62,7 +62,7 @@ def _size_mismatch(survey: DatasetSurvey) -> Examples:
 def _exif_rotation(survey: DatasetSurvey) -> Examples:
     for pair in survey.pairs:
         record = pair.record
-        if record.turned_apart:
+        if record.rotated_differently:
             orientations = f"{record.orientation} of the image, {record.mask_orientation} of its mask"
             yield Example(Fault(record.place, f"EXIF orientation {orientations}"), (pair,))
 
@@ -216,7 +216,7 @@ CHECKS = (
         "size mismatch",
         "error",
         _size_mismatch,
-        "--fix resizes a mask of the same shape, turns one without its image's EXIF tag, else leaves it out",
+        "--fix resizes a mask of the same shape, rotates one without its image's EXIF tag, or drops it",
     ),
     Check(
         "class ids",

@@ -159,7 +159,9 @@ def _require_clear_encoding(dataset: SurveyedDataset) -> None:
     _, faults = decide_encoding(levels, spec.num_classes, spec.ignore_index, spec.mask_encoding)
     unclear = [*faults.values(), *filter(None, [dataset.inspection.no_foreground])]
     if unclear:
-        raise DataError([*unclear, "--fix cannot decide the encoding of the masks"])
+        raise DataError(
+            [*unclear, Fault("--fix", "cannot decide the encoding of the masks", "set mask_encoding")]
+        )
 
 
 def _leaks(survey: DatasetSurvey) -> dict[tuple[str, int], Fault]:
@@ -214,22 +216,22 @@ def _write(task: Task, folder: Path, with_ignore: bool) -> list[str]:
     assert record.pair.mask is not None
     if record.orientation != UPRIGHT:
         write_image(folder / task.image, read_image(record.pair.image))
-        changes.append("image turned upright")
+        changes.append("image rotated upright")
     else:
         with atomic_write(folder / task.image) as partial:
             partial.write_bytes(record.pair.image.read_bytes())
     raw = read_raw(record.pair.mask)
     stored = to_8bit(task.pair.dataset.encoding.decode(raw), with_ignore)
     if raw.orientation != UPRIGHT:
-        changes.append("mask turned upright")
+        changes.append("mask rotated upright")
     way = _way_to_fit(record) if record.mismatch else ""
-    if (record._replace(mask_size=record.size) if way == "resize" else record).turned_apart:
+    if (record._replace(mask_size=record.size) if way == "resize" else record).rotated_differently:
         changes.append("CHECK that image and mask fit: their EXIF orientations differ")
     if (raw.kind, record.pair.mask.suffix.lower()) != ("8-bit", ".png") or (raw.values != stored).any():
         changes.append(f"mask re-encoded ({raw.kind} {record.pair.mask.suffix})")
-    if way == "turn":
+    if way == "rotate":
         stored = np.asarray(upright(pillow().fromarray(stored), record.orientation))
-        changes.append("mask turned as the EXIF tag of its image says")
+        changes.append("mask rotated by the EXIF tag of its image")
     elif way == "resize" and record.size:
         stored = cv2.resize(stored, record.size[::-1], interpolation=cv2.INTER_NEAREST)
         changes.append(f"mask resized from {record.mask_size} to {record.size}, nearest pixel")
@@ -238,13 +240,13 @@ def _write(task: Task, folder: Path, with_ignore: bool) -> list[str]:
 
 
 def _way_to_fit(record: PairRecord) -> str:
-    """`turn` or `resize` if that safely makes a mask fit its image, else an empty string."""
+    """`rotate` or `resize` if that safely makes a mask fit its image, else an empty string."""
     if record.size is None or record.mask_size is None:
         return ""
     (height, width), (mask_height, mask_width) = record.size, record.mask_size
     quarter_turn = record.orientation >= SIDEWAYS and record.mask_orientation == UPRIGHT
     if quarter_turn and (height, width) == (mask_width, mask_height):
-        return "turn"
+        return "rotate"
     return "resize" if abs(height * mask_width / (width * mask_height) - 1) <= SAME_ASPECT else ""
 
 

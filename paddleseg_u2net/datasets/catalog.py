@@ -22,7 +22,7 @@ def _duts(name: str, lists: tuple[str, ...], pairs: int, **more: Any) -> DataSet
     path = f"{_SALIENCYDETECTION}/duts/download/{name}.zip"
     return DataSet(
         task="salient objects",
-        about="the usual data to train and test on; images from ImageNet and SUN",
+        about="the standard data for training and testing; images from ImageNet and SUN",
         paper=_DUTS_PAPER,
         licence=_NOT_STATED,
         page=f"http://{_SALIENCYDETECTION}/duts/",
@@ -62,8 +62,8 @@ DATA_SETS = {
         "DUTS-TR",
         ("train",),
         10553,
-        note="an archive from before 2018-01-22 holds three masks twice, as .jpg and as .png; its makers say "
-        "the .png are wrong",
+        note="an archive from before 2018-01-22 holds three masks twice, as .jpg and as .png; its authors "
+        "say the .png are wrong",
     ),
     "DUTS-TE": _duts("DUTS-TE", TEST, 5019, size="about 140 MB"),
     "ECSSD": DataSet(
@@ -92,7 +92,7 @@ DATA_SETS = {
         parts=_whole(1000, ("images/*",), ("ground_truth_mask/*", "masks/*")),
         script="RGB/SOD/ecssd.sh",
         size="69 MB",
-        note="the checksums are those that a public project records, not its makers'",
+        note="the checksums were recorded by a public project, not published by the authors",
     ),
     "SOD": DataSet(
         task="salient objects",
@@ -105,7 +105,7 @@ DATA_SETS = {
             300, ("images/*", "Imgs/*", "SOD/*.jpg"), ("masks/*", "GT/*", "GroundTruth/SOD/*", "SOD/*.png")
         ),
         script="RGB/SOD/sod.sh",
-        note="its makers publish outlines as .mat; masks as .png are in tools/GroundTruth/SOD of "
+        note="its authors publish outlines as .mat; masks as .png are in tools/GroundTruth/SOD of "
         "github.com/ArcherFMY/sal_eval_toolbox, images in BSDS300. Give both folders to --archive, named "
         "images and masks",
     ),
@@ -122,7 +122,7 @@ DATA_SETS = {
                     Address("https://cbs.ic.gatech.edu/salobj/download/salObj.zip"),
                     Address("http://cbs.ic.gatech.edu/salobj/download/salObj.zip"),
                 ),
-                "md5:e48b4e5deac08bddcaec55ce56e4d420",  # as pysaliency has it
+                "md5:e48b4e5deac08bddcaec55ce56e4d420",  # as recorded by pysaliency
             ),
         ),
         parts=_whole(850, ("imgs/pascal/*", "images/*", "image/*"), ("masks/pascal/*", "masks/*", "mask/*")),
@@ -151,7 +151,7 @@ DATA_SETS = {
             Archive(
                 "DUT-OMRON-image.zip",
                 (Address(f"http://{_SALIENCYDETECTION}/dut-omron/download/DUT-OMRON-image.zip"),),
-                "md5:a8951db9297afacf78bc0e5079103cf1",  # as pysaliency has it
+                "md5:a8951db9297afacf78bc0e5079103cf1",  # as recorded by pysaliency
             ),
             Archive(
                 "DUT-OMRON-gt-pixelwise.zip.zip",
@@ -198,7 +198,7 @@ DATA_SETS = {
         name_of=r"(drishtiGS_\d+)",
         threshold=127,
         note="the soft maps of the disc hold the share of experts that agree; the disc is where more than "
-        "half do (above 127), as public readers of it do",
+        "half do (above 127), as in other public code",
     ),
     "DRIVE": DataSet(
         task="blood vessels",
@@ -227,28 +227,40 @@ DATA_SETS = {
     ),
     "P3M-10k": DataSet(
         task="portraits",
-        about="portraits with soft masks of hair; faces blurred but for P3M-500-NP",
+        about="portraits with soft masks of hair; faces are blurred except in P3M-500-NP",
         paper="Li et al. 2021, Privacy-Preserving Portrait Matting (ACM MM)",
         licence="MIT, by the agreement on its page",
         page="https://github.com/JizhiziLi/P3M",
         archives=(Archive("P3M-10k.zip"),),
         parts=(
             Part(
-                *(("train",), 9421, ("train/blurred_image/*",), ("train/mask/*",)),
-                *("train/images", "train/masks"),
+                ("train",),
+                9421,
+                ("train/blurred_image/*",),
+                ("train/mask/*",),
+                "train/images",
+                "train/masks",
             ),
             Part(
-                *(("val",), 500, ("P3M-500-P/blurred_image/*",), ("P3M-500-P/mask/*",)),
-                *("P3M-500-P/images", "P3M-500-P/masks"),
+                ("val",),
+                500,
+                ("P3M-500-P/blurred_image/*",),
+                ("P3M-500-P/mask/*",),
+                "P3M-500-P/images",
+                "P3M-500-P/masks",
             ),
             Part(
-                *(("test",), 500, ("P3M-500-NP/original_image/*",), ("P3M-500-NP/mask/*",)),
-                *("P3M-500-NP/images", "P3M-500-NP/masks"),
+                ("test",),
+                500,
+                ("P3M-500-NP/original_image/*",),
+                ("P3M-500-NP/mask/*",),
+                "P3M-500-NP/images",
+                "P3M-500-NP/masks",
             ),
         ),
         script="RGB/Portrait/p3m_10k.sh",
         max_bytes=64 * GIB,
-        note="its makers share it through cloud drives, which a program cannot fetch from",
+        note="its authors share it through cloud drives, which a program cannot fetch from",
     ),
     "mini_supervisely": DataSet(
         task="portraits",
@@ -269,7 +281,7 @@ DATA_SETS = {
     "synthetic_disc": DataSet(
         task="optic disc",
         about="drawn fundus photographs, for trials without any download",
-        paper="drawn by this project; the same seed draws the same",
+        paper="drawn by this project; the same seed gives the same images",
         licence="Apache-2.0",
         page="https://github.com/PaddlePaddle/PaddleSeg",
         archives=(),

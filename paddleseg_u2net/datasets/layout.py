@@ -73,12 +73,12 @@ def arrange(
     pairs = {key: listed for key, listed in pairs.items() if listed}
     for key, listed in pairs.items():
         _write_list(target / f"{key}_list.txt", target, listed)
-    return pairs, [_without_folder(fault, target) for fault in mover.faults]
+    return pairs, [_replace_path(fault, f"{target}/", "") for fault in mover.faults]
 
 
-def _without_folder(fault: Fault, folder: Path, name: str = "") -> Fault:
-    """Replace a temporary folder in a fault, which the reader does not know, by a name."""
-    return Fault(*(part.replace(f"{folder}/" if not name else str(folder), name) for part in fault))
+def _replace_path(fault: Fault, path: str, name: str) -> Fault:
+    """Replace a temporary path, which means nothing to the user, in a fault."""
+    return Fault(*(part.replace(path, name) for part in fault))
 
 
 def _write_list(path: Path, root: Path, pairs: Sequence[Pair]) -> None:
@@ -189,7 +189,7 @@ def _listed(part: Part, files: Sequence[NamedFile], mover: _Mover) -> list[Pair]
                 faults.append(Fault(pair.where, f"{name}: no such file"))
         image, mask = (mover.target / name for name in relative)
         pairs.append(Pair(image, mask))
-    mover.faults += [_without_folder(fault, where, part.listed) for fault in faults]
+    mover.faults += [_replace_path(fault, str(where), part.listed) for fault in faults]
     _count(part, pairs)
     return pairs
 

@@ -40,7 +40,7 @@ def split_device(name: str) -> tuple[str, int | None]:
     """Kind and number of a device: `gpu:1` -> (gpu, 1); `gpu` -> (gpu, None).
 
     Raises:
-        ValueError: unknown kind, a number that is none, or a number for a CPU.
+        ValueError: unknown kind, a number that is not a whole number, or a number for a CPU.
     """
     kind, separator, index = name.partition(":")
     if kind not in DEVICES:

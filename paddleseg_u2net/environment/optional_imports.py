@@ -15,7 +15,7 @@ def _extra(name: str) -> str:
     return f"pip install 'paddleseg_u2net[{name}]'"
 
 
-# module -> how to install it; pyproject.toml says what each extra holds
+# module -> how to install it; pyproject.toml lists what each extra contains
 INSTALL = {
     "paddle": "pip install paddlepaddle==3.2.2   (CPU; for a GPU see docs/install.md)",
     "paddleseg": "pip install --no-deps paddleseg==2.8.0   (its own requirements would break OpenCV)",

@@ -102,7 +102,8 @@ def _handle_empty(images: list[InspectedImage], options: BuildOptions) -> list[I
     """Leave out images without any object if the options say so."""
     with_objects = [image for image in images if image.content.share]
     if not with_objects:
-        raise DataError([Fault("", f"none of the {len(images)} masks contains an object")])
+        what = f"none of the {len(images)} masks contains an object"
+        raise DataError([Fault("", what, "check the masks, and the labels of --classes")])
     if empty := len(images) - len(with_objects):
         action = "left out" if options.skip_empty else "kept (--skip_empty leaves them out)"
         log.info("%d images contain no object: %s", empty, action)
@@ -116,7 +117,7 @@ def _split_by_shares(images: list[InspectedImage], saliency: bool, options: Buil
         unmatched = [image.name for image in images if group_of(image.name, options.group_by) is None]
         if len(unmatched) == len(images):
             what = f"matches none of the names, for example '{unmatched[0]}'"
-            raise DataError([Fault(f"--group_by {options.group_by.pattern}", what)])
+            raise DataError([Fault(f"--group_by {options.group_by.pattern}", what, "correct the pattern")])
         if unmatched:
             log.warning("--group_by does not match %d names, first: %s", len(unmatched), unmatched[0])
     if copies := len(images) - len({image.digest for image in images}):

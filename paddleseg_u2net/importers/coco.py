@@ -56,7 +56,10 @@ def read_coco(path: Path, image_dir: Path, crowd: str = CROWD_MODES[0]) -> Annot
     for where, row in _rows(path, content, "annotations", faults):
         unknown = [("image_id", "images")] * (row["image_id"] not in images)
         unknown += [("category_id", "categories")] * (row["category_id"] not in names)
-        faults += [Fault(where, f"{key} {row[key]}: not among the {table}") for key, table in unknown]
+        faults += [
+            Fault(where, f"{key} {row[key]}: not among the {table}", f"correct it, or add it to {table}")
+            for key, table in unknown
+        ]
         if not row["segmentation"]:
             what = "segmentation: empty; a bounding box alone has no outline"
             faults.append(Fault(where, what, "draw the outline, or remove the annotation"))
@@ -86,7 +89,7 @@ def _pack_polygon(polygon: Any) -> Any:
 def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iterator[tuple[str, dict]]:
     """Yield place and content of the valid rows of a table; append the faults of the others to `faults`."""
     if not isinstance(content.get(table), list):
-        faults.append(Fault(f"{path}: {table}", "expected a list, as in COCO instances"))
+        faults.append(Fault(f"{path}: {table}", "expected a list", "use a file of COCO instances"))
         return
     ids = set()
     for index, row in enumerate(content[table]):

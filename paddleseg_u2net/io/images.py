@@ -40,7 +40,7 @@ def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise ValueError(
             f"{path}: {size[0]} x {size[1]} pixels, more than {max_pixels / 1e6:.0f} million. "
-            "Fix: make it smaller, or raise predict --max_pixels"
+            "Fix: make it smaller, or raise --max_pixels of u2net predict"
         )
 
 
@@ -142,7 +142,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
     done, encoded = cv2.imencode(path.suffix, image)
     if not done:
         raise ValueError(
-            f"{path}: cannot encode an image of shape {image.shape} so. Fix: another format or size"
+            f"{path}: cannot encode an image of shape {image.shape} in this format. "
+            "Fix: use another format or size"
         )
     with atomic_write(path) as partial:
         partial.write_bytes(encoded.tobytes())

@@ -326,7 +326,7 @@ def test_missing_image_of_a_list_is_reported_with_its_line(run, trained, photos_
         (["--image_path", "*.jpg"], "error: *.jpg: no file matches this pattern"),
         (["--image_path", "hollow"], "hollow: no images (.bmp, "),
         (["--image_path", "empty.txt"], "empty.txt: this list names no images that exist"),
-        (["--image_path", "utf16.txt"], "utf16.txt: a list is text in UTF-8, and this is not. Fix: save it"),
+        (["--image_path", "utf16.txt"], "utf16.txt: the list is not valid UTF-8. Fix: save it"),
         (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: expected some of added"),
         (["p.png", "--device", "cpu", "--device_id", 0], "--device_id 0: a CPU has no number. Fix: "),
         (["--image_path", "p.png", "--save_dir", "p.png/x"], "p.png/x: cannot be written to"),

@@ -63,6 +63,7 @@ def test_missing_masks_and_duplicate_names_are_all_reported(tmp_path):
     pairs, faults = pair_folders(tmp_path / "images", tmp_path / "masks")
     assert [pair.image.name for pair in pairs] == ["c.jpg"]
     assert faults[0] == Fault(f"{tmp_path}/images/c.png", "a second file named 'c'", "rename it")
+    assert faults[1].fix == "add it, or remove the image"
     assert [fault.what for fault in faults[1:]] == [
         f"no mask named '{name}' in {tmp_path}/masks" for name in ("a", "b")
     ]
@@ -73,7 +74,7 @@ def test_masks_with_longer_names_are_suggested(tmp_path):
         draw_pair(tmp_path, name)
         (tmp_path / "masks" / f"{name}.png").rename(tmp_path / "masks" / f"{name}_mask.png")
     _, faults = pair_folders(tmp_path / "images", tmp_path / "masks")
-    assert faults[0].fix == "names must be the same without suffix; there is 'a_mask'"
+    assert faults[0].fix == "use the same name without suffix; there is 'a_mask'"
     assert faults[1].what.startswith("no mask named 'b'")
     assert not faults[1].fix
 
@@ -83,7 +84,10 @@ def test_masks_with_longer_names_are_suggested(tmp_path):
     [
         ({}, "give either train_path, or image_dir and mask_dir. Fix: remove an inherited key"),
         ({"image_dir": "images"}, "give either train_path, or image_dir and mask_dir"),
-        ({"train_path": "no.txt"}, "train_path: no.txt: no such list, here or in"),
+        (
+            {"train_path": "no.txt"},
+            "train_path: no.txt: no such list, in the working directory or in .*. Fix:",
+        ),
         ({"train_path": "empty.txt"}, "train images: 0. Fix:"),
         ({"mode": "trian", "train_path": "x"}, "mode: 'trian', expected train, val or test"),
         ({"image_dir": "no", "mask_dir": "masks"}, "no: no such folder"),

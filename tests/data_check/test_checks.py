@@ -48,7 +48,8 @@ PLANTED = {
     "an absent mask": (lambda d: mask_of(d, "p1").unlink(), "broken files", "p1.png: no such mask file"),
     "half an image": (
         lambda d: image_of(d, "p1").write_bytes(image_of(d, "p1").read_bytes()[:500]),
-        *("broken files", "p1.png: truncated, or not an image"),
+        "broken files",
+        "p1.png: truncated, or not an image",
     ),
     "text as a mask": (
         lambda d: mask_of(d, "p1").write_text("no"),
@@ -58,74 +59,88 @@ PLANTED = {
     "an empty file": (lambda d: image_of(d, "p1").write_bytes(b""), "broken files", "the file is empty"),
     "a coloured mask": (
         lambda d: shutil.copy(image_of(d, "p1"), mask_of(d, "p1")),
-        *("broken files", "a mask of colours"),
+        "broken files",
+        "a mask of colours",
     ),
     "another size": (
         lambda d: write_mask(mask_of(d, "p2"), np.eye(16, 32, dtype=np.uint8) * 255),
-        *("size mismatch", "mask (H, W) (16, 32) differs from its image's (32, 32)"),
+        "size mismatch",
+        "mask (H, W) (16, 32) differs from its image's (32, 32)",
     ),
     "two encodings": (
         lambda d: write_mask(mask_of(d, "p2"), np.eye(32, dtype=np.uint8)),
-        *("mask encoding", "p2.png: holds 0, 1, but 3 masks are grey"),
+        "mask encoding",
+        "p2.png: holds 0, 1, but 3 masks are grey",
     ),
     "a line twice": (
         lambda d: append(d, "images/p0.png\tmasks/p0.png\n"),
-        *("listed twice", "train_list.txt:5: .*p0.png: listed before, with the same mask"),
+        "listed twice",
+        "train_list.txt:5: .*p0.png: listed before, with the same mask",
     ),
     "a line twice, two masks": (
         lambda d: append(d, "images/p0.png\tmasks/p1.png\n"),
-        *("listed twice", "listed before, with another mask"),
+        "listed twice",
+        "listed before, with another mask",
     ),
     "a tag on the image": (
         lambda d: set_orientation(image_of(d, "p0"), 3),
-        *("EXIF rotation", "p0.png: EXIF orientation 3 of the image, 1 of its mask"),
+        "EXIF rotation",
+        "p0.png: EXIF orientation 3 of the image, 1 of its mask",
     ),
     "a tag on the mask": (
         lambda d: set_orientation(mask_of(d, "p0"), 6),
-        *("EXIF rotation", "p0.png: EXIF orientation 1 of the image, 6 of its mask"),
+        "EXIF rotation",
+        "p0.png: EXIF orientation 1 of the image, 6 of its mask",
     ),
     "an empty mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.zeros((32, 32), np.uint8)),
-        *("empty masks", "train_list.txt:1: .*masks/p0.png: nothing but background"),
+        "empty masks",
+        "train_list.txt:1: .*masks/p0.png: nothing but background",
     ),
     "a full mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.full((32, 32), 255, np.uint8)),
-        *("full masks", "p0.png: nothing but foreground"),
+        "full masks",
+        "p0.png: nothing but foreground",
     ),
     "the same file in val": (
         lambda d: shutil.copy(image_of(d, "p4"), image_of(d, "p0")),
-        *("same file in two sets", "p0.png: is the same file as .*val_list.txt:1: .*p4.png .train and val."),
+        "same file in two sets",
+        "p0.png: is the same file as .*val_list.txt:1: .*p4.png .train and val.",
     ),
     "a mirrored copy in val": (
         lambda d: copy(d, "p4", "p0", lambda x: x[:, ::-1]),
-        *("same picture in two sets", "p0.png: shows the same as .*p4.png, mirrored"),
+        "same picture in two sets",
+        "p0.png: shows the same as .*p4.png, mirrored",
     ),
     "a larger copy in train": (
         lambda d: copy(d, "p1", "p0", lambda x: np.kron(x, np.ones((1, 1, 1), np.uint8)) // 2 + 20),
-        *("duplicates", "p0.png: shows the same as .*p1.png"),
+        "duplicates",
+        "p0.png: shows the same as .*p1.png",
     ),
     "another mask of one picture": (
         lambda d: (shutil.copy(image_of(d, "p1"), image_of(d, "p0")), full_but(mask_of(d, "p0"))),
-        *(
-            "masks disagree",
-            "p0.png: the images show the same, but this mask and .*p1.png overlap by 0.[0-7]",
-        ),
+        "masks disagree",
+        "p0.png: the images show the same, but this mask and .*p1.png overlap by 0.[0-7]",
     ),
     "an image that is its mask": (
         lambda d: cv2.imwrite(str(image_of(d, "p0")), cv2.imread(str(mask_of(d, "p0")))),
-        *("image is its mask", "p0.png: shows its mask"),
+        "image is its mask",
+        "p0.png: shows its mask",
     ),
     "an image of one colour": (
         lambda d: cv2.imwrite(str(image_of(d, "p0")), np.full((32, 32, 3), (9, 200, 77), np.uint8)),
-        *("constant images", "p0.png: has one colour"),
+        "constant images",
+        "p0.png: has one colour",
     ),
     "a mask too many": (
         lambda d: write_mask(mask_of(d, "zz"), np.zeros((3, 3), np.uint8)),
-        *("masks without a pair", "masks/zz.png: no pair uses this mask"),
+        "masks without a pair",
+        "masks/zz.png: no pair uses this mask",
     ),
     "a soft mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))),
-        *("soft masks", "train: 1 of 4 masks have soft edges: 96.9% of their pixels on average"),
+        "soft masks",
+        "train: 1 of 4 masks have soft edges: 96.9% of their pixels on average",
     ),
 }
 
@@ -169,7 +184,8 @@ def test_class_ids_that_are_out_of_range_absent_or_rare_are_found(data):
         )
     texts = check_sets(data, num_classes=5)
     assert texts["absent classes"] == [
-        *("train: class 2 occurs in no mask", "train: class 4 occurs in no mask"),
+        "train: class 2 occurs in no mask",
+        "train: class 4 occurs in no mask",
         *(f"val: class {c} occurs in no mask" for c in (2, 3, 4)),
     ]
     assert texts["rare classes"] == ["train: class 3 has 0.006% of the pixels"]
@@ -228,7 +244,7 @@ def test_orientations_are_reported_unless_sizes_show_that_they_fit(
     record = read_pair(Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p")))
     assert record.faults == []
     portrait = orientation >= 5 and mask_orientation == 1 and not square
-    assert record.turned_apart == (orientation != mask_orientation and not portrait)
+    assert record.rotated_differently == (orientation != mask_orientation and not portrait)
 
 
 def test_unknown_orientation_is_ignored(data):
@@ -244,7 +260,7 @@ def test_orientation_is_read_from_every_format(tmp_path, name):
     write_mask(tmp_path / "m.png", np.zeros((8, 4), np.uint8))
     record = read_pair(Pair(tmp_path / name, tmp_path / "m.png"))
     assert (record.orientation, record.mask_orientation, record.faults) == (6, 1, [])
-    assert record.turned_apart is False
+    assert record.rotated_differently is False
 
 
 def test_broken_exif_data_is_ignored(tmp_path):

@@ -87,12 +87,12 @@ def test_image_and_mask_are_stored_upright(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_mask_drawn_on_the_stored_pixels_is_turned_like_its_image(tmp_path, orientation):
+def test_mask_drawn_on_the_stored_pixels_is_rotated_like_its_image(tmp_path, orientation):
     draw_pair(tmp_path, "p", size=(20, 30))
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
     set_orientation(pair.image, orientation)
     record = repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
-    assert done(record)["p"] == ["image turned upright", "mask turned as the EXIF tag of its image says"]
+    assert done(record)["p"] == ["image rotated upright", "mask rotated by the EXIF tag of its image"]
     image, mask = pixels("fixed/images/p.png"), pixels("fixed/masks/p.png")
     assert image.shape[:2] == mask.shape == (30, 20)
     assert image[mask > 0].min() >= 120 > 100 > image[mask == 0].max()  # the bright square of `draw_pair`
@@ -206,14 +206,14 @@ def test_half_turn_does_not_make_sizes_fit(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "doubtful"), [((20, 30), False), ((30, 30), True)])
-def test_turned_image_whose_mask_may_be_drawn_either_way_is_marked(tmp_path, size, doubtful):
+def test_rotated_image_whose_mask_may_be_drawn_either_way_is_marked(tmp_path, size, doubtful):
     draw_pair(tmp_path, "p", size=size)
     write_mask(mask_of(tmp_path, "p"), pixels(mask_of(tmp_path, "p")).T.copy())  # drawn on the upright image
     set_orientation(image_of(tmp_path, "p"), 6)
     pair = Pair(image_of(tmp_path, "p"), mask_of(tmp_path, "p"))
     record = repair(examine([DatasetSpec([pair], 1)]), Path("fixed"))
     doubt = ["CHECK that image and mask fit: their EXIF orientations differ"]
-    assert done(record)["p"] == ["image turned upright", *(doubt if doubtful else [])]
+    assert done(record)["p"] == ["image rotated upright", *(doubt if doubtful else [])]
 
 
 def test_names_that_collide_or_break_lists_are_replaced(tmp_path):
@@ -247,7 +247,7 @@ def test_impossible_repair_is_rejected_and_writes_nothing(data):
     for index in range(6):
         write_mask(mask_of(data, f"p{index}"), np.eye(32, dtype=np.uint8) * 3)
     with pytest.raises(
-        DataError, match="look like class ids.*\n--fix cannot decide the encoding of the masks"
+        DataError, match="look like class ids.*\n--fix: cannot decide the encoding of the masks"
     ):
         repair(examine(load_sets(data)), Path("new"))
     with pytest.raises(ValueError, match="is inside .*my data, a folder of originals. Fix: another folder"):

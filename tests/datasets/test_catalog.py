@@ -1,4 +1,4 @@
-"""The table of known data sets: complete, honest about addresses, with an entry each that runs."""
+"""The table of known data sets: complete rows, dated addresses, and one script per data set that runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set is made from: whether it is what is published, and where it came from."""
+"""Archives are verified against published checksums, and their origin is recorded."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_all_faults_are_reported_together_and_nothing_is_created(tmp_path):
     )
     assert message[1:] == [
         "DUTS-TR-Mask/a.png: a second file named 'a'. Fix: rename it",
-        "DUTS-TR-Image/b.jpg: no mask named 'b' in DUTS-TR-Mask",
+        "DUTS-TR-Image/b.jpg: no mask named 'b' in DUTS-TR-Mask. Fix: add it, or remove the image",
     ]
     assert tree(tmp_path / "data") == []
     assert list((tmp_path / "data").iterdir()) == []
@@ -281,7 +281,7 @@ def test_foreign_folder_is_left_untouched(tmp_path, capsys):
         ),
         (["ECSSD", "--check"], 1, "data/ECSSD: has no dataset.json. Fix: prepare it first"),
         (["DUTS"], 2, "DUTS: no such data set. Did you mean 'DUTS-TR'?"),
-        ([], 2, "which data set? --list prints them"),
+        ([], 2, "expected the name of a data set; --list prints them"),
     ],
 )
 def test_wrong_arguments_are_reported_with_a_fix(capsys, words, code, message):

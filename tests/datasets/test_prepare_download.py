@@ -246,7 +246,7 @@ def test_config_of_duts_works_for_every_saliency_data_set(tmp_path):
     ]
 
 
-def test_other_data_follow_the_config(data):
+def test_other_folders_are_read_as_the_config_names_them(data):
     keys = {"dataset_root": str(data), "image_dir": "images", "mask_dir": "absent"}
     assert find_data(keys, False) == keys
     shutil.copytree(data, Path("data/ECSSD"))  # of a known name, but not prepared

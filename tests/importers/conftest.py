@@ -1,4 +1,4 @@
-"""Fixtures of the tests of own data."""
+"""Fixtures for the tests of importers."""
 
 from __future__ import annotations
 

@@ -179,7 +179,9 @@ def test_split_with_an_empty_part_is_rejected(make, photo_set):
     assert code == 1
     assert "val: gets none of 10 images with --split 0.95 0.04 0.01. Fix: add images" in err
     code, _, err = make(*folder_flags(photo_set), "--group_by", "video")
-    assert "--group_by video: matches none of the names, for example 'p0.png'" in err
+    assert (
+        "--group_by video: matches none of the names, for example 'p0.png'. Fix: correct the pattern" in err
+    )
     code, _, err = make(*folder_flags(photo_set), "--group_by", "p")
     assert "Fix: add images, change the shares, or use smaller groups" in err
     assert nothing_is_written()

@@ -209,7 +209,7 @@ def test_palettes_of_many_classes_are_classes():
         (["--coco", "a.json", "--image_dir", "absent"], "absent: no such folder. Fix:"),
         (
             ["--folder", "my photos", "--mask_suffix", "_gt"],
-            "holds no image whose name ends with '_gt'. Fix:",
+            "no image name ends with '_gt'. Fix:",
         ),
         (["--image_dir", "empty", "--mask_dir", "empty2"], "found 0 images. Fix:"),
     ],

@@ -108,6 +108,7 @@ def test_overwriting_an_input_is_rejected(tmp_path):
 
 def test_image_too_large_for_its_format_is_named_in_the_message(tmp_path):
     with pytest.raises(
-        ValueError, match=r"a.webp: cannot encode an image of shape .* so. Fix: another format"
+        ValueError,
+        match=r"a.webp: cannot encode an image of shape .* in this format. Fix: use another format",
     ):
         write_image(tmp_path / "a.webp", np.zeros((4, 17000, 3), np.uint8))
