@@ -110,7 +110,8 @@ def _build(kind: str, where: str, cfg: Mapping[str, Any]) -> Any:
     try:
         return _paddleseg().SegBuilder(None).build_component(cfg)
     except RuntimeError as error:
-        raise ConfigError(f"{where}: {cfg['type']}: {str(error).rsplit(chr(10), 1)[-1].strip()}") from error
+        *_, reason = str(error).split("\n")  # the lines before it repeat the config
+        raise ConfigError(f"{where}: {cfg['type']}: {reason.strip()}") from error
 
 
 def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
@@ -143,7 +144,7 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     cfg = dict(section(config, key))
     num_classes = class_count(config)
     if cfg.get("num_classes", num_classes) != num_classes:
-        raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}, but the model has {num_classes}")
+        raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}. Fix: {num_classes}, that of the model")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
     transforms = _build_transforms(key, cfg.pop("transforms", []), num_classes)
     kind, download = cfg.pop("type"), cfg.pop("download", False)

@@ -73,7 +73,10 @@ def ssim(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
     C1 = 0.01², C2 = 0.03². BASNet pads the border with zeros; here windows that cross it are left out.
     """
     if min(logits.shape[2:]) < SSIM_WINDOW:
-        raise ValueError(f"ssim needs maps of at least {SSIM_WINDOW} pixels, got {logits.shape[2:]}")
+        raise ValueError(
+            f"ssim needs maps of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, got {logits.shape[2:]}. "
+            "Fix: a larger input, or SaliencyLoss without ssim"
+        )
     offset = paddle.arange(SSIM_WINDOW, dtype="float32") - SSIM_WINDOW // 2
     row = F.softmax(-(offset**2) / (2 * SSIM_SIGMA**2), axis=0)
     window = paddle.outer(row, row)[None, None]  # (1, 1, 11, 11)
@@ -110,9 +113,8 @@ class SaliencyLoss(nn.Layer):
     def __init__(self, bce: float = 1.0, ssim: float = 0.0, iou: float = 0.0, ignore_index: int = 255):
         super().__init__()
         self.weights = {"bce": bce, "ssim": ssim, "iou": iou}
-        if not all(type(w) in (int, float) and w >= 0 for w in self.weights.values()) or not any(
-            (bce, ssim, iou)
-        ):
+        valid = all(type(weight) in (int, float) and weight >= 0 for weight in self.weights.values())
+        if not valid or not any(self.weights.values()):
             raise ValueError(f"{self.weights}: expected weights of at least 0, and one above 0")
         self.ignore_index = ignore_index
 

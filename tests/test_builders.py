@@ -107,7 +107,7 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
             "ADE20K changes labels while it reads them. Fix: use type: Dataset",
         ),
         (["train_dataset.train_pth=x"], "train_dataset: train_pth: no such key. Did you mean 'train_path'?"),
-        (["train_dataset.num_classes=3"], "train_dataset: num_classes: 3, but the model has 1"),
+        (["train_dataset.num_classes=3"], "train_dataset: num_classes: 3. Fix: 1, that of the model"),
         (
             ["train_dataset.transforms.0.type=Flip"],
             "train_dataset.transforms[0]: type: Flip: no such component",

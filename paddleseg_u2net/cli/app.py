@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def help_text() -> str:
-    """What `u2net --help` prints: the commands by group, a line each."""
+    """What `u2net --help` prints: the commands by group, one line each."""
     lines = ["usage: u2net COMMAND [flags]", "", "U²-Net: salient objects, cut-outs and segmentation."]
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines += ["", f"{group}:"]

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
 
 ABOUT = """\
-Measure prediction on a CPU: every export in every engine, and whole commands, if wanted beside rembg.
+Measure prediction on a CPU: every export in every engine, and whole commands, optionally against rembg.
 
-Each row of the first table is measured in its own process. Whole commands take turns, so that other load on
-the machine affects all of them.
+Each row of the first table is measured in its own process. Runs of the whole commands alternate, so that
+other load on the machine affects all of them.
 """
 EXAMPLES = """\
   u2net benchmark --image_path photos/
@@ -89,7 +89,7 @@ KINDS = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of `u2net benchmark`."""
+    """The parser of `u2net benchmark`."""
     command = flags.parser("u2net benchmark", ABOUT, EXAMPLES)
     flags.add_group(command, flags.INPUT, INPUT_FLAGS)
     flags.add_group(command, flags.OUTPUT, OUTPUT_FLAGS)
@@ -259,7 +259,9 @@ def report(args: argparse.Namespace) -> None:
     """Measure and print both tables."""
     photographs = len(list_images(args.image_path))
     if not photographs:
-        raise ValueError(f"--image_path {args.image_path}: no images in this folder")
+        raise ValueError(
+            f"--image_path {args.image_path}: no images in this folder. Fix: a folder with images"
+        )
     if args.against and args.model_path not in KNOWN:
         raise ValueError(f"--against: rembg has no model {args.model_path}. Fix: {', '.join(KNOWN)}")
     if args.mask_path and not args.calibration:

@@ -1,4 +1,4 @@
-"""`u2net convert-weights`: convert weights of any format we read into one that others read."""
+"""`u2net convert-weights`: convert weights between .pdparams, .safetensors, .npz and other formats."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from paddleseg_u2net.models.architecture import identify
 from paddleseg_u2net.models.pretrained import KNOWN, resolve
 from paddleseg_u2net.models.weight_files import READERS, State, read_state
 
-ABOUT = (
-    "Convert weights of any format we read into one that others read. The result is read back and compared."
-)
+ABOUT = "Convert weights between formats. The result is read back and compared."
 EXAMPLES = """\
   u2net convert-weights u2netp u2netp.pdparams
   u2net convert-weights u2net.pth u2net.safetensors
@@ -49,7 +47,7 @@ WRITERS: dict[str, Callable[[Path, State], None]] = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of `u2net convert-weights`."""
+    """The parser of `u2net convert-weights`."""
     flags = parser("u2net convert-weights", ABOUT, EXAMPLES)
     about = f"known name ({', '.join(KNOWN)}) or weight file: {', '.join(READERS)}"
     flags.add_argument_group(INPUT).add_argument("source", help=about)
@@ -80,7 +78,7 @@ def convert(source: str, target: Path) -> str:
         ValueError: the format of the target is not supported, or it does not read back as it was written.
     """
     if target.suffix not in WRITERS:
-        raise ValueError(f"{target}: '{target.suffix}' is not written, expected {', '.join(WRITERS)}")
+        raise ValueError(f"{target}: cannot write '{target.suffix}'. Fix: one of {', '.join(WRITERS)}")
     if target.exists():
         raise FileExistsError(f"{target}: exists already. Fix: remove it, or choose another name")
     state = read_state(resolve(source))
@@ -88,6 +86,8 @@ def convert(source: str, target: Path) -> str:
         WRITERS[target.suffix](partial, state)
     written = read_state(target)
     if set(written) != set(state) or any(not np.array_equal(written[key], state[key]) for key in state):
-        raise ValueError(f"{target}: does not read back as it was written")
+        raise ValueError(
+            f"{target}: does not read back as it was written. Fix: check the disk, or another format"
+        )
     fits = identify({key: value.shape for key, value in state.items()})
     return f"{target}: {len(state)} tensors of {fits or 'a network of another family'}"

@@ -63,7 +63,7 @@ COLUMNS = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of `u2net demo`."""
+    """The parser of `u2net demo`."""
     flags = parser("u2net demo", ABOUT, EXAMPLES)
     add_group(flags, OUTPUT, OUTPUT_FLAGS)
     add_group(flags, HOW, RUN_FLAGS)

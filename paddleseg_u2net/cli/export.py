@@ -88,7 +88,7 @@ OPTION_FLAGS: Flags = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of `u2net export`."""
+    """The parser of `u2net export`."""
     flags = parser("u2net export", ABOUT, EXAMPLES)
     add_group(flags, INPUT, INPUT_FLAGS)
     add_group(flags, OUTPUT, OUTPUT_FLAGS)
@@ -143,7 +143,7 @@ def input_shape(given: list[int] | None, channels: int) -> list[int]:
     if any(size != -1 and size < 1 for size in shape) or shape[1] not in (-1, channels):
         raise ValueError(f"--input_shape {shape}: expected N C H W above 0 or -1, and C {channels}")
     if shape[0] not in (-1, 1):
-        raise ValueError(f"--input_shape: N {shape[0]}: images are predicted one by one. Fix: -1 or 1")
+        raise ValueError(f"--input_shape: N {shape[0]}: images are predicted one at a time. Fix: -1 or 1")
     return shape
 
 
@@ -167,7 +167,7 @@ def load_images(config: Mapping[str, Any], key: str, folder: Path | None, count:
         config: with that section.
         key: `train_dataset` or `val_dataset`.
         folder: used instead of the section.
-        count: read at most so many.
+        count: largest number of images to read.
 
     Raises:
         ValueError: there are none.
@@ -175,7 +175,7 @@ def load_images(config: Mapping[str, Any], key: str, folder: Path | None, count:
     if folder is not None:
         found = list_images(folder)[:count]
         if not found:
-            raise ValueError(f"{folder}: holds no images")
+            raise ValueError(f"{folder}: holds no images. Fix: a folder with images")
         return [(read_image(path), None) for path in found]
     from paddleseg_u2net.builders import build_dataset_spec
     from paddleseg_u2net.data.dataset import open_datasets
@@ -196,7 +196,7 @@ def quantization_for(
     shape: Sequence[int],
     photographs: Sequence[Photograph],
 ) -> Quantization | None:
-    """Measure on images what int8 and fp16 need; None for other precisions."""
+    """Calibrate on images for int8 and fp16; None for other precisions."""
     if args.precision == "int8":
         photographs = load_images(config, "train_dataset", args.calibration, CALIBRATION_IMAGES)
     elif args.precision == "fp16":

@@ -194,15 +194,15 @@ def augmentation_from(
     if augmented.get("scales") in (1, [1]):
         del augmented["scales"]
     if getattr(args, "aug_eval", False) and not augmented:
-        raise ConfigError("--aug_eval and --aug_pred need --scales or --flip_*: what to average")
+        raise ConfigError("--aug_eval and --aug_pred: nothing to average. Fix: add --scales or --flip_*")
     if augmented and not options.get("aug_eval"):
         idle = ", ".join(f"--{key}" if key in given else f"test_config: {key}" for key in augmented)
         raise ConfigError(
-            f"{idle}: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict), or "
+            f"{idle}: no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict), or "
             "test_config: {aug_eval: true}"
         )
-    if len(window) != 2 * bool(options.get("is_slide")):
-        raise ConfigError("a sliding window needs --is_slide, --crop_size W H and --stride W H, all three")
+    if len(window) != (len(WINDOW) if options.get("is_slide") else 0):
+        raise ConfigError("a sliding window is incomplete. Fix: --is_slide, --crop_size W H and --stride W H")
     if "scales" in augmented and not isinstance(augmented["scales"], list):
         augmented["scales"] = [augmented["scales"]]
     return TestTimeAugmentation(**augmented, **window)

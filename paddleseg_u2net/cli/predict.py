@@ -51,7 +51,7 @@ EXAMPLES = """\
   python -m paddle.distributed.launch --nproc_per_node 2 predict.py --model_path u2netp --image_path photos/
 """
 DEFAULT_MODEL = "u2netp"
-# tqdm's default, but images a second even below one
+# tqdm's default, but images per second even below one
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 INPUT_FLAGS: Flags = {
@@ -90,7 +90,7 @@ RUN_FLAGS: Flags = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of `u2net predict`."""
+    """The parser of `u2net predict`."""
     return prediction_parser("u2net predict", ABOUT, EXAMPLES)
 
 
@@ -113,7 +113,7 @@ def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpars
     args = flags.parse_intermixed_args(argv)
     args.image_path = [*args.image_path, *args.paths]
     if not args.image_path:
-        flags.error("which images? Give paths of images, folders or lists")
+        flags.error("no images are given. Fix: add paths of images, folders or list files")
     if args.config and not args.model_path:
         flags.error("--config needs --model_path: the weights of that model")
     if not args.model_path:

@@ -116,7 +116,7 @@ FLAGS: dict[str, Flags] = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of the flags."""
+    """The parser of `u2net train`."""
     flags = parser("u2net train", "Train a network on your images and masks.", EXAMPLES)
     for title, table in FLAGS.items():
         add_group(flags, title, table)
@@ -128,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     config = _load(args)
     device = _set_device(args)
+    require_writable(args.save_dir)
     if args.overfit:
         return _overfit(args, config)
     trainer, specs = _build(args, config, device)
@@ -173,12 +174,11 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _set_device(args: argparse.Namespace) -> str:
-    """Set Paddle's device; reject a precision it does not support and a folder that cannot be written to."""
+    """Set Paddle's device; reject a precision that it does not support."""
     from paddleseg_u2net.environment.devices import set_device
 
     device = set_device(args.device)
     amp_options(args.precision, args.amp_level, device)
-    require_writable(args.save_dir)
     return device
 
 

@@ -126,13 +126,16 @@ def read_record(record: Path) -> Deployment:
             f"{record}: Deploy: output_op {deployment.output_op}: expected sigmoid, {', '.join(OUTPUT_OPS)}"
         )
     if not isinstance(deployment.sha256, Mapping) or not isinstance(deployment.model, str):
-        raise ConfigError(f"{record}: Deploy: expected 'model' as a name and 'sha256' as a mapping")
+        raise ConfigError(
+            f"{record}: Deploy: expected 'model' as a name and 'sha256' as a mapping. "
+            "Fix: export the model again"
+        )
     for name, expected in deployment.sha256.items():
         path = record.parent / name
         if Path(name).name != name:
-            raise ConfigError(f"{record}: {name} lies outside of the folder")
+            raise ConfigError(f"{record}: {name} lies outside of the folder. Fix: export the model again")
         if not path.is_file() or digest(path, "sha256") != expected:
             raise ValueError(f"{path}: absent, or not the file that was exported. Fix: export it again")
     if deployment.model not in deployment.sha256:
-        raise ConfigError(f"{record}: sha256 lacks {deployment.model}")
+        raise ConfigError(f"{record}: sha256 lacks {deployment.model}. Fix: export the model again")
     return deployment

@@ -35,7 +35,7 @@ class OnnxRuntimeEngine:
         self.provider_options = {"device_id": gpu_index(device)} if kind == "gpu" else {}
         if self.provider not in self.onnxruntime.get_available_providers():
             raise ValueError(
-                f"--device {device}: this ONNX Runtime has none to use. Fix: another --backend or --device"
+                f"--device {device}: not supported by this ONNX Runtime. Fix: another --backend or --device"
             )
         # opening the file without optimization reports a broken one before any image is read
         description = self._session(optimized=False).get_inputs()[0]

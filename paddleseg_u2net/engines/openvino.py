@@ -18,10 +18,12 @@ from paddleseg_u2net.io.files import atomic_write, digest, prune_cache
 from paddleseg_u2net.models.pretrained import CACHE_BYTES, cache_folder
 
 CHECKSUM = hashlib.sha256().digest_size
+_CORE_LOCK = threading.Lock()
 
 
-_STARTING = threading.Lock()
-_started = functools.cache(lambda: need("openvino").Core())
+@functools.cache
+def _make_core() -> Any:
+    return need("openvino").Core()
 
 
 def core() -> Any:
@@ -30,8 +32,8 @@ def core() -> Any:
     Its CPU plugin installs a stack for signal handlers in the thread that loads it, and removes the stack of
     the thread that frees it. If these were two threads, the next signal that Python handles would crash.
     """
-    with _STARTING:  # without the lock, two threads would create two and free one
-        return _started()
+    with _CORE_LOCK:  # without the lock, two threads would create two and free one
+        return _make_core()
 
 
 class OpenVinoEngine:
@@ -51,7 +53,7 @@ class OpenVinoEngine:
 
     def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1):
         if device != "cpu":
-            raise ValueError(f"--device {device}: OpenVINO runs on CPUs only here. Fix: another --backend")
+            raise ValueError(f"--device {device}: OpenVINO is used on CPUs only. Fix: another --backend")
         self.path = path
         if precision == "bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError(
@@ -63,7 +65,7 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
         self.cache = CompiledModels(path, self.options)
-        self.model = None if self.cache.knows_model() else self._read()
+        self.model = None if self.cache.has_model() else self._read()
         self.compiled: dict[tuple[int, ...], Any] = {}
         self.lock, self.threads = threading.Lock(), threading.local()
 
@@ -132,7 +134,7 @@ class CompiledModels:
         processor = core().get_property("CPU", "FULL_DEVICE_NAME")
         self.made_for = [need("openvino").__version__, processor, sorted(options.items())]
 
-    def knows_model(self) -> bool:
+    def has_model(self) -> bool:
         """Whether the file was compiled before; then it need not be read to see that it is a model."""
         return any(self.folder.glob(f"{self.model}.*.blob"))
 

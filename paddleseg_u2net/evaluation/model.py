@@ -149,7 +149,7 @@ class Scores:
         return lines
 
     def _conditions(self, saliency: MapMeasures) -> str:
-        """What a reader has to know of the scores of saliency maps."""
+        """How saliency maps were processed and stretched, and how many images were left out."""
         text = f"{self.map_protocol.description}, {self.settings.measure_stretch.description}"
         left_out = self.segmentation.images - saliency.images
         return text + (f"; without {left_out} images in which every pixel is ignored" if left_out else "")

@@ -119,7 +119,7 @@ def _in_markdown(text: str) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """One line for each thing beyond the scores that a reader has to know."""
+    """Remarks on the scores, one line each: empty masks, resized maps, files left out."""
     lines = []
     for data_set, methods in comparison.items():
         for method, scores in methods.items():
@@ -133,7 +133,7 @@ def notes(comparison: Comparison) -> list[str]:
                 "are of other formats": scores.not_read,
             }
             for reason, files in left_out.items():
-                shown = "; ".join([*files[:SHOWN], *["…"][: len(files) - SHOWN]])
                 if files:
+                    shown = "; ".join([*files[:SHOWN], "…"] if len(files) > SHOWN else files)
                     lines.append(f"{where}: without {len(files)} files that {reason}: {shown}")
     return lines

@@ -80,8 +80,8 @@ def cached_export(weights: Path, model: Mapping[str, Any], precision: str = "fp3
     """Return the exported folder of weights of this family; it is written and verified at first use.
 
     It is verified by Paddle: both compute the same on a drawn image. Where Paddle is not installed, the graph
-    of published weights is verified by its digest. The graph of other weights then keeps its own folder, of
-    which a warning says that only its structure was verified.
+    of published weights is verified by its digest. For other weights only the structure of the graph can then
+    be verified; a warning says so, and their folder is marked as unverified.
 
     Args:
         weights: see `CachedExport`, also for the next two.

@@ -116,8 +116,8 @@ def check_options(
         )
     if precision not in row.precisions:
         raise ValueError(
-            f"--precision {precision}: not supported by --format {file_format}, which has "
-            f"{', '.join(row.precisions)}"
+            f"--precision {precision}: not supported by --format {file_format}. "
+            f"Fix: {' or '.join(row.precisions)}"
         )
     if row.converts(network):
         if precision in FROM_WEIGHTS_ONLY:

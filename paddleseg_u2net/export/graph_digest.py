@@ -63,7 +63,7 @@ def _value_info(value: Any, with_shape: bool) -> list[Any]:
 
 
 def _plain(attribute: Any) -> Any:
-    """What JSON cannot hold in an attribute: text as bytes."""
+    """Convert the bytes of a text attribute to text, for JSON."""
     if isinstance(attribute, bytes):
         return attribute.decode()
     raise TypeError(f"an attribute of type {type(attribute).__name__}, which no graph of ours has")

@@ -1,4 +1,4 @@
-"""Nodes, constants and a checked model: what ONNX graphs are written with. Does not import Paddle."""
+"""Builds ONNX models from nodes and constants, and checks them. Does not import Paddle."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class GraphWriter:
         return self.node("Resize", [x, "", "", sizes], name, **options)
 
     def height_width(self, x: str, name: str) -> str:
-        """Append what gives the last two numbers of the shape of (N, C, h, w)."""
+        """Append a node that gives the height and width of (N, C, h, w)."""
         return self.node("Shape", [x], name, start=2, end=4)
 
 

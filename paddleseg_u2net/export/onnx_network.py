@@ -64,7 +64,7 @@ def fold(state: State) -> dict[str, Convolution]:
 
 
 class Quantization(NamedTuple):
-    """What 8-bit integers need to know of a network.
+    """How the convolutions of a network are quantized to 8-bit integers.
 
     Args:
         ranges: largest value of each activation, by the name of its `dataflow` node (ReLU or sum, so >= 0).
@@ -141,7 +141,7 @@ class NetworkWriter:
         return self.results[self.flow[-1].name]
 
     def inherit_range(self, node: Node) -> None:
-        """Pass the range of the input on; pooling and bilinear resizing stay within it."""
+        """Give the result of a node the range of its input; pooling and bilinear resizing stay within it."""
         if node.operation in ("pool", "resize") and node.inputs[0] in self.ranges:
             self.ranges[node.name] = self.ranges[node.inputs[0]]
 
@@ -242,7 +242,7 @@ def build_onnx(
 
 
 def _write_output(graph: GraphWriter, x: str, output_op: str, num_classes: int, restored: bool) -> str:
-    """Append what turns the logits `x` into the output of the graph; returns its name."""
+    """Append nodes that turn the logits `x` into the output of the graph; returns its name."""
     name = OUTPUTS[output_op]
     if output_op != "none":
         single, last = num_classes == 1, output_op == "softmax" and not restored

@@ -33,7 +33,7 @@ def write_preprocessing(graph: GraphWriter, preprocessing: Preprocessing) -> str
 
 
 def write_restoring(graph: GraphWriter, maps: str, name: str) -> str:
-    """Append what resizes maps (N, C, h, w) to the size of `image`; returns its name."""
+    """Append nodes that resize maps (N, C, h, w) to the size of `image`; returns the name of the result."""
     return graph.resize(maps, graph.node("Shape", [IMAGE], "photograph.hw", start=1, end=3), name)
 
 

@@ -35,7 +35,7 @@ def always_kept(flow: Iterable[Node]) -> set[str]:
 
 
 def calibrate(state: State, batches: Iterable[np.ndarray]) -> Quantization:
-    """Measure on images what 8-bit integers need to know of a network.
+    """Measure the activations of a network on images, to quantize it to 8-bit integers.
 
     Args:
         state: weights of this family, by state-dict key.

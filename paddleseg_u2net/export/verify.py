@@ -57,7 +57,7 @@ TOLERANCES = {
 
 @dataclass
 class _Comparison:
-    """What exported model and network gave for all images so far."""
+    """Accumulates how the outputs of an exported model differ from those of its network."""
 
     output_op: str
     num_classes: int
@@ -109,7 +109,7 @@ def compare(
 
     Returns:
         Largest and mean difference (not for class ids), share of pixels of the same class (for classes),
-        scores of both where there is truth, size in bytes, milliseconds an image.
+        scores of both where there is truth, size in bytes, milliseconds per image.
     """
     deployment = read_record(folder / RECORD)
     path = folder / deployment.model

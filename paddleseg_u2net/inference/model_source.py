@@ -10,7 +10,7 @@ from typing import Any
 from paddleseg_u2net.config.loader import CONFIGS, load_config, section
 from paddleseg_u2net.engines.adapters import adapt
 from paddleseg_u2net.engines.base import PADDLE, Engine, choose, engines_for, open_engine
-from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, find_record, read_record
+from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, Deployment, find_record, read_record
 from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.environment.devices import choose_device, has_int8_units, set_device
 from paddleseg_u2net.environment.optional_imports import INSTALL, has
@@ -40,7 +40,8 @@ def find_weights(model_path: str | Path) -> str | Path:
             if (folder / name).is_file():
                 return folder / name
     raise FileNotFoundError(
-        f"{path}: holds no {' or '.join(WEIGHT_FILES)}, and is neither a run nor an export"
+        f"{path}: holds no {' or '.join(WEIGHT_FILES)}, and is neither a run nor an export. "
+        "Fix: the path of a weight file, a run or an export"
     )
 
 
@@ -108,7 +109,7 @@ def load_engine(
     for candidate in _onnx_precisions(weights, model["type"], device, backend, precision):
         try:
             record = cached_export(weights, model, candidate)
-            return _open_export(record, backend, device, parallel, str(weights))
+            return _open_export(record.parent, read_record(record), backend, device, parallel, str(weights))
         except (VerificationError, OSError) as error:
             slower = candidate != "fp32" or has(PADDLE)
             if backend != "auto" or precision != "auto" or not slower:
@@ -126,18 +127,22 @@ def _open_given_export(
     record: Path, device: str | None, backend: str, precision: str, parallel: int
 ) -> Engine:
     """The engine of an exported folder that the user named."""
-    deployed = read_record(record)
-    if precision not in ("auto", deployed.precision):
-        raise ValueError(f"--precision {precision}: {record.parent} was exported as {deployed.precision}")
-    if device is None and deployed.model != PADDLE_MODEL:
+    folder, deployment = record.parent, read_record(record)
+    if precision not in ("auto", deployment.precision):
+        raise ValueError(
+            f"--precision {precision}: {folder} was exported as {deployment.precision}. "
+            "Fix: leave --precision out"
+        )
+    if device is None and deployment.model != PADDLE_MODEL:
         device = "cpu"  # the other engines do not depend on what Paddle could use
-    return _open_export(record, backend, choose_device(device), parallel, str(record.parent))
+    return _open_export(folder, deployment, backend, choose_device(device), parallel, str(folder))
 
 
-def _open_export(record: Path, backend: str, device: str, parallel: int, name: str) -> Engine:
+def _open_export(
+    folder: Path, deployment: Deployment, backend: str, device: str, parallel: int, name: str
+) -> Engine:
     """The engine of an exported folder; the log names it."""
-    deployment = read_record(record)
-    path, precision = record.parent / deployment.model, deployment.precision
+    path, precision = folder / deployment.model, deployment.precision
     chosen = choose(backend, engines_for(path.suffix, precision), str(path))
     why = " (auto: the fastest installed)" if backend == "auto" else ""
     log.info("Model %s, %s; backend %s on %s%s", name, precision, chosen, device, why)
@@ -146,16 +151,21 @@ def _open_export(record: Path, backend: str, device: str, parallel: int, name: s
 
 def _onnx_precisions(weights: Path, network: str, device: str, backend: str, precision: str) -> list[str]:
     """Precisions in which to try weights as an ONNX graph, fastest first; none where Paddle runs them."""
+    if precision not in PRECISIONS:
+        *others, last = PRECISIONS
+        raise ValueError(f"--precision {precision}: unknown, expected {', '.join(others)} or {last}")
     # on other devices than a CPU Paddle needs no second engine
     as_onnx = network in NETWORKS and (device == "cpu" or backend != "auto" or not has(PADDLE))
     exact = "bf16" if precision == "bf16" else "fp32"
     allowed = engines_for(".onnx", exact) if as_onnx else []
     allowed += [PADDLE] if exact == "fp32" else []
+    if not allowed:
+        raise ValueError(
+            f"--precision bf16: supported for U²-Net on a CPU only, not for {network} on {device}. "
+            "Fix: --precision fp32"
+        )
     if choose(backend, allowed, f"weights of {network}") == PADDLE:
         return []
-    if precision not in PRECISIONS:
-        *others, last = PRECISIONS
-        raise ValueError(f"--precision {precision}: unknown, expected {', '.join(others)} or {last}")
     if precision in ("fp32", "bf16"):
         return [precision]
     against = _reason_against_int8(weights, device, backend, precision)

@@ -94,7 +94,7 @@ def plan_outputs(
     names = list(names)
     unknown = [name for name in names if name not in OUTPUTS]
     if unknown or not names:
-        raise ValueError(f"--outputs {','.join(unknown)}: expected some of {','.join(OUTPUTS)}")
+        raise ValueError(f"--outputs {','.join(unknown)}: unknown. Fix: any of {','.join(OUTPUTS)}")
     relative = [path.relative_to(root) for path in images]
     named = dict(zip(relative, _png_names(relative), strict=True))
     plans = []
@@ -110,7 +110,9 @@ def plan_outputs(
                 f"{path}: is an image to predict and would be overwritten. Fix: another --save_dir"
             )
         if path in seen or ".." in path.relative_to(save_dir).parts:
-            raise ValueError(f"{path}: two results would be one file, or lie outside {save_dir}")
+            raise ValueError(
+                f"{path}: two results would be one file, or lie outside {save_dir}. Fix: rename the images"
+            )
         seen.add(path)
     return plans
 

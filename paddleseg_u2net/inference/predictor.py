@@ -58,9 +58,8 @@ class TestTimeAugmentation:
 
     def flips(self) -> list[tuple[int, ...]]:
         """The axes of (N, C, h, w) to flip, one tuple per variant."""
-        horizontal, vertical = [()], [()]
-        horizontal += [(3,)] * self.flip_horizontal
-        vertical += [(2,)] * self.flip_vertical
+        horizontal = [(), (3,)] if self.flip_horizontal else [()]
+        vertical = [(), (2,)] if self.flip_vertical else [()]
         return [v + h for v, h in product(vertical, horizontal)]
 
     def windows(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
@@ -228,7 +227,8 @@ class Predictor:
             maps = self.engine(np.ascontiguousarray(batch[:, :, rows, columns]))
             if maps.shape[1] != self.num_classes:
                 raise ValueError(
-                    f"the model gives {maps.shape[1]} classes, its config says {self.num_classes}"
+                    f"the model gives {maps.shape[1]} classes, and its config has num_classes: "
+                    f"{self.num_classes}. Fix: the config that it was trained with"
                 )
             total[:, :, rows, columns] += maps
             count[rows, columns] += 1

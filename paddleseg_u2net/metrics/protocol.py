@@ -31,7 +31,7 @@ class MapProtocol(Enum):
 
     @property
     def description(self) -> str:
-        """What tables of scores say."""
+        """The text in tables of scores."""
         return {
             MapProtocol.PLAIN: "maps as predicted",
             MapProtocol.MINMAX: "maps stretched to 0 .. 1",
@@ -51,7 +51,8 @@ class MapProtocol(Enum):
         """
         short = {protocol.value: protocol for protocol in (cls.MINMAX, cls.OFFICIAL)}
         if options.get("map_protocol") is None:
-            return next((short[name] for name in reversed(short) if options.get(name)), default or cls.PLAIN)
+            chosen = [protocol for name, protocol in short.items() if options.get(name)]
+            return chosen[-1] if chosen else default or cls.PLAIN
         chosen = cls(options["map_protocol"])
         _require_agreement(options, "map_protocol", {name: chosen is short[name] for name in short})
         return chosen
@@ -98,7 +99,7 @@ class MeasureStretch(Enum):
 
     @property
     def description(self) -> str:
-        """What tables of scores say of the maps."""
+        """The text in tables of scores."""
         stretched = "measured with each map min-max stretched for"
         return {
             MeasureStretch.REFERENCE: f"{stretched} all measures but max_f and mean_f",

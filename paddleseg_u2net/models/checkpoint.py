@@ -193,7 +193,9 @@ def load_checkpoint(
     try:
         progress = Progress(**_read_json(folder / STATE))
     except TypeError as error:
-        raise ValueError(f"{folder / STATE}: is not the record of a run: {error}") from None
+        raise ValueError(
+            f"{folder / STATE}: is not the record of a run: {error}. Fix: resume from another checkpoint"
+        ) from None
     if progress.optimizer != type(optim).__name__:
         raise ValueError(
             f"--resume_model {folder}: was trained by {progress.optimizer}, the config says "
@@ -209,7 +211,7 @@ def load_checkpoint(
 
 
 def _reset_best(progress: Progress, run: Path, metric: str) -> None:
-    """Forget best scores of another metric, and those whose model the run folder no longer has."""
+    """Remove best scores of another metric, and those whose model the run folder no longer has."""
     if progress.metric != metric:
         log.warning("The best score was of %s; for %s it is reset", progress.metric, metric)
         progress.best, progress.stale, progress.metric = {}, 0, metric
@@ -238,7 +240,10 @@ def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | Non
     names = tuple(parameter.name for parameter in network.parameters())
     known = (*names, "LR_Scheduler", "StructuredTo", "master_w")
     if foreign := [key for key in state if not key.startswith(known)]:
-        raise ValueError(f"{path}: holds {foreign[0]}, which is not a parameter of this network")
+        raise ValueError(
+            f"{path}: holds {foreign[0]}, which is not a parameter of this network. "
+            "Fix: use the model section that the run was started with"
+        )
     if "master_weights" in state:
         masters = state["master_weights"].items()
         state["master_weights"] = {key: paddle.to_tensor(value) for key, value in masters}

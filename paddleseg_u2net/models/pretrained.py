@@ -32,6 +32,7 @@ RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 DUTS = "DUTS-TR, 10,553 images (salient objects)"
 SUPERVISELY = "Supervisely Person (people)"
 MAX_BYTES = 512 << 20
+SHOWN = 5  # differences in a message about weights that do not fit
 CALIBRATIONS = Path(__file__).parent / "calibrations"
 
 
@@ -85,6 +86,7 @@ class KnownWeights:
         return path.name if path.is_file() else None
 
 
+CACHE_BYTES = 1 << 30  # limit of the cache of exports and of that of compiled models, each
 KNOWN = {
     row.name: row
     for row in (
@@ -122,8 +124,6 @@ KNOWN = {
     )
 }
 
-CACHE_BYTES = 1 << 30  # limit of the cache of exports and of that of compiled models, each
-
 
 def cache_folder() -> Path:
     """The folder of fetched weights: `U2NET_HOME`, or `.u2net` in the home folder as in rembg."""
@@ -140,8 +140,7 @@ def resolve(source: str | Path) -> Path:
         FileNotFoundError: neither a known name nor an existing file.
         DownloadError: no address served the file.
     """
-    known = KNOWN.get(str(source))
-    if known:
+    if known := KNOWN.get(str(source)):
         if Path(source).exists():
             log.warning(
                 "%s: the published weights are used, not the path of this name (./%s)", source, source
@@ -211,7 +210,7 @@ def known_file(path: Path) -> KnownWeights | None:
 
 
 def _differences(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """List how weights do not fit a network, a line each: other shapes, missing and extra keys."""
+    """List how weights do not fit a network, one line each: other shapes, missing and extra keys."""
     missing = [f"- {key} {shapes[key]}: missing in the file" for key in shapes if key not in state]
     extra = [f"+ {key} {state[key].shape}: not in the model" for key in state if key not in shapes]
     other = [
@@ -277,9 +276,10 @@ def read_weights(source: str | Path) -> State:
 
 def _misfit(source: str | Path, network: str, state: State, differences: list[str]) -> str:
     lines = [f"{source} does not fit {network}: {len(differences)} differences:"]
-    lines += differences[:5] + [f"… and {len(differences) - 5} more"] * (len(differences) > 5)
-    fits = identify({key: value.shape for key, value in state.items()})
-    if fits:
+    lines += differences[:SHOWN]
+    if len(differences) > SHOWN:
+        lines.append(f"… and {len(differences) - SHOWN} more")
+    if fits := identify({key: value.shape for key, value in state.items()}):
         configs = [row.config for row in KNOWN.values() if row.network == fits.network]
         hint = f", as in configs/{configs[0]}" if (fits.num_classes, fits.in_channels) == (1, 3) else ""
         lines.append(f"Fix: it fits a model of {fits}{hint}")

@@ -35,7 +35,7 @@ class _Moments:
         x = inputs[0].astype("float64")
         axes = [0, 2, 3]
         sums = (paddle.ones_like(x).sum(axes), x.sum(axes), (x * x).sum(axes))
-        self.sums += np.stack([one.numpy() for one in sums])
+        self.sums += np.stack([total.numpy() for total in sums])
 
     def restore(self) -> None:
         """Give the layer the mean and variance of its input, and the scale and shift that undo them."""

@@ -37,7 +37,7 @@ def draw_seed(ranks: int) -> int:
 
 
 def barrier(ranks: int) -> None:
-    """Wait until all processes have come here."""
+    """Wait until all processes have made this call."""
     if ranks > 1:
         dist.barrier()
 

@@ -26,7 +26,7 @@ class Meter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all steps, after a log line."""
+        """Discard all steps, after a log line."""
         self.total: Tensor | None = None
         self.steps, self.reading, self.working = 0, 0.0, 0.0
         self.since = time.perf_counter()

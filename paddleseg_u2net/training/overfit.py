@@ -2,7 +2,7 @@
 
 A network that cannot overfit two samples will not learn a data set. Success shows that the path from file to
 gradient works. It does not show that the masks are correct, since a large network can overfit wrong masks as
-well; look at the picture for that.
+well; the picture shows that.
 
 Source: advice of the author of U²-Net, xuebinqin/U-2-Net#157.
 """

@@ -13,9 +13,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """Context manager that remembers SIGINT (Ctrl-C) and SIGTERM instead of ending the process.
+    """Context manager that records SIGINT (Ctrl-C) and SIGTERM instead of ending the process.
 
-    The training loop asks `received` after each step. A second signal ends the process at once. The previous
+    The training loop reads `received` after each step. A second signal ends the process at once. The previous
     handlers are restored on exit.
 
     Args:

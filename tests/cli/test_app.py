@@ -155,7 +155,7 @@ def test_a_command_is_run_by_its_flags_of_this_process(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_completion_knows_all_commands_and_their_flags(run, shell):
+def test_completion_has_all_commands_and_their_flags(run, shell):
     pytest.importorskip("shtab")
     code, text, _ = run("--print-completion", shell)
     assert code == 0
@@ -240,11 +240,11 @@ def test_missing_device_is_rejected(run, config, trained, device):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--scales", 2], "scales: of no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)"),
-        (["--flip_horizontal"], "flip_horizontal: of no effect alone"),
-        (["--flip_vertical"], "--flip_vertical: of no effect alone"),
-        (["--is_slide"], "a sliding window needs --is_slide, --crop_size W H and --stride W H"),
-        (["--crop_size", 8, 8, "--stride", 4, 4], "a sliding window needs --is_slide"),
+        (["--scales", 2], "scales: no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)"),
+        (["--flip_horizontal"], "flip_horizontal: no effect alone"),
+        (["--flip_vertical"], "--flip_vertical: no effect alone"),
+        (["--is_slide"], "window is incomplete. Fix: --is_slide, --crop_size W H and --stride W H"),
+        (["--crop_size", 8, 8, "--stride", 4, 4], "a sliding window is incomplete. Fix: --is_slide"),
         (["--is_slide", "--crop_size", 8, 8, "--stride", 9, 9], "exceeds crop_size"),
         (["--opts", "itters=1"], "--opts itters=1: no such key. Did you mean 'iters'?"),
     ],

@@ -113,7 +113,7 @@ def test_default_model_is_u2netp_and_is_logged(run, known_weights, photos_dir):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "which images? Give paths of images, folders or lists"),
+        ([], "no images are given. Fix: add paths of images, folders or list files"),
         (["a.png", "--config", "a.yaml"], "--config needs --model_path: the weights of that model"),
         (["a.png", "--device_id", -1], "--device_id: expected a whole number, 0 or more, got '-1'"),
         (["a.png", "--image_pth", "b.png"], "Did you mean --image_path?"),
@@ -327,7 +327,7 @@ def test_missing_image_of_a_list_is_reported_with_its_line(run, trained, photos_
         (["--image_path", "hollow"], "hollow: no images (.bmp, "),
         (["--image_path", "empty.txt"], "empty.txt: this list names no images that exist"),
         (["--image_path", "utf16.txt"], "utf16.txt: the list is not valid UTF-8. Fix: save it"),
-        (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: expected some of added"),
+        (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: unknown. Fix: any of added"),
         (["p.png", "--device", "cpu", "--device_id", 0], "--device_id 0: a CPU has no number. Fix: "),
         (["--image_path", "p.png", "--save_dir", "p.png/x"], "p.png/x: cannot be written to"),
     ],

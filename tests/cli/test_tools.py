@@ -52,7 +52,7 @@ def test_impossible_conversion_is_rejected(run, tmp_path):
     source = GOLDEN / "torch_zip.pth"
     (tmp_path / "existing.npz").touch()
     for words, message in (
-        ([source, tmp_path / "a.onnx"], "'.onnx' is not written, expected .pdparams"),
+        ([source, tmp_path / "a.onnx"], "cannot write '.onnx'. Fix: one of .pdparams"),
         ([source, tmp_path / "existing.npz"], "exists already. Fix: remove it"),
         (["absent.pth", tmp_path / "b.npz"], "absent.pth: no such weight file"),
     ):

@@ -22,7 +22,7 @@ def test_val_equals_the_evaluation_of_training(run, trained, config):
     assert run("val", "--config", config, "--model_path", trained)[0] == 0
 
 
-def test_model_without_config_asks_for_one(run, trained, config, tmp_path):
+def test_model_without_config_is_rejected(run, trained, config, tmp_path):
     bare = tmp_path / "bare.pdparams"
     bare.write_bytes((trained / "best_model" / "model.pdparams").read_bytes())
     code, _, error = run("val", "--model_path", bare)

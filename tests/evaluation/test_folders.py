@@ -272,7 +272,7 @@ def test_killed_worker_is_reported_in_one_line(folders, monkeypatch):
 
 
 @pytest.mark.parametrize("delay", [0, 0.4])
-def test_interruption_prints_one_word(folders, tmp_path, delay):
+def test_interruption_prints_one_line(folders, tmp_path, delay):
     """Ctrl-C reaches the whole group of processes, here when workers start and when they import modules."""
     maps, masks = folders
     for folder in folders:

@@ -129,7 +129,7 @@ def test_preprocessing_is_supported_by_onnx_and_openvino_only(network, found, im
     assert main(["export", *map(str, words), "--input_shape", "1", "3", "32", "32", "--save_dir", "a"]) == 1
     assert "photographs have any size. Fix: --input_shape N C -1 -1" in capsys.readouterr().err
     assert main(["export", *map(str, words), "--input_shape", "4", "3", "-1", "-1", "--save_dir", "a"]) == 1
-    assert "--input_shape: N 4: images are predicted one by one. Fix: -1 or 1" in capsys.readouterr().err
+    assert "--input_shape: N 4: images are predicted one at a time. Fix: -1 or 1" in capsys.readouterr().err
     assert main(["export", *map(str, words), "--save_dir", "a"]) == 0
     assert load_config("a/deploy.yaml")["val_dataset"]["transforms"] == []
 
@@ -230,7 +230,7 @@ def test_existing_folder_and_unsupported_precision_are_rejected(network, found, 
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="out: exists already. Fix: choose another --save_dir"):
         export(network, found, tmp_path / "out", images)
-    with pytest.raises(ValueError, match="int8: not supported by --format paddle, which has fp32"):
+    with pytest.raises(ValueError, match="int8: not supported by --format paddle. Fix: fp32"):
         export(network, found, tmp_path / "new", images, "paddle", "int8")
 
 

@@ -62,7 +62,7 @@ def reference(layer, image: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("output_op", ["softmax", "argmax", "none"])
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_exported_file_gives_what_its_last_operation_says(model, tmp_path, file_format, output_op):
+def test_output_of_an_exported_file_is_that_of_its_last_operation(model, tmp_path, file_format, output_op):
     config, layer, num_classes = model
     folder = tmp_path / "out"
     _, (image, truth) = sample(config)
@@ -102,7 +102,7 @@ def test_export_without_last_operation_predicts_like_the_network(model, tmp_path
         )
 
 
-def test_export_of_class_ids_predicts_classes_and_says_so(model, tmp_path, caplog):
+def test_export_of_class_ids_predicts_classes_and_is_logged(model, tmp_path, caplog):
     caplog.set_level("INFO")
     config, layer, _ = model
     picture, pair = sample(config)
@@ -152,7 +152,7 @@ def test_networks_converted_by_paddle2onnx_have_the_operation_too(tmp_path, data
         np.testing.assert_allclose(output, logits, atol=1e-5)
 
 
-def test_other_class_ids_are_not_kept(model, tmp_path, monkeypatch):
+def test_export_with_other_class_ids_is_not_kept(model, tmp_path, monkeypatch):
     config, layer, num_classes = model
     real = formats.build_onnx
 
@@ -195,7 +195,7 @@ def test_unknown_operation_is_rejected(network, tmp_path, data):
         export(network, config, tmp_path / "out", [], output_op="sigmoid")
 
 
-def test_command_passes_the_operation_on(run, network, tmp_path, data):
+def test_command_exports_with_the_given_operation(run, network, tmp_path, data):
     config = make_config(tmp_path / "a.yaml", data, model="U2Netp")
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     words = ["--model_path", tmp_path / "w.pdparams", "--config", config, "--save_dir", "out"]

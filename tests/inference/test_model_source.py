@@ -65,7 +65,7 @@ def test_every_backend_gives_the_same_maps(warm, backend):
     np.testing.assert_allclose(base(image), expected, atol=2e-5)
 
 
-def test_weights_are_exported_once_and_the_log_says_so(weights, caplog, monkeypatch):
+def test_weights_are_exported_once_and_that_is_logged(weights, caplog, monkeypatch):
     caplog.set_level("INFO")
     path, image, expected = weights
     load_engine(path, CONFIG)
@@ -231,10 +231,15 @@ def test_bf16_is_rejected_by_backends_without_it(warm):
             load_engine(warm[0], CONFIG, backend=backend, precision="bf16")
 
 
+def test_bf16_of_a_network_without_a_graph_is_rejected(warm):
+    with pytest.raises(ValueError, match="--precision bf16: supported for U²-Net on a CPU only.* Fix: "):
+        load_engine(warm[0], {"model": {**MODEL, "type": "BiSeNetV2"}}, precision="bf16")
+
+
 def test_config_with_another_class_count_is_rejected(warm):
     record = cached_export(warm[0], MODEL)
     two = {"model": {**MODEL, "num_classes": 2}, "val_dataset": CONFIG["val_dataset"]}
-    with pytest.raises(ValueError, match="the model gives 1 classes, its config says 2"):
+    with pytest.raises(ValueError, match="the model gives 1 classes, and its config has num_classes: 2. Fix"):
         Predictor(record.parent, two)(np.zeros((8, 8, 3), np.uint8))
 
 

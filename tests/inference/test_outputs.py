@@ -95,7 +95,7 @@ def test_image_of_an_unwritable_format_becomes_png():
 
 def test_unknown_outputs_are_rejected():
     with pytest.raises(
-        ValueError, match="--outputs mask: expected some of added,pseudo_color,saliency,cutout"
+        ValueError, match="--outputs mask: unknown. Fix: any of added,pseudo_color,saliency,cutout"
     ):
         plan("a.jpg", outputs=["mask"])
 

@@ -115,7 +115,7 @@ def test_nan_in_any_part_of_the_loss_is_an_error():
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_first_signal_is_remembered_and_second_one_stops(number):
+def test_first_signal_is_recorded_and_second_one_stops(number):
     before = [signal.getsignal(each) for each in SIGNALS]
     with StopSignals() as signals:
         assert not signals.received
