@@ -62,7 +62,7 @@ def test_ssim_equals_scikit_image():
 
 
 def test_ssim_rejects_maps_smaller_than_its_window():
-    with pytest.raises(ValueError, match="at least 11 pixels"):
+    with pytest.raises(ValueError, match="at least 11 x 11 pixels.*Fix:"):
         value(SaliencyLoss(ssim=1), LOGITS[..., :8], MASK[..., :8])
 
 

@@ -27,10 +27,12 @@ def device_name(kind: str | None, index: int | None = None) -> str | None:
         `gpu:1`, as Paddle writes it; `kind` without a number.
 
     Raises:
-        ValueError: see `split_device`.
+        ValueError: `kind` has a number already; or see `split_device`.
     """
     if index is None:
         return kind
+    if kind and ":" in kind:
+        raise ValueError(f"--device {kind} --device_id {index}: two numbers. Fix: leave --device_id out")
     name = f"{kind or 'gpu'}:{index}"
     split_device(name)
     return name
@@ -111,7 +113,7 @@ def set_device(name: str | None) -> str:
 def gpu_index(device: str = "gpu") -> int:
     """The number of the GPU to use: that of `device` (`gpu:1`), else that of this rank, else 0.
 
-    The launcher tells each rank its GPU by an environment variable.
+    The launcher sets an environment variable to the GPU of each rank.
     """
     _, index = split_device(device)
     if index is not None:

@@ -168,7 +168,7 @@ def plan_jobs(
 ) -> list[Job]:
     """The jobs of a rank: its share of all images, without those that are done if `resume`.
 
-    All ranks plan the same names and divide them before they look for results, so that the shares do not
+    All ranks plan the same names and divide them before they check for results, so that the shares do not
     change while another rank writes.
 
     Args:

@@ -91,7 +91,7 @@ def test_missing_path_is_reported_by_the_first_rank_alone(run, trained, photos_d
         assert (outcome[0], "gone.png" in outcome[2]) == (code, bool(code))
 
 
-def test_paths_need_no_flag_and_may_stand_between_flags(run, trained, photos_dir):
+def test_paths_without_a_flag_are_accepted_between_flags(run, trained, photos_dir):
     (photos_dir / "a.png").rename("-dash.png")
     flags = ["--model_path", trained, "--outputs", "saliency"]
     words = [photos_dir / "a.jpg", *flags, photos_dir / "sub", "--save_dir", "out", "--", "-dash.png"]

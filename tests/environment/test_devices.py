@@ -90,6 +90,10 @@ def test_number_is_joined_to_the_kind_of_device():
     assert device_name(None, 1) == "gpu:1"
     with pytest.raises(ValueError, match="--device_id 1: a CPU has no number"):
         device_name("cpu", 1)
+    with pytest.raises(
+        ValueError, match="--device gpu:1 --device_id 0: two numbers. Fix: leave --device_id out"
+    ):
+        device_name("gpu:1", 0)
 
 
 def test_gpu_number_is_that_of_the_device_else_that_of_the_rank(monkeypatch):

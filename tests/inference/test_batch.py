@@ -103,7 +103,7 @@ def test_listed_image_that_does_not_exist_is_a_fault_of_its_job():
     ]
 
 
-def test_a_file_with_a_bracket_in_its_name_is_no_pattern():
+def test_bracket_in_a_file_name_is_not_a_pattern():
     write_image(Path("a [1].png"), np.zeros((4, 5, 3), np.uint8))
     assert names("a [1].png") == ["a [1].png"]
 
@@ -114,7 +114,7 @@ def test_results_of_earlier_runs_are_not_images():
     assert len(names("a")) == 3
 
 
-def test_ranks_divide_all_images_before_resume_looks_for_results():
+def test_ranks_divide_all_images_before_resume_leaves_out_results():
     found = find_images([Path("a"), Path("b")], OUT)
     everything = plan_jobs(found, OUT, ["saliency"])
     for job in everything:
@@ -160,7 +160,7 @@ def predictor(**options) -> BatchPredictor:
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
-def test_jobs_are_run_in_order_and_a_fault_stops_none(parallel):
+def test_fault_of_a_job_does_not_stop_the_others(parallel):
     Path("a/broken.png").write_text("no image")
     found = find_images([Path("a"), Path("b")], OUT)
     faults = list(predictor(parallel=parallel).run_jobs(plan_jobs(found, OUT, ["saliency", "added"])))
