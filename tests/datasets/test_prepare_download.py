@@ -205,7 +205,7 @@ def test_config_names_the_command_or_downloads_its_data(tmp_path, monkeypatch):
     config = config_for(tmp_path, "DUTS-TE", mode="val", val_path="val_list.txt")
     with pytest.raises(FileNotFoundError) as caught:
         build_dataset_spec(config, "val_dataset")
-    assert "It is a known data set (salient objects: the usual data" in str(caught.value)
+    assert "It is a known data set (salient objects: the standard data" in str(caught.value)
     assert "Fix: u2net prepare DUTS-TE, or set download: true" in str(caught.value)
     build(tmp_path / "mirror", PUBLISHED["DUTS-TE"])
     monkeypatch.setenv("U2NET_MIRROR", f"file://{tmp_path}/mirror")
