@@ -1,0 +1,143 @@
+"""A U²-Net whose training step runs through oneDNN; parameters, state dict and optimizer stay Paddle's."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.models.architecture import IMAGE, OUTPUTS, SIDES
+from paddleseg_u2net.models.u2net import ConvBNReLU, U2Net
+from paddleseg_u2net.onednn.arena import Arena
+from paddleseg_u2net.onednn.operations import BF16, F32
+from paddleseg_u2net.onednn.plan import Options, Plan
+
+DATA_TYPES = {"fp32": F32, "bf16": BF16}
+MAX_PLANS = 8  # shapes of input that are kept ready; building a plan takes about half a second
+
+
+class OneDnnNetwork(nn.Layer):
+    """Calls a network; in train mode its forward and backward run through oneDNN.
+
+    The six side outputs and their gradients are computed there; resizing these and fusing them stay Paddle's.
+
+    Args:
+        network: `U2Net` or `U2Netp` on the CPU, float32.
+        precision: fp32 or bf16, of the feature maps.
+        threads: number of threads; 0 means one per processor.
+    """
+
+    def __init__(self, network: U2Net, precision: str = "fp32", threads: int = 0):
+        super().__init__()
+        self.network = network
+        self.data_type, self.threads = DATA_TYPES[precision], threads or processors()
+        self.arena, self.plans = Arena(), OrderedDict[Options, Plan]()
+        last = max(i for i, node in enumerate(network.flow) if node.name in SIDES) + 1
+        self.body = [node for node in network.flow[:last]]
+        self.tail = network.flow[last:]
+        self.norms = {
+            node.name: network.operations[node.name].bn_s1
+            for node in self.body
+            if isinstance(network.operations[node.name], ConvBNReLU)
+        }
+        heads = {name for name in network.state_dict() if name.startswith("outconv")}
+        self.state = {name: value for name, value in network.state_dict().items() if name not in heads}
+        self.shapes = {name: tuple(value.shape) for name, value in self.state.items()}
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(N, in_channels, H, W) -> seven logits, as the network."""
+        if not self.training:
+            return self.network(image)
+        plan = self.plan(tuple(image.shape))
+        names = list(plan.parameters)
+        sides = _Step.apply(self, plan, image, *(self.state[name] for name in names))
+        results = {IMAGE: image, **dict(zip(plan.sides, sides, strict=True))}
+        for node in self.tail:
+            inputs = [results[name] for name in node.inputs]
+            results[node.name] = self.network.operations[node.name](*inputs)
+        return [results[name] for name in OUTPUTS]
+
+    def plan(self, shape: tuple[int, ...]) -> Plan:
+        """The plan for a shape of images and for what is trained at present.
+
+        Raises:
+            Unavailable: oneDNN refuses an operation.
+        """
+        trainable = frozenset(
+            name
+            for name, value in self.state.items()
+            if not value.stop_gradient and not name.endswith(("._mean", "._variance"))
+        )
+        frozen = frozenset(name for name, norm in self.norms.items() if not norm.training)
+        options = Options(shape, trainable, frozen, self.data_type, self.threads)
+        if options not in self.plans:
+            while len(self.plans) >= MAX_PLANS:
+                self.plans.popitem(last=False)
+            self.plans[options] = Plan(self.body, self.shapes, options, self.arena)
+        self.plans.move_to_end(options)
+        return self.plans[options]
+
+    def update_statistics(self, plan: Plan) -> None:
+        """Move the running statistics towards those of the batch, as `nn.BatchNorm2D` does."""
+        for name, batch in plan.batch_statistics().items():
+            norm = self.norms[name]
+            for running, value in zip((norm._mean, norm._variance), batch, strict=True):
+                array = view(running)
+                array *= norm._momentum
+                array += np.float32(1 - norm._momentum) * value
+
+
+class _Step(paddle.autograd.PyLayer):
+    """The part of a step that a plan computes, as one operation of Paddle's autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, network: OneDnnNetwork, plan: Plan, image: Tensor, *parameters: Tensor) -> Any:
+        image = image.contiguous()
+        plan.image.move(image.data_ptr())
+        for external, tensor in zip(plan.parameters.values(), parameters, strict=True):
+            external.move(tensor.data_ptr())
+        sides = [paddle.empty(external.desc.shape, "float32") for external in plan.sides.values()]
+        for external, tensor in zip(plan.sides.values(), sides, strict=True):
+            external.move(tensor.data_ptr())
+        ctx.use = plan.forward()
+        network.update_statistics(plan)
+        ctx.plan, ctx.kept = plan, (image, parameters)
+        return tuple(sides)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        plan, (_, parameters) = ctx.plan, ctx.kept
+        gradients = tuple(gradient.contiguous() for gradient in gradients)
+        for external, gradient in zip(plan.side_gradients.values(), gradients, strict=True):
+            external.move(gradient.data_ptr())
+        by_side = dict(zip(plan.sides, gradients, strict=True))
+        results = list(_results(plan, parameters, by_side))
+        plan.backward(ctx.use)
+        return (None, *results)
+
+
+def _results(plan: Plan, parameters: tuple[Tensor, ...], by_side: dict[str, Tensor]) -> Iterator[Any]:
+    """One gradient per parameter: written by the plan, summed here, or zero."""
+    for name, parameter in zip(plan.parameters, parameters, strict=True):
+        if parameter.stop_gradient:
+            yield None
+        elif external := plan.gradients.get(name):
+            result = paddle.empty(parameter.shape, "float32")
+            external.move(result.data_ptr())
+            yield result
+        elif (side := name.removesuffix(".bias")) in by_side:
+            yield by_side[side].sum([0, 2, 3])
+        else:  # the bias of a convolution before BatchNorm, which subtracts it again
+            yield paddle.zeros(parameter.shape, "float32")
+
+
+def view(tensor: Tensor) -> np.ndarray:
+    """The numbers of a float32 tensor on the CPU, in place."""
+    count = int(np.prod(tensor.shape))
+    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(tensor.data_ptr()))

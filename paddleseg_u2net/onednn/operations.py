@@ -1,0 +1,346 @@
+"""oneDNN's memories and the operations of a training step, as Python objects."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import byref, c_float, c_int, c_int64, c_void_p
+from typing import Any
+
+from paddleseg_u2net.onednn.library import call, channel_block, create, engine, library, stream
+
+# From dnnl_types.h: data types, layout tags, kinds of propagation, algorithms, flags
+BF16, F32 = 2, 3
+ANY, PLAIN, CHANNELS_LAST = 1, {1: 2, 4: 5}, 22
+BLOCKED = {8: 102, 16: 78}
+FORWARD_TRAINING, BACKWARD = 64, 128
+CONVOLUTION_DIRECT, POOLING_MAX, RESAMPLING_LINEAR, BINARY_ADD = 1, 0x1FF, 0x2FFF1, 0x1FFF0
+GLOBAL_STATISTICS, SCALE, SHIFT, RELU = 1, 2, 4, 8
+QUERY_IMPLEMENTATION = 8
+QUERIES = {
+    "src": 129,
+    "diff_src": 130,
+    "weights": 131,
+    "diff_weights": 132,
+    "dst": 133,
+    "diff_dst": 134,
+    "workspace": 135,
+    "scratchpad": 136,
+}
+ARGUMENTS = {
+    "src": 1,
+    "src1": 2,
+    "dst": 17,
+    "weights": 33,
+    "bias": 41,
+    "mean": 49,
+    "variance": 50,
+    "scale": 51,
+    "shift": 52,
+    "workspace": 64,
+    "scratchpad": 80,
+    "diff_src": 129,
+    "diff_dst": 145,
+    "diff_weights": 161,
+    "diff_bias": 169,
+    "diff_scale": 255,
+    "diff_shift": 256,
+}
+
+
+def dimensions(values: Sequence[int]) -> Any:
+    """Sizes or strides as a `dnnl_dims_t`."""
+    return (c_int64 * 12)(*values)
+
+
+class Desc:
+    """Shape, data type and layout of a memory.
+
+    Args:
+        handle: oneDNN's object.
+        shape: sizes.
+        owner: object that keeps the handle alive; None if it belongs to this one.
+    """
+
+    def __init__(self, handle: c_void_p, shape: Sequence[int], owner: Any = None):
+        self.handle, self.shape, self.owner = handle, tuple(shape), owner
+        if owner is None:
+            weakref.finalize(self, library().dnnl_memory_desc_destroy, handle)
+
+    @classmethod
+    def tagged(cls, shape: Sequence[int], tag: int, kind: int = F32) -> Desc:
+        """A layout by its `dnnl_format_tag_t`."""
+        sizes = dimensions(shape)
+        return cls(
+            create("memory_desc_create_with_tag", c_int(len(shape)), sizes, c_int(kind), c_int(tag)), shape
+        )
+
+    @classmethod
+    def plain(cls, shape: Sequence[int], kind: int = F32) -> Desc:
+        """Row-major, as Paddle's tensors."""
+        return cls.tagged(shape, PLAIN[len(shape)], kind)
+
+    @classmethod
+    def any(cls, shape: Sequence[int], kind: int = F32) -> Desc:
+        """The layout that the operation prefers."""
+        return cls.tagged(shape, ANY, kind)
+
+    @classmethod
+    def strided(cls, shape: Sequence[int], strides: Sequence[int]) -> Desc:
+        """A layout by its strides, in float32 numbers."""
+        sizes = dimensions(shape)
+        handle = create(
+            "memory_desc_create_with_strides", c_int(len(shape)), sizes, c_int(F32), dimensions(strides)
+        )
+        return cls(handle, shape)
+
+    @classmethod
+    def maps(cls, shape: Sequence[int], kind: int = F32) -> Desc:
+        """The layout of feature maps (N, C, H, W): in blocks of channels if they fill whole blocks."""
+        if shape[1] % channel_block():
+            return cls.plain(shape, kind)
+        return cls.tagged(shape, BLOCKED[channel_block()] if kind == F32 else CHANNELS_LAST, kind)
+
+    def part(self, shape: Sequence[int], start: Sequence[int]) -> Desc:
+        """A box of this memory, in place."""
+        handle = create(
+            "memory_desc_create_submemory", self.handle, dimensions(shape), dimensions(start)
+        )
+        return Desc(handle, shape)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return library().dnnl_memory_desc_get_size(self.handle)
+
+    def equals(self, other: Desc) -> bool:
+        """Whether shape, data type and layout are the same."""
+        return bool(library().dnnl_memory_desc_equal(self.handle, other.handle))
+
+
+class Memory:
+    """A description of bytes that belong to somebody else."""
+
+    def __init__(self, desc: Desc):
+        self.desc = desc
+        self.handle = create("memory_create", desc.handle, engine(), c_void_p(0))
+        weakref.finalize(self, library().dnnl_memory_destroy, self.handle)
+
+    def move(self, address: int) -> None:
+        """Describe the bytes at another address."""
+        library().dnnl_memory_set_data_handle(self.handle, c_void_p(address))
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = [("index", c_int), ("memory", c_void_p)]
+
+
+class Primitive:
+    """One operation on fixed shapes.
+
+    Args:
+        kind: `dnnl_<kind>_primitive_desc_create` describes it.
+        arguments: of that function, without the attributes.
+        accumulate: add the result to what the output holds.
+
+    Raises:
+        Unavailable: oneDNN has no implementation.
+    """
+
+    def __init__(self, kind: str, *arguments: Any, accumulate: bool = False):
+        self.kind = kind
+        attributes = create("primitive_attr_create")
+        call("primitive_attr_set_scratchpad_mode", attributes, c_int(1))  # one of ours for all operations
+        if accumulate:
+            post_operations = create("post_ops_create")
+            call("post_ops_append_sum", post_operations, c_float(1), c_int(0), c_int(0))
+            call("primitive_attr_set_post_ops", attributes, post_operations)
+            call("post_ops_destroy", post_operations)
+        try:
+            self.desc = create(f"{kind}_primitive_desc_create", *arguments, attributes)
+        finally:
+            call("primitive_attr_destroy", attributes)
+        weakref.finalize(self, library().dnnl_primitive_desc_destroy, self.desc)
+        self.handle = create("primitive_create", self.desc)
+        weakref.finalize(self, library().dnnl_primitive_destroy, self.handle)
+
+    def layout(self, name: str, shape: Sequence[int] = ()) -> Desc:
+        """The layout that the operation has chosen for an operand, a key of QUERIES."""
+        handle = library().dnnl_primitive_desc_query_md(self.desc, c_int(QUERIES[name]), c_int(0))
+        return Desc(c_void_p(handle), shape, owner=self)
+
+    @property
+    def implementation(self) -> str:
+        """Name of the kernel, as `jit:avx2`."""
+        text = ctypes.c_char_p()
+        call("primitive_desc_query", self.desc, c_int(QUERY_IMPLEMENTATION), c_int(0), byref(text))
+        return (text.value or b"").decode()
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether oneDNN has only its slow reference implementation for it."""
+        return self.implementation.startswith("ref")
+
+    def bind(self, memories: Mapping[str, Memory]) -> Callable[[], None]:
+        """A function that executes the operation on some memories, by their names in ARGUMENTS."""
+        table = (_Argument * len(memories))(
+            *((ARGUMENTS[name], memory.handle) for name, memory in memories.items())
+        )
+        execute, where, count = library().dnnl_primitive_execute, stream(), c_int(len(memories))
+        operation, kept = self, tuple(memories.values())  # both live as long as the function
+
+        def run() -> None:
+            if execute(operation.handle, where, count, table):
+                raise RuntimeError(f"oneDNN: {operation.kind} of {len(kept)} operands failed")
+
+        return run
+
+
+def convolution(
+    src: Desc, weights: Desc, bias: Desc | None, dst: Desc, *geometry: Sequence[int]
+) -> Primitive:
+    """Convolution; `geometry` is strides, dilations from 0, padding before, padding after."""
+    return Primitive(
+        "convolution_forward",
+        engine(),
+        c_int(FORWARD_TRAINING),
+        c_int(CONVOLUTION_DIRECT),
+        src.handle,
+        weights.handle,
+        bias.handle if bias else None,
+        dst.handle,
+        *map(dimensions, geometry),
+    )
+
+
+def convolution_data(
+    diff_src: Desc, weights: Desc, diff_dst: Desc, *geometry: Sequence[int], hint: Primitive
+) -> Primitive:
+    """Gradient of a convolution by its input; `hint` is the forward operation."""
+    return Primitive(
+        "convolution_backward_data",
+        engine(),
+        c_int(CONVOLUTION_DIRECT),
+        diff_src.handle,
+        weights.handle,
+        diff_dst.handle,
+        *map(dimensions, geometry),
+        hint.desc,
+    )
+
+
+def convolution_weights(
+    src: Desc,
+    diff_weights: Desc,
+    diff_bias: Desc | None,
+    diff_dst: Desc,
+    *geometry: Sequence[int],
+    hint: Primitive,
+) -> Primitive:
+    """Gradient of a convolution by its weights and bias; `hint` is the forward operation."""
+    return Primitive(
+        "convolution_backward_weights",
+        engine(),
+        c_int(CONVOLUTION_DIRECT),
+        src.handle,
+        diff_weights.handle,
+        diff_bias.handle if diff_bias else None,
+        diff_dst.handle,
+        *map(dimensions, geometry),
+        hint.desc,
+    )
+
+
+def norm_relu(maps: Desc, epsilon: float, flags: int = 0) -> Primitive:
+    """BatchNorm and ReLU; `flags` is 0 or GLOBAL_STATISTICS."""
+    return Primitive(
+        "batch_normalization_forward",
+        engine(),
+        c_int(FORWARD_TRAINING),
+        maps.handle,
+        maps.handle,
+        c_float(epsilon),
+        c_int(SCALE | SHIFT | RELU | flags),
+    )
+
+
+def norm_relu_backward(maps: Desc, epsilon: float, flags: int = 0, *, hint: Primitive) -> Primitive:
+    """Gradients of `norm_relu` by its input, scale and shift; `hint` is the forward operation."""
+    return Primitive(
+        "batch_normalization_backward",
+        engine(),
+        c_int(BACKWARD),
+        maps.handle,
+        maps.handle,
+        maps.handle,
+        c_float(epsilon),
+        c_int(SCALE | SHIFT | RELU | flags),
+        hint.desc,
+    )
+
+
+def max_pool(src: Desc, dst: Desc, *geometry: Sequence[int]) -> Primitive:
+    """Max pooling; `geometry` is strides, kernel, dilations from 0, padding before, padding after."""
+    return Primitive(
+        "pooling_forward",
+        engine(),
+        c_int(FORWARD_TRAINING),
+        c_int(POOLING_MAX),
+        src.handle,
+        dst.handle,
+        *map(dimensions, geometry),
+    )
+
+
+def max_pool_backward(
+    diff_src: Desc, diff_dst: Desc, *geometry: Sequence[int], hint: Primitive
+) -> Primitive:
+    """Gradient of `max_pool`; `hint` is the forward operation."""
+    return Primitive(
+        "pooling_backward",
+        engine(),
+        c_int(POOLING_MAX),
+        diff_src.handle,
+        diff_dst.handle,
+        *map(dimensions, geometry),
+        hint.desc,
+    )
+
+
+def resize(src: Desc, dst: Desc) -> Primitive:
+    """Bilinear resizing with half-pixel centres."""
+    return Primitive(
+        "resampling_forward",
+        engine(),
+        c_int(FORWARD_TRAINING),
+        c_int(RESAMPLING_LINEAR),
+        None,
+        src.handle,
+        dst.handle,
+    )
+
+
+def resize_backward(diff_src: Desc, diff_dst: Desc, hint: Primitive) -> Primitive:
+    """Gradient of `resize`; `hint` is the forward operation."""
+    return Primitive(
+        "resampling_backward",
+        engine(),
+        c_int(RESAMPLING_LINEAR),
+        None,
+        diff_src.handle,
+        diff_dst.handle,
+        hint.desc,
+    )
+
+
+def add(a: Desc, b: Desc, dst: Desc) -> Primitive:
+    """Sum of two memories."""
+    return Primitive("binary", engine(), c_int(BINARY_ADD), a.handle, b.handle, dst.handle)
+
+
+def reorder(src: Desc, dst: Desc, accumulate: bool = False) -> Primitive:
+    """Copy into another layout, or add to what is there."""
+    return Primitive("reorder", src.handle, engine(), dst.handle, engine(), accumulate=accumulate)
+
+
