@@ -101,8 +101,7 @@ def together(arrays):
         (U2Netp, 1, 3, 1, 75, 53),
         (U2Netp, 2, 4, 2, 33, 47),
         (U2Netp, 11, 1, 1, 40, 32),
-        (U2Netp, 1, 3, 8, 1, 1),
-        (U2Net, 1, 3, 2, 64, 64),
+        pytest.param(U2Net, 1, 3, 2, 64, 64, marks=pytest.mark.slow),
     ],
 )
 def test_gradients_equal_those_of_paddle_and_float64(kind, classes, in_channels, n, h, w):
@@ -124,7 +123,7 @@ def test_gradients_equal_those_of_paddle_and_float64(kind, classes, in_channels,
         assert error < 2e-3 * np.linalg.norm(value) + rounding, key
 
 
-@pytest.mark.parametrize(("n", "h", "w"), [(4, 32, 32), (2, 75, 53)])
+@pytest.mark.parametrize(("n", "h", "w"), [(2, 64, 64), (2, 75, 53)])
 def test_random_weights_are_about_as_far_from_float64_as_in_paddle(n, h, w):
     network = make()
     reference, exact = copy.deepcopy(network), double(network)
@@ -167,18 +166,22 @@ def test_frozen_parts_get_no_gradient_and_keep_their_statistics():
     assert all(np.array_equal(before[key], found[3][key]) for key in found[3])
 
 
-def test_frozen_batch_norm_gives_the_convolution_biases_a_gradient():
-    network = freeze_norms(make(open_relus=True))
+@pytest.mark.parametrize(
+    ("kind", "n", "h", "w"), [(U2Netp, 2, 32, 32), (U2Netp, 1, 1, 1), (U2Netp, 3, 5, 2), (U2Net, 1, 17, 16)]
+)
+def test_frozen_batch_norm_gives_the_convolution_biases_a_gradient(kind, n, h, w):
+    network = freeze_norms(make(kind, open_relus=True))
     reference = copy.deepcopy(network)
-    image, _ = batch(network, 2, 32, 32)
+    image, _ = batch(network, n, h, w)
     engine = OneDnnNetwork(network, threads=1)
     engine.training = True
     for call in (engine, reference):
         paddle.add_n([output.mean() for output in call(paddle.to_tensor(image))]).backward()
     theirs = dict(reference.named_parameters())
-    keys = [key for key, _ in network.named_parameters() if key.endswith("conv_s1.bias")]
+    keys = [key for key, value in network.named_parameters() if not value.stop_gradient]
+    assert any(key.endswith("conv_s1.bias") for key in keys)
     found, expected = (
-        np.concatenate([named[key].grad.numpy() for key in keys])
+        np.concatenate([named[key].grad.numpy().ravel() for key in keys])
         for named in (dict(network.named_parameters()), theirs)
     )
     assert distance(found, expected) < 1e-5
