@@ -29,6 +29,7 @@ FOLDERS = (
     "data_check",
     "models",
     "builders",
+    "onednn",
     "engines",
     "export",
     "inference",

@@ -21,15 +21,16 @@ class OnnxRuntimeEngine:
     known, resizing stays in the memory layout of the convolutions, which saves a tenth of the time.
 
     Args:
-        path: the file.
+        model: the file, or its bytes.
         device: cpu, gpu or gpu:1; there is no fallback to another.
 
     Raises:
         ValueError: the file is not an ONNX model, or the device cannot be used.
     """
 
-    def __init__(self, path: Path, device: str = "cpu"):
-        self.onnxruntime, self.path, self.device = need("onnxruntime"), path, device
+    def __init__(self, model: Path | bytes, device: str = "cpu"):
+        self.onnxruntime, self.device = need("onnxruntime"), device
+        self.model = model if isinstance(model, bytes) else str(model)
         kind, _ = split_device(device)
         self.provider = PROVIDERS.get(kind)
         self.provider_options = {"device_id": gpu_index(device)} if kind == "gpu" else {}
@@ -67,10 +68,11 @@ class OnnxRuntimeEngine:
                 options.add_free_dimension_override_by_name(name, size)
         providers = [(self.provider, self.provider_options)]
         try:
-            session = self.onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+            session = self.onnxruntime.InferenceSession(self.model, options, providers=providers)
         except Exception as error:  # onnxruntime raises a class of its own for each kind of fault
+            name = self.model if isinstance(self.model, str) else "the graph of these weights"
             raise ValueError(
-                f"{self.path}: not a model that ONNX Runtime can run: {last_line(error)}"
+                f"{name}: not a model that ONNX Runtime can run: {last_line(error)}"
             ) from error
         if session.get_providers()[0] != self.provider:  # ONNX Runtime falls back to the CPU silently
             raise ValueError(

@@ -38,6 +38,7 @@ class Progress:
         pending: whether the checkpoint has not been evaluated yet.
         metric: the measure of `best`.
         optimizer: type of the optimizer.
+        engine: what computed the steps, and its precision; empty in checkpoints that do not say.
     """
 
     iter: int = 0
@@ -48,6 +49,7 @@ class Progress:
     pending: bool = False
     metric: str = ""
     optimizer: str = ""
+    engine: str = ""
 
 
 def save_weights(path: Path, network: nn.Layer, config: Mapping[str, Any]) -> None:

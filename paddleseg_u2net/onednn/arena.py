@@ -75,13 +75,11 @@ def place(operations: Sequence[Iterable[Storage]], kept: Iterable[Storage] = ())
 
 def _insert(storage: Storage, live: list[Storage]) -> int:
     """Put a storage into the first gap that is wide enough; returns where it ends."""
-    offset = 0
-    for position, other in enumerate(live):
+    offset, position = 0, 0
+    for other in live:
         if other.offset - offset >= aligned(storage.size):
             break
-        offset = other.offset + aligned(other.size)
-    else:
-        position = len(live)
+        offset, position = other.offset + aligned(other.size), position + 1
     storage.offset = offset
     live.insert(position, storage)
     return offset + aligned(storage.size)

@@ -72,7 +72,7 @@ def open_library(path: Path) -> ctypes.CDLL:
 def library() -> ctypes.CDLL:
     """The oneDNN that Paddle's wheel carries; see `open_library`."""
     if not sys.platform.startswith("linux"):
-        raise Unavailable("Paddle's wheel for this system has no oneDNN that can be called; that for Linux has")
+        raise Unavailable("only Paddle's wheel for Linux carries a oneDNN that can be called")
     return open_library(paddle_library("libdnnl.so.3"))
 
 

@@ -15,8 +15,9 @@ from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.models.architecture import IMAGE, OUTPUTS, SIDES
 from paddleseg_u2net.models.u2net import ConvBNReLU, U2Net
 from paddleseg_u2net.onednn.arena import Arena
-from paddleseg_u2net.onednn.operations import BF16, F32
-from paddleseg_u2net.onednn.plan import Options, Plan
+from paddleseg_u2net.onednn.memory import BF16, F32
+from paddleseg_u2net.onednn.plan import Plan
+from paddleseg_u2net.onednn.steps import Options
 
 DATA_TYPES = {"fp32": F32, "bf16": BF16}
 MAX_PLANS = 8  # shapes of input that are kept ready; building a plan takes about half a second
@@ -55,9 +56,9 @@ class OneDnnNetwork(nn.Layer):
         if not self.training:
             return self.network(image)
         plan = self.plan(tuple(image.shape))
-        names = list(plan.parameters)
+        names = list(plan.steps.parameters)
         sides = _Step.apply(self, plan, image, *(self.state[name] for name in names))
-        results = {IMAGE: image, **dict(zip(plan.sides, sides, strict=True))}
+        results = {IMAGE: image, **dict(zip(plan.steps.sides, sides, strict=True))}
         for node in self.tail:
             inputs = [results[name] for name in node.inputs]
             results[node.name] = self.network.operations[node.name](*inputs)
@@ -99,11 +100,11 @@ class _Step(paddle.autograd.PyLayer):
     @staticmethod
     def forward(ctx: Any, network: OneDnnNetwork, plan: Plan, image: Tensor, *parameters: Tensor) -> Any:
         image = image.contiguous()
-        plan.image.move(image.data_ptr())
-        for external, tensor in zip(plan.parameters.values(), parameters, strict=True):
+        plan.steps.image.move(image.data_ptr())
+        for external, tensor in zip(plan.steps.parameters.values(), parameters, strict=True):
             external.move(tensor.data_ptr())
-        sides = [paddle.empty(external.desc.shape, "float32") for external in plan.sides.values()]
-        for external, tensor in zip(plan.sides.values(), sides, strict=True):
+        sides = [paddle.empty(external.desc.shape, "float32") for external in plan.steps.sides.values()]
+        for external, tensor in zip(plan.steps.sides.values(), sides, strict=True):
             external.move(tensor.data_ptr())
         ctx.use = plan.forward()
         network.update_statistics(plan)
@@ -114,9 +115,9 @@ class _Step(paddle.autograd.PyLayer):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         plan, (_, parameters) = ctx.plan, ctx.kept
         gradients = tuple(gradient.contiguous() for gradient in gradients)
-        for external, gradient in zip(plan.side_gradients.values(), gradients, strict=True):
+        for external, gradient in zip(plan.steps.side_gradients.values(), gradients, strict=True):
             external.move(gradient.data_ptr())
-        by_side = dict(zip(plan.sides, gradients, strict=True))
+        by_side = dict(zip(plan.steps.sides, gradients, strict=True))
         results = list(_results(plan, parameters, by_side))
         plan.backward(ctx.use)
         return (None, *results)
@@ -124,10 +125,10 @@ class _Step(paddle.autograd.PyLayer):
 
 def _results(plan: Plan, parameters: tuple[Tensor, ...], by_side: dict[str, Tensor]) -> Iterator[Any]:
     """One gradient per parameter: written by the plan, summed here, or zero."""
-    for name, parameter in zip(plan.parameters, parameters, strict=True):
+    for name, parameter in zip(plan.steps.parameters, parameters, strict=True):
         if parameter.stop_gradient:
             yield None
-        elif external := plan.gradients.get(name):
+        elif external := plan.steps.gradients.get(name):
             result = paddle.empty(parameter.shape, "float32")
             external.move(result.data_ptr())
             yield result

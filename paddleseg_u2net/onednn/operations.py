@@ -1,19 +1,17 @@
-"""oneDNN's memories and the operations of a training step, as Python objects."""
+"""The operations of a training step as oneDNN primitives."""
 
 from __future__ import annotations
 
 import ctypes
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import byref, c_float, c_int, c_int64, c_void_p
+from ctypes import byref, c_float, c_int, c_void_p
 from typing import Any
 
-from paddleseg_u2net.onednn.library import call, channel_block, create, engine, library, stream
+from paddleseg_u2net.onednn.library import call, create, engine, library, stream
+from paddleseg_u2net.onednn.memory import Desc, Memory, dimensions
 
-# From dnnl_types.h: data types, layout tags, kinds of propagation, algorithms, flags
-BF16, F32 = 2, 3
-ANY, PLAIN, CHANNELS_LAST = 1, {1: 2, 4: 5}, 22
-BLOCKED = {8: 102, 16: 78}
+# From dnnl_types.h: kinds of propagation, algorithms, flags, queries, arguments
 FORWARD_TRAINING, BACKWARD = 64, 128
 CONVOLUTION_DIRECT, POOLING_MAX, RESAMPLING_LINEAR, BINARY_ADD = 1, 0x1FF, 0x2FFF1, 0x1FFF0
 GLOBAL_STATISTICS, SCALE, SHIFT, RELU = 1, 2, 4, 8
@@ -47,89 +45,6 @@ ARGUMENTS = {
     "diff_scale": 255,
     "diff_shift": 256,
 }
-
-
-def dimensions(values: Sequence[int]) -> Any:
-    """Sizes or strides as a `dnnl_dims_t`."""
-    return (c_int64 * 12)(*values)
-
-
-class Desc:
-    """Shape, data type and layout of a memory.
-
-    Args:
-        handle: oneDNN's object.
-        shape: sizes.
-        owner: object that keeps the handle alive; None if it belongs to this one.
-    """
-
-    def __init__(self, handle: c_void_p, shape: Sequence[int], owner: Any = None):
-        self.handle, self.shape, self.owner = handle, tuple(shape), owner
-        if owner is None:
-            weakref.finalize(self, library().dnnl_memory_desc_destroy, handle)
-
-    @classmethod
-    def tagged(cls, shape: Sequence[int], tag: int, kind: int = F32) -> Desc:
-        """A layout by its `dnnl_format_tag_t`."""
-        sizes = dimensions(shape)
-        return cls(
-            create("memory_desc_create_with_tag", c_int(len(shape)), sizes, c_int(kind), c_int(tag)), shape
-        )
-
-    @classmethod
-    def plain(cls, shape: Sequence[int], kind: int = F32) -> Desc:
-        """Row-major, as Paddle's tensors."""
-        return cls.tagged(shape, PLAIN[len(shape)], kind)
-
-    @classmethod
-    def any(cls, shape: Sequence[int], kind: int = F32) -> Desc:
-        """The layout that the operation prefers."""
-        return cls.tagged(shape, ANY, kind)
-
-    @classmethod
-    def strided(cls, shape: Sequence[int], strides: Sequence[int]) -> Desc:
-        """A layout by its strides, in float32 numbers."""
-        sizes = dimensions(shape)
-        handle = create(
-            "memory_desc_create_with_strides", c_int(len(shape)), sizes, c_int(F32), dimensions(strides)
-        )
-        return cls(handle, shape)
-
-    @classmethod
-    def maps(cls, shape: Sequence[int], kind: int = F32) -> Desc:
-        """The layout of feature maps (N, C, H, W): in blocks of channels if they fill whole blocks."""
-        if shape[1] % channel_block():
-            return cls.plain(shape, kind)
-        return cls.tagged(shape, BLOCKED[channel_block()] if kind == F32 else CHANNELS_LAST, kind)
-
-    def part(self, shape: Sequence[int], start: Sequence[int]) -> Desc:
-        """A box of this memory, in place."""
-        handle = create(
-            "memory_desc_create_submemory", self.handle, dimensions(shape), dimensions(start)
-        )
-        return Desc(handle, shape)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return library().dnnl_memory_desc_get_size(self.handle)
-
-    def equals(self, other: Desc) -> bool:
-        """Whether shape, data type and layout are the same."""
-        return bool(library().dnnl_memory_desc_equal(self.handle, other.handle))
-
-
-class Memory:
-    """A description of bytes that belong to somebody else."""
-
-    def __init__(self, desc: Desc):
-        self.desc = desc
-        self.handle = create("memory_create", desc.handle, engine(), c_void_p(0))
-        weakref.finalize(self, library().dnnl_memory_destroy, self.handle)
-
-    def move(self, address: int) -> None:
-        """Describe the bytes at another address."""
-        library().dnnl_memory_set_data_handle(self.handle, c_void_p(address))
 
 
 class _Argument(ctypes.Structure):
@@ -214,6 +129,11 @@ def convolution(
     )
 
 
+def depthwise_convolution(src: Desc, weights: Desc, dst: Desc, *geometry: Sequence[int]) -> Primitive:
+    """Convolution of each channel alone; `weights` (C, 1, 1, k, k), `geometry` as of `convolution`."""
+    return convolution(src, weights, None, dst, *geometry)
+
+
 def convolution_data(
     diff_src: Desc, weights: Desc, diff_dst: Desc, *geometry: Sequence[int], hint: Primitive
 ) -> Primitive:
@@ -293,9 +213,7 @@ def max_pool(src: Desc, dst: Desc, *geometry: Sequence[int]) -> Primitive:
     )
 
 
-def max_pool_backward(
-    diff_src: Desc, diff_dst: Desc, *geometry: Sequence[int], hint: Primitive
-) -> Primitive:
+def max_pool_backward(diff_src: Desc, diff_dst: Desc, *geometry: Sequence[int], hint: Primitive) -> Primitive:
     """Gradient of `max_pool`; `hint` is the forward operation."""
     return Primitive(
         "pooling_backward",
@@ -342,5 +260,3 @@ def add(a: Desc, b: Desc, dst: Desc) -> Primitive:
 def reorder(src: Desc, dst: Desc, accumulate: bool = False) -> Primitive:
     """Copy into another layout, or add to what is there."""
     return Primitive("reorder", src.handle, engine(), dst.handle, engine(), accumulate=accumulate)
-
-

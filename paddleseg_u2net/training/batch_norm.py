@@ -3,74 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE
+from paddleseg_u2net.engines.onnxruntime import OnnxRuntimeEngine
+from paddleseg_u2net.export.onnx_graph import GraphWriter, finish
+from paddleseg_u2net.export.onnx_network import NetworkWriter, fold
+from paddleseg_u2net.models.architecture import BN_EPSILON, IMAGE
+from paddleseg_u2net.models.u2net import U2Net
+from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, state_of
 
 if TYPE_CHECKING:
-    from paddle import Tensor, nn
-
-
-def folded_norms(layer: nn.Layer) -> list[nn.Layer]:
-    """The BatchNorm layers of a network that are the identity because they were folded away."""
     from paddle import nn
 
-    norms = [sub for sub in layer.sublayers() if isinstance(sub, nn.BatchNorm2D)]
-    return [norm for norm in norms if bool((norm._variance == float(FOLDED_VARIANCE)).all())]
+    Folded = dict[str, nn.Layer]
 
 
-class _Moments:
-    """Sums over all inputs of one BatchNorm layer: count, values and squares of each channel."""
-
-    def __init__(self, norm: Any):
-        self.norm, self.sums = norm, np.zeros((3, norm._num_features))
-        self.hook = norm.register_forward_pre_hook(self.add)
-
-    def add(self, norm: Any, inputs: Any) -> None:
-        """Add the input (N, C, h, w) of one call."""
-        import paddle
-
-        x = inputs[0].astype("float64")
-        axes = [0, 2, 3]
-        sums = (paddle.ones_like(x).sum(axes), x.sum(axes), (x * x).sum(axes))
-        self.sums += np.stack([total.numpy() for total in sums])
-
-    def restore(self) -> None:
-        """Give the layer the mean and variance of its input, and the scale and shift that undo them."""
-        count, total, squares = self.sums
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0)
-        values = {"_mean": mean, "_variance": variance, "bias": mean}
-        values["weight"] = np.sqrt(variance + self.norm._epsilon)
-        for name, value in values.items():
-            getattr(self.norm, name).set_value(value.astype(np.float32))
+def folded_norms(network: nn.Layer) -> Folded:
+    """The BatchNorm layers that are the identity because they were folded away, by `dataflow` node."""
+    if not isinstance(network, U2Net):
+        return {}
+    norms = {node.name: network.operations[node.name] for node in network.flow if node.operation == "conv_relu"}
+    identity = float(FOLDED_VARIANCE)
+    return {name: layer.bn_s1 for name, layer in norms.items() if (layer.bn_s1._variance == identity).all()}
 
 
-def restore_batch_norm(layer: nn.Layer, batches: Iterable[Tensor]) -> int:
+def restore_batch_norm(network: nn.Layer, images: Iterable[np.ndarray]) -> int:
     """Give folded BatchNorm layers the statistics of their input.
 
-    The output in eval mode stays the same: with mean m and variance v of the input over `batches`, the
+    The output in eval mode stays the same: with mean m and variance v of the input over the images, the
     layer becomes sqrt(v + eps) * (x - m) / sqrt(v + eps) + m.
 
     Args:
-        layer: network; its folded BatchNorm layers are changed in place.
-        batches: images (N, C, h, w) as in training; not read if nothing was folded.
+        network: its folded BatchNorm layers are changed in place.
+        images: (C, h, w) float32 each, as in training; not read if nothing was folded.
 
     Returns:
         Number of layers restored.
     """
-    import paddle
+    norms = folded_norms(network)
+    if not norms:
+        return 0
+    engine = OnnxRuntimeEngine(_moments_graph(network, list(norms)))
+    moments, weights = [], []
+    for image in images:
+        moments.append(np.float64(engine(image[None])))
+        weights.append(image[0].size)
+    means, variances = np.stack(moments, axis=1)  # (images, channels of all layers)
+    mean = np.average(means, axis=0, weights=weights)
+    variance = np.average(variances + (means - mean) ** 2, axis=0, weights=weights)
+    start = 0
+    for norm in norms.values():
+        channels = slice(start, start := start + norm._num_features)
+        values = {"_mean": mean[channels], "bias": mean[channels], "_variance": variance[channels]}
+        values["weight"] = np.sqrt(variance[channels] + BN_EPSILON)
+        for name, value in values.items():
+            getattr(norm, name).set_value(value.astype(np.float32))
+    return len(norms)
 
-    moments = [_Moments(norm) for norm in folded_norms(layer)]
-    training = layer.training
-    layer.eval()
-    with paddle.no_grad():
-        for batch in batches if moments else ():
-            layer(batch)
-    for found in moments:
-        found.hook.remove()
-        found.restore()
-    layer.train() if training else layer.eval()
-    return len(moments)
+
+def _moments_graph(network: U2Net, names: list[str]) -> bytes:
+    """An ONNX model of image -> (2, channels): mean and variance of the input of each named BatchNorm."""
+    graph = GraphWriter()
+    NetworkWriter(graph, network.flow, fold(state_of(network)), IMAGE).write()
+    means, variances = [], []
+    for name in names:
+        x = f"{name}.conv"
+        pixels = {"axes": [0, 2, 3], "keepdims": 1}
+        means.append(graph.node("ReduceMean", [x], f"{name}.mean", **pixels))
+        centred = graph.node("Sub", [x, means[-1]], f"{name}.centred")
+        square = graph.node("Mul", [centred, centred], f"{name}.square")
+        variances.append(graph.node("ReduceMean", [square], f"{name}.variance", **pixels))
+    rows = [graph.node("Concat", parts, f"all.{i}", axis=1) for i, parts in enumerate((means, variances))]
+    both = graph.node("Concat", rows, "both", axis=0)
+    flat = graph.constant("flat", [2, -1], np.int64)
+    output = graph.node("Reshape", [both, flat], "moments")
+    model = finish(graph, {output: [2, "channels"]}, ["N", network.in_channels, "H", "W"])
+    return model.SerializeToString()

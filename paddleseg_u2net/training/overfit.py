@@ -86,7 +86,7 @@ def overfit(
         device: see `set_device`.
         steps: maximum number of steps; None for `STEPS`.
         learning_rate: of Adam; None for `LEARNING_RATE`.
-        options: seed, precision and amp_level, see `TrainingSettings`.
+        options: seed, precision, amp_level and cpu_engine, see `TrainingSettings`.
 
     Raises:
         ValueError: no mask has foreground at this size, or the device does not support the precision.

@@ -24,6 +24,7 @@ class TrainingSettings:
         use_ema: also keep an exponential moving average of the weights.
         use_vdl: write records for VisualDL.
         precision: a key of `precision.PRECISIONS`.
+        cpu_engine: one of `cpu_engine.CPU_ENGINES`.
         amp_level: O1 or O2, as in `paddle.amp.auto_cast`.
         resume_model: `iter_N` folder to resume from.
         seed: of initial weights, data order and augmentation.
@@ -42,6 +43,7 @@ class TrainingSettings:
     use_ema: bool = False
     use_vdl: bool = False
     precision: str = "fp32"
+    cpu_engine: str = "auto"
     amp_level: str = "O1"
     resume_model: Path | None = None
     seed: int = 0

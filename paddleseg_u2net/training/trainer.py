@@ -17,7 +17,9 @@ from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.onednn.network import OneDnnNetwork
 from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
+from paddleseg_u2net.training.cpu_engine import choose_cpu_engine
 from paddleseg_u2net.training.distributed import average_statistics, barrier
 from paddleseg_u2net.training.ema import frozen_copy, update_average
 from paddleseg_u2net.training.gradients import PaddleGradients
@@ -75,10 +77,12 @@ class Trainer:
         self.config, self.settings = config, settings
         self.rank = this_rank()
         device = paddle.device.get_device().split(":")[0]
+        self.cpu_engine = choose_cpu_engine(settings.cpu_engine, network, device, settings.precision)
         self.amp = amp_options(settings.precision, settings.amp_level, device)
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024) if settings.precision == "fp16" else None
         self.ema = frozen_copy(network) if settings.use_ema else None
-        self.progress = Progress(seed=settings.seed, metric=settings.metric)
+        self.engine = f"{self.cpu_engine} {settings.precision}"
+        self.progress = Progress(seed=settings.seed, metric=settings.metric, engine=self.engine)
         self.signals = StopSignals(enabled=self.rank.count == 1)
         self.stopped_early = False
         self.validation = None
@@ -153,6 +157,8 @@ class Trainer:
         """Make the network ready for the first `step`; BatchNorm statistics may be measured on the data."""
         self._restore_batch_norm(data)
         self.model = self.network
+        if self.cpu_engine == "onednn":
+            self.model = OneDnnNetwork(self.network, self.settings.precision)
         if self.amp["enable"] and self.amp["level"] == "O2":
             self.model, self.optimizer = paddle.amp.decorate(
                 self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"
@@ -246,6 +252,15 @@ class Trainer:
             folder, self.network, self.optimizer, self.ema, self.scaler, self.settings.metric
         )
         log.info("Resumed %s at iter %d, seed %d", folder, self.progress.iter, self.progress.seed)
+        if self.progress.engine not in ("", self.engine):
+            log.warning(
+                "%s was trained by %s, this run goes on with %s: its result will differ by rounding from that of "
+                "an uninterrupted run. Fix, if that matters: the same --cpu_engine and --precision",
+                folder,
+                self.progress.engine,
+                self.engine,
+            )
+        self.progress.engine = self.engine
         changes = config_changes(folder, self.config)
         schedule = schedule_of(self.optimizer)
         if any(line.startswith(("lr_scheduler", "iters")) for line in changes) and depends_on_step(schedule):
@@ -258,7 +273,7 @@ class Trainer:
         count = min(CALIBRATION_IMAGES, len(data))
         log.info("The weights come without BatchNorm statistics; measuring them on %d images", count)
         keys = next(iter(BatchStream(len(data), count, self.progress.seed)))  # the same in every process
-        images = (paddle.to_tensor(data[key]["img"][None]) for key in keys)
+        images = (data[key]["img"] for key in keys)
         restored = restore_batch_norm(self.network, images)
         if self.ema is not None:
             self.ema.set_state_dict(self.network.state_dict())

@@ -11,13 +11,19 @@ import paddle
 from paddleseg_u2net.config.loader import class_count, preprocessing_of
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.engines.base import Engine
+from paddleseg_u2net.engines.onnxruntime import OnnxRuntimeEngine
 from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.environment.distributed import Rank
+from paddleseg_u2net.environment.optional_imports import has
 from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
+from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.models.u2net import U2Net
+from paddleseg_u2net.models.weight_files import state_of
 from paddleseg_u2net.training.distributed import gather
 from paddleseg_u2net.training.log import TrainingLog
 from paddleseg_u2net.training.settings import TrainingSettings
@@ -58,7 +64,7 @@ class Validation:
     def measure(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
         """Return the scores of a network over the images of all processes."""
         predictor = Predictor(
-            PaddleEngine(network, self.amp),
+            evaluation_engine(network, self.amp),
             self.config,
             augmentation=self.augmentation,
             map_protocol=self.map_protocol,
@@ -105,3 +111,17 @@ class Validation:
         if name in progress.best:
             log.best(name, metric, *progress.best[name])
         return improved
+
+
+def evaluation_engine(network: paddle.nn.Layer, amp: Mapping[str, Any]) -> Engine:
+    """The fastest engine for the current weights of a network.
+
+    On a CPU a network of this family runs as an ONNX graph, several times faster than in Paddle.
+
+    Args:
+        network: the network.
+        amp: arguments of `paddle.amp.auto_cast`.
+    """
+    if isinstance(network, U2Net) and paddle.device.get_device() == "cpu" and has("onnxruntime"):
+        return OnnxRuntimeEngine(build_onnx(state_of(network)).SerializeToString())
+    return PaddleEngine(network, amp)

@@ -91,7 +91,7 @@ def test_equal_seeds_give_equal_results_and_no_picture_is_overwritten(large):
 
 
 def test_half_precision_on_a_cpu_is_rejected(large):
-    with pytest.raises(ValueError, match="--precision bf16: Paddle computes in fp32 on a CPU"):
+    with pytest.raises(ValueError, match="--precision bf16 on a CPU: "):
         check(large, precision="bf16")
 
 
@@ -111,7 +111,7 @@ def test_exit_code_of_the_command_is_the_result(run, large):
     code, _, error = run("train", *flags, "--do_eval")
     assert (code, "--overfit trains new weights in one process" in error) == (2, True)
     code, _, error = run("train", *flags, "--precision", "fp16", "--device", "cpu")
-    assert (code, "--precision fp16: Paddle computes in fp32 on a CPU" in error) == (1, True)
+    assert (code, "--precision fp16 on a CPU: training in fp16 needs a GPU" in error) == (1, True)
     lines = [run("train", *flags, "--iters", 1, "--seed", seed)[1] for seed in (3, 3, 4)]
     losses = [line.partition("loss ")[2].partition(":")[0] for line in lines]
     assert losses[0] == losses[1] != losses[2]

@@ -1,0 +1,71 @@
+"""The choice of what computes the training steps on a CPU."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from paddleseg_u2net.onednn.library import Unavailable, has_bf16, library, version
+
+if TYPE_CHECKING:
+    import paddle
+
+log = logging.getLogger(__name__)
+
+CPU_ENGINES = ("auto", "onednn", "paddle")
+
+
+def choose_cpu_engine(wanted: str, network: paddle.nn.Layer, device: str, precision: str) -> str:
+    """Return `onednn` or `paddle`, and log why.
+
+    Args:
+        wanted: one of CPU_ENGINES; `auto` takes oneDNN where it works.
+        network: the network to train.
+        device: cpu, gpu, …
+        precision: fp32, fp16 or bf16.
+
+    Raises:
+        ValueError: oneDNN was asked for by name, or is needed for the precision, and does not work here.
+    """
+    if device != "cpu" and wanted == "auto":
+        return "paddle"
+    half = precision != "fp32" and device == "cpu"
+    obstacle = _obstacle_to(precision) if half else ""
+    obstacle = obstacle or ("--cpu_engine paddle was given" if wanted == "paddle" else "")
+    obstacle = obstacle or _obstacle(network, device)
+    if half and obstacle:
+        raise ValueError(
+            f"--precision {precision} on a CPU: {obstacle}. Fix: leave --precision out, or --device gpu"
+        )
+    if wanted == "onednn" and obstacle:
+        raise ValueError(f"--cpu_engine onednn: {obstacle}. Fix: leave --cpu_engine out")
+    if obstacle:
+        log.info("Training steps are computed by Paddle: %s", obstacle)
+        return "paddle"
+    log.info("Training steps are computed by oneDNN %s, %s", version(), precision)
+    return "onednn"
+
+
+def _obstacle(network: paddle.nn.Layer, device: str) -> str:
+    """Why oneDNN cannot train a network; empty where it can."""
+    from paddleseg_u2net.models.u2net import U2Net
+
+    if device != "cpu":
+        return f"the device is {device}"
+    if not isinstance(network, U2Net):
+        return f"the oneDNN engine knows U2Net and U2Netp, not {type(network).__name__}"
+    from paddleseg_u2net.onednn.network import OneDnnNetwork
+
+    try:
+        library()
+        OneDnnNetwork(network).plan((1, network.in_channels, 32, 32))
+    except Unavailable as error:
+        return f"oneDNN does not work here: {error}"
+    return ""
+
+
+def _obstacle_to(precision: str) -> str:
+    """Why this processor cannot compute in a half precision through oneDNN; empty where it can."""
+    if precision == "fp16":
+        return "training in fp16 needs a GPU"
+    return "" if has_bf16() else "this processor has no units for bfloat16 (AVX512-BF16 or AMX)"
