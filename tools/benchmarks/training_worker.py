@@ -114,9 +114,7 @@ def torch_step(args: argparse.Namespace, **options: bool) -> tuple[Callable[[], 
     from tools.benchmarks import training_torch
 
     images, labels = random_batch(args.batch_size, args.size, args.num_classes)
-    step = training_torch.torch_step(
-        args.network, images, labels, args.num_classes, args.threads, **options
-    )
+    step = training_torch.torch_step(args.network, images, labels, args.num_classes, args.threads, **options)
     return step, training_torch.torch_version()
 
 
