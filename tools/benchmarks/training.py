@@ -1,18 +1,19 @@
 """Compare training steps of several engines on a CPU: time, memory, and share of what the processor can do.
 
 python -m tools.benchmarks.training --engines paddle onednn
-python -m tools.benchmarks.training --engines paddle torch torch_channels_last --torch_python torch-venv/bin/python
+python -m tools.benchmarks.training --torch_python torch-venv/bin/python --engines paddle torch_channels_last
 
-A step is the same for all: forward, the losses of the seven outputs summed (binary cross-entropy of logits, or
-cross-entropy for several classes), backward, Adam, zero gradients, on one batch of random images and masks in
-fp32 unless the engine's name says bf16. Each engine is a process of its own. They take turns, a step each, so
+A step is the same for all: forward, the summed losses of the seven outputs (binary cross-entropy of logits;
+cross-entropy for several classes), backward, Adam, zero gradients, on one batch of random images and masks,
+in fp32 unless the engine's name says bf16. Each engine is a process of its own. They take turns, a step each, so
 that other load on the machine affects all of them. Ratios are medians over the turns; above 1 is faster.
 
-A step is counted as three times the multiplications and additions of the forward convolutions. The peak of the
-processor is the best float32 product of two matrices by numpy with as many threads, one a turn; bf16 can
+A step is counted as three times the multiplications and additions of the forward convolutions. The peak of
+the processor is the best float32 product of two matrices by numpy with as many threads, one a turn; bf16 can
 exceed it.
 
-PyTorch is no dependency of this project. Install it into another environment and give its Python.
+PyTorch is no dependency of this project: install it into another environment and give its Python. The first
+step of torch_compile needs a C++ compiler and takes minutes.
 """
 
 from __future__ import annotations
@@ -69,11 +70,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=positive_int, default=8, help="steps to measure (%(default)s)")
     parser.add_argument("--output", type=Path, help="JSON file for all results")
     args = parser.parse_args(argv)
+    args.engines = [*dict.fromkeys(args.engines)]
     needs_torch = any(ENGINES[name].library == "torch" for name in args.engines)
     if needs_torch and not (args.torch_python and args.torch_python.is_file()):
         parser.error(
-            f"--torch_python {args.torch_python}: not a file. Fix: the Python of an environment where "
-            "`pip install torch numpy` was run"
+            f"--torch_python: expected a file, got {args.torch_python}. Fix: the Python of an environment "
+            "with `pip install torch numpy`"
         )
     return args
 
@@ -173,35 +175,42 @@ def measure(args: argparse.Namespace) -> dict[str, Worker]:
     return workers
 
 
-def results_of(workers: Mapping[str, Worker], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Results of each engine from the measured steps: ms, counts per second, ratios and shares."""
+def peak_of(steps: Mapping[str, Sequence[Reply]]) -> float:
+    """Peak of the processor, GFLOP/s."""
+    return 2 * SIDE**3 / min(reply["ms"] for reply in steps[PRODUCT][WARM_UP:]) / 1e6
+
+
+def results_of(steps: Mapping[str, Sequence[Reply]], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row of results for each engine.
+
+    Args:
+        steps: of each engine and of `PRODUCT`, warm-up included.
+        args: the flags.
+    """
     flow = dataflow(NETWORKS[args.network], num_classes=args.num_classes)
     operations = 3 * args.batch_size * forward_operations(flow, args.size, args.size)
-    times = {
-        name: np.array([reply["ms"] for reply in worker.replies[WARM_UP:]])
-        for name, worker in workers.items()
-    }
-    peak = 2 * SIDE**3 / times.pop(PRODUCT).min() / 1e6
+    counted = {name: steps[name][WARM_UP:] for name in args.engines}
+    times = {name: np.array([reply["ms"] for reply in replies]) for name, replies in counted.items()}
     rows = []
-    for name, steps in times.items():
-        replies, median = workers[name].replies[WARM_UP:], np.median(steps)
-        row = {"engine": name, "median ms": median, "min ms": steps.min(), "max ms": steps.max()}
-        row["CPU ms"] = np.median([reply["cpu_ms"] for reply in replies])
+    for name, ms in times.items():
+        median = np.median(ms)
+        row = {"engine": name, "median ms": median, "min ms": ms.min(), "max ms": ms.max()}
+        row["CPU ms"] = np.median([reply["cpu_ms"] for reply in counted[name]])
         row["images/s"] = args.batch_size / median * 1e3
         for other in dict.fromkeys((args.engines[0], REFERENCE)):
             if other in times:
-                row[f"times {other}"] = np.median(times[other] / steps)
-        row["peak MiB"] = replies[-1]["peak_mib"]
+                row[f"speed vs {other}"] = np.median(times[other] / ms)
+        row["peak MiB"] = steps[name][-1]["peak_mib"]
         row["GFLOP/s"] = operations / median / 1e6
-        row["share of peak"] = row["GFLOP/s"] / peak
-        row["loss"] = replies[-1]["loss"]
+        row["share of peak"] = row["GFLOP/s"] / peak_of(steps)
+        row["loss"] = steps[name][-1]["loss"]
         rows.append({key: value if key == "engine" else float(value) for key, value in row.items()})
     return rows
 
 
-def shown(row: Mapping[str, Any]) -> dict[str, str]:
+def shown(row: Mapping[str, Any]) -> dict[str, str | float]:
     """A result with numbers as the table shows them: three digits, no exponent; shares in percent."""
-    cells = {}
+    cells: dict[str, str | float] = {}
     for name, value in row.items():
         if name == "share of peak":
             cells[name] = f"{value:.0%}"
@@ -228,10 +237,9 @@ def report(args: argparse.Namespace) -> None:
     """Measure, and print the machine and the table."""
     name, units = processor()
     workers = measure(args)
-    product_ms = min(reply["ms"] for reply in workers[PRODUCT].replies[WARM_UP:])
-    peak = 2 * SIDE**3 / product_ms / 1e6
+    steps = {engine: worker.replies for engine, worker in workers.items()}
     versions = sorted({worker.version for worker in workers.values()})
-    rows = results_of(workers, args)
+    rows, peak = results_of(steps, args), peak_of(steps)
     print(f"{name}, {os.cpu_count()} processors, {', '.join(units) or 'no known units'}")
     print(", ".join(versions))
     print(
@@ -240,7 +248,6 @@ def report(args: argparse.Namespace) -> None:
     )
     print(table([shown(row) for row in rows]))
     if args.output:
-        steps = {name: worker.replies for name, worker in workers.items()}
         flags = {key: value for key, value in vars(args).items() if not isinstance(value, Path)}
         machine = {"processor": name, "units": units, "processors": os.cpu_count(), "peak GFLOP/s": peak}
         content = {"flags": flags, "machine": machine, "versions": versions, "results": rows, "steps": steps}

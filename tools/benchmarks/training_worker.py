@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.environment.devices import set_device
+from paddleseg_u2net.environment.optional_imports import need, quiet
 from paddleseg_u2net.environment.processes import peak_memory
 from paddleseg_u2net.models.architecture import NETWORKS
 
@@ -61,19 +63,23 @@ def random_batch(batch_size: int, size: int, num_classes: int) -> tuple[np.ndarr
 
 
 def paddle_step(args: argparse.Namespace, onednn: str | None = None) -> tuple[Callable[[], float], str]:
-    """Prepare a training step of this project; `onednn` is the precision of its oneDNN engine, if that is used.
+    """Prepare a training step of this project.
+
+    Args:
+        args: the flags.
+        onednn: precision of the oneDNN engine; None leaves the network to Paddle.
 
     Returns:
         A function that trains on a batch once and returns the loss, and the version of Paddle.
     """
-    import paddle
-
+    quiet()
+    paddle = need("paddle")
     from paddleseg_u2net.losses import CrossEntropyLoss, SaliencyLoss
     from paddleseg_u2net.models import u2net
     from paddleseg_u2net.training.gradients import PaddleGradients
     from paddleseg_u2net.training.precision import amp_options
 
-    paddle.set_device("cpu")
+    set_device("cpu")
     paddle.seed(0)
     network = getattr(u2net, args.network)(args.num_classes)
     model = network
@@ -96,7 +102,7 @@ def paddle_step(args: argparse.Namespace, onednn: str | None = None) -> tuple[Ca
         optimizer.clear_grad()
         return float(loss)
 
-    return step, f"Paddle {paddle.__version__} (oneDNN {onednn_version(Path(paddle.__file__).parent)})"
+    return step, f"Paddle {paddle.__version__} (oneDNN {onednn_version(Path(str(paddle.__file__)).parent)})"
 
 
 def onednn_version(paddle: Path) -> str:
