@@ -5,8 +5,8 @@ python -m tools.benchmarks.training --torch_python torch-venv/bin/python --engin
 
 A step is the same for all: forward, the summed losses of the seven outputs (binary cross-entropy of logits;
 cross-entropy for several classes), backward, Adam, zero gradients, on one batch of random images and masks,
-in fp32 unless the engine's name says bf16. Each engine is a process of its own. They take turns, a step each, so
-that other load on the machine affects all of them. Ratios are medians over the turns; above 1 is faster.
+in fp32 unless the engine's name says bf16. Each engine is a process of its own. They take turns, a step each,
+so that other load on the machine affects all of them. Ratios are medians over the turns; above 1 is faster.
 
 A step is counted as three times the multiplications and additions of the forward convolutions. The peak of
 the processor is the best float32 product of two matrices by numpy with as many threads, one a turn; bf16 can
@@ -177,7 +177,7 @@ def measure(args: argparse.Namespace) -> dict[str, Worker]:
 
 def peak_of(steps: Mapping[str, Sequence[Reply]]) -> float:
     """Peak of the processor, GFLOP/s."""
-    return 2 * SIDE**3 / min(reply["ms"] for reply in steps[PRODUCT][WARM_UP:]) / 1e6
+    return 2 * SIDE**3 / min(reply["ms"] for reply in steps[PRODUCT]) / 1e6
 
 
 def results_of(steps: Mapping[str, Sequence[Reply]], args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -240,7 +240,9 @@ def report(args: argparse.Namespace) -> None:
     steps = {engine: worker.replies for engine, worker in workers.items()}
     versions = sorted({worker.version for worker in workers.values()})
     rows, peak = results_of(steps, args), peak_of(steps)
+    load = os.getloadavg()[1]  # near --threads where nothing else ran
     print(f"{name}, {os.cpu_count()} processors, {', '.join(units) or 'no known units'}")
+    print(f"load average of the last 5 minutes: {load:.1f}")
     print(", ".join(versions))
     print(
         f"{args.network}, {args.batch_size} x {args.size} x {args.size}, {args.num_classes} class(es), "
@@ -249,8 +251,9 @@ def report(args: argparse.Namespace) -> None:
     print(table([shown(row) for row in rows]))
     if args.output:
         flags = {key: value for key, value in vars(args).items() if not isinstance(value, Path)}
-        machine = {"processor": name, "units": units, "processors": os.cpu_count(), "peak GFLOP/s": peak}
-        content = {"flags": flags, "machine": machine, "versions": versions, "results": rows, "steps": steps}
+        machine = {"processor": name, "units": units, "processors": os.cpu_count(), "load": load}
+        content = {"flags": flags, "machine": machine, "versions": versions, "peak GFLOP/s": peak}
+        content |= {"results": rows, "steps": steps}
         args.output.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 

@@ -86,8 +86,8 @@ def paddle_step(args: argparse.Namespace, onednn: str | None = None) -> tuple[Ca
     if onednn:
         from paddleseg_u2net.onednn.network import OneDnnNetwork  # pyright: ignore[reportMissingImports]
 
-        model = OneDnnNetwork(network, precision=onednn)
-    network.train()
+        model = OneDnnNetwork(network, precision=onednn, threads=args.threads)
+    model.train()
     types = [SaliencyLoss() if args.num_classes == 1 else CrossEntropyLoss()] * 7
     add_gradients = PaddleGradients(
         model, {"types": types, "coef": [1] * len(types)}, amp_options("fp32", "O1", "cpu")
