@@ -71,9 +71,7 @@ class OnnxRuntimeEngine:
             session = self.onnxruntime.InferenceSession(self.model, options, providers=providers)
         except Exception as error:  # onnxruntime raises a class of its own for each kind of fault
             name = self.model if isinstance(self.model, str) else "the graph of these weights"
-            raise ValueError(
-                f"{name}: not a model that ONNX Runtime can run: {last_line(error)}"
-            ) from error
+            raise ValueError(f"{name}: not a model that ONNX Runtime can run: {last_line(error)}") from error
         if session.get_providers()[0] != self.provider:  # ONNX Runtime falls back to the CPU silently
             raise ValueError(
                 f"--device {self.device}: {self.provider} cannot be loaded here. "

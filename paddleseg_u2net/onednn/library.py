@@ -34,13 +34,13 @@ resampling_backward_primitive_desc_create get_effective_cpu_isa
 AVX512, AVX512_BF16 = 1 << 5, 1 << 7
 
 
-class Unavailable(RuntimeError):
+class Unavailable(ValueError):
     """oneDNN cannot be used in this installation, or refuses an operation."""
 
 
 def paddle_library(name: str) -> Path:
     """Path of a shared library in Paddle's wheel."""
-    return Path(need("paddle").__file__).with_name("libs") / name
+    return Path(str(need("paddle").__file__)).with_name("libs") / name
 
 
 def open_library(path: Path) -> ctypes.CDLL:

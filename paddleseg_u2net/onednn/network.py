@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -12,12 +13,16 @@ import paddle
 from paddle import Tensor, nn
 
 from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.environment.memory import available_memory
 from paddleseg_u2net.models.architecture import IMAGE, OUTPUTS, SIDES
-from paddleseg_u2net.models.u2net import ConvBNReLU, U2Net
+from paddleseg_u2net.models.u2net import ConvBNReLU
 from paddleseg_u2net.onednn.arena import Arena
+from paddleseg_u2net.onednn.library import Unavailable
 from paddleseg_u2net.onednn.memory import BF16, F32
 from paddleseg_u2net.onednn.plan import Plan
 from paddleseg_u2net.onednn.steps import Options
+
+log = logging.getLogger(__name__)
 
 DATA_TYPES = {"fp32": F32, "bf16": BF16}
 MAX_PLANS = 8  # shapes of input that are kept ready; building a plan takes about half a second
@@ -34,11 +39,12 @@ class OneDnnNetwork(nn.Layer):
         threads: number of threads; 0 means one per processor.
     """
 
-    def __init__(self, network: U2Net, precision: str = "fp32", threads: int = 0):
+    def __init__(self, network: Any, precision: str = "fp32", threads: int = 0):
         super().__init__()
         self.network = network
         self.data_type, self.threads = DATA_TYPES[precision], threads or processors()
         self.arena, self.plans = Arena(), OrderedDict[Options, Plan]()
+        self.refused = False
         last = max(i for i, node in enumerate(network.flow) if node.name in SIDES) + 1
         self.body = [node for node in network.flow[:last]]
         self.tail = network.flow[last:]
@@ -52,10 +58,24 @@ class OneDnnNetwork(nn.Layer):
         self.shapes = {name: tuple(value.shape) for name, value in self.state.items()}
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(N, in_channels, H, W) -> seven logits, as the network."""
-        if not self.training:
+        """(N, in_channels, H, W) -> seven logits, as the network.
+
+        If oneDNN refuses a shape of images, this and all later steps run in Paddle, and a warning says so.
+
+        Raises:
+            ValueError: the batch needs more memory than there is.
+            Unavailable: oneDNN refuses a shape in bfloat16, in which Paddle cannot compute on a CPU.
+        """
+        if not self.training or self.refused:
             return self.network(image)
-        plan = self.plan(tuple(image.shape))
+        try:
+            plan = self.plan(tuple(image.shape))
+        except Unavailable as error:
+            if self.data_type != F32:
+                raise
+            log.warning("oneDNN refuses images of %s: %s. Paddle computes from here on", image.shape, error)
+            self.refused = True
+            return self.network(image)
         names = list(plan.steps.parameters)
         sides = _Step.apply(self, plan, image, *(self.state[name] for name in names))
         results = {IMAGE: image, **dict(zip(plan.steps.sides, sides, strict=True))}
@@ -80,9 +100,24 @@ class OneDnnNetwork(nn.Layer):
         if options not in self.plans:
             while len(self.plans) >= MAX_PLANS:
                 self.plans.popitem(last=False)
-            self.plans[options] = Plan(self.body, self.shapes, options, self.arena)
+            plan = Plan(self.body, self.shapes, options, self.arena)
+            self._require_memory(plan)
+            self.plans[options] = plan
         self.plans.move_to_end(options)
         return self.plans[options]
+
+    def _require_memory(self, plan: Plan) -> None:
+        """Raise ValueError if the values of a plan do not fit into memory."""
+        available = available_memory()
+        if available is None or plan.size <= available + self.arena.size:
+            return
+        n, _, h, w = plan.options.shape
+        largest = n * (available + self.arena.size) // plan.size
+        fix = f"--batch_size {largest}, the largest that fits" if largest else "smaller images"
+        raise ValueError(
+            f"a step of {n} images of {h}x{w} needs {plan.size / 2**30:.1f} GiB of memory, "
+            f"{available / 2**30:.1f} GiB are available. Fix: {fix}"
+        )
 
     def update_statistics(self, plan: Plan) -> None:
         """Move the running statistics towards those of the batch, as `nn.BatchNorm2D` does."""

@@ -43,9 +43,6 @@ def resize(steps: Steps, node: Node) -> Backward:
     forward, y = ops.resize(x.desc, large), Value.new(large)
     steps.emit(forward, src=x, dst=y)
     steps.values[node.name] = y
-    doubled = [2 * size for size in x.desc.shape[2:]] == list(large.shape[2:])
-    if doubled and (back := _halve(steps, node, x.desc, large)):
-        return back
 
     def back() -> None:
         g = Value.new(x.desc)
@@ -53,7 +50,8 @@ def resize(steps: Steps, node: Node) -> Backward:
         steps.emit(backward, diff_dst=steps.pending.pop(node.name), diff_src=g)
         steps.deliver(node.inputs[0], g)
 
-    return back
+    doubled = [2 * size for size in x.desc.shape[2:]] == list(large.shape[2:])
+    return (_halve(steps, node, x.desc, large) if doubled else None) or back
 
 
 def _halve(steps: Steps, node: Node, small: Desc, large: Desc) -> Backward | None:

@@ -24,9 +24,10 @@ def folded_norms(network: nn.Layer) -> Folded:
     """The BatchNorm layers that are the identity because they were folded away, by `dataflow` node."""
     if not isinstance(network, U2Net):
         return {}
-    norms = {node.name: network.operations[node.name] for node in network.flow if node.operation == "conv_relu"}
+    names = [node.name for node in network.flow if node.operation == "conv_relu"]
+    norms = {name: network.operations[name].bn_s1 for name in names}
     identity = float(FOLDED_VARIANCE)
-    return {name: layer.bn_s1 for name, layer in norms.items() if (layer.bn_s1._variance == identity).all()}
+    return {name: norm for name, norm in norms.items() if bool((norm._variance == identity).all())}
 
 
 def restore_batch_norm(network: nn.Layer, images: Iterable[np.ndarray]) -> int:
@@ -43,7 +44,7 @@ def restore_batch_norm(network: nn.Layer, images: Iterable[np.ndarray]) -> int:
         Number of layers restored.
     """
     norms = folded_norms(network)
-    if not norms:
+    if not norms or not isinstance(network, U2Net):
         return 0
     engine = OnnxRuntimeEngine(_moments_graph(network, list(norms)))
     moments, weights = [], []

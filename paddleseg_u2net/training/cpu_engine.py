@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from paddleseg_u2net.onednn.library import Unavailable, has_bf16, library, version
 
 if TYPE_CHECKING:
-    import paddle
+    from paddle import nn
 
 log = logging.getLogger(__name__)
 
 CPU_ENGINES = ("auto", "onednn", "paddle")
 
 
-def choose_cpu_engine(wanted: str, network: paddle.nn.Layer, device: str, precision: str) -> str:
+def choose_cpu_engine(wanted: str, network: nn.Layer, device: str, precision: str) -> str:
     """Return `onednn` or `paddle`, and log why.
 
     Args:
@@ -46,7 +46,22 @@ def choose_cpu_engine(wanted: str, network: paddle.nn.Layer, device: str, precis
     return "onednn"
 
 
-def _obstacle(network: paddle.nn.Layer, device: str) -> str:
+def training_network(network: nn.Layer, engine: str, precision: str) -> nn.Layer:
+    """The network, as a training step calls it.
+
+    Args:
+        network: to train.
+        engine: what `choose_cpu_engine` returned for it.
+        precision: fp32 or bf16.
+    """
+    if engine != "onednn":
+        return network
+    from paddleseg_u2net.onednn.network import OneDnnNetwork
+
+    return OneDnnNetwork(network, precision)
+
+
+def _obstacle(network: nn.Layer, device: str) -> str:
     """Why oneDNN cannot train a network; empty where it can."""
     from paddleseg_u2net.models.u2net import U2Net
 

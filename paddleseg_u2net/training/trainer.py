@@ -17,9 +17,8 @@ from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
-from paddleseg_u2net.onednn.network import OneDnnNetwork
 from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
-from paddleseg_u2net.training.cpu_engine import choose_cpu_engine
+from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, training_network
 from paddleseg_u2net.training.distributed import average_statistics, barrier
 from paddleseg_u2net.training.ema import frozen_copy, update_average
 from paddleseg_u2net.training.gradients import PaddleGradients
@@ -156,9 +155,7 @@ class Trainer:
     def prepare(self, data: Dataset) -> None:
         """Make the network ready for the first `step`; BatchNorm statistics may be measured on the data."""
         self._restore_batch_norm(data)
-        self.model = self.network
-        if self.cpu_engine == "onednn":
-            self.model = OneDnnNetwork(self.network, self.settings.precision)
+        self.model = training_network(self.network, self.cpu_engine, self.settings.precision)
         if self.amp["enable"] and self.amp["level"] == "O2":
             self.model, self.optimizer = paddle.amp.decorate(
                 self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"
@@ -254,8 +251,8 @@ class Trainer:
         log.info("Resumed %s at iter %d, seed %d", folder, self.progress.iter, self.progress.seed)
         if self.progress.engine not in ("", self.engine):
             log.warning(
-                "%s was trained by %s, this run goes on with %s: its result will differ by rounding from that of "
-                "an uninterrupted run. Fix, if that matters: the same --cpu_engine and --precision",
+                "%s was trained by %s, and this run goes on with %s: its result will differ by rounding from "
+                "that of an uninterrupted run. Fix, if that matters: the same --cpu_engine and --precision",
                 folder,
                 self.progress.engine,
                 self.engine,

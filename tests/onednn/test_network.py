@@ -233,6 +233,34 @@ def test_in_eval_mode_the_network_itself_runs():
     assert not engine.plans
 
 
+def test_a_refused_shape_is_left_to_paddle_with_a_warning(monkeypatch, caplog):
+    network = make()
+    engine, image = OneDnnNetwork(network), paddle.to_tensor(batch(network, 1, 16, 16)[0])
+    monkeypatch.setattr("paddleseg_u2net.onednn.operations.POOLING_MAX", 12345)
+    expected = copy.deepcopy(network)(image)[0].numpy()
+    assert np.array_equal(engine(image)[0].numpy(), expected)
+    assert "oneDNN refuses images of [1, 3, 16, 16]: dnnl_pooling" in caplog.text
+    engine = OneDnnNetwork(network, "bf16")
+    with pytest.raises(Unavailable):
+        engine(image)
+
+
+def test_a_batch_that_does_not_fit_names_the_largest_that_does(monkeypatch):
+    network = make()
+    engine = OneDnnNetwork(network, threads=1)
+    one, two = engine.plan((1, 3, 32, 32)).size, engine.plan((2, 3, 32, 32)).size
+    assert one < two
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: 3 * one // 2)
+    image = paddle.to_tensor(batch(network, 4, 32, 32)[0])
+    with pytest.raises(ValueError, match=r"4 images of 32x32 needs .*Fix: --batch_size (\d)") as caught:
+        engine(image)
+    largest = int(str(caught.value).split("--batch_size ")[1][0])
+    engine.plan((largest, 3, 32, 32))  # raises if it does not fit
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: 100)
+    with pytest.raises(ValueError, match="Fix: smaller images"):
+        engine(image)
+
+
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no units for bfloat16")
 def test_bf16_is_close_to_float32():
     network = make(open_relus=True)
