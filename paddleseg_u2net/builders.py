@@ -18,6 +18,7 @@ from paddleseg_u2net.config.schema import check_arguments
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import Pair, list_pairs
 from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data.stock_transforms import check_transforms
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError, suggest
@@ -38,8 +39,6 @@ SCHEDULES = {
 }
 WARMUP_KEYS = ("warmup_iters", "warmup_start_lr")
 OLD_OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}  # accepted by paddleseg
-HARD_MASKS_ONLY = ("RandomAffine",)  # casts masks to uint8
-SOFT_MASKS_ONLY = ("ResizeSoftMask",)  # mixes neighbouring values
 # keys of a dataset section besides the arguments of `list_pairs`
 OTHER_KEYS = ("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download")
 CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
@@ -172,11 +171,7 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
 def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int) -> list[Any]:
     """Build the transforms of a dataset section; reject those that damage its kind of masks."""
     operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(section)]
-    for name in [item["type"] for item in section]:
-        if num_classes == 1 and name in HARD_MASKS_ONLY:
-            raise ConfigError(f"{key}: {name} would cut soft masks to 0 and 1. Fix: leave it out")
-        if num_classes > 1 and name in SOFT_MASKS_ONLY and key == "train_dataset":
-            raise ConfigError(f"{key}: {name} would mix class ids. Fix: use Resize")
+    check_transforms(key, section, num_classes, training=key == "train_dataset")
     return operators
 
 

@@ -37,7 +37,7 @@ def load_batches(
         batch_size=settings.batch_size,
         seed=progress.seed,
         start=progress.samples,
-        batches=max(settings.iters - progress.iter, 0),
+        batches=max(settings.iters - progress.iter, 0) * settings.accumulate,
         rank=rank.index,
         ranks=rank.count,
     )
