@@ -49,7 +49,7 @@ class MovingAverage:
     def __init__(self, ema: paddle.nn.Layer, decay: float = EMA_DECAY):
         self.ema, self.decay = ema, decay
         # kept, as allocating it takes longer than the arithmetic
-        self.scratch = {key: paddle.empty_like(value) for key, value in ema.state_dict().items()}
+        self.scratch = {key: paddle.zeros_like(value) for key, value in ema.state_dict().items()}
 
     def update(self, network: paddle.nn.Layer, step: int) -> None:
         """Take the current values of a network into the average.
@@ -85,7 +85,7 @@ def interpolate(
     Args:
         values: float32, changed in place.
         targets: of the same shapes.
-        scratch: of the same shapes; overwritten.
+        scratch: of the same shapes, zeros at first; overwritten. It counts times 0, so NaN would spread.
         shares: one per tensor.
     """
     rates = {share: paddle.full([1], -share, "float32") for share in set(shares)}

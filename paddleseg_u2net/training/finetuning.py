@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn.layer.norm import _BatchNormBase  # BatchNorm1D to 3D and SyncBatchNorm; Paddle exports no base
 
 from paddleseg_u2net.errors import ConfigError, suggest
@@ -31,40 +31,44 @@ def prepare_finetuning(network: nn.Layer, section: Mapping[str, Any]) -> None:
         section: `finetune` of a config; the keys are those of `schema.FINETUNE_KEYS`.
 
     Raises:
-        ConfigError: a name does not begin a name of the network, or nothing is left to train.
+        ConfigError: `freeze` names no part of the network, or nothing is left to train.
     """
     if not section:
         return
-    frozen = section.get("freeze", [])
+    frozen, count = section.get("freeze", []), len(_trained(network))
     _require_known(network, frozen)
     for name, parameter in network.named_parameters():
-        if any(_inside(name, prefix) for prefix in frozen):
+        if _inside(name, frozen):
             parameter.stop_gradient = True
     which = section.get("freeze_batch_norm")
     for name, layer in network.named_sublayers(include_self=True):
-        if isinstance(layer, NORMS):
-            layer._momentum = section.get("batch_norm_momentum", layer._momentum)
-            if which or any(_inside(name, prefix) for prefix in frozen):
-                _freeze_statistics(layer)
-            if which == "all":
-                for parameter in layer.parameters():
-                    parameter.stop_gradient = True
-    trained = [parameter for parameter in network.parameters() if not parameter.stop_gradient]
-    if not trained:
+        if not isinstance(layer, NORMS):
+            continue
+        layer._momentum = section.get("batch_norm_momentum", layer._momentum)
+        if which or _inside(name, frozen):
+            _freeze_statistics(layer)
+        for parameter in layer.parameters() if which == "all" else ():
+            parameter.stop_gradient = True
+    if not _trained(network):
         raise ConfigError("finetune: freeze: nothing is left to train. Fix: freeze fewer layers")
-    log.info("Fine-tuning %d of %d tensors", len(trained), len(network.parameters()))
+    log.info("Fine-tuning %d of %d weight tensors", len(_trained(network)), count)
 
 
-def _inside(name: str, prefix: str) -> bool:
-    """Whether a parameter or layer is part of the layer `prefix`: stage1 holds stage1.x, but not stage1d.x."""
-    return name == prefix or name.startswith(f"{prefix}.")
+def _trained(network: nn.Layer) -> list[tuple[str, Tensor]]:
+    """Names and values of the parameters to train; Paddle counts BatchNorm statistics as others."""
+    return [(name, value) for name, value in network.named_parameters() if not value.stop_gradient]
+
+
+def _inside(name: str, layers: list[str]) -> bool:
+    """Whether a parameter or layer is part of one of some layers; stage1 holds stage1.x, but not stage1d.x."""
+    return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
 
 
 def _require_known(network: nn.Layer, prefixes: list[str]) -> None:
+    # layers only: Paddle computes no gradient of a BatchNorm's shift where its scale has none
     layers = [name for name, _ in network.named_sublayers()]
-    known = {*layers, *(name for name, _ in network.named_parameters())}
     for prefix in prefixes:
-        if prefix not in known:
+        if prefix not in layers:
             top = [name for name in layers if "." not in name]
             raise ConfigError(f"finetune: freeze: {prefix}: no such layer.{suggest(prefix, top)}")
 
@@ -99,12 +103,11 @@ class StartingWeights:
 
     def __init__(self, network: nn.Layer, state: Mapping[str, np.ndarray], strength: float):
         self.strength = strength
-        trained = [(name, value) for name, value in network.named_parameters() if not value.stop_gradient]
-        self.parameters = [parameter for _, parameter in trained]
+        self.parameters: list[Any] = [parameter for _, parameter in _trained(network)]
         if any(parameter.dtype != paddle.float32 for parameter in self.parameters):
             raise ConfigError("finetune: l2_sp: needs weights in float32. Fix: --amp_level O1")
-        self.first = [paddle.to_tensor(state[name]) for name, _ in trained]
-        self.scratch = [paddle.empty_like(parameter) for parameter in self.parameters]
+        self.first = [paddle.to_tensor(state[name]) for name, _ in _trained(network)]
+        self.scratch = [paddle.zeros_like(parameter) for parameter in self.parameters]
 
     def pull(self, learning_rate: float) -> None:
         """Move the weights towards the first ones, as one step at this learning rate does."""
@@ -132,7 +135,7 @@ def starting_weights(
     if not strength:
         return None
     state = _first_weights(resumed) if resumed else state_of(network)
-    if first_rank and not (save_dir / START).is_file():
+    if first_rank and not (resumed and (save_dir / START).is_file()):
         with atomic_write(save_dir / START) as partial:
             paddle.save(state, str(partial))
     return StartingWeights(network, state, strength)
