@@ -16,6 +16,7 @@ from paddleseg_u2net import models
 from paddleseg_u2net.config.loader import class_count, section
 from paddleseg_u2net.config.schema import check_arguments
 from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.multi_scale import read_sizes
 from paddleseg_u2net.data.pairs import Pair, list_pairs
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.stock_transforms import check_transforms
@@ -40,7 +41,10 @@ SCHEDULES = {
 WARMUP_KEYS = ("warmup_iters", "warmup_start_lr")
 OLD_OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}  # accepted by paddleseg
 # keys of a dataset section besides the arguments of `list_pairs`
-OTHER_KEYS = ("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download")
+OTHER_KEYS = (
+    *("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download"),
+    "multi_scale",
+)
 CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
 
 
@@ -147,12 +151,15 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
     transforms = _build_transforms(key, cfg.pop("transforms", []), num_classes)
     kind, download = cfg.pop("type"), cfg.pop("download", False)
+    sizes = read_sizes(key, cfg.pop("multi_scale", None))
     cfg.pop("num_classes", None)
     if type(download) is not bool:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
     if kind != "Dataset":
         pairs, ignore_index = _stock_pairs(key, kind, cfg, download)
-        return DatasetSpec(pairs, num_classes, transforms, ignore_index, "index", mode=mode, name=key)
+        return DatasetSpec(
+            pairs, num_classes, transforms, ignore_index, "index", mode=mode, name=key, multi_scale=sizes
+        )
     channels = cfg.pop("img_channels", 3)
     in_channels = config["model"].get("in_channels", 3)
     if "backbone" not in config["model"] and in_channels != channels:
@@ -164,7 +171,7 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     _check_list_keys(key, cfg)
     pairs, faults = list_pairs(**find_data(cfg, download))
     return DatasetSpec(
-        pairs, num_classes, transforms, ignore_index, mask_encoding, channels, mode, key, faults
+        pairs, num_classes, transforms, ignore_index, mask_encoding, channels, mode, key, faults, sizes
     )
 
 
