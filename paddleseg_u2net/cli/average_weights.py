@@ -36,7 +36,10 @@ INPUT_FLAGS: Flags = {
         "type": _number,
         "help": "share of each in the average, with a sum of 1; equal shares by default",
     },
-    "alpha": {"type": _number, "help": "of two, (1 - alpha) * first + alpha * second: start and end of a run"},
+    "alpha": {
+        "type": _number,
+        "help": "of two, (1 - alpha) * first + alpha * second: start and end of a run",
+    },
     "config": {"help": "YAML file to write beside the weights; by default the one of the last model"},
 }
 OUTPUT_FLAGS: Flags = {

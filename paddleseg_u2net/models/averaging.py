@@ -39,7 +39,9 @@ def average_states(states: Mapping[str, State], shares: Sequence[float] | None =
     unfolded = _without_folding(list(states.values()))
     averaged = {}
     for key, first in unfolded[0].items():
-        values = [share * state[key].astype(np.float64) for share, state in zip(shares, unfolded, strict=True)]
+        values = [
+            share * state[key].astype(np.float64) for share, state in zip(shares, unfolded, strict=True)
+        ]
         averaged[key] = np.sum(values, axis=0).astype(first.dtype) if first.dtype.kind == "f" else first
     return averaged
 

@@ -79,7 +79,10 @@ def test_folded_states_alone_stay_folded():
 @pytest.mark.parametrize(
     ("shares", "message"),
     [
-        ([0.5, 0.6], "shares 0.5, 0.6 for 2 weight files. Fix: one number of at least 0 for each, with a sum"),
+        (
+            [0.5, 0.6],
+            "shares 0.5, 0.6 for 2 weight files. Fix: one number of at least 0 for each, with a sum",
+        ),
         ([1.5, -0.5], "shares 1.5, -0.5 for 2"),
         ([1.0], "shares 1 for 2 weight files"),
     ],

@@ -20,7 +20,9 @@ def test_groups_are_full():
     assert list(grouped([], 2)) == []
 
 
-@pytest.mark.parametrize("optimizer", ["{type: SGD}", "{type: SGD, grad_clip_cfg: {name: ClipGradByNorm, clip_norm: 0.01}}"])
+@pytest.mark.parametrize(
+    "optimizer", ["{type: SGD}", "{type: SGD, grad_clip_cfg: {name: ClipGradByNorm, clip_norm: 0.01}}"]
+)
 def test_two_batches_equal_one_of_twice_the_size(config, tmp_path, optimizer):
     opts = [FROZEN_STATISTICS, f"optimizer={optimizer}", "lr_scheduler.learning_rate=0.1"]
     runs = {"small": {"batch_size": 2, "accumulate": 2}, "large": {"batch_size": 4}}

@@ -125,7 +125,9 @@ def test_wrong_values_are_rejected(config, section, message):
 def test_weights_are_pulled_to_the_first_ones_by_the_formula():
     network, rng = TinyNet(1), np.random.default_rng(0)
     network.first.weight.stop_gradient = True
-    first = {name: rng.normal(size=value.shape).astype(np.float32) for name, value in network.named_parameters()}
+    first = {
+        name: rng.normal(size=value.shape).astype(np.float32) for name, value in network.named_parameters()
+    }
     network.last.bias.optimize_attr["learning_rate"] = 0.1
     before = {name: value.numpy().astype(np.float64) for name, value in network.named_parameters()}
     StartingWeights(network, first, strength=0.5).pull(learning_rate=0.2)
