@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,10 @@ from paddleseg_u2net import models
 from paddleseg_u2net.config.loader import class_count, section
 from paddleseg_u2net.config.schema import check_arguments
 from paddleseg_u2net.data.masks import IGNORE
-from paddleseg_u2net.data.pairs import Pair, list_pairs
+from paddleseg_u2net.data.multi_scale import read_sizes
+from paddleseg_u2net.data.pairs import Pair, check_list_keys, list_pairs
 from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data.stock_transforms import check_transforms
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError, suggest
@@ -38,10 +39,6 @@ SCHEDULES = {
 }
 WARMUP_KEYS = ("warmup_iters", "warmup_start_lr")
 OLD_OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}  # accepted by paddleseg
-HARD_MASKS_ONLY = ("RandomAffine",)  # casts masks to uint8
-SOFT_MASKS_ONLY = ("ResizeSoftMask",)  # mixes neighbouring values
-# keys of a dataset section besides the arguments of `list_pairs`
-OTHER_KEYS = ("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download")
 CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
 
 
@@ -148,12 +145,15 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
     transforms = _build_transforms(key, cfg.pop("transforms", []), num_classes)
     kind, download = cfg.pop("type"), cfg.pop("download", False)
+    sizes = read_sizes(key, cfg.pop("multi_scale", None))
     cfg.pop("num_classes", None)
     if type(download) is not bool:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
     if kind != "Dataset":
         pairs, ignore_index = _stock_pairs(key, kind, cfg, download)
-        return DatasetSpec(pairs, num_classes, transforms, ignore_index, "index", mode=mode, name=key)
+        return DatasetSpec(
+            pairs, num_classes, transforms, ignore_index, "index", mode=mode, name=key, multi_scale=sizes
+        )
     channels = cfg.pop("img_channels", 3)
     in_channels = config["model"].get("in_channels", 3)
     if "backbone" not in config["model"] and in_channels != channels:
@@ -162,32 +162,18 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
             "Fix: set img_channels and in_channels alike"
         )
     ignore_index, mask_encoding = cfg.pop("ignore_index", None), cfg.pop("mask_encoding", None)
-    _check_list_keys(key, cfg)
+    check_list_keys(key, cfg)
     pairs, faults = list_pairs(**find_data(cfg, download))
     return DatasetSpec(
-        pairs, num_classes, transforms, ignore_index, mask_encoding, channels, mode, key, faults
+        pairs, num_classes, transforms, ignore_index, mask_encoding, channels, mode, key, faults, sizes
     )
 
 
 def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int) -> list[Any]:
     """Build the transforms of a dataset section; reject those that damage its kind of masks."""
     operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(section)]
-    for name in [item["type"] for item in section]:
-        if num_classes == 1 and name in HARD_MASKS_ONLY:
-            raise ConfigError(f"{key}: {name} would cut soft masks to 0 and 1. Fix: leave it out")
-        if num_classes > 1 and name in SOFT_MASKS_ONLY and key == "train_dataset":
-            raise ConfigError(f"{key}: {name} would mix class ids. Fix: use Resize")
+    check_transforms(key, section, num_classes, training=key == "train_dataset")
     return operators
-
-
-def _check_list_keys(key: str, cfg: Mapping[str, Any]) -> None:
-    """Check the keys of a dataset section that are arguments of `list_pairs`."""
-    known = list(inspect.signature(list_pairs).parameters)
-    for name, value in cfg.items():
-        if name not in known:
-            raise ConfigError(f"{key}: {name}: no such key.{suggest(name, [*known, *OTHER_KEYS])}")
-        if value is not None and not isinstance(value, str):
-            raise ConfigError(f"{key}: {name}: expected text, got {value!r}")
 
 
 def _require_root(key: str, kind: str, root: Any, download: bool) -> None:
@@ -278,10 +264,23 @@ def build_optimizer(config: Mapping[str, Any], network: paddle.nn.Layer) -> padd
     if cfg["type"] == "SGD" and "momentum" in cfg:
         cfg["type"] = "Momentum"
     create = _build("OPTIMIZERS", "optimizer", cfg)
+    _check_groups(cfg.get("custom_cfg"), network)
     try:
         return create(network, schedule)
     except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {cfg['type']}: {error}") from error
+
+
+def _check_groups(groups: Any, network: paddle.nn.Layer) -> None:
+    """Reject parameter groups (`custom_cfg`) that hold no parameter, which paddleseg would not notice."""
+    names = [name for name, _ in network.named_parameters()]
+    for group in groups if isinstance(groups, list) else ():
+        part = group.get("name", "") if isinstance(group, dict) else ""
+        if not any(str(part) in name for name in names):
+            layers = [name for name, _ in network.named_children()]
+            raise ConfigError(
+                f"optimizer: custom_cfg: {part}: part of no parameter's name.{suggest(part, layers)}"
+            )
 
 
 def _build_schedule(config: Mapping[str, Any]) -> paddle.optimizer.lr.LRScheduler:

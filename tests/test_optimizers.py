@@ -88,6 +88,61 @@ def test_schedules_without_a_length_run_over_the_iterations(config, schedule, ra
     assert trained(network, build_optimizer(found, network))[0] == pytest.approx(rates, abs=1e-4)
 
 
+def one_cycle(step: int, total: int, rate: float) -> float:
+    """30 % of the steps rise by a cosine from rate / 25, the others fall by one to 1e-4."""
+    start, end, top = rate / 25, 1e-4, 0.3 * total - 1
+    if step <= top:
+        return start + (rate - start) * (1 - np.cos(np.pi * step / top)) / 2
+    return end + (rate - end) * (1 + np.cos(np.pi * (step - top) / (total - 1 - top))) / 2
+
+
+WARM = {"warmup_iters": 10, "warmup_start_lr": 1e-4}
+
+
+def after_warm_up(curve):
+    """A linear rise over 10 steps, then a curve over the other 30, of which it takes the share done."""
+    return lambda step: 1e-4 + (0.1 - 1e-4) * step / 10 if step < 10 else curve((step - 10) / 30)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (
+            {"type": "CosineAnnealingDecay", "learning_rate": 0.1, "eta_min": 1e-3, **WARM},
+            after_warm_up(lambda done: 1e-3 + (0.1 - 1e-3) * (1 + np.cos(np.pi * done)) / 2),
+        ),
+        (
+            {**POLYNOMIAL, "end_lr": 0.02, **WARM},
+            after_warm_up(lambda done: 0.02 + 0.08 * (1 - done) ** 0.9),
+        ),
+        ({"type": "OneCycleLR", "max_learning_rate": 0.1}, lambda step: one_cycle(step, 40, 0.1)),
+    ],
+    ids=["cosine", "polynomial", "one cycle"],
+)
+def test_learning_rates_follow_the_formula_through_warm_up_and_decay(config, schedule, expected):
+    found = load_config(config, iters=40) | {"lr_scheduler": schedule}
+    network = build_network(found["model"])
+    rates, _ = trained(network, build_optimizer(found, network), steps=40)
+    for step in (0, 1, 9, 10, 11, 12, 25, 38, 39):
+        assert rates[step] == pytest.approx(expected(step), rel=1e-6), step
+
+
+def test_parameter_groups_scale_the_rate_of_layers_and_switch_off_their_weight_decay(config):
+    """Gradients of 0: what remains of AdamW is its weight decay, rate * factor * decay * weight."""
+    groups = [{"name": "last.", "lr_mult": 0.5}, {"name": "norm", "weight_decay_mult": 0.0}]
+    section = {"type": "AdamW", "weight_decay": 0.1, "custom_cfg": groups}
+    found = load_config(config) | {"optimizer": section, "lr_scheduler": POLYNOMIAL}
+    network = build_network(found["model"])
+    network.norm.bias.set_value(paddle.ones([4]))
+    optimizer = build_optimizer(found, network)
+    before = {name: value.numpy() for name, value in network.named_parameters()}
+    (paddle.add_n([value.sum() for value in network.parameters() if not value.stop_gradient]) * 0).backward()
+    optimizer.step()
+    for name, value in network.named_parameters():
+        factor = {"last": 0.5, "norm": 0.0}.get(name.split(".")[0], 1)
+        np.testing.assert_allclose(value.numpy(), before[name] * (1 - 0.1 * factor * 0.1), rtol=1e-6)
+
+
 def test_one_cycle_takes_its_length_and_the_learning_rate_flag(tmp_path, data):
     path = make_config(
         tmp_path / "a.yaml", data, lr_scheduler={"type": "OneCycleLR", "max_learning_rate": 0.1}
@@ -105,6 +160,10 @@ def test_one_cycle_takes_its_length_and_the_learning_rate_flag(tmp_path, data):
             "optimizer: Adam: `weight_decay` must be a float",
         ),
         ({"optimizer": {"type": "Adam", "custom_cfg": [{"lr_mult": 1}]}}, "optimizer: Adam: 'name'"),
+        (
+            {"optimizer": {"type": "Adam", "custom_cfg": [{"name": "nrm", "lr_mult": 1}]}},
+            "optimizer: custom_cfg: nrm: part of no parameter's name. Did you mean 'norm'?",
+        ),
         ({"optimizer": {"type": "AdamWDL_CAE"}}, "optimizer: AdamWDL_CAE: .*backbone"),
         (
             {"lr_scheduler": {**POLYNOMIAL, "warmup_iters": 2}},

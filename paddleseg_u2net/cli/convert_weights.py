@@ -77,11 +77,28 @@ def convert(source: str, target: Path) -> str:
         FileExistsError: the target exists; nothing is overwritten.
         ValueError: the format of the target is not supported, or it does not read back as it was written.
     """
-    if target.suffix not in WRITERS:
+    require_new(target)
+    return write_weights(target, read_state(resolve(source)))
+
+
+def require_new(target: Path, any_format: bool = False) -> None:
+    """Raise an error if a file exists, or if weights cannot be written in its format."""
+    if target.suffix not in WRITERS and not any_format:
         raise ValueError(f"{target}: cannot write '{target.suffix}'. Fix: one of {', '.join(WRITERS)}")
     if target.exists():
         raise FileExistsError(f"{target}: exists already. Fix: remove it, or choose another name")
-    state = read_state(resolve(source))
+
+
+def write_weights(target: Path, state: State) -> str:
+    """Write weights, read them back and compare them; see `convert`.
+
+    Args:
+        target: .pdparams, .safetensors or .npz file.
+        state: arrays by state-dict key.
+
+    Returns:
+        A line that says what was written and which network it fits.
+    """
     with atomic_write(target) as partial:
         WRITERS[target.suffix](partial, state)
     written = read_state(target)

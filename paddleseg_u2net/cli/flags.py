@@ -74,6 +74,14 @@ def positive_float(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Convert the value of a flag to a number between 0 and 1, both excluded."""
+    value = positive_float(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"expected a number below 1, got '{text}'")
+    return value
+
+
 def nonempty_path(text: str) -> Path:
     """Convert the value of a flag to a path; an empty text would mean the working folder."""
     if not text:

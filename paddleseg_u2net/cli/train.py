@@ -18,6 +18,7 @@ from paddleseg_u2net.cli.flags import (
     parser,
     positive_float,
     positive_int,
+    share,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.environment.distributed import this_rank
@@ -26,7 +27,7 @@ from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
 from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.training.cpu_engine import CPU_ENGINES
 from paddleseg_u2net.training.precision import PRECISIONS
-from paddleseg_u2net.training.settings import TrainingSettings
+from paddleseg_u2net.training.settings import EMA_DECAY, TrainingSettings
 
 if TYPE_CHECKING:
     from paddleseg_u2net.data.dataset import Dataset
@@ -54,7 +55,12 @@ FLAGS: dict[str, Flags] = {
     },
     "schedule": {
         "iters": {"type": positive_int, "help": "number of steps; replaces the config's"},
-        "batch_size": {"type": positive_int, "help": "images per step and process; replaces the config's"},
+        "batch_size": {"type": positive_int, "help": "images per batch and process; replaces the config's"},
+        "accumulate": {
+            "type": positive_int,
+            "default": 1,
+            "help": "batches per step, whose gradients are averaged (%(default)s)",
+        },
         "learning_rate": {"type": positive_float, "help": "replaces that of lr_scheduler"},
         "seed": {
             "type": non_negative_int,
@@ -87,6 +93,10 @@ FLAGS: dict[str, Flags] = {
         "use_ema": {
             "action": "store_true",
             "help": "also keep an exponential moving average of the weights",
+        },
+        "ema_decay": {
+            "type": share,
+            "help": f"share of the average that a step keeps, less in the first steps ({EMA_DECAY})",
         },
     },
     "evaluation": {
@@ -159,10 +169,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         flags.error("--seed: a resumed run keeps its own seed. Fix: leave it out")
     if args.overfit and (args.do_eval or args.resume_model or this_rank().count > 1):
         flags.error("--overfit trains new weights in one process, without --do_eval or --resume_model")
+    if args.ema_decay and not args.use_ema:
+        flags.error("--ema_decay needs --use_ema, which keeps the average")
     if args.amp_level and args.precision == "fp32":
         flags.error("--amp_level needs --precision fp16 or bf16")
     args.resume_model = args.resume_model and args.resume_model.resolve()
     args.amp_level = args.amp_level or "O1"
+    args.ema_decay = args.ema_decay or EMA_DECAY
     return args
 
 
@@ -212,9 +225,9 @@ def _build(
         specs = [builders.build_dataset_spec(config, key) for key in keys]
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
-    log.info("Training on %s, %d process(es)", device, ranks)
-    val_spec = specs[1] if args.do_eval else None
-    return Trainer(network, optimizer, losses, config, settings, val_spec, augmentation), specs
+        log.info("Training on %s, %d process(es)", device, ranks)
+        val_spec = specs[1] if args.do_eval else None
+        return Trainer(network, optimizer, losses, config, settings, val_spec, augmentation), specs
 
 
 def _settings(args: argparse.Namespace, config: dict[str, Any], metric: str, seed: int) -> TrainingSettings:

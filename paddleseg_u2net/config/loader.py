@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from paddleseg_u2net.config.schema import KEYS, SECTIONS, TEST_KEYS, check_keys, positive
+from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.errors import ConfigError, suggest
 
@@ -205,7 +205,8 @@ def load_config(
     for key in ("num_classes", "in_channels"):
         if not positive(count := config.get("model", {}).get(key, 1)):
             raise ConfigError(f"{path}: model.{key}: expected a whole number above 0, got {count!r}")
-    check_keys(config.get("test_config", {}), TEST_KEYS, f"{path}: test_config")
+    for name, keys in (("finetune", FINETUNE_KEYS), ("test_config", TEST_KEYS)):
+        check_keys(config.get(name, {}), keys, f"{path}: {name}")
     return config
 
 

@@ -71,6 +71,18 @@ def _is_boolean(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
+def _is_not_negative(value: Any) -> bool:
+    return type(value) in (int, float) and value >= 0
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
 def _metric_names() -> list[str]:
     from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES  # loads every metric, so only here
 
@@ -116,6 +128,7 @@ KEYS = {
     "val_dataset": DATASET,
     "model": COMPONENT,
     "optimizer": COMPONENT,
+    "finetune": MAPPING,
     "lr_scheduler": COMPONENT,
     "loss": Rule(_is_loss, "a mapping of 'types' and 'coef'"),
     "test_config": MAPPING,
@@ -123,7 +136,16 @@ KEYS = {
     "metric": Rule(_is_metric, "one of {metrics}"),
     "metrics": Rule(_are_metrics, "all, or a list of {metrics}"),
 }
-SECTIONS = ("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "test_config")
+SECTIONS = (
+    *("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "finetune"),
+    "test_config",
+)
+FINETUNE_KEYS = {
+    "freeze": Rule(_are_names, "a list of names of layers"),
+    "freeze_batch_norm": Rule(["statistics", "all"].__contains__, "statistics or all"),
+    "batch_norm_momentum": Rule(_is_share, "a number from 0 to 1"),
+    "l2_sp": Rule(_is_not_negative, "a number of at least 0"),
+}
 TEST_KEYS = {
     "aug_eval": BOOLEAN,
     "flip_horizontal": BOOLEAN,

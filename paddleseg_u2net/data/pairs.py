@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import ConfigError, Fault, suggest
 from paddleseg_u2net.io.images import list_images
 
 log = logging.getLogger(__name__)
+
+# keys of a dataset section besides the arguments of `list_pairs`
+OTHER_KEYS = (
+    *("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download"),
+    "multi_scale",
+)
 
 
 class Pair(NamedTuple):
@@ -215,3 +222,13 @@ def list_pairs(
     if not pairs and not faults:
         raise ValueError(f"{source}: {mode} images: 0. Fix: list at least one pair of image and mask")
     return pairs, faults
+
+
+def check_list_keys(key: str, cfg: Mapping[str, Any]) -> None:
+    """Check the keys of a dataset section that are arguments of `list_pairs`."""
+    known = list(inspect.signature(list_pairs).parameters)
+    for name, value in cfg.items():
+        if name not in known:
+            raise ConfigError(f"{key}: {name}: no such key.{suggest(name, [*known, *OTHER_KEYS])}")
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{key}: {name}: expected text, got {value!r}")

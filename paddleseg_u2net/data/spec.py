@@ -24,6 +24,7 @@ class DatasetSpec:
         mode: `train`, `val` or `test`; training data must contain foreground.
         name: how log lines and messages call the data set.
         faults: faults found while listing the pairs; reported together with those of the files.
+        multi_scale: sizes (H, W), one of which is drawn for each batch; empty to leave samples as they are.
 
     Raises:
         ValueError: a value is out of range, or two values contradict each other.
@@ -38,6 +39,7 @@ class DatasetSpec:
     mode: str = "train"
     name: str = "dataset"
     faults: Sequence[Fault] = ()
+    multi_scale: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self):
         name, encoding, ignored = self.name, self.mask_encoding, self.ignore_index

@@ -32,6 +32,22 @@ def height_width(name: str, size: Sequence[int]) -> tuple[int, int]:
     return size[1], size[0]
 
 
+def resize_soft_mask(
+    mask: np.ndarray, size: tuple[int, int], interpolation: int = INTERPOLATION["LINEAR"]
+) -> np.ndarray:
+    """Resize a soft mask; a pixel is ignored if any ignored pixel contributes to it.
+
+    Args:
+        mask: (H, W) float32 in [0, 1], or `IGNORE`.
+        size: (H, W) of the result.
+        interpolation: of OpenCV.
+    """
+    valid = (mask != IGNORE).astype(np.float32)
+    soft = np.clip(resize(mask * valid, size, interpolation), 0, 1)
+    whole = resize(valid, size, interpolation) > 1 - 1e-3
+    return np.where(whole, soft, np.float32(IGNORE))
+
+
 @TRANSFORMS.register
 class ResizeSoftMask:
     """Resize image and soft mask (saliency) with the same interpolation, so that the mask stays soft.
@@ -54,15 +70,8 @@ class ResizeSoftMask:
         data["trans_info"].append(("resize", data["img"].shape[:2]))
         data["img"] = resize(data["img"], self.size, self.interpolation)
         for key in data["gt_fields"]:
-            data[key] = self._resize_mask(data[key])
+            data[key] = resize_soft_mask(data[key], self.size, self.interpolation)
         return data
-
-    def _resize_mask(self, mask: np.ndarray) -> np.ndarray:
-        """Resize one mask; a pixel is ignored if any ignored pixel contributes to it."""
-        valid = (mask != IGNORE).astype(np.float32)
-        soft = np.clip(resize(mask * valid, self.size, self.interpolation), 0, 1)
-        whole = resize(valid, self.size, self.interpolation) > 1 - 1e-3
-        return np.where(whole, soft, np.float32(IGNORE))
 
 
 @TRANSFORMS.register

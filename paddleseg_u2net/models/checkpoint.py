@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MODEL, OPTIMIZER, EMA = "model.pdparams", "model.pdopt", "ema_model.pdparams"
-STATE, CONFIG, SETTINGS = "state.json", "config.yaml", "settings.json"
+STATE, CONFIG, SETTINGS, START = "state.json", "config.yaml", "settings.json", "start.pdparams"
 BEST = {"model": "best_model", "ema_model": "ema_best_model"}
 
 
@@ -295,7 +295,7 @@ def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | 
     found = [save_dir / CONFIG, save_dir / SETTINGS]
     found += [save_dir / folder for name, folder in BEST.items() if not (resumed and name in resumed.best)]
     found += [path for path in numbered(save_dir) if not (resumed and _iter(path) <= resumed.iter)]
-    found += [] if resumed else save_dir.glob("vdlrecords.*.log")
+    found += [] if resumed else [save_dir / START, *save_dir.glob("vdlrecords.*.log")]
     found = [path for path in found if path.exists()]
     if not found:
         return None

@@ -9,6 +9,7 @@ import paddle
 from paddle import Tensor
 
 from paddleseg_u2net.data.dataset import Dataset, ErrorReturningDataset, collate
+from paddleseg_u2net.data.multi_scale import ResizedDataset, SizedBatches
 from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.models.checkpoint import Progress
@@ -37,11 +38,14 @@ def load_batches(
         batch_size=settings.batch_size,
         seed=progress.seed,
         start=progress.samples,
-        batches=max(settings.iters - progress.iter, 0),
+        batches=max(settings.iters - progress.iter, 0) * settings.accumulate,
         rank=rank.index,
         ranks=rank.count,
     )
-    samples: Any = ErrorReturningDataset(data)  # Paddle's annotations are narrower than what it accepts
+    source: Any = data
+    if data.spec.multi_scale:
+        order, source = SizedBatches(order, data.spec.multi_scale), ResizedDataset(data)
+    samples: Any = ErrorReturningDataset(source)  # Paddle's annotations are narrower than what it accepts
     stack: Any = collate
     for batch in paddle.io.DataLoader(
         samples, batch_sampler=order, collate_fn=stack, num_workers=settings.num_workers

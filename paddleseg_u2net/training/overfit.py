@@ -138,7 +138,7 @@ def _unused(path: Path) -> Path:
 
 
 def _config_of_check(config: Mapping[str, Any], learning_rate: float) -> dict[str, Any]:
-    """Replace transforms, optimizer and schedule of a config."""
+    """Replace transforms, optimizer and schedule of a config; nothing is frozen."""
     section = config["train_dataset"]
     resize = "ResizeSoftMask" if config["model"].get("num_classes", 1) == 1 else "Resize"
     normalization = [item for item in section.get("transforms", []) if item["type"] in NORMALIZATIONS]
@@ -147,6 +147,7 @@ def _config_of_check(config: Mapping[str, Any], learning_rate: float) -> dict[st
         **config,
         "train_dataset": {**section, "transforms": transforms},
         "optimizer": {"type": "Adam"},
+        "finetune": {},
         "lr_scheduler": {"type": "StepDecay", "learning_rate": learning_rate, "step_size": 1 << 30},
     }
 

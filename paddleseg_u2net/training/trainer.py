@@ -17,10 +17,12 @@ from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.training.accumulation import grouped, mean_gradients
 from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
 from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, training_network
 from paddleseg_u2net.training.distributed import average_statistics, barrier
-from paddleseg_u2net.training.ema import frozen_copy, update_average
+from paddleseg_u2net.training.ema import MovingAverage, frozen_copy
+from paddleseg_u2net.training.finetuning import prepare_finetuning, starting_weights
 from paddleseg_u2net.training.gradients import PaddleGradients
 from paddleseg_u2net.training.loader import load_batches
 from paddleseg_u2net.training.log import TrainingLog
@@ -58,7 +60,8 @@ class Trainer:
         augmentation: test-time augmentation for evaluation.
 
     Raises:
-        ValueError: the settings do not suit the device, the validation data or the checkpoint.
+        ValueError: the settings or `finetune` do not suit the device, the network, the validation data or
+            the checkpoint.
         FileNotFoundError: `resume_model` is not a checkpoint.
     """
 
@@ -72,6 +75,7 @@ class Trainer:
         val_spec: DatasetSpec | None = None,
         augmentation: TestTimeAugmentation | None = None,
     ):
+        prepare_finetuning(network, config.get("finetune", {}))
         self.network, self.optimizer, self.losses = network, optimizer, losses
         self.config, self.settings = config, settings
         self.rank = this_rank()
@@ -80,6 +84,7 @@ class Trainer:
         self.amp = amp_options(settings.precision, settings.amp_level, device)
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024) if settings.precision == "fp16" else None
         self.ema = frozen_copy(network) if settings.use_ema else None
+        self.average = MovingAverage(self.ema, settings.ema_decay) if self.ema is not None else None
         self.engine = f"{self.cpu_engine} {settings.precision}"
         self.progress = Progress(seed=settings.seed, metric=settings.metric, engine=self.engine)
         self.signals = StopSignals(enabled=self.rank.count == 1)
@@ -108,12 +113,13 @@ class Trainer:
 
     def train(self, data: Dataset, val_data: Dataset | None) -> None:
         """The training loop; see `run`."""
-        meter = Meter(self.settings.batch_size * self.rank.count)
+        meter = Meter(self.samples_per_step)
         self.evaluate_resumed_checkpoint(val_data)
         if self.stopping:
             return
-        for batch in meter.timed(load_batches(data, self.settings, self.progress, self.rank)):
-            loss, parts, learning_rate = self.step(batch)
+        batches = load_batches(data, self.settings, self.progress, self.rank)
+        for group in meter.timed(grouped(batches, self.settings.accumulate)):
+            loss, parts, learning_rate = self.step(*group)
             meter.add(loss, parts)
             if self.progress.iter % self.settings.log_iters == 0 or self.done or meter.overdue:
                 epoch = (self.progress.samples - 1) // len(data) + 1
@@ -126,6 +132,11 @@ class Trainer:
                 if self.stopping:
                     break
                 meter.restart_clock()
+
+    @property
+    def samples_per_step(self) -> int:
+        """Images of one optimizer step over all processes."""
+        return self.settings.batch_size * self.settings.accumulate * self.rank.count
 
     @property
     def done(self) -> bool:
@@ -155,6 +166,13 @@ class Trainer:
     def prepare(self, data: Dataset) -> None:
         """Make the network ready for the first `step`; BatchNorm statistics may be measured on the data."""
         self._restore_batch_norm(data)
+        self.start = starting_weights(
+            self.network,
+            self.config.get("finetune", {}),
+            self.settings.save_dir,
+            self.settings.resume_model,
+            self.rank.index == 0,
+        )
         self.model = training_network(self.network, self.cpu_engine, self.settings.precision)
         if self.amp["enable"] and self.amp["level"] == "O2":
             self.model, self.optimizer = paddle.amp.decorate(
@@ -164,22 +182,24 @@ class Trainer:
             self.model = paddle.DataParallel(self.model)
         self.add_gradients = PaddleGradients(self.model, self.losses, self.amp, self.scaler)
 
-    def step(self, batch: Mapping[str, Tensor]) -> StepResult:
-        """Train on one batch.
+    def step(self, *batches: Mapping[str, Tensor]) -> StepResult:
+        """Train on one batch, or on several whose gradients are averaged.
 
         Args:
-            batch: `img` (N, C, h, w) float32, and `label` (N, 1, h, w) float32 or int64.
+            batches: `img` (N, C, h, w) float32, and `label` (N, 1, h, w) float32 or int64.
         """
         paddle.seed((self.progress.seed + self.progress.iter) % 2**31)  # dropout is the same after resuming
         self.model.train()
-        loss, parts = self.add_gradients(batch)
+        loss, parts = mean_gradients(self.add_gradients, self.model, batches)
         learning_rate = self.optimizer.get_lr()
+        if self.start is not None:
+            self.start.pull(learning_rate)
         self._update_weights()
         advance(self.optimizer, loss, self.rank.count)
         self.progress.iter += 1
-        self.progress.samples += self.settings.batch_size * self.rank.count
-        if self.ema is not None:
-            update_average(self.ema, self.network, self.progress.iter)
+        self.progress.samples += self.samples_per_step
+        if self.average is not None:
+            self.average.update(self.network, self.progress.iter)
         return StepResult(loss, parts, learning_rate)
 
     def _update_weights(self) -> None:

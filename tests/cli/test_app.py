@@ -31,6 +31,7 @@ SCRIPTS = {
     **{f"{name}.py": name for name in ("train", "val", "predict")},
     **{f"tools/{name.replace('-', '_')}.py": name for name in ("export", "make-dataset", "check-dataset")},
     **{f"tools/{name.replace('-', '_')}.py": name for name in ("convert-weights", "benchmark", "demo")},
+    "tools/average_weights.py": "average-weights",
     "tools/evaluate_folder.py": "evaluate",
     "Benckmark_data_prepare/prepare.py": "prepare",
 }

@@ -89,8 +89,8 @@ def test_ema_averages_weights_and_batch_norm_statistics(config, tmp_path):
     one, two = saved_state(tmp_path / "iter_1"), saved_state(tmp_path / "iter_2")
     averaged = read_state(tmp_path / "iter_2" / "ema_model.pdparams")
     for key, value in averaged.items():
-        first = start[key] / 2 + one[key] / 2  # decay min(1 - 1 / (step + 1), 0.999)
-        np.testing.assert_allclose(value, first * 2 / 3 + two[key] / 3, atol=1e-6, err_msg=key)
+        first = start[key] * 2 / 11 + one[key] * 9 / 11  # decay (1 + step) / (10 + step)
+        np.testing.assert_allclose(value, first * 3 / 12 + two[key] * 9 / 12, atol=1e-6, err_msg=key)
     assert (tmp_path / "ema_best_model" / "ema_model.pdparams").is_file()
 
 
