@@ -23,6 +23,8 @@ class TrainingSettings:
         do_eval: evaluate every checkpoint and keep the best model.
         use_ema: also keep an exponential moving average of the weights.
         use_vdl: write records for VisualDL.
+        use_mlflow: record to MLflow.
+        use_wandb: record to Weights & Biases.
         precision: a key of `precision.PRECISIONS`.
         amp_level: O1 or O2, as in `paddle.amp.auto_cast`.
         resume_model: `iter_N` folder to resume from.
@@ -41,6 +43,8 @@ class TrainingSettings:
     do_eval: bool = False
     use_ema: bool = False
     use_vdl: bool = False
+    use_mlflow: bool = False
+    use_wandb: bool = False
     precision: str = "fp32"
     amp_level: str = "O1"
     resume_model: Path | None = None

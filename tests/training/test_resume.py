@@ -12,12 +12,11 @@ from training_runs import assert_equal_states, run_with_scores, saved_state, tra
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.models.checkpoint import (
     copy_best,
-    keep_earlier_run,
     load_checkpoint,
     save_checkpoint,
-    write_run_record,
 )
 from paddleseg_u2net.models.weight_files import read_pickle, read_state
+from paddleseg_u2net.training.saving import keep_earlier_run, write_run_record
 from paddleseg_u2net.training.settings import TrainingSettings
 
 
