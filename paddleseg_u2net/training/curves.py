@@ -39,16 +39,18 @@ def draw_curves(path: Path, rows: Sequence[Row], metric: str) -> None:
     from matplotlib.figure import Figure
 
     evaluated = any(row["source"] in LINES for row in rows)
-    figure = Figure(figsize=(9 if evaluated else 5, 3.6), layout="tight")
+    # fixed margins: a tight layout would draw everything twice
+    figure = Figure(figsize=(10 if evaluated else 5, 3.6))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2 if evaluated else 1, squeeze=False)[0]
-    _draw_loss(axes[0], rows)
     if evaluated:
-        _draw_scores(axes[1], rows, metric)
-    for each in axes:
-        each.set_xlabel("iter")
-        each.grid(alpha=0.3)
-        each.xaxis.get_major_locator().set_params(integer=True)
+        loss, scores = figure.add_axes((0.07, 0.14, 0.34, 0.74)), figure.add_axes((0.52, 0.14, 0.34, 0.74))
+        _draw_scores(scores, rows, metric)
+    else:
+        loss = figure.add_axes((0.14, 0.14, 0.72, 0.74))
+    _draw_loss(loss, rows)
+    for axes in figure.axes:
+        axes.set_xlabel("iter")
+        axes.xaxis.get_major_locator().set_params(integer=True)
     with atomic_write(path, durable=False) as partial:
         figure.savefig(partial, format="png", dpi=110)
 
@@ -58,9 +60,12 @@ def _draw_loss(axes: Any, rows: Sequence[Row]) -> None:
     train = [row for row in rows if row["source"] == "train"]
     steps, losses = _points(train, "loss")
     axes.plot(steps, losses, color="tab:blue", marker="." if len(steps) < 2 else None)
-    axes.set(title="loss (blue) and learning rate (grey)", ylabel="loss")
+    axes.set_title("Loss (blue), learning rate (grey)", fontsize=11)
+    axes.grid(alpha=0.3)
     if losses and min(losses) > 0 and max(losses) > 10 * min(losses):
-        axes.set_yscale("log")
+        axes.set_yscale("log", subs=(2, 5))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     rate = axes.twinx()
     rate.plot(*_points(train, "lr"), color="grey", alpha=0.6, linewidth=1)
     rate.set_ylim(bottom=0)
@@ -77,9 +82,11 @@ def _draw_scores(axes: Any, rows: Sequence[Row], metric: str) -> None:
         for network, line in LINES.items():
             steps, values = _points([row for row in measured if row["source"] == network], name)
             if steps:
-                label = name if network == "model" else f"{name} (EMA)"
+                label = name if network == "model" else None
                 width = 2.5 if name == metric else 1
                 axes.plot(steps, values, f"C{number}{line}", label=label, linewidth=width, marker=".")
-    axes.set(title=f"validation scores; {metric} selects the best model")
+    dashed = any(row["source"] == "ema_model" for row in measured)
+    axes.set_title("Validation scores" + (" (dashed: moving average)" if dashed else ""), fontsize=11)
+    axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend(fontsize=8, loc="best")
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1.02))

@@ -129,7 +129,8 @@ class TrainingLog:
         if self.working:
             parts.append(f"{self.images / self.working:.2f} images/s without evaluations")
         for network, (score, step) in progress.best.items():
-            parts.append(f"best {progress.metric} {score:.4f} at iter {step}: {save_dir / BEST[network]}")
+            best = f"best {progress.metric} of the {NAMES[network]} {score:.4f} at iter {step}"
+            parts.append(f"{best} in {save_dir / BEST[network]}")
         log.info(", ".join(parts))
 
 

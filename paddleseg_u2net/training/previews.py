@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,8 +14,8 @@ from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Prediction
 
 IMAGES = 6  # columns
-CELL, GAP = 128, 3  # pixels
-LABEL_WIDTH, CAPTION_HEIGHT = 82, 16  # pixels
+HEIGHT, MIN_WIDTH, MAX_WIDTH, GAP = 112, 56, 224, 4  # pixels, of a picture and around it
+LABEL_WIDTH, CAPTION_HEIGHT = 82, 18  # pixels
 BACKGROUND, INK = 255, (60, 60, 60)
 LABELS = {"model": "prediction", "ema_model": "EMA"}
 
@@ -48,10 +47,11 @@ def draw_preview(data: Dataset, networks: Mapping[str, Predict]) -> np.ndarray:
             (prediction,) = predict([image])
             single = data.spec.num_classes == 1
             cells.append(colored(prediction.saliency if single else prediction.classes, palette))
-        caption = _text(Path(data.spec.pairs[index].image).stem, CELL, CAPTION_HEIGHT, 0.33)
-        columns.append(np.vstack([caption, *(_cell(cell) for cell in cells)]))
+        width = int(np.clip(round(image.shape[1] * HEIGHT / image.shape[0]), MIN_WIDTH, MAX_WIDTH))
+        caption = _text(data.spec.pairs[index].image.stem, width, CAPTION_HEIGHT, 0.33)
+        columns.append(np.vstack([caption, *(_cell(cell, width) for cell in cells)]))
     names = ["image", "mask", *(LABELS[name] for name in networks)]
-    labels = [_text(name, LABEL_WIDTH, CELL + GAP, 0.42) for name in names]
+    labels = [_text(name, LABEL_WIDTH, HEIGHT + GAP, 0.42) for name in names]
     labels = np.vstack([_text("", LABEL_WIDTH, CAPTION_HEIGHT, 0.33), *labels])
     gap = np.full((len(labels), GAP, 3), BACKGROUND, np.uint8)
     return np.hstack([labels, *(part for column in columns for part in (column, gap))])
@@ -77,14 +77,14 @@ def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return picture
 
 
-def _cell(picture: np.ndarray) -> np.ndarray:
-    """A picture in a cell: as large as fits, centred, with a gap below."""
-    scale = CELL / max(picture.shape[:2])
-    height, width = (max(round(size * scale), 1) for size in picture.shape[:2])
+def _cell(picture: np.ndarray, width: int) -> np.ndarray:
+    """A picture in a cell of the given width: as large as fits, centred, with a gap below."""
+    scale = min(HEIGHT / picture.shape[0], width / picture.shape[1])
+    h, w = (max(round(size * scale), 1) for size in picture.shape[:2])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    cell = np.full((CELL + GAP, CELL, 3), BACKGROUND, np.uint8)
-    top, left = (CELL - height) // 2, (CELL - width) // 2
-    cell[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=method)
+    cell = np.full((HEIGHT + GAP, width, 3), BACKGROUND, np.uint8)
+    top, left = (HEIGHT - h) // 2, (width - w) // 2
+    cell[top : top + h, left : left + w] = cv2.resize(picture, (w, h), interpolation=method)
     return cell
 
 

@@ -72,7 +72,7 @@ def provenance(specs: Mapping[str, DatasetSpec]) -> dict[str, Any]:
         directory (None outside of one), and the fingerprint of each data set.
     """
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(sys.orig_argv),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": package_versions(),
         "git": {
