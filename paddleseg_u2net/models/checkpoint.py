@@ -234,6 +234,8 @@ def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | Non
     import paddle
 
     state = read_pickle(path)
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ValueError(f"{path}: is not the state of an optimizer. Fix: resume from another checkpoint")
     scaling = state.pop("GradScaler", None)
     if scaler is not None and scaling is not None:
         scaler.load_state_dict(scaling)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette
 from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.io.files import atomic_write
 
 IMAGES = 6  # columns
 HEIGHT, MIN_WIDTH, MAX_WIDTH, GAP = 112, 56, 224, 4  # pixels, of a picture and around it
 LABEL_WIDTH, CAPTION_HEIGHT = 82, 18  # pixels
 BACKGROUND, INK = 255, (60, 60, 60)
+COLORS = 256  # of a file
 LABELS = {"model": "prediction", "ema_model": "EMA"}
 
 Predict = Callable[[Sequence[np.ndarray]], Sequence[Prediction]]
@@ -55,6 +59,17 @@ def draw_preview(data: Dataset, networks: Mapping[str, Predict]) -> np.ndarray:
     labels = np.vstack([_text("", LABEL_WIDTH, CAPTION_HEIGHT, 0.33), *labels])
     gap = np.full((len(labels), GAP, 3), BACKGROUND, np.uint8)
     return np.hstack([labels, *(part for column in columns for part in (column, gap))])
+
+
+def write_preview(path: Path, preview: np.ndarray) -> None:
+    """Write a preview as a PNG of 256 colours, a third of the size of one with all colours.
+
+    Args:
+        path: file to write; its folder is created.
+        preview: (h, w, 3) uint8, RGB.
+    """
+    with atomic_write(path, durable=False) as partial:
+        Image.fromarray(preview).quantize(COLORS).save(partial, "PNG", optimize=True)
 
 
 def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:

@@ -15,13 +15,12 @@ from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
 from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
-from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.distributed import gather
 from paddleseg_u2net.training.log import TrainingLog
-from paddleseg_u2net.training.previews import draw_preview
+from paddleseg_u2net.training.previews import draw_preview, write_preview
 from paddleseg_u2net.training.records import draw_run_curves
 from paddleseg_u2net.training.saving import PREVIEWS
 from paddleseg_u2net.training.settings import TrainingSettings
@@ -80,7 +79,7 @@ class Validation:
         if self.rank.index == 0:
             predictors = {name: self.predictor(network).predict for name, network in networks.items()}
             preview = draw_preview(data, predictors)
-            write_image(self.settings.save_dir / PREVIEWS / f"iter_{step}.png", preview)
+            write_preview(self.settings.save_dir / PREVIEWS / f"iter_{step}.png", preview)
             log.picture(preview, step)
             draw_run_curves(self.settings.save_dir, self.settings.metric)
 
