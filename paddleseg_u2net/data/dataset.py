@@ -89,8 +89,8 @@ class Dataset:
             `img` (C, h, w) float32, and `label` (1, h, w): float32 in [0, 1] for saliency, else int64.
 
         Raises:
-            ValueError: a file is damaged, a transform fails, or the result is not finite; the message names the
-                image.
+            ValueError: a file is damaged, a transform fails, or the result is not finite; the message names
+                the image.
         """
         index, seed = key
         image, mask = self.load(index)

@@ -10,14 +10,14 @@ from typing import Any
 
 from paddleseg_u2net import __version__
 
-PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino", "numpy")
+ENGINES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino")
 GIT_SECONDS = 20  # after which an answer of git is not waited for
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of this package, of Python, and of the packages that decide results, where installed."""
+    """Versions of this package, of Python, and of the engines that are installed."""
     found = {"u2net": __version__, "Python": platform.python_version()}
-    for name in PACKAGES:
+    for name in ENGINES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

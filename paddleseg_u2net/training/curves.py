@@ -37,6 +37,7 @@ def draw_curves(path: Path, rows: Sequence[Row], metric: str) -> None:
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     evaluated = any(row["source"] in LINES for row in rows)
     # fixed margins: a tight layout would draw everything twice
@@ -50,7 +51,7 @@ def draw_curves(path: Path, rows: Sequence[Row], metric: str) -> None:
     _draw_loss(loss, rows)
     for axes in figure.axes:
         axes.set_xlabel("iter")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     with atomic_write(path, durable=False) as partial:
         figure.savefig(partial, format="png", dpi=110)
 

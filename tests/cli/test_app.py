@@ -17,7 +17,6 @@ from support import ROOT, environment, make_config, tree
 from paddleseg_u2net import __version__
 from paddleseg_u2net.cli.app import (
     COMMANDS,
-    ENGINES,
     LOG_LINE,
     PLAIN_LINE,
     SHELLS,
@@ -25,6 +24,7 @@ from paddleseg_u2net.cli.app import (
     guarded,
     main,
 )
+from paddleseg_u2net.environment.provenance import ENGINES
 from paddleseg_u2net.models.u2net import U2Netp
 
 SCRIPTS = {
