@@ -11,13 +11,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import NamedTuple
 
-from paddleseg_u2net import __version__
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.environment.optional_imports import missing, need, quiet
+from paddleseg_u2net.environment.provenance import package_versions
 from paddleseg_u2net.errors import suggest
 
 LOG_LINE = "%(asctime)s [%(levelname)s]\t%(message)s"  # PaddleSeg's
@@ -64,7 +63,6 @@ EXAMPLES = """\
   u2net val --model_path output                   what the best model of that run scores
 """
 SHELLS = ("bash", "zsh", "tcsh")
-ENGINES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,13 +129,7 @@ def help_text() -> str:
 
 def version_text() -> str:
     """Versions of this package, of Python, and of the engines that are installed."""
-    lines = [f"u2net {__version__}", f"Python {sys.version.split()[0]}"]
-    for name in ENGINES:
-        try:
-            lines.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return "\n".join(lines)
+    return "\n".join(f"{name} {number}" for name, number in package_versions().items())
 
 
 def completion(shell: str) -> str:

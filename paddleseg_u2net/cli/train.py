@@ -90,6 +90,8 @@ FLAGS: dict[str, Flags] = {
         },
         "log_iters": {"type": positive_int, "default": 10, "help": "steps between log lines (%(default)s)"},
         "use_vdl": {"action": "store_true", "help": "write records for `visualdl --logdir output`"},
+        "use_mlflow": {"action": "store_true", "help": "record to MLflow: its server, else output/mlruns"},
+        "use_wandb": {"action": "store_true", "help": "record to Weights & Biases"},
         "use_ema": {
             "action": "store_true",
             "help": "also keep an exponential moving average of the weights",
@@ -154,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
         return 0
     data = _open_data(specs, trainer.rank.count)
-    _prepare_folder(trainer)
+    _prepare_folder(trainer, specs)
     trainer.run(*data)
     return _finish(trainer)
 
@@ -264,11 +266,13 @@ def _open_data(specs: list[DatasetSpec], ranks: int) -> list[Dataset]:
     return data
 
 
-def _prepare_folder(trainer: Trainer) -> None:
+def _prepare_folder(trainer: Trainer, specs: list[DatasetSpec]) -> None:
+    from paddleseg_u2net.training.records import write_provenance
     from paddleseg_u2net.training.saving import prepare_run_folder
 
     if trainer.rank.index == 0:
         prepare_run_folder(trainer.config, trainer.settings, trainer.progress)
+        write_provenance(trainer.settings.save_dir, {spec.name: spec for spec in specs})
     if not trainer.settings.resume_model:
         seed = trainer.progress.seed
         log.info("Seed %d: --seed %d repeats this run", seed, seed)

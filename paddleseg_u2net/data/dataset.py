@@ -89,7 +89,8 @@ class Dataset:
             `img` (C, h, w) float32, and `label` (1, h, w): float32 in [0, 1] for saliency, else int64.
 
         Raises:
-            ValueError: a file is damaged, or a transform fails; the message names the image.
+            ValueError: a file is damaged, a transform fails, or the result is not finite; the message names
+                the image.
         """
         index, seed = key
         image, mask = self.load(index)
@@ -101,6 +102,11 @@ class Dataset:
                 sample = self._apply(transform, sample, self.spec.pairs[index])
         image, mask = sample["img"], sample["label"]
         image = image[..., None] if image.ndim == 2 else image
+        if not np.isfinite(image).all():
+            raise ValueError(
+                f"{self.spec.pairs[index].image_place}: {self.spec.name}: the transforms turn it into NaN or "
+                "infinite values. Fix: correct its transforms, or remove the image"
+            )
         dtype = np.float32 if self.spec.num_classes == 1 else np.int64
         return {
             "img": np.ascontiguousarray(image.transpose(2, 0, 1), np.float32),

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.data.masks import IGNORE, read_raw
-from paddleseg_u2net.data.visualize import make_palette
+from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette
 from paddleseg_u2net.data_check.checks import Example, Finding
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedDataset, SurveyedPair
@@ -25,7 +25,6 @@ DRAWN, LISTED = 6, 50  # examples of a check that are shown with and without a p
 SAMPLES = 12  # pairs of each data set that are shown in any case
 HEIGHT = 180  # pixels, of a picture
 TINT = 0.5  # opacity of the mask on the image
-IGNORED_COLOR = (255, 0, 255)
 BINS = 20  # of the histogram of foreground shares
 
 

@@ -26,6 +26,8 @@ INSTALL = {
     "onnxruntime": _extra("predict"),
     "openvino": _extra("openvino"),
     "visualdl": _extra("train"),
+    "mlflow": "pip install mlflow-skinny   (or mlflow, which has the web page too)",
+    "wandb": "pip install wandb",
     "filelock": _extra("train"),
     "matplotlib": _extra("evaluate"),
     "threadpoolctl": _extra("evaluate"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MODEL, OPTIMIZER, EMA = "model.pdparams", "model.pdopt", "ema_model.pdparams"
-STATE, CONFIG, SETTINGS, START = "state.json", "config.yaml", "settings.json", "start.pdparams"
+STATE, CONFIG, START = "state.json", "config.yaml", "start.pdparams"
 BEST = {"model": "best_model", "ema_model": "ema_best_model"}
 
 
@@ -236,6 +236,8 @@ def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | Non
     import paddle
 
     state = read_pickle(path)
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ValueError(f"{path}: is not the state of an optimizer. Fix: resume from another checkpoint")
     scaling = state.pop("GradScaler", None)
     if scaler is not None and scaling is not None:
         scaler.load_state_dict(scaling)
@@ -265,52 +267,18 @@ def copy_best(run: Path, save_dir: Path, progress: Progress) -> None:
             shutil.copytree(run / BEST[name], partial)
 
 
-def _iter(folder: Path) -> int:
+def iter_of(folder: Path) -> int:
+    """The step of an iter_N folder."""
     return int(folder.name.removeprefix("iter_"))
 
 
 def numbered(run: Path) -> list[Path]:
     """List the iter_N folders of a run, oldest first."""
     found = [path for path in run.glob("iter_*") if path.name.removeprefix("iter_").isdigit()]
-    return sorted(found, key=_iter)
+    return sorted(found, key=iter_of)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Remove all but the `keep` newest checkpoints of a run; 0 keeps all."""
     for oldest in numbered(run)[:-keep] if keep else ():
         shutil.rmtree(oldest, ignore_errors=True)
-
-
-def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | None:
-    """Move an earlier run into a folder of its own, so that a new one overwrites nothing.
-
-    Args:
-        save_dir: folder of the run.
-        resumed: progress of the earlier run if it is continued; its checkpoints up to there and the best
-            models it names stay where they are.
-
-    Returns:
-        The folder inside `save_dir` that holds the earlier run now, or None if there was none.
-    """
-    found = [save_dir / CONFIG, save_dir / SETTINGS]
-    found += [save_dir / folder for name, folder in BEST.items() if not (resumed and name in resumed.best)]
-    found += [path for path in numbered(save_dir) if not (resumed and _iter(path) <= resumed.iter)]
-    found += [] if resumed else [save_dir / START, *save_dir.glob("vdlrecords.*.log")]
-    found = [path for path in found if path.exists()]
-    if not found:
-        return None
-    number = 1
-    while (save_dir / f"earlier_{number}").exists():
-        number += 1
-    target = save_dir / f"earlier_{number}"
-    target.mkdir()
-    for path in found:
-        path.rename(target / path.name)
-    return target
-
-
-def write_run_record(save_dir: Path, config: Mapping[str, Any], settings: Any) -> None:
-    """Write the merged config and the flags of a run into its folder."""
-    _write_text(save_dir / CONFIG, dump_config(config))
-    flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
-    _write_text(save_dir / SETTINGS, json.dumps(flags, indent=1) + "\n")

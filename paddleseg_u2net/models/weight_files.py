@@ -216,7 +216,9 @@ def read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             return _plain(_SafeUnpickler(file).load())
     except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(f"{path}: cannot be read as a file of paddle.save: {error}") from error
+        raise ValueError(
+            f"{path}: cannot be read as a file of paddle.save: {error}. Fix: use another checkpoint"
+        ) from error
 
 
 def _read_pdparams(path: Path) -> State:

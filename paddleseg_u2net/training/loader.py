@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import paddle
@@ -14,6 +16,9 @@ from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.settings import TrainingSettings
+
+# what Paddle raises after a worker has died: while the main thread computes, and while it waits for a batch
+WORKER_DIED = r"DataLoader process \(pid\s+\d+\) exited[^.(]*|Blocking queue is killed"
 
 
 def load_batches(
@@ -53,3 +58,24 @@ def load_batches(
         if "fault" in batch:  # see `collate`
             raise ValueError(bytes(batch["fault"].numpy()).decode())
         yield batch
+
+
+@contextmanager
+def worker_deaths_named() -> Iterator[None]:
+    """Turn Paddle's errors about a worker process that died into one that says what to do.
+
+    Paddle raises them in the main thread, whatever it is doing, as soon as the system reports the death.
+
+    Raises:
+        ChildProcessError: a worker process died.
+    """
+    try:
+        yield
+    except (SystemError, RuntimeError) as error:
+        found = re.search(WORKER_DIED, str(error))
+        if not found:
+            raise
+        raise ChildProcessError(
+            f"A process that loads data died ({found[0]}), often because memory ran out. The checkpoints "
+            "saved before are intact. Fix: a smaller --num_workers or --batch_size, and --resume_model"
+        ) from error

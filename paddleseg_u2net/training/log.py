@@ -1,14 +1,18 @@
-"""Log lines of training in PaddleSeg's format, and records for VisualDL."""
+"""Log lines of training in PaddleSeg's format; their values go to the history and the loggers of the run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.models.checkpoint import BEST, Progress
+from paddleseg_u2net.training.history import History
+from paddleseg_u2net.training.loggers import Recorder
 from paddleseg_u2net.training.meter import Meter
 from paddleseg_u2net.training.saving import DIVERGED
 
@@ -18,32 +22,41 @@ NAMES = {"model": "model", "ema_model": "EMA model"}
 
 
 class TrainingLog:
-    """Context manager that logs training steps and evaluations, and records their values for VisualDL.
+    """Context manager that logs training steps and evaluations, and records their values.
 
     Args:
         iters: steps of the whole run.
-        folder: of the VisualDL records; None writes none.
+        recorders: functions that start a record each; see `loggers.chosen_loggers`.
     """
 
-    def __init__(self, iters: int, folder: Path | None):
-        self.iters, self.folder = iters, folder
-        self.writer: Any = None
+    def __init__(self, iters: int, recorders: Sequence[Callable[[], Recorder]] = ()):
+        self.iters, self.openers = iters, recorders
+        self.recorders: list[Recorder] = []
+        self.trained, self.images, self.working = 0, 0, 0.0  # steps, images and seconds of all log lines
 
     def __enter__(self) -> TrainingLog:
-        if self.folder is not None:
-            from visualdl import LogWriter
-
-            self.writer = LogWriter(str(self.folder))
+        self.started = time.perf_counter()
+        self.recorders = [start() for start in self.openers]
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        if self.writer is not None:
-            self.writer.close()
+    def __exit__(self, kind: object, *exception: object) -> None:
+        self._each(lambda recorder: recorder.close(failed=kind is not None))
 
-    def record(self, tag: str, value: float, step: int) -> None:
-        """Write one value for VisualDL, if asked for."""
-        if self.writer is not None:
-            self.writer.add_scalar(tag, float(value), step)
+    def _each(self, action: Callable[[Recorder], None]) -> None:
+        """Call each recorder; a logger that fails is left out from then on, and training goes on."""
+        for recorder in list(self.recorders):
+            try:
+                action(recorder)
+            except Exception as error:  # loggers raise whatever their network does
+                if isinstance(recorder, History):
+                    raise
+                self.recorders.remove(recorder)
+                name = type(recorder).__name__
+                log.warning("%s failed and gets no more values: %s", name, str(error).strip())
+
+    def picture(self, image: np.ndarray, step: int) -> None:
+        """Record a preview, (H, W, 3) uint8 RGB, for the loggers."""
+        self._each(lambda recorder: recorder.picture(image, step))
 
     def steps(self, meter: Meter, step: int, epoch: int, learning_rate: float) -> None:
         """Log the mean losses and times of the steps that a meter has counted.
@@ -79,9 +92,11 @@ class TrainingLog:
             "lr": learning_rate,
             "batch_cost": meter.batch_cost,
             "reader_cost": meter.reader_cost,
+            "ips": meter.samples_per_second,
         }
-        for name, value in values.items():
-            self.record(f"Train/{name}", value, step)
+        self._each(lambda recorder: recorder.record("train", values, step))
+        self.images += meter.samples_per_step * meter.steps
+        self.trained, self.working = self.trained + meter.steps, self.working + meter.working
 
     def scores(self, network: str, report: list[str], values: Mapping[str, Any], step: int) -> None:
         """Log an evaluation.
@@ -94,10 +109,8 @@ class TrainingLog:
         """
         for line in report:
             log.info(line)
-        prefix = "Ema_" if network == "ema_model" else ""
-        for name, value in values.items():
-            if np.ndim(value) == 0:
-                self.record(f"Evaluate/{prefix}{name}", value, step)
+        scalars = {name: float(value) for name, value in values.items() if np.ndim(value) == 0}
+        self._each(lambda recorder: recorder.record(network, scalars, step))
 
     def best(self, network: str, metric: str, score: float, step: int) -> None:
         """Log the best score of `model` or `ema_model` so far, and its step."""
@@ -108,6 +121,17 @@ class TrainingLog:
             score,
             step,
         )
+
+    def summary(self, progress: Progress, save_dir: Path) -> None:
+        """Log how long the run took, and its best score and where that model is, in one line."""
+        seconds = time.perf_counter() - self.started
+        parts = [f"Trained {self.trained} steps in {duration(seconds)}"]
+        if self.working:
+            parts.append(f"{self.images / self.working:.2f} images/s without evaluations")
+        for network, (score, step) in progress.best.items():
+            best = f"best {progress.metric} of the {NAMES[network]} {score:.4f} at iter {step}"
+            parts.append(f"{best} in {save_dir / BEST[network]}")
+        log.info(", ".join(parts))
 
 
 def duration(seconds: float) -> str:

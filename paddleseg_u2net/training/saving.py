@@ -1,17 +1,19 @@
-"""Resuming a run, preparing its folder, and refusing to save weights that are not finite."""
+"""Preparing the folder of a run, resuming it, and refusing to save weights that are not finite."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paddleseg_u2net.config.loader import differences, load_config
-from paddleseg_u2net.io.files import remove_partial_files
+from paddleseg_u2net.config.loader import differences, dump_config, load_config
+from paddleseg_u2net.io.files import atomic_write, remove_partial_files
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.training.history import HISTORY, continue_history
 
 if TYPE_CHECKING:
     import paddle
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from paddleseg_u2net.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
+
+SETTINGS, PROVENANCE, CURVES = "settings.json", "run.json", "curves.png"
+# what else a run leaves in its folder: moved when a new run starts there, and when the run is resumed
+RECORDS = (checkpoint.CONFIG, SETTINGS, PROVENANCE, HISTORY, CURVES)
+# what a resumed run reads or adds to
+CONTINUED = (checkpoint.START, "vdlrecords.*.log", "mlruns", "wandb")
+PREVIEWS = "previews"  # folder of `iter_N.png`
 
 DIVERGED = (
     "The checkpoints saved before are intact. Fix: a lower --learning_rate, or grad_clip_cfg under optimizer"
@@ -28,18 +37,66 @@ DIVERGED = (
 def prepare_run_folder(config: Mapping[str, Any], settings: TrainingSettings, progress: Progress) -> None:
     """Make `save_dir` ready for a run.
 
-    Files of an earlier run are moved to `earlier_N`, except those that the run resumes from. The best model
-    of a run that is resumed from another folder is copied. The config and the settings are written.
+    Files of an earlier run are moved to `earlier_N`, except those that the run resumes from. The history is
+    continued, and the best model of a run that is resumed from another folder is copied. The config and the
+    settings are written.
     """
     remove_partial_files(settings.save_dir)
     source = settings.resume_model.parent if settings.resume_model else None
     same_folder = source is not None and source == settings.save_dir.resolve()
-    earlier = checkpoint.keep_earlier_run(settings.save_dir, progress if same_folder else None)
+    earlier = keep_earlier_run(settings.save_dir, progress if same_folder else None)
     if earlier:
         log.info("Moved the earlier files in %s to %s", settings.save_dir, earlier)
     if source and not same_folder:
         checkpoint.copy_best(source, settings.save_dir, progress)
-    checkpoint.write_run_record(settings.save_dir, config, replace(settings, seed=progress.seed))
+    if source:
+        continue_history((earlier or source) if same_folder else source, settings.save_dir)
+    write_run_record(settings.save_dir, config, replace(settings, seed=progress.seed))
+
+
+def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | None:
+    """Move an earlier run into a folder of its own, so that a new one overwrites nothing.
+
+    Args:
+        save_dir: folder of the run.
+        resumed: progress of the earlier run if it is continued; its checkpoints and previews up to there and
+            the best models it names stay where they are.
+
+    Returns:
+        The folder inside `save_dir` that holds the earlier run now, or None if there was none.
+    """
+
+    def newer(path: Path) -> bool:
+        step = path.stem.removeprefix("iter_")
+        return not (resumed and step.isdigit() and int(step) <= resumed.iter)
+
+    best = checkpoint.BEST.items()
+    found = [save_dir / name for name in RECORDS]
+    found += [save_dir / folder for name, folder in best if not (resumed and name in resumed.best)]
+    found += filter(newer, checkpoint.numbered(save_dir))
+    found += filter(newer, (save_dir / PREVIEWS).glob("*"))
+    found += [] if resumed else [path for pattern in CONTINUED for path in save_dir.glob(pattern)]
+    found = [path for path in found if path.exists()]
+    if not found:
+        return None
+    number = 1
+    while (save_dir / f"earlier_{number}").exists():
+        number += 1
+    target = save_dir / f"earlier_{number}"
+    for path in found:
+        moved = target / path.relative_to(save_dir)
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(moved)
+    return target
+
+
+def write_run_record(save_dir: Path, config: Mapping[str, Any], settings: Any) -> None:
+    """Write the merged config and the flags of a run into its folder."""
+    flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
+    texts = {checkpoint.CONFIG: dump_config(config), SETTINGS: json.dumps(flags, indent=1) + "\n"}
+    for name, text in texts.items():
+        with atomic_write(save_dir / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def config_changes(folder: Path, config: Mapping[str, Any]) -> list[str]:

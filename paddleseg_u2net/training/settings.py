@@ -27,6 +27,8 @@ class TrainingSettings:
         use_ema: also keep an exponential moving average of the weights.
         ema_decay: share of that average that a step keeps, in (0, 1); less early in the run.
         use_vdl: write records for VisualDL.
+        use_mlflow: record to MLflow.
+        use_wandb: record to Weights & Biases.
         precision: a key of `precision.PRECISIONS`.
         cpu_engine: one of `cpu_engine.CPU_ENGINES`.
         amp_level: O1 or O2, as in `paddle.amp.auto_cast`.
@@ -48,6 +50,8 @@ class TrainingSettings:
     use_ema: bool = False
     ema_decay: float = EMA_DECAY
     use_vdl: bool = False
+    use_mlflow: bool = False
+    use_wandb: bool = False
     precision: str = "fp32"
     cpu_engine: str = "auto"
     amp_level: str = "O1"

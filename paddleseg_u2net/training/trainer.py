@@ -24,10 +24,12 @@ from paddleseg_u2net.training.distributed import average_statistics, barrier
 from paddleseg_u2net.training.ema import MovingAverage, frozen_copy
 from paddleseg_u2net.training.finetuning import prepare_finetuning, starting_weights
 from paddleseg_u2net.training.gradients import PaddleGradients
-from paddleseg_u2net.training.loader import load_batches
+from paddleseg_u2net.training.loader import load_batches, worker_deaths_named
 from paddleseg_u2net.training.log import TrainingLog
+from paddleseg_u2net.training.loss_check import LossCheck
 from paddleseg_u2net.training.meter import Meter
 from paddleseg_u2net.training.precision import amp_options
+from paddleseg_u2net.training.records import finish_records, run_recorders
 from paddleseg_u2net.training.saving import config_changes, require_finite
 from paddleseg_u2net.training.schedule import advance, depends_on_step, schedule_of
 from paddleseg_u2net.training.settings import TrainingSettings
@@ -81,6 +83,7 @@ class Trainer:
         self.rank = this_rank()
         device = paddle.device.get_device().split(":")[0]
         self.cpu_engine = choose_cpu_engine(settings.cpu_engine, network, device, settings.precision)
+        self.on_cpu = device == "cpu"
         self.amp = amp_options(settings.precision, settings.amp_level, device)
         self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024) if settings.precision == "fp16" else None
         self.ema = frozen_copy(network) if settings.use_ema else None
@@ -94,10 +97,10 @@ class Trainer:
             assert val_spec is not None
             augmentation = augmentation or TestTimeAugmentation()
             self.validation = Validation(val_spec, config, settings, self.amp, augmentation, self.rank)
-        folder = settings.save_dir if settings.use_vdl and self.rank.index == 0 else None
-        self.log = TrainingLog(settings.iters, folder)
         if settings.resume_model:
             self._resume(settings.resume_model)
+        recorders = run_recorders(settings, config, self.progress) if self.rank.index == 0 else []
+        self.log = TrainingLog(settings.iters, recorders)
 
     def run(self, data: Dataset, val_data: Dataset | None = None) -> Progress:
         """Train to the last step, an early stop, or a signal; each leaves a checkpoint.
@@ -106,14 +109,16 @@ class Trainer:
             data: training data.
             val_data: validation data; needed for `do_eval`.
         """
-        with self.log, self.signals:
+        with self.log, self.signals, worker_deaths_named():
             self.prepare(data)
             self.train(data, val_data)
+            finish_records(self.log, self.settings, self.progress)
         return self.progress
 
     def train(self, data: Dataset, val_data: Dataset | None) -> None:
         """The training loop; see `run`."""
         meter = Meter(self.samples_per_step)
+        losses = LossCheck(data, self.settings.batch_size, self.progress, self.rank, self.on_cpu)
         self.evaluate_resumed_checkpoint(val_data)
         if self.stopping:
             return
@@ -121,12 +126,15 @@ class Trainer:
         for group in meter.timed(grouped(batches, self.settings.accumulate)):
             loss, parts, learning_rate = self.step(*group)
             meter.add(loss, parts)
+            losses.add(loss, self.progress)
             if self.progress.iter % self.settings.log_iters == 0 or self.done or meter.overdue:
+                losses.check()
                 epoch = (self.progress.samples - 1) // len(data) + 1
                 self.log.steps(meter, self.progress.iter, epoch, learning_rate)
                 meter.reset()
             due = self.progress.iter % self.settings.save_interval == 0 or self.done
             if due or self.interrupted:
+                losses.check()
                 self.save(evaluation_pending=due and self.settings.do_eval)
                 self.evaluate(val_data)
                 if self.stopping:
@@ -239,12 +247,13 @@ class Trainer:
         if self.validation is None or not self.progress.pending or self.interrupted:
             return
         assert data is not None
-        networks = {"model": self.network, "ema_model": self.ema}
+        found = {"model": self.network, "ema_model": self.ema}
+        networks = {name: network for name, network in found.items() if network is not None}
         improved = [
             self.validation.keep_best(name, network, data, self.progress, self.log)
             for name, network in networks.items()
-            if network is not None
         ]
+        self.validation.show(networks, data, self.progress.iter, self.log)
         self.progress.stale = 0 if any(improved) else self.progress.stale + 1
         self.progress.pending = False
         if self.rank.index == 0:

@@ -26,6 +26,9 @@ from paddleseg_u2net.models.u2net import U2Net
 from paddleseg_u2net.models.weight_files import state_of
 from paddleseg_u2net.training.distributed import gather
 from paddleseg_u2net.training.log import TrainingLog
+from paddleseg_u2net.training.previews import draw_preview, write_preview
+from paddleseg_u2net.training.records import draw_run_curves
+from paddleseg_u2net.training.saving import PREVIEWS
 from paddleseg_u2net.training.settings import TrainingSettings
 
 
@@ -61,16 +64,35 @@ class Validation:
         preprocessing_of(config)  # raises where validation transforms cannot be undone
         self.evaluation.check(spec)
 
-    def measure(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
-        """Return the scores of a network over the images of all processes."""
-        predictor = Predictor(
+    def predictor(self, network: paddle.nn.Layer) -> Predictor:
+        """Return a predictor of a network, with the settings of the evaluation."""
+        return Predictor(
             evaluation_engine(network, self.amp),
             self.config,
             augmentation=self.augmentation,
             map_protocol=self.map_protocol,
         )
+
+    def show(self, networks: Mapping[str, Any], data: Dataset, step: int, log: TrainingLog) -> None:
+        """Write the preview of an evaluation, and draw the curves again; the first process does so.
+
+        Args:
+            networks: `model`, and `ema_model` if there is one.
+            data: validation data.
+            step: at which they were evaluated.
+            log: gives the preview to the loggers.
+        """
+        if self.rank.index == 0:
+            predictors = {name: self.predictor(network).predict for name, network in networks.items()}
+            preview = draw_preview(data, predictors)
+            write_preview(self.settings.save_dir / PREVIEWS / f"iter_{step}.png", preview)
+            log.picture(preview, step)
+            draw_run_curves(self.settings.save_dir, self.settings.metric)
+
+    def measure(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
+        """Return the scores of a network over the images of all processes."""
         share = evaluate(
-            predictor,
+            self.predictor(network),
             data,
             self.evaluation,
             batch_size=self.settings.batch_size,

@@ -17,7 +17,6 @@ from support import ROOT, environment, make_config, tree
 from paddleseg_u2net import __version__
 from paddleseg_u2net.cli.app import (
     COMMANDS,
-    ENGINES,
     LOG_LINE,
     PLAIN_LINE,
     SHELLS,
@@ -25,6 +24,7 @@ from paddleseg_u2net.cli.app import (
     guarded,
     main,
 )
+from paddleseg_u2net.environment.provenance import ENGINES
 from paddleseg_u2net.models.u2net import U2Netp
 
 SCRIPTS = {
@@ -295,7 +295,8 @@ def test_two_processes_share_the_data_and_one_writes(config, tmp_path):
     assert "[EVAL]" not in logs["workerlog.1"]
     assert json.loads((tmp_path / "output/iter_2/state.json").read_text())["samples"] == 8
     assert sorted(p.name for p in (tmp_path / "output").glob("*")) == [
-        *("best_model", "config.yaml", "iter_1", "iter_2", "settings.json")
+        *("best_model", "config.yaml", "curves.png", "history.csv", "iter_1", "iter_2", "previews"),
+        *("run.json", "settings.json"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import resource
@@ -164,9 +165,14 @@ def test_resume_model_continues_the_run(run, config):
     assert "Moved the earlier files in output to output/earlier_2" in text
     assert sorted(p.name for p in Path("output/earlier_2").iterdir()) == [
         "config.yaml",
+        "curves.png",
+        "history.csv",
         "iter_4",
+        "run.json",
         "settings.json",
     ]
+    with Path("output/history.csv").open() as file:
+        assert [row["iter"] for row in csv.DictReader(file)] == ["1", "2", "3"]
     code, text, _ = run("train", "--config", config, "--iters", 3, "--resume_model", "output/iter_3")
     assert (code, "Nothing to do: " in text) == (0, True)
     code, _, error = run("train", "--config", config, "--resume_model", "output")

@@ -103,6 +103,17 @@ def test_padding_is_ignored_in_the_label(data):
         assert (label[:, 32:] == 255).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_image_that_transforms_turn_into_nan_is_named(data, value):
+    def spoil(sample):
+        sample["img"][3, 5, 1] = value
+        return sample
+
+    dataset = open_dataset(data, transforms=[spoil])
+    with pytest.raises(ValueError, match=r"p0.png: dataset: the transforms turn it into NaN .*Fix: correct"):
+        dataset[0, 0]
+
+
 def test_masks_equal_those_read_by_opencv_on_real_data(shared):
     dataset = open_dataset(shared / "data" / "drishti_gs_512", num_classes=2)
     for index in (0, 7):

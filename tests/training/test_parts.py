@@ -100,7 +100,7 @@ def test_log_line_has_the_means_since_the_last_line(caplog):
     for loss in (1.0, 3.0):
         meter.add(paddle.to_tensor(loss), [paddle.to_tensor(loss)])
     meter.working, meter.reading = 4.0, 1.0  # seconds
-    TrainingLog(100, folder=None).steps(meter, step=3, epoch=2, learning_rate=0.01)
+    TrainingLog(100).steps(meter, step=3, epoch=2, learning_rate=0.01)
     assert caplog.messages == [
         "[TRAIN] epoch: 2, iter: 3/100, loss: 2.0000, lr: 0.010000, batch_cost: 2.0000, "
         "reader_cost: 0.50000, ips: 2.0000 samples/sec | ETA 00:03:14"
@@ -111,7 +111,7 @@ def test_nan_in_any_part_of_the_loss_is_an_error():
     meter = Meter(1)
     meter.add(paddle.to_tensor(1.0), [paddle.to_tensor(1.0), paddle.to_tensor(float("nan"))])
     with pytest.raises(FloatingPointError, match=r"iter 7: the loss is .*Fix: a lower --learning_rate"):
-        TrainingLog(9, folder=None).steps(meter, step=7, epoch=1, learning_rate=0.1)
+        TrainingLog(9).steps(meter, step=7, epoch=1, learning_rate=0.1)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

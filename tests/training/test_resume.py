@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import paddle
@@ -12,12 +13,11 @@ from training_runs import assert_equal_states, run_with_scores, saved_state, tra
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.models.checkpoint import (
     copy_best,
-    keep_earlier_run,
     load_checkpoint,
     save_checkpoint,
-    write_run_record,
 )
 from paddleseg_u2net.models.weight_files import read_pickle, read_state
+from paddleseg_u2net.training.saving import keep_earlier_run, write_run_record
 from paddleseg_u2net.training.settings import TrainingSettings
 
 
@@ -56,6 +56,12 @@ def test_resuming_another_network_or_optimizer_is_rejected(config, tmp_path):
     opts = ["model.type=U2Netp", "loss.coef=[1,1,1,1,1,1,1]"]
     with pytest.raises(ValueError, match="does not fit U2Netp"):
         trainer(config, tmp_path / "new", opts, resume_model=tmp_path / "run" / "iter_2")
+    opts = ["model.num_classes=2", "train_dataset.num_classes=2", "val_dataset.num_classes=2"]
+    opts += ["loss.types=[{type: CrossEntropyLoss}]", "metric=mIoU"]
+    with pytest.raises(
+        ValueError, match=r"(?s)iter_2/model.pdparams does not fit TinyNet: 2 .*last.weight.*Fix"
+    ):
+        trainer(config, tmp_path / "new", opts, resume_model=tmp_path / "run" / "iter_2", metric="mIoU")
     opts = ["optimizer={type: SGD}"]
     with pytest.raises(ValueError, match="was trained by Adam, the config says SGD. Fix: use the same"):
         trainer(config, tmp_path / "new", opts, resume_model=tmp_path / "run" / "iter_2")
@@ -74,6 +80,52 @@ def test_damaged_checkpoint_files_are_named(config, tmp_path, name, content, mes
     (tmp_path / "run" / "iter_2" / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         trainer(config, tmp_path / "new", resume_model=tmp_path / "run" / "iter_2")
+
+
+class Marker:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("name", ["model.pdparams", "model.pdopt", "ema_model.pdparams"])
+@pytest.mark.parametrize("content", ["truncated", "random", "hostile", "foreign", "list"])
+def test_files_that_are_no_checkpoint_are_rejected_and_run_no_code(config, tmp_path, name, content):
+    first = trainer(config, tmp_path / "run", iters=1, use_ema=True)
+    first.run()
+    path = tmp_path / "run" / "iter_1" / name
+    contents = {
+        "truncated": path.read_bytes()[:-100],
+        "random": np.random.default_rng(0).bytes(500),
+        "hostile": pickle.dumps({"last.bias": Marker(tmp_path / "executed")}),
+        "foreign": pickle.dumps({"weight": np.zeros(3, np.float32)}),
+        "list": pickle.dumps([1, 2]),
+    }
+    path.write_bytes(contents[content])
+    with pytest.raises(ValueError, match=rf"(?s){name}.*Fix: "):
+        trainer(config, tmp_path / "new", use_ema=True, resume_model=path.parent)
+    assert not (tmp_path / "executed").exists()
+    assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize("name", ["model.pdparams", "model.pdopt", "state.json"])
+def test_half_written_checkpoint_is_rejected(config, tmp_path, name):
+    trainer(config, tmp_path / "run", iters=1).run()
+    (tmp_path / "run" / "iter_1" / name).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=f"iter_1: holds no {name}. Fix: give an iter_N folder of a run"
+    ):
+        trainer(config, tmp_path / "new", resume_model=tmp_path / "run" / "iter_1")
+
+
+def test_file_instead_of_a_checkpoint_folder_is_rejected(config, tmp_path):
+    (tmp_path / "model.pdparams").write_bytes(b"x")
+    with pytest.raises(FileNotFoundError, match="model.pdparams: no such folder. Fix: give an iter_N folder"):
+        trainer(config, tmp_path / "new", resume_model=tmp_path / "model.pdparams")
 
 
 def test_config_changes_are_logged_when_resuming(config, tmp_path, caplog):
@@ -115,7 +167,9 @@ def test_resuming_an_older_checkpoint_moves_newer_files(config, tmp_path, monkey
     again = run_with_scores(config, tmp_path, monkeypatch, [0.4], iters=3, resume_model=resumed)
     assert "no longer holds the best model (maxF 0.6000 at iter 2); the best score is reset" in caplog.text
     earlier = keep_earlier_run(tmp_path, again.progress)
-    assert sorted(p.name for p in earlier.iterdir()) == ["best_model", "iter_3"]
+    found = ["best_model", "curves.png", "history.csv", "iter_3", "previews"]
+    assert sorted(p.name for p in earlier.iterdir()) == found
+    assert [p.name for p in (earlier / "previews").iterdir()] == ["iter_3.png"]
     assert again.run().best == {"model": (0.4, 3)}
     assert json.loads((earlier / "best_model" / "state.json").read_text())["score"] == 0.9
 
@@ -164,11 +218,11 @@ def test_finished_run_has_nothing_to_resume(config, tmp_path):
 def test_earlier_run_is_moved(tmp_path):
     assert keep_earlier_run(tmp_path) is None
     for expected in ("earlier_1", "earlier_2"):
-        for name in ("iter_2", "best_model"):
+        for name in ("iter_2", "best_model", "mlruns"):
             (tmp_path / name).mkdir()
         (tmp_path / "result").mkdir(exist_ok=True)
         assert keep_earlier_run(tmp_path) == tmp_path / expected
-        assert sorted(p.name for p in (tmp_path / expected).iterdir()) == ["best_model", "iter_2"]
+        assert sorted(p.name for p in (tmp_path / expected).iterdir()) == ["best_model", "iter_2", "mlruns"]
     assert (tmp_path / "result").is_dir()
 
 

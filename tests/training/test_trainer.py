@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import numpy as np
@@ -48,7 +49,9 @@ def test_run_leaves_complete_checkpoints_and_the_best_model_with_its_config(conf
     caplog.set_level("INFO")
     run = tmp_path / "run"
     trainer(config, run, iters=5, do_eval=True, keep_checkpoint_max=2).run()
-    assert sorted(p.name for p in run.iterdir()) == ["best_model", "iter_4", "iter_5"]
+    found = sorted(p.name for p in run.iterdir())
+    assert found == ["best_model", "curves.png", "history.csv", "iter_4", "iter_5", "previews"]
+    assert sorted(p.name for p in (run / "previews").iterdir()) == ["iter_2.png", "iter_4.png", "iter_5.png"]
     files = sorted(p.name for p in (run / "iter_5").iterdir())
     assert files == ["config.yaml", "model.pdopt", "model.pdparams", "state.json"]
     assert load_config(run / "best_model" / "config.yaml") == load_config(config, iters=5)
@@ -57,6 +60,11 @@ def test_run_leaves_complete_checkpoints_and_the_best_model_with_its_config(conf
     assert "[TRAIN] epoch: 1, iter: 1/5, loss: " in caplog.text
     assert "epoch: 3, iter: 5/5" in caplog.text
     assert "samples/sec | ETA 00:00:00" in caplog.text
+    last = caplog.messages[-1]
+    assert re.match(
+        r"Trained 5 steps in 00:\d\d:\d\d, \d+\.\d\d images/s without evaluations, best maxF", last
+    )
+    assert last.endswith(f"of the model {best[0]:.4f} at iter {best[1]} in {run / 'best_model'}")
 
 
 def test_keep_checkpoint_max_zero_keeps_all(config, tmp_path):
@@ -116,7 +124,7 @@ def test_nan_loss_stops_the_run(config, tmp_path):
     run.network.last.bias.set_value(np.full(1, np.nan, np.float32))
     with pytest.raises(FloatingPointError, match=r"iter 1: the loss is nan.* Fix: a lower --learning_rate"):
         run.run()
-    assert not list((tmp_path / "run").iterdir())
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["history.csv"]
 
 
 def test_full_disk_keeps_earlier_checkpoints(config, tmp_path, monkeypatch):
@@ -132,7 +140,7 @@ def test_full_disk_keeps_earlier_checkpoints(config, tmp_path, monkeypatch):
     monkeypatch.setattr(paddle, "save", full)
     with pytest.raises(OSError, match="No space left"):
         run.run()
-    assert sorted(p.name for p in folder.iterdir()) == ["iter_2"]
+    assert sorted(p.name for p in folder.iterdir()) == ["history.csv", "iter_2"]
     load_checkpoint(folder / "iter_2", run.network, run.optimizer, None, None, "maxF")
 
 
@@ -160,7 +168,7 @@ def test_weights_that_are_not_finite_are_never_saved(config, tmp_path):
         FloatingPointError, match=r"iter 1: last.bias is not finite\. .*Fix: a lower --learning"
     ):
         run.run()
-    assert not list((tmp_path / "run").iterdir())
+    assert not list((tmp_path / "run").glob("*iter_*"))
 
 
 def test_reduce_on_plateau_receives_the_loss(config, tmp_path):

@@ -1,0 +1,119 @@
+"""Batches of training: workers that die, small data sets."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import draw_pair, make_config
+from training_runs import saved_state, trainer
+
+from paddleseg_u2net.data.dataset import open_datasets
+from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.environment.distributed import Rank
+from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.training.loader import load_batches, worker_deaths_named
+from paddleseg_u2net.training.settings import TrainingSettings
+
+
+def killing(run, number: int, at: int) -> None:
+    """Let a run send a signal to one of its workers after a step; a stopped one is killed a second later."""
+    step = run.step
+
+    def step_and_kill(batch):
+        outcome = step(batch)
+        if run.progress.iter == at:
+            worker = multiprocessing.active_children()[0].pid
+            os.kill(worker, number)
+            if number == signal.SIGSTOP and os.fork() == 0:
+                time.sleep(1)
+                os.kill(worker, signal.SIGKILL)
+                os._exit(0)
+        return outcome
+
+    run.step = step_and_kill
+
+
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGSTOP, 2)]
+)
+def test_worker_that_dies_ends_the_run_at_once_and_leaves_the_checkpoint(config, tmp_path, number, workers):
+    """Dying while the main process computes, and (stopped first) while it waits for a batch."""
+    run = trainer(config, tmp_path / "run", iters=100000, num_workers=workers, save_interval=3)
+    killing(run, number, at=4)
+    started = time.perf_counter()
+    with pytest.raises(
+        ChildProcessError, match=r"A process that loads data died \(.*intact. Fix: a smaller --num_workers"
+    ):
+        run.run()
+    assert time.perf_counter() - started < 20
+    first = saved_state(tmp_path / "run" / "iter_3")
+    assert all(np.isfinite(value).all() for value in first.values())
+    again = trainer(config, tmp_path / "again", iters=4, resume_model=tmp_path / "run" / "iter_3")
+    assert again.run().iter == 4
+
+
+def test_dead_worker_is_one_line_and_exit_code_1(run, config, monkeypatch):
+    from paddleseg_u2net.training.trainer import Trainer
+
+    step = Trainer.step
+
+    def step_and_kill(self, batch):
+        outcome = step(self, batch)
+        if self.progress.iter == 2:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        return outcome
+
+    monkeypatch.setattr(Trainer, "step", step_and_kill)
+    flags = ["--iters", 100000, "--num_workers", 2, "--save_interval", 2]
+    code, _, error = run("train", "--config", config, *flags)
+    assert code == 1
+    assert error.startswith("error: A process that loads data died (DataLoader process (pid ")
+    assert len(error.splitlines()) == 1
+    assert Path("output/iter_2/model.pdopt").is_file() or not list(Path("output").glob("iter_*"))
+
+
+def test_other_errors_are_raised_as_they_are():
+    with pytest.raises(RuntimeError, match="^something else$"), worker_deaths_named():
+        raise RuntimeError("something else")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_data_set_smaller_than_a_batch_fills_it_with_the_next_epochs(tmp_path, workers):
+    names = ["a", "b", "c"]
+    for name in names:
+        draw_pair(tmp_path, name)
+    pairs = [Pair(tmp_path / "images" / f"{n}.png", tmp_path / "masks" / f"{n}.png") for n in names]
+    (data,) = open_datasets([DatasetSpec(pairs, 1)])
+    settings = TrainingSettings(tmp_path, iters=3, batch_size=8, metric="MAE", num_workers=workers)
+    images = [data[index, 0]["img"] for index in range(3)]
+    drawn = []
+    for batch in load_batches(data, settings, Progress(seed=1), Rank()):
+        assert batch["img"].shape == [8, 3, 32, 32]
+        for image in batch["img"].numpy():
+            (index,) = (i for i, known in enumerate(images) if np.array_equal(known, image))
+            drawn.append(index)
+    assert len(drawn) == 24  # eight epochs
+    assert all(sorted(drawn[start : start + 3]) == [0, 1, 2] for start in range(0, 24, 3))
+
+
+def test_one_image_trains(run, data, tmp_path):
+    (data / "train_list.txt").write_text("images/p0.png\tmasks/p0.png\n")
+    config = make_config(tmp_path / "one.yaml", data, batch_size=4)
+    code, text, _ = run("train", "--config", config, "--iters", 2, "--log_iters", 1)
+    assert (code, "epoch: 8, iter: 2/2" in text) == (0, True)
+
+
+@pytest.mark.parametrize("content", ["", "# a comment\n\n"])
+def test_empty_training_set_is_an_error(run, config, data, content):
+    (data / "train_list.txt").write_text(content)
+    code, _, error = run("train", "--config", config)
+    assert code == 1
+    assert "train_list.txt: train images: 0. Fix: list at least one pair" in error
+    assert not list(Path("output").glob("*"))
