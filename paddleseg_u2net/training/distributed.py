@@ -51,10 +51,32 @@ def mean_over_ranks(value: Tensor, ranks: int) -> Tensor:
     return total / ranks
 
 
+def distribute(network: paddle.nn.Layer, ranks: int) -> paddle.nn.Layer:
+    """Wrap a network so that `backward` gives the mean of the gradients of all processes.
+
+    On GPUs its BatchNorm layers are replaced, in place, by ones that normalize by the images of all of them;
+    Paddle has none for CPUs. Names in `state_dict` and of parameters stay the same.
+
+    Args:
+        network: network in this process.
+        ranks: number of processes.
+
+    Source: paddleseg 2.8.0 core/train.py.
+    """
+    if ranks == 1:
+        return network
+    if paddle.device.get_device().startswith("gpu"):
+        network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return paddle.DataParallel(network)
+
+
 def average_statistics(network: paddle.nn.Layer, ranks: int) -> None:
-    """Replace BatchNorm statistics by their mean over all processes, each of which saw its own images."""
+    """Replace BatchNorm statistics by their mean over all processes, each of which saw its own images.
+
+    Those that `distribute` has synchronized are equal already and stay so.
+    """
     if ranks == 1:
         return
-    for name, buffer in network.named_buffers():
+    for name, value in network.state_dict().items():  # Paddle holds them as parameters, not as buffers
         if name.endswith(("._mean", "._variance")):
-            buffer.set_value(mean_over_ranks(buffer, ranks))
+            value.set_value(mean_over_ranks(value, ranks))

@@ -18,7 +18,7 @@ from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
-from paddleseg_u2net.training.distributed import average_statistics, barrier
+from paddleseg_u2net.training.distributed import average_statistics, barrier, distribute
 from paddleseg_u2net.training.ema import frozen_copy, update_average
 from paddleseg_u2net.training.gradients import PaddleGradients
 from paddleseg_u2net.training.loader import load_batches
@@ -157,8 +157,7 @@ class Trainer:
             self.model, self.optimizer = paddle.amp.decorate(
                 self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"
             )
-        if self.rank.count > 1:
-            self.model = paddle.DataParallel(self.model)
+        self.model = distribute(self.model, self.rank.count)
         self.add_gradients = PaddleGradients(self.model, self.losses, self.amp, self.scaler)
 
     def step(self, batch: Mapping[str, Tensor]) -> StepResult:

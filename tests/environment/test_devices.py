@@ -83,6 +83,19 @@ def test_device_that_paddle_does_not_have_is_rejected(monkeypatch, name, gpus, m
     assert paddle.chosen == []
 
 
+def test_number_that_all_launched_ranks_would_share_is_rejected(monkeypatch):
+    paddle = fake_paddle(2)
+    monkeypatch.setattr(devices, "need", lambda _: paddle)
+    for name, value in (("TRAINERS_NUM", 2), ("LOCAL_SIZE", 2), ("TRAINER_ENDPOINTS", "a:1,a:2")):
+        monkeypatch.setenv(f"PADDLE_{name}", str(value))
+    for choose in (set_device, choose_device):
+        with pytest.raises(ValueError, match="all 2 processes on this machine would use this one gpu. Fix: "):
+            choose("gpu:1")
+        assert choose("gpu") == "gpu"
+    monkeypatch.delenv("PADDLE_TRAINER_ENDPOINTS")  # started by hand, each with its own number
+    assert set_device("gpu:1") == choose_device("gpu:1") == "gpu:1"
+
+
 def test_number_is_joined_to_the_kind_of_device():
     assert device_name(None) is None
     assert device_name("cpu") == "cpu"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import paddle
 import pytest
-from training_runs import assert_equal_states, run_with_scores, saved_state, trainer
+from training_runs import assert_equal_runs, assert_equal_states, run_with_scores, saved_state, trainer
 
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.models.checkpoint import (
@@ -17,7 +16,7 @@ from paddleseg_u2net.models.checkpoint import (
     save_checkpoint,
     write_run_record,
 )
-from paddleseg_u2net.models.weight_files import read_pickle, read_state
+from paddleseg_u2net.models.weight_files import read_pickle
 from paddleseg_u2net.training.settings import TrainingSettings
 
 
@@ -28,17 +27,8 @@ def test_resume_equals_uninterrupted_training(config, tmp_path, options):
     resumed = tmp_path / "resumed"
     # another seed: everything that matters must come from the checkpoint
     trainer(config, resumed, iters=4, do_eval=True, seed=9, resume_model=whole / "iter_2", **options).run()
-    assert_equal_states(saved_state(whole / "iter_4"), saved_state(resumed / "iter_4"))
-    states = [read_pickle(run / "iter_4" / "model.pdopt") for run in (whole, resumed)]
-    assert states[0]["LR_Scheduler"] == states[1]["LR_Scheduler"]
-    for key, value in states[0].items():
-        if isinstance(value, np.ndarray):
-            np.testing.assert_array_equal(value, states[1][key], err_msg=key)
-    progress = [json.loads((run / "iter_4" / "state.json").read_text()) for run in (whole, resumed)]
-    assert progress[0] == progress[1]
-    if options.get("use_ema"):
-        averaged = [read_state(run / "iter_4" / "ema_model.pdparams") for run in (whole, resumed)]
-        assert_equal_states(*averaged)
+    assert_equal_runs(whole / "iter_4", resumed / "iter_4")
+    assert (whole / "iter_4" / "ema_model.pdparams").is_file() == options.get("use_ema", False)
 
 
 def test_resuming_from_a_folder_that_is_no_checkpoint_is_rejected(config, tmp_path):
