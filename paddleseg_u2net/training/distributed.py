@@ -55,7 +55,8 @@ def distribute(network: paddle.nn.Layer, ranks: int) -> paddle.nn.Layer:
     """Wrap a network so that `backward` gives the mean of the gradients of all processes.
 
     On GPUs its BatchNorm layers are replaced, in place, by ones that normalize by the images of all of them;
-    Paddle has none for CPUs. Names in `state_dict` and of parameters stay the same.
+    Paddle has none for CPUs. Frozen layers, which use stored statistics, stay. Names in `state_dict` and of
+    parameters stay the same.
 
     Args:
         network: network in this process.
@@ -66,8 +67,15 @@ def distribute(network: paddle.nn.Layer, ranks: int) -> paddle.nn.Layer:
     if ranks == 1:
         return network
     if paddle.device.get_device().startswith("gpu"):
-        network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        _synchronize_batch_norm(network)
     return paddle.DataParallel(network)
+
+
+def _synchronize_batch_norm(network: paddle.nn.Layer) -> None:
+    for layer in network.sublayers(include_self=True):
+        for name, norm in list(layer.named_children()):
+            if isinstance(norm, paddle.nn.BatchNorm2D) and not norm._use_global_stats:
+                layer.add_sublayer(name, paddle.nn.SyncBatchNorm.convert_sync_batchnorm(norm))
 
 
 def average_statistics(network: paddle.nn.Layer, ranks: int) -> None:

@@ -76,3 +76,11 @@ def test_synchronized_batch_norm_keeps_names_and_values(monkeypatch, network):
     after = plain.state_dict()
     assert list(after) == list(before)
     assert all(after[key] is value for key, value in before.items())
+
+
+def test_frozen_batch_norm_is_not_synchronized(monkeypatch):
+    monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle, "DataParallel", lambda layer: layer)
+    network = TinyNet(1)
+    network.norm._use_global_stats = True
+    assert type(distributed.distribute(network, 2).norm) is paddle.nn.BatchNorm2D
