@@ -5,6 +5,7 @@ Paddle is imported only where it has to be asked.
 
 from __future__ import annotations
 
+import functools
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -108,8 +109,18 @@ def set_device(name: str | None) -> str:
             f"--device {name}: this Paddle ({paddle.__version__}) {found}. "
             "Fix: leave --device out, or install the build for it (docs/install.md)"
         )
+    _restore_signals()
     paddle.set_device(name)
     return name
+
+
+@functools.cache
+def _restore_signals() -> None:
+    """Remove Paddle's handlers of fatal signals.
+
+    That of SIGTERM allocates memory, so a process that was just allocating hangs instead of ending.
+    """
+    need("paddle").disable_signal_handler()
 
 
 def _check_shared(name: str, index: int | None) -> None:
