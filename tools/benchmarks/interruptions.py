@@ -303,7 +303,7 @@ class Campaign:
         for name, count in self.counts.items():
             print(f"| {name} | {count} |")
         print(f"| differences | {len(self.differences.lines)} |")
-        for line in self.differences.lines:
+        for line in self.differences.lines[:20]:
             print(f"\n{line}")
 
 

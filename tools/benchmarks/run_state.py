@@ -117,7 +117,7 @@ class Differences:
             for key in set(found) & set(expected):
                 self.compare(f"{where}: {key}", found[key], expected[key])
         elif not _same(found, expected):
-            self.add(f"{where}: {str(found)[:200]} instead of {str(expected)[:200]}")
+            self.add(f"{where}: {_short(found)} instead of {_short(expected)}")
 
 
 def _same(found: Any, expected: Any) -> bool:
@@ -128,3 +128,8 @@ def _same(found: Any, expected: Any) -> bool:
             and found.tobytes() == expected.tobytes()
         )
     return found == expected
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) < 60 else f"{text[:60]} …"
