@@ -1,23 +1,151 @@
-"""Losses against numpy, scikit-image and paddleseg."""
+"""Losses against numpy, SciPy, scikit-image, paddleseg and finite differences."""
 
 from __future__ import annotations
+
+from contextlib import contextmanager
 
 import numpy as np
 import paddle
 import pytest
 from paddleseg.cvlibs import manager
+from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
 
-from paddleseg_u2net.losses import CrossEntropyLoss, SaliencyLoss, deep_supervision
+from paddleseg_u2net.losses import BOUNDARY_WINDOW, CrossEntropyLoss, SaliencyLoss, deep_supervision
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(2, 1, 24, 20)).astype(np.float32)
 MASK = RNG.random((2, 1, 24, 20)).astype(np.float32)
 SALIENCY = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
+IGNORING = MASK.copy()  # with a corner and a whole image that are ignored
+IGNORING[0, :, :5, :7], IGNORING[1] = 255, 255
+TERMS = [
+    {"bce": 1},
+    {"bce": 0, "ssim": 1},
+    {"bce": 0, "iou": 1},
+    {"bce": 1, "iou": 1, "boundary": 5},
+    {"bce": 2, "ssim": 3, "iou": 4, "boundary": 0.5},
+]
 
 
 def value(loss, logits=LOGITS, label=MASK) -> float:
     return loss(paddle.to_tensor(logits), paddle.to_tensor(label)).item()
+
+
+def gradient(loss, logits, label) -> np.ndarray:
+    """Of a loss with respect to the logits."""
+    logits = paddle.to_tensor(logits, stop_gradient=False)
+    loss(logits, paddle.to_tensor(label)).backward()
+    return logits.grad.astype("float32" if logits.dtype != paddle.float64 else "float64").numpy()
+
+
+def assert_finite_differences_agree(loss, logits, label) -> None:
+    """Along ten random directions, in float64."""
+    logits, exact = logits.astype(np.float64), gradient(loss, logits.astype(np.float64), label)
+    for _ in range(10):
+        step = RNG.normal(size=logits.shape) * 1e-5
+        difference = value(loss, logits + step, label) - value(loss, logits - step, label)
+        assert difference / 2 == pytest.approx((exact * step).sum(), rel=1e-5, abs=1e-12)
+
+
+def edge_weights(mask: np.ndarray, strength: float) -> np.ndarray:
+    """F3Net's 1 + 5 |avgpool31(mask) - mask|, over the valid pixels of each window; 0 where ignored."""
+    valid = (mask != 255).astype(np.float64)
+    found = np.zeros(mask.shape)
+    for own, m, v in zip(found[:, 0], (mask * valid)[:, 0], valid[:, 0], strict=True):
+        sums = [uniform_filter(x.astype(np.float64), BOUNDARY_WINDOW, mode="constant") for x in (m, v)]
+        own[:] = (1 + strength * np.abs(sums[0] / np.maximum(sums[1], 1e-9) - m)) * v
+    return found
+
+
+@pytest.mark.parametrize("terms", TERMS)
+@pytest.mark.parametrize("label", [MASK, IGNORING], ids=["whole", "ignoring"])
+def test_gradients_equal_finite_differences(terms, label):
+    assert_finite_differences_agree(SaliencyLoss(**terms), LOGITS, label)
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+def test_gradients_of_cross_entropy_equal_finite_differences(weight):
+    label = RNG.integers(0, 3, (2, 1, 5, 4))
+    label[0, :, :2] = 255
+    assert_finite_differences_agree(CrossEntropyLoss(weight), RNG.normal(size=(2, 3, 5, 4)), label)
+
+
+@pytest.mark.parametrize("label", [MASK, IGNORING, (MASK > 0.5) * 1.0], ids=["soft", "ignoring", "hard"])
+def test_boundary_weighs_pixels_as_f3net_does(label):
+    weights = edge_weights(label, 5)
+    mask = np.where(label == 255, 0, label).astype(np.float64)
+    losses = -(mask * np.log(SALIENCY) + (1 - mask) * np.log(1 - SALIENCY))
+    expected = (losses * weights).sum() / weights.sum()
+    logits = LOGITS.astype(np.float64)
+    assert value(SaliencyLoss(boundary=5), logits, label) == pytest.approx(expected, rel=1e-9)
+    intersection = (SALIENCY * mask * weights).sum((1, 2, 3)) + 1e-6
+    union = ((SALIENCY + mask) * weights).sum((1, 2, 3)) + 2e-6 - intersection
+    expected = (1 - intersection / union).mean()
+    loss = SaliencyLoss(bce=0, iou=1, boundary=5)
+    assert value(loss, logits, label) == pytest.approx(expected, rel=1e-9)
+
+
+def test_boundary_raises_the_loss_of_errors_at_the_edge_alone():
+    mask = np.zeros((1, 1, 96, 96), np.float32)
+    mask[..., 48:] = 1  # a straight edge, more than a window away from the far columns
+    for column, factor in ((4, 1), (47, 1 + 5 * 15 / 31)):
+        logits = np.where(mask > 0.5, 9, -9).astype(np.float32)
+        logits[..., column] = 9
+        ratio = value(SaliencyLoss(boundary=5), logits, mask) / value(SaliencyLoss(), logits, mask)
+        mean_weight = edge_weights(mask, 5).mean()
+        assert ratio == pytest.approx(factor / mean_weight, rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("terms", TERMS)
+def test_half_precision_gives_the_loss_of_float32(terms, dtype):
+    half = paddle.to_tensor(5 * LOGITS).astype(dtype)
+    label, loss = paddle.to_tensor(MASK), SaliencyLoss(**terms)
+    found = loss(half, label)
+    assert found.dtype == paddle.float32
+    assert found.item() == loss(half.astype("float32"), label).item()
+
+
+@pytest.mark.parametrize("loss", [SaliencyLoss(ssim=1), CrossEntropyLoss()])
+def test_losses_switch_mixed_precision_off(monkeypatch, loss):
+    """Paddleseg computes losses within `auto_cast`, which would convert float32 back to half precision."""
+    inside = []
+
+    @contextmanager
+    def auto_cast(enable):
+        inside.append(enable)
+        yield
+        inside.append("left")
+
+    monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
+    classes = isinstance(loss, CrossEntropyLoss)
+    label = (MASK > 0.5).astype(np.int64) if classes else MASK
+    value(loss, np.repeat(LOGITS, 2, 1) if classes else LOGITS, label)
+    assert inside == [False, "left"]
+
+
+@pytest.mark.parametrize("terms", TERMS)
+@pytest.mark.parametrize("label", [0, 0.5, 1, 255], ids=["empty", "grey", "full", "ignored"])
+def test_constant_and_extreme_logits_give_finite_losses_and_gradients(terms, label):
+    loss, mask = SaliencyLoss(**terms), np.full_like(MASK, label)
+    for logits in (*(np.full_like(LOGITS, logit) for logit in (0, 3, -100, 100)), 100 * LOGITS):
+        assert np.isfinite(value(loss, logits, mask))
+        slopes = gradient(loss, logits, mask)
+        assert np.isfinite(slopes).all()
+        assert label != 255 or not slopes.any()
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+def test_cross_entropy_is_finite_for_extreme_logits_and_0_for_ignored_images(weight):
+    logits = RNG.choice([-100, 0, 100], (2, 3, 5, 4)).astype(np.float32)
+    loss = CrossEntropyLoss(weight)
+    for label in (np.zeros((2, 1, 5, 4), np.int64), np.full((2, 1, 5, 4), 255)):
+        assert np.isfinite(value(loss, logits, label))
+        assert np.isfinite(gradient(loss, logits, label)).all()
+    assert value(loss, logits, label) == 0
+    half = paddle.to_tensor(logits).astype("float16")
+    assert loss(half, paddle.zeros([2, 1, 5, 4], "int64")).item() == value(loss, logits, label * 0)
 
 
 def test_bce_takes_soft_masks():
@@ -33,10 +161,18 @@ def test_labels_of_paddleseg_give_the_same_loss():
     assert value(loss, label=label) == value(loss, label=label[:, None].astype(np.float32))
 
 
-@pytest.mark.parametrize("weights", [{"bce": -1}, {"bce": 0}, {"iou": True}, {"ssim": "1"}])
+@pytest.mark.parametrize(
+    "weights",
+    [{"bce": -1}, {"bce": 0}, {"iou": True}, {"ssim": "1"}, {"boundary": -1}, {"bce": float("nan")}],
+)
 def test_weights_that_are_negative_all_zero_or_no_numbers_are_rejected(weights):
-    with pytest.raises(ValueError, match="expected weights of at least 0, and one above 0"):
+    with pytest.raises(ValueError, match="expected finite weights of at least 0, and bce, ssim or iou above"):
         SaliencyLoss(**weights)
+
+
+def test_boundary_without_a_loss_to_act_on_is_rejected():
+    with pytest.raises(ValueError, match=r"boundary: has no effect on ssim\. Fix: "):
+        SaliencyLoss(bce=0, ssim=1, boundary=5)
 
 
 def test_bce_is_finite_for_extreme_logits():
@@ -57,8 +193,11 @@ def test_iou_loss_of_two_empty_maps_is_zero():
 
 def test_ssim_equals_scikit_image():
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
-    scores = [structural_similarity(s[0], m[0], **options) for s, m in zip(SALIENCY, MASK, strict=True)]
-    assert value(SaliencyLoss(bce=0, ssim=1)) == pytest.approx(1 - np.mean(scores), abs=1e-5)
+    mask = MASK.astype(np.float64)
+    scores = [structural_similarity(s[0], m[0], **options) for s, m in zip(SALIENCY, mask, strict=True)]
+    loss = SaliencyLoss(bce=0, ssim=1)
+    assert value(loss, LOGITS.astype(np.float64), mask) == pytest.approx(1 - np.mean(scores), rel=1e-9)
+    assert value(loss) == pytest.approx(1 - np.mean(scores), abs=1e-5)
 
 
 def test_ssim_rejects_maps_smaller_than_its_window():
@@ -72,7 +211,7 @@ def test_terms_are_added_with_their_weights():
     assert value(SaliencyLoss(bce=2, ssim=3, iou=4)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("terms", [{}, {"bce": 0, "iou": 1}])
+@pytest.mark.parametrize("terms", [{}, {"bce": 0, "iou": 1}, {"iou": 1, "boundary": 5}])
 def test_ignored_pixels_do_not_change_the_loss(terms):
     padded_logits = np.concatenate([LOGITS, np.full_like(LOGITS, 9)], axis=2)
     padded_mask = np.concatenate([MASK, np.full_like(MASK, 255)], axis=2)
@@ -106,6 +245,17 @@ def test_deep_supervision_weights_its_parts():
         [value(SaliencyLoss()), 0.5 * value(SaliencyLoss(), -LOGITS)], rel=1e-6
     )
     assert total.item() == pytest.approx(sum(p.item() for p in parts), rel=1e-6)
+
+
+def test_gradient_of_each_output_is_multiplied_by_its_coef():
+    plain = gradient(SaliencyLoss(), LOGITS, MASK)
+    outputs = [paddle.to_tensor(LOGITS, stop_gradient=False) for _ in range(3)]
+    coef = [1, 0, 0.25]
+    deep_supervision(outputs, paddle.to_tensor(MASK), {"types": [SaliencyLoss()] * 3, "coef": coef})[
+        0
+    ].backward()
+    for output, factor in zip(outputs, coef, strict=True):
+        np.testing.assert_allclose(output.grad.numpy(), factor * plain, rtol=1e-6)
 
 
 def test_deep_supervision_rejects_a_wrong_number_of_losses():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import paddle
 
 from paddleseg_u2net import builders
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.data.dataset import open_datasets
-from paddleseg_u2net.models.weight_files import read_state
+from paddleseg_u2net.models.weight_files import read_pickle, read_state
 from paddleseg_u2net.training.settings import TrainingSettings
 from paddleseg_u2net.training.trainer import Trainer
 
@@ -65,6 +67,23 @@ def assert_equal_states(first, second) -> None:
     assert set(first) == set(second)
     for key, value in first.items():
         np.testing.assert_array_equal(value, second[key], err_msg=key)
+
+
+def assert_equal_runs(first, second) -> None:
+    """Two checkpoints hold the same weights, optimizer, average and progress, bit for bit."""
+    assert sorted(path.name for path in first.iterdir()) == sorted(path.name for path in second.iterdir())
+    assert_equal_states(saved_state(first), saved_state(second))
+    states = [read_pickle(folder / "model.pdopt") for folder in (first, second)]
+    assert states[0]["LR_Scheduler"] == states[1]["LR_Scheduler"]
+    assert set(states[0]) == set(states[1])
+    for key, value in states[0].items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, states[1][key], err_msg=key)
+    progress = [json.loads((folder / "state.json").read_text()) for folder in (first, second)]
+    assert progress[0] == progress[1]
+    if (first / "ema_model.pdparams").is_file():
+        averaged = [read_state(folder / "ema_model.pdparams") for folder in (first, second)]
+        assert_equal_states(*averaged)
 
 
 def run_with_scores(config, folder, monkeypatch, values, **changes):

@@ -5,11 +5,12 @@ Paddle is imported only where it has to be asked.
 
 from __future__ import annotations
 
+import functools
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.environment.distributed import launched_together, this_rank
 from paddleseg_u2net.environment.optional_imports import need
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
@@ -64,10 +65,10 @@ def choose_device(name: str | None) -> str:
     Paddle is imported only if a GPU build of it is installed.
 
     Raises:
-        ValueError: see `split_device`.
+        ValueError: see `split_device`; or a number that all ranks of this machine would share.
     """
     if name is not None:
-        split_device(name)
+        _check_shared(name, split_device(name)[1])
         return name
     try:
         version("paddlepaddle-gpu")
@@ -87,13 +88,15 @@ def set_device(name: str | None) -> str:
         The device in use.
 
     Raises:
-        ValueError: unknown, or not usable here; no other device is used instead.
+        ValueError: unknown, not usable here, or a number that all ranks of this machine would share; no other
+            device is used instead.
     """
     paddle = need("paddle")
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if name is None:
         name = "gpu" if gpus else "cpu"
     kind, index = split_device(name)
+    _check_shared(name, index)
     if kind == "gpu":
         usable = (index or 0) < gpus
     elif kind == "xpu":
@@ -106,8 +109,29 @@ def set_device(name: str | None) -> str:
             f"--device {name}: this Paddle ({paddle.__version__}) {found}. "
             "Fix: leave --device out, or install the build for it (docs/install.md)"
         )
+    _restore_signals()
     paddle.set_device(name)
     return name
+
+
+@functools.cache
+def _restore_signals() -> None:
+    """Remove Paddle's handlers of fatal signals.
+
+    That of SIGTERM allocates memory, so a process that was just allocating hangs instead of ending.
+    """
+    need("paddle").disable_signal_handler()
+
+
+def _check_shared(name: str, index: int | None) -> None:
+    """Raise ValueError if several ranks, which get the same flags, would use one device."""
+    rank = this_rank()
+    if index is not None and launched_together(rank):
+        kind = name.split(":")[0]
+        raise ValueError(
+            f"--device {name}: all {rank.local_count} processes on this machine would use this one {kind}. "
+            f"Fix: --device {kind} without a number; the launcher's --devices gives each process its own"
+        )
 
 
 def gpu_index(device: str = "gpu") -> int:

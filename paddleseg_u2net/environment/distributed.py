@@ -56,6 +56,11 @@ def _number(variable: str, default: int) -> int:
     return int(value)
 
 
+def launched_together(rank: Rank) -> bool:
+    """Whether the launcher started this rank and others on this machine; False for ranks started by hand."""
+    return rank.local_count > 1 and len(os.environ.get(ENDPOINTS, "").split(",")) == rank.count
+
+
 def wait_for_neighbours(rank: Rank) -> None:
     """Return when all ranks on this machine have called this function.
 
@@ -63,9 +68,9 @@ def wait_for_neighbours(rank: Rank) -> None:
     others. If a rank dies before it calls this function, the launcher kills those that wait. Ranks started by
     hand have no launcher and do not wait.
     """
-    endpoints = os.environ.get(ENDPOINTS, "").split(",")
-    if rank.local_count == 1 or len(endpoints) != rank.count:
+    if not launched_together(rank):
         return
+    endpoints = os.environ[ENDPOINTS].split(",")
     host, port = endpoints[rank.index - rank.local_index].rsplit(":", 1)  # of the first rank on this machine
     if rank.local_index == 0:
         with socket.create_server((host, int(port))) as server, contextlib.ExitStack() as connections:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +66,15 @@ def run_measured(command: Sequence[str | Path], environment: Mapping[str, str] |
     if child.returncode:
         raise OSError(f"{command[0]}: exit code {child.returncode}: {text[-500:]}")
     return Outcome(seconds, usage.ru_maxrss / 1024, text)
+
+
+def end_with_parent(_worker: int = 0) -> None:
+    """Let the system kill this process when its parent ends, even if that is killed; works on Linux alone.
+
+    Paddle's worker processes would wait for work forever.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def peak_memory() -> float:

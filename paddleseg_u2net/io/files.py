@@ -39,9 +39,7 @@ def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
     Raises:
         DiskError: the disk is full or read-only; the message names the destination and a fix.
     """
-    # file systems limit names in bytes; leave room for the suffix
-    short = os.fsencode(destination.name)[:200].decode(errors="ignore")
-    partial = destination.with_name(f".{short}.{secrets.token_hex(4)}{PARTIAL}")
+    partial = _partial_name(destination)
     try:
         with disk_errors_named(destination):
             destination.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +52,20 @@ def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
         partial.unlink(missing_ok=True)
+
+
+def _partial_name(path: Path) -> Path:
+    """A name beside `path` that `remove_partial_files` recognizes."""
+    # file systems limit names in bytes; leave room for the suffix
+    short = os.fsencode(path.name)[:200].decode(errors="ignore")
+    return path.with_name(f".{short}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; if the process is killed meanwhile, no incomplete folder of that name is left."""
+    partial = _partial_name(folder)
+    folder.rename(partial)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

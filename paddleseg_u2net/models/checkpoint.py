@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.config.loader import dump_config
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import atomic_write, remove_folder
 from paddleseg_u2net.models.pretrained import load_strict
 from paddleseg_u2net.models.weight_files import read_pickle
 
@@ -79,6 +79,9 @@ def save_best(run: Path, name: str, network: nn.Layer, config: Mapping[str, Any]
     """
     folder = run / BEST[name]
     score, at = progress.best[name]
+    (folder / STATE).unlink(
+        missing_ok=True
+    )  # so that a killed process leaves no new weights with an old score
     save_weights(folder / f"{name}.pdparams", network, config)
     _write_text(folder / STATE, json.dumps({"metric": progress.metric, "score": score, "iter": at}, indent=1))
 
@@ -281,4 +284,4 @@ def numbered(run: Path) -> list[Path]:
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Remove all but the `keep` newest checkpoints of a run; 0 keeps all."""
     for oldest in numbered(run)[:-keep] if keep else ():
-        shutil.rmtree(oldest, ignore_errors=True)
+        remove_folder(oldest)

@@ -14,6 +14,7 @@ from paddleseg_u2net.data.dataset import Dataset, ErrorReturningDataset, collate
 from paddleseg_u2net.data.multi_scale import ResizedDataset, SizedBatches
 from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.environment.distributed import Rank
+from paddleseg_u2net.environment.processes import end_with_parent
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.settings import TrainingSettings
 
@@ -53,7 +54,11 @@ def load_batches(
     samples: Any = ErrorReturningDataset(source)  # Paddle's annotations are narrower than what it accepts
     stack: Any = collate
     for batch in paddle.io.DataLoader(
-        samples, batch_sampler=order, collate_fn=stack, num_workers=settings.num_workers
+        samples,
+        batch_sampler=order,
+        collate_fn=stack,
+        num_workers=settings.num_workers,
+        worker_init_fn=end_with_parent,
     ):
         if "fault" in batch:  # see `collate`
             raise ValueError(bytes(batch["fault"].numpy()).decode())

@@ -20,7 +20,7 @@ from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.accumulation import grouped, mean_gradients
 from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
 from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, training_network
-from paddleseg_u2net.training.distributed import average_statistics, barrier
+from paddleseg_u2net.training.distributed import average_statistics, barrier, distribute
 from paddleseg_u2net.training.ema import MovingAverage, frozen_copy
 from paddleseg_u2net.training.finetuning import prepare_finetuning, starting_weights
 from paddleseg_u2net.training.gradients import PaddleGradients
@@ -186,8 +186,7 @@ class Trainer:
             self.model, self.optimizer = paddle.amp.decorate(
                 self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"
             )
-        if self.rank.count > 1:
-            self.model = paddle.DataParallel(self.model)
+        self.model = distribute(self.model, self.rank.count)
         self.add_gradients = PaddleGradients(self.model, self.losses, self.amp, self.scaler)
 
     def step(self, *batches: Mapping[str, Tensor]) -> StepResult:

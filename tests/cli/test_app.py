@@ -273,17 +273,16 @@ def test_missing_package_is_one_line_with_the_command(absent, config, package, c
     assert line.startswith(f"error: {package} is not installed. Fix: pip install ")
 
 
-def test_two_processes_share_the_data_and_one_writes(config, tmp_path):
-    """`paddle.distributed.launch` with two processes on a CPU; U²-Net† is trained in both."""
-    make_config(config, tmp_path / "my data", model="U2Netp")
-    launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "log"]
-    flags = ["--config", config, "--iters", "2", "--save_interval", "1", "--do_eval", "--log_iters", "1"]
+def test_two_processes_share_the_data_and_one_writes(data, tmp_path):
+    """U²-Net† is trained by `tools/launch/train_cpu.sh`."""
+    make_config(tmp_path / "my config.yaml", tmp_path / "my data", model="U2Netp")
+    flags = ["--iters", "2", "--save_interval", "1", "--do_eval", "--log_iters", "1", "--seed", "1"]
     outcome = subprocess.run(
-        [*launch, ROOT / "train.py", *flags, "--seed", "1"],
+        [ROOT / "tools" / "launch" / "train_cpu.sh", "2", "--config", "my config.yaml", *flags],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=environment(),
+        env=environment(PYTHON=sys.executable),
         timeout=200,
     )
     logs = {path.name: path.read_text() for path in (tmp_path / "log").glob("workerlog.*")}

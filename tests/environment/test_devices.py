@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
+from support import environment
 
 from paddleseg_u2net.engines import onnxruntime
 from paddleseg_u2net.environment import devices
@@ -27,6 +31,7 @@ def fake_paddle(gpus: int) -> SimpleNamespace:
         is_compiled_with_cuda=lambda: gpus > 0,
         is_compiled_with_xpu=lambda: False,
         set_device=chosen.append,
+        disable_signal_handler=lambda: None,
         chosen=chosen,
         __version__="3.2.2",
     )
@@ -81,6 +86,32 @@ def test_device_that_paddle_does_not_have_is_rejected(monkeypatch, name, gpus, m
     with pytest.raises(ValueError, match=message):
         set_device(name)
     assert paddle.chosen == []
+
+
+def test_number_that_all_launched_ranks_would_share_is_rejected(monkeypatch):
+    paddle = fake_paddle(2)
+    monkeypatch.setattr(devices, "need", lambda _: paddle)
+    for name, value in (("TRAINERS_NUM", 2), ("LOCAL_SIZE", 2), ("TRAINER_ENDPOINTS", "a:1,a:2")):
+        monkeypatch.setenv(f"PADDLE_{name}", str(value))
+    for choose in (set_device, choose_device):
+        with pytest.raises(ValueError, match="all 2 processes on this machine would use this one gpu. Fix: "):
+            choose("gpu:1")
+        assert choose("gpu") == "gpu"
+    monkeypatch.delenv("PADDLE_TRAINER_ENDPOINTS")  # started by hand, each with its own number
+    assert set_device("gpu:1") == choose_device("gpu:1") == "gpu:1"
+
+
+def test_sigterm_ends_a_process_at_once():
+    """Paddle's handler, which may hang, prints a stack."""
+    code = """
+import os, signal
+from paddleseg_u2net.environment.devices import set_device
+set_device("cpu")
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert outcome.returncode == -signal.SIGTERM
+    assert "FatalError" not in outcome.stderr + outcome.stdout
 
 
 def test_number_is_joined_to_the_kind_of_device():

@@ -4,41 +4,51 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import paddle
 import pytest
-from training_runs import assert_equal_states, run_with_scores, saved_state, trainer
+from training_runs import assert_equal_runs, assert_equal_states, run_with_scores, saved_state, trainer
 
 from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.io.files import remove_partial_files
+from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import (
     copy_best,
     load_checkpoint,
     save_checkpoint,
 )
-from paddleseg_u2net.models.weight_files import read_pickle, read_state
+from paddleseg_u2net.models.weight_files import read_pickle
 from paddleseg_u2net.training.saving import keep_earlier_run, write_run_record
 from paddleseg_u2net.training.settings import TrainingSettings
 
+DISTORT = "train_dataset.transforms.0={type: RandomDistort}"
+PLATEAU = "lr_scheduler={type: ReduceOnPlateau, learning_rate: 0.1, patience: 0, threshold: 9}"
+WARM_UP = "lr_scheduler={type: CosineAnnealingDecay, learning_rate: 0.1, warmup_iters: 3, warmup_start_lr: 0}"
 
-@pytest.mark.parametrize("options", [{}, {"use_ema": True}, {"num_workers": 2}])
-def test_resume_equals_uninterrupted_training(config, tmp_path, options):
+
+@pytest.mark.parametrize(
+    ("opts", "options"),
+    [
+        ([], {}),
+        ([], {"use_ema": True}),
+        ([], {"num_workers": 2}),
+        # two steps are one and a half epochs
+        ([DISTORT, PLATEAU], {"use_ema": True, "num_workers": 2, "batch_size": 3}),
+        ([WARM_UP, "optimizer={type: sgd, momentum: 0.9}"], {"batch_size": 3}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:There are some unused values in state_dict")  # Paddle, of its own warm-up
+def test_resume_equals_uninterrupted_training(config, tmp_path, opts, options):
     whole = tmp_path / "whole"
-    trainer(config, whole, iters=4, do_eval=True, **options).run()
+    trainer(config, whole, opts, iters=4, do_eval=True, **options).run()
     resumed = tmp_path / "resumed"
     # another seed: everything that matters must come from the checkpoint
-    trainer(config, resumed, iters=4, do_eval=True, seed=9, resume_model=whole / "iter_2", **options).run()
-    assert_equal_states(saved_state(whole / "iter_4"), saved_state(resumed / "iter_4"))
-    states = [read_pickle(run / "iter_4" / "model.pdopt") for run in (whole, resumed)]
-    assert states[0]["LR_Scheduler"] == states[1]["LR_Scheduler"]
-    for key, value in states[0].items():
-        if isinstance(value, np.ndarray):
-            np.testing.assert_array_equal(value, states[1][key], err_msg=key)
-    progress = [json.loads((run / "iter_4" / "state.json").read_text()) for run in (whole, resumed)]
-    assert progress[0] == progress[1]
-    if options.get("use_ema"):
-        averaged = [read_state(run / "iter_4" / "ema_model.pdparams") for run in (whole, resumed)]
-        assert_equal_states(*averaged)
+    changes = {"iters": 4, "do_eval": True, "seed": 9, "resume_model": whole / "iter_2", **options}
+    trainer(config, resumed, opts, **changes).run()
+    assert_equal_runs(whole / "iter_4", resumed / "iter_4")
+    assert (whole / "iter_4" / "ema_model.pdparams").is_file() == options.get("use_ema", False)
 
 
 def test_resuming_from_a_folder_that_is_no_checkpoint_is_rejected(config, tmp_path):
@@ -231,3 +241,35 @@ def test_run_record_has_config_and_settings(config, tmp_path):
     write_run_record(tmp_path, load_config(config), settings)
     assert load_config(tmp_path / "config.yaml") == load_config(config)
     assert json.loads((tmp_path / "settings.json").read_text())["resume_model"] == str(tmp_path / "x")
+
+
+def test_removing_old_checkpoints_never_leaves_an_incomplete_one(config, tmp_path, monkeypatch):
+    """As if the process were killed while it removes files."""
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    trainer(config, tmp_path, iters=3, save_interval=1, keep_checkpoint_max=1).run()
+    assert sorted(p.name for p in tmp_path.glob("iter_*")) == ["iter_3"]
+    assert len(list(tmp_path.glob(".iter_*"))) == 2
+    monkeypatch.undo()
+    remove_partial_files(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_best_model_that_was_not_completed_is_not_taken_for_the_earlier_one(
+    config, tmp_path, monkeypatch, caplog
+):
+    """Its weights are new and its score is missing."""
+    run = run_with_scores(config, tmp_path, monkeypatch, [0.5, 0.9], iters=2)
+    save_weights, killed = checkpoint.save_weights, KeyboardInterrupt
+
+    def save_and_die(*args):
+        save_weights(*args)
+        if run.progress.iter == 2:
+            raise killed
+
+    monkeypatch.setattr(checkpoint, "save_weights", save_and_die)
+    with pytest.raises(killed):
+        run.run()
+    monkeypatch.setattr(checkpoint, "save_weights", save_weights)
+    again = run_with_scores(config, tmp_path, monkeypatch, [0.4], iters=2, resume_model=tmp_path / "iter_1")
+    assert "no longer holds the best model (maxF 0.5000 at iter 1)" in caplog.text
+    assert again.progress.best == {}

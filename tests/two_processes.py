@@ -1,0 +1,79 @@
+"""What each of two launched processes runs for `training/test_distributed.py`; asserts what both must see."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import paddle
+from paddleseg.cvlibs import manager
+from support import TinyNet
+from training_runs import trainer
+
+from paddleseg_u2net import builders
+from paddleseg_u2net.data.dataset import open_datasets
+from paddleseg_u2net.training.distributed import (
+    average_statistics,
+    draw_seed,
+    gather,
+    mean_over_ranks,
+    start_processes,
+)
+
+OPTIONS = {"iters": 4, "seed": 5}
+
+
+@manager.MODELS.add_component
+class FrozenTinyNet(TinyNet):
+    """`TinyNet` whose BatchNorm always uses its stored statistics."""
+
+    def forward(self, x):
+        self.norm.eval()  # `train` of the wrapper for several processes does not call that of this class
+        return super().forward(x)
+
+
+def frozen_run(config, folder: Path, batch_size: int):
+    """A run whose result does not depend on how a step's images are spread over processes."""
+    run = trainer(config, folder, ["model.type=FrozenTinyNet"], batch_size=batch_size, **OPTIONS)
+    run.run()
+    return run
+
+
+def scores_of(config, folder: Path) -> dict:
+    """The scores of the last checkpoint of `frozen_run`, over the images of all processes."""
+    resume = folder / "iter_4"
+    run = trainer(config, folder, ["model.type=FrozenTinyNet"], do_eval=True, iters=4, resume_model=resume)
+    data = open_datasets([builders.build_dataset_spec(run.config, "val_dataset")])[0]
+    found = run.validation.measure(run.network, data).compute()
+    return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def main(config: str, root: Path) -> None:
+    """Train in both processes; each has a folder of its own, and rank 0 alone may write."""
+    rank = start_processes()
+    assert rank.count == 2
+    assert gather(rank.index, 2) == [0, 1]
+    assert len(set(gather(draw_seed(2), 2))) == 1
+    assert mean_over_ranks(paddle.to_tensor(float(rank.index)), 2).item() == 0.5
+    network = TinyNet(1)
+    network.norm._mean.set_value(paddle.full([4], float(rank.index)))
+    average_statistics(network, 2)
+    assert network.norm._mean.tolist() == [0.5] * 4
+
+    own = root / f"rank_{rank.index}"
+    run = frozen_run(config, own / "frozen", batch_size=2)
+    digests = gather(run.network.first.weight.numpy().tobytes(), 2)
+    assert digests[0] == digests[1]
+    whole, options = own / "whole", {"do_eval": True, "use_ema": True, "num_workers": rank.index, **OPTIONS}
+    trainer(config, whole, **options).run()
+    middle = root / "rank_0" / "whole" / "iter_2"
+    trainer(config, own / "resumed", resume_model=middle, **options).run()
+    scores = scores_of(config, root / "rank_0" / "frozen")
+    assert len({json.dumps(found) for found in gather(scores, 2)}) == 1
+    if rank.index == 0:
+        (root / "scores.json").write_text(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
