@@ -19,7 +19,9 @@ from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models.pretrained import KNOWN
 
 Flags = Mapping[str, dict[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
-INPUT, OUTPUT, HOW = "what goes in", "what comes out", "how"  # titles of groups of flags
+# titles of groups of flags
+INPUT, OUTPUT, HOW = "what goes in", "what comes out", "how"
+REFINE = "second pass on a crop, for small objects"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +74,11 @@ def positive_float(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got '{text}'")
     return value
+
+
+def non_negative_float(text: str) -> float:
+    """Convert the value of a flag to a finite number, 0 or more."""
+    return 0.0 if text in ("0", "0.0") else positive_float(text)
 
 
 def nonempty_path(text: str) -> Path:

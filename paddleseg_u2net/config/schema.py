@@ -71,6 +71,24 @@ def _is_boolean(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
+
+
+def _is_refinement(value: Any) -> bool:
+    rules = {"model_path": _is_text, "margin": _is_number, "min_size": positive}
+    known = isinstance(value, dict) and "model_path" in value and set(value) <= set(rules)
+    return known and all(rules[key](option) for key, option in value.items())
+
+
 def _metric_names() -> list[str]:
     from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES  # loads every metric, so only here
 
@@ -121,6 +139,7 @@ KEYS = {
     "test_config": MAPPING,
     "Deploy": MAPPING,
     "metric": Rule(_is_metric, "one of {metrics}"),
+    "class_names": Rule(_are_names, "a list of names, one per class, background included"),
     "metrics": Rule(_are_metrics, "all, or a list of {metrics}"),
 }
 SECTIONS = ("train_dataset", "val_dataset", "model", "optimizer", "lr_scheduler", "loss", "test_config")
@@ -137,6 +156,7 @@ TEST_KEYS = {
     "as_is": BOOLEAN,
     "crop_size": SIZE,
     "stride": SIZE,
+    "refine": Rule(_is_refinement, "{model_path: …, margin: 0 or more, min_size: pixels}"),
     "scales": Rule(_are_scales, "a number above 0 or a list of them"),
 }
 

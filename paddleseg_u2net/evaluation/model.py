@@ -18,6 +18,7 @@ from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
+from paddleseg_u2net.inference.refine import TwoPassPredictor
 from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
@@ -148,6 +149,25 @@ class Scores:
             lines.append(f"[EVAL] Class {name}: \n{values}")
         return lines
 
+    def report_over_images(self) -> list[str]:
+        """Lines for the means over images of each class, and one for classes that do not occur."""
+        lines = []
+        for name, values in self.segmentation.means_over_images().items():
+            shown = np.array2string(values, precision=4, suppress_small=True)
+            lines.append(f"[EVAL] {name.replace('class_', 'Class ')} (mean over images): \n{shown}")
+        absent = np.flatnonzero(self.segmentation.occurrences == 0).tolist()
+        if absent and self.segmentation.images:
+            text = (
+                f"[EVAL] Classes in no mask and no prediction: {', '.join(map(str, absent))}; they count as 0"
+            )
+            lines.append(f"{text} in mIoU and Dice. mIoU of the others: {self.mean_iou_of_occurring():.4f}")
+        return lines
+
+    def mean_iou_of_occurring(self) -> float:
+        """`mIoU` without the classes that are in no mask and no prediction; NaN if there are no others."""
+        found = np.asarray(self.segmentation.compute()["class_IoU"])[self.segmentation.occurrences > 0]
+        return float(found.mean()) if found.size else float("nan")
+
     def _conditions(self, saliency: MapMeasures) -> str:
         """How saliency maps were processed and stretched, and how many images were left out."""
         text = f"{self.map_protocol.description}, {self.settings.measure_stretch.description}"
@@ -156,13 +176,14 @@ class Scores:
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: Predictor | TwoPassPredictor,
     dataset: Dataset,
     settings: EvaluationSettings = EvaluationSettings(),
     *,
     batch_size: int = 1,
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
+    on_image: Callable[[int, Scores], None] | None = None,
 ) -> Scores:
     """Measure a model on an inspected data set, at the original sizes of the images.
 
@@ -174,6 +195,7 @@ def evaluate(
         workers: threads that read, measure and, if `predictor.parallel` is above 1, predict; 0 means one per
             core.
         shard: (rank, number of ranks); of n ranks each measures every n-th image.
+        on_image: called with the index and the scores of each image, in the order of the data set.
 
     Returns:
         The scores of the images of this rank.
@@ -204,9 +226,11 @@ def evaluate(
         loaded = _ahead(pool, load, chunks)
         # a network in training may only be called by the thread that trains it
         predicted = _ahead(pool, predict, loaded) if predictor.parallel > 1 else map(predict, loaded)
-        for parts in _ahead(pool, measure, predicted):
-            for part in parts:
+        for chunk, parts in zip(chunks, _ahead(pool, measure, predicted), strict=True):
+            for index, part in zip(chunk, parts, strict=True):
                 scores.merge(part)
+                if on_image:
+                    on_image(index, part)
             bar.update(len(parts))
     return scores
 

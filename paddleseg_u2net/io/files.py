@@ -56,6 +56,12 @@ def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8; its folder is created."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def disk_errors_named(destination: Path) -> Iterator[None]:
     """Turn errors of a full or read-only disk into a DiskError that names the destination and a fix.
