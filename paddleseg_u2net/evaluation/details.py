@@ -21,10 +21,11 @@ from paddleseg_u2net.io.files import write_text
 
 EXAMPLES = 5  # pictures of the best and of the worst images
 RULES = {
-    "over all pixels": "one count of pixels over the whole data set; a class in no mask and no prediction "
-    "scores 0 and counts in mIoU and Dice, as in PaddleSeg",
-    "mean over images": "scores of each image, averaged over the images in whose mask or prediction the "
-    "class occurs",
+    "scores": "as u2net val prints them; class measures count the pixels of the whole data set, and a class in "
+    "no mask and no prediction scores 0 and counts in mIoU and Dice, as in PaddleSeg",
+    "mean_over_images": "means of the columns of per_image.csv; a class's over the images in whose mask or "
+    "prediction it occurs. mIoU and mDice of an image are over the classes that occur in it; the maxF of "
+    "images is at the best threshold of each, that of the data set at one",
     "size": "predictions and masks are compared at the size of the image file",
     "IoU and Dice of saliency": "of maps and masks split at 0.5",
 }
@@ -128,7 +129,7 @@ class Details:
         occurrences = dict(zip(self.class_names, scores.segmentation.occurrences.tolist(), strict=True))
         return {
             "images": scores.segmentation.images,
-            "over_all_pixels": pooled,
+            "scores": pooled,
             "mean_over_images": means,
             "images_with_class": occurrences,
             "classes_that_never_occur": [name for name, count in occurrences.items() if not count],

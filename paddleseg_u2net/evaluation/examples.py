@@ -13,7 +13,7 @@ from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.visualize import make_palette, overlay
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.inference.outputs import to_8bit
-from paddleseg_u2net.inference.predictor import Prediction, Predictor
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
 from paddleseg_u2net.io.files import atomic_write
 
@@ -45,28 +45,33 @@ def draw_examples(
     from matplotlib import pyplot
     from matplotlib.patches import Patch
 
-    figure = pyplot.figure(figsize=(10, 3.3 * len(titles) + 0.5), layout="constrained")
-    rows = np.atleast_1d(figure.subfigures(len(titles), 1))
-    for row, (index, title) in zip(rows, titles.items(), strict=True):
+    shown = [_pictures(*dataset.load(index), predictor) for index in titles]
+    width = 10 / len(COLUMNS)
+    ratios = [pictures[0].shape[0] / pictures[0].shape[1] for pictures in shown]
+    heights = [width * min(max(ratio, 0.2), 2) + 0.6 for ratio in ratios]
+    figure = pyplot.figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
+    rows = np.atleast_1d(figure.subfigures(len(titles), 1, height_ratios=heights))
+    for row, title, pictures in zip(rows, titles.values(), shown, strict=True):
         row.suptitle(title, fontsize=9)
-        image, mask = dataset.load(index)
-        shown = _pictures(image, mask, predictor.predict([image])[0])
-        for axes, picture, name in zip(row.subplots(1, len(COLUMNS)), shown, COLUMNS, strict=True):
+        for axes, picture, name in zip(row.subplots(1, len(COLUMNS)), pictures, COLUMNS, strict=True):
             axes.imshow(picture)
             axes.set_title(name, fontsize=8)
             axes.set_axis_off()
     if 1 < predictor.num_classes <= NAMED_CLASSES:
-        colors = make_palette(predictor.num_classes) / 255
-        patches = [Patch(color=colors[i], label=name) for i, name in enumerate(class_names)]
+        colors = [*make_palette(predictor.num_classes)[: predictor.num_classes], np.array(IGNORED)]
+        names = [*class_names, "ignored"]
+        patches = [Patch(color=color / 255, label=name) for color, name in zip(colors, names, strict=True)]
         figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=8)
     with atomic_write(path) as partial:
         figure.savefig(partial, format="jpg", dpi=110)
     pyplot.close(figure)
 
 
-def _pictures(image: np.ndarray, mask: np.ndarray, prediction: Prediction) -> list[np.ndarray]:
+def _pictures(
+    image: np.ndarray, mask: np.ndarray, predictor: Predictor | TwoPassPredictor
+) -> list[np.ndarray]:
     """Photograph, mask and prediction, each (h, w, 3) uint8 RGB and at most LONGEST pixels long."""
-    ignored = mask == IGNORE
+    prediction, ignored = predictor.predict([image])[0], mask == IGNORE
     if len(prediction.probabilities) == 1:
         true = np.repeat(to_8bit(np.where(ignored, 0, mask))[..., None], 3, axis=2)
         found = np.repeat(to_8bit(prediction.saliency)[..., None], 3, axis=2)

@@ -150,17 +150,21 @@ class Scores:
         return lines
 
     def report_over_images(self) -> list[str]:
-        """Lines for the means over images of each class, and one for classes that do not occur."""
-        lines = []
-        for name, values in self.segmentation.means_over_images().items():
-            shown = np.array2string(values, precision=4, suppress_small=True)
-            lines.append(f"[EVAL] {name.replace('class_', 'Class ')} (mean over images): \n{shown}")
+        """Lines for Dice, the means over images of each class, and for classes that do not occur."""
+        means = self.segmentation.means_over_images()
+        rows = {
+            "Dice": self.segmentation.compute()["class_Dice"],
+            "IoU (mean over images)": means["class_IoU"],
+            "Dice (mean over images)": means["class_Dice"],
+        }
+        shown = {name: np.array2string(row, precision=4, suppress_small=True) for name, row in rows.items()}
+        lines = [f"[EVAL] Class {name}: \n{text}" for name, text in shown.items()]
         absent = np.flatnonzero(self.segmentation.occurrences == 0).tolist()
         if absent and self.segmentation.images:
             text = (
-                f"[EVAL] Classes in no mask and no prediction: {', '.join(map(str, absent))}; they count as 0"
+                f"[EVAL] Classes in no mask and no prediction: {', '.join(map(str, absent))}. They count as "
             )
-            lines.append(f"{text} in mIoU and Dice. mIoU of the others: {self.mean_iou_of_occurring():.4f}")
+            lines.append(f"{text}0 in mIoU and Dice; mIoU of the others: {self.mean_iou_of_occurring():.4f}")
         return lines
 
     def mean_iou_of_occurring(self) -> float:
