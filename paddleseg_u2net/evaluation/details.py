@@ -21,8 +21,8 @@ from paddleseg_u2net.io.files import write_text
 
 EXAMPLES = 5  # pictures of the best and of the worst images
 RULES = {
-    "scores": "as u2net val prints them; class measures count the pixels of the whole data set, and a class in "
-    "no mask and no prediction scores 0 and counts in mIoU and Dice, as in PaddleSeg",
+    "scores": "as u2net val prints them; class measures count the pixels of the whole data set, and a class "
+    "in no mask and no prediction scores 0 and counts in mIoU and Dice, as in PaddleSeg",
     "mean_over_images": "means of the columns of per_image.csv; a class's over the images in whose mask or "
     "prediction it occurs. mIoU and mDice of an image are over the classes that occur in it; the maxF of "
     "images is at the best threshold of each, that of the data set at one",

@@ -161,10 +161,9 @@ class Scores:
         lines = [f"[EVAL] Class {name}: \n{text}" for name, text in shown.items()]
         absent = np.flatnonzero(self.segmentation.occurrences == 0).tolist()
         if absent and self.segmentation.images:
-            text = (
-                f"[EVAL] Classes in no mask and no prediction: {', '.join(map(str, absent))}. They count as "
-            )
-            lines.append(f"{text}0 in mIoU and Dice; mIoU of the others: {self.mean_iou_of_occurring():.4f}")
+            numbers, others = ", ".join(map(str, absent)), self.mean_iou_of_occurring()
+            text = f"[EVAL] Classes in no mask and no prediction: {numbers}. They count as 0 in mIoU and Dice"
+            lines.append(f"{text}; mIoU of the others: {others:.4f}")
         return lines
 
     def mean_iou_of_occurring(self) -> float:
