@@ -120,7 +120,7 @@ class CropForeground:
         self.margin, self.shift, self.min_size, self.prob = margin, shift, min_size, prob
 
     def __call__(self, data: dict) -> dict:
-        margin, draw = np.random.uniform(*self.margin), np.random.random()
+        margin, draw = np.random.uniform(self.margin[0], self.margin[1]), np.random.random()
         down, right = np.random.uniform(-self.shift, self.shift, 2)
         label = data["label"]
         foreground = (label >= 0.5) & (label != IGNORE)

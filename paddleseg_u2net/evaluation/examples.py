@@ -12,6 +12,7 @@ from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.visualize import make_palette, overlay
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.evaluation.plots import literal_text
 from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
@@ -23,6 +24,7 @@ NAMED_CLASSES = 30  # a legend of more would not fit
 COLUMNS = ("photograph", "mask", "prediction")
 
 
+@literal_text()
 def draw_examples(
     path: Path,
     dataset: Dataset,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.metrics.table import MapMeasures
 
+GLYPHS = "Glyph .* missing from"  # warning of matplotlib about characters that its font lacks
 WRITTEN_CLASSES = 20  # numbers in the cells of a larger confusion matrix would not be readable
 PLOTS = (  # file, title, x axis, y axis
     ("pr.png", "Precision and recall", "recall", "precision"),
@@ -49,6 +52,16 @@ def draw_curves(folder: Path, methods: Mapping[str, MapMeasures]) -> None:
         pyplot.close(figure)
 
 
+@contextmanager
+def literal_text() -> Iterator[None]:
+    """Draw names of files and classes as they are: no mathematics between $ signs, no warnings of fonts."""
+    matplotlib = need("matplotlib")
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", GLYPHS)
+        yield
+
+
+@literal_text()
 def draw_confusion(path: Path, confusion: np.ndarray, class_names: Sequence[str]) -> None:
     """Write a picture of a confusion matrix: the share of each true class that is predicted as each class.
 

@@ -54,7 +54,7 @@ def config_text(
         lists: path of the list of each part.
         encoding: how the masks are decoded.
         header: lines of the comment at the top.
-        class_names: one per class, background included; saliency needs none.
+        class_names: one per class, background included; written for classes, if they are all different.
 
     Returns:
         YAML text that `load_config` reads.
@@ -70,7 +70,8 @@ def config_text(
         config[f"{part}_dataset"] = {**data, f"{part}_path": lists[part]}
     if not single:
         config["model"] = classes
-        config["class_names"] = list(class_names)
+        if len(set(class_names)) == len(class_names):
+            config["class_names"] = list(class_names)
     wrap = partial(textwrap.wrap, width=106, break_long_words=False, break_on_hyphens=False)
     comment = [line for text in header for line in wrap(_printable(text), subsequent_indent=" " * 10)]
     return "".join(f"# {line}\n" for line in comment) + dump_config(config)

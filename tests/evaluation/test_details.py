@@ -20,6 +20,7 @@ from paddleseg_u2net.inference.predictor import Prediction, Predictor
 
 FILES = ["best.jpg", "confusion.csv", "confusion.png", "metrics.json", "per_image.csv", "worst.jpg"]
 NAMES = ["sky", "road, wet", "car", "bus"]
+ODD_NAMES = ["$x_", "道路", "a$b$", "\\"]  # no formulas, and characters that fonts may lack
 
 
 def one_hot(batch: np.ndarray) -> np.ndarray:
@@ -144,10 +145,11 @@ def test_images_that_are_ignored_altogether_are_not_ranked(tmp_path):
     assert (summary["images"], summary["mean_over_images"]["mIoU"]) == (2, 1)
 
 
-def test_pictures_of_long_and_large_images_are_bounded(tmp_path):
+def test_long_images_and_odd_names_are_drawn(tmp_path):
     masks = {"wide": np.zeros((4, 900), np.uint8), "high": np.zeros((900, 4), np.uint8)}
     masks["high"][:5] = masks["wide"][0] = 1
-    written(make(tmp_path, masks, masks, num_classes=4), one_hot, NAMES)
+    written(make(tmp_path / "$_ ü 道", masks, masks, num_classes=4), one_hot, ODD_NAMES)
+    assert [row["true class, by predicted class"] for row in rows("confusion.csv")] == ODD_NAMES
     height, width = cv2.imread("out/best.jpg").shape[:2]
     assert (width, height < 1600) == (1100, True)
 
