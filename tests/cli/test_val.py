@@ -183,9 +183,12 @@ def test_class_names_must_fit_the_classes(run, trained):
 @pytest.mark.parametrize("num_classes", [1, 2])
 def test_two_passes_are_measured_as_they_are_predicted(run, data, tmp_path, num_classes):
     config = make_config(tmp_path / "tiny.yaml", data, num_classes=num_classes)
-    for name, iters in (("first", 20), ("second", 4)):
+    crop = ["{type: CropForeground, min_size: 8}", "{type: Resize, target_size: [16, 16]}, {type: Normalize}"]
+    whole = ["{type: Normalize}"]
+    for name, iters, transforms in (("first", 20, whole), ("second", 4, crop)):
         flags = f"--iters {iters} --save_interval {iters} --learning_rate 0.1 --seed 0 --save_dir {name}"
-        assert run("train", "--config", config, *flags.split())[0] == 0
+        opts = ["--opts", f"train_dataset.transforms=[{', '.join(transforms)}]"]
+        assert run("train", "--config", config, *flags.split(), *opts)[0] == 0
     passes = ["--model_path", "first/iter_20", "--refine", "second/iter_4", "--refine_size", 9]
     code, text, error = run("val", *passes, "--save_dir", "scores")
     assert (code, error) == (0, "")
