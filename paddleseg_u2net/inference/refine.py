@@ -109,7 +109,7 @@ class TwoPassPredictor:
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict several images; see `Predictor.predict`."""
-        maps = [prediction.probabilities.copy() for prediction in self.first.predict(images)]
+        maps = [prediction.probabilities for prediction in self.first.predict(images)]
         found = [square_around(Prediction(own).classes > 0, self.margin, self.min_size) for own in maps]
         crops = {index: crop for index, crop in enumerate(found) if crop is not None}
         again = self.second.predict([images[index][crop] for index, crop in crops.items()])

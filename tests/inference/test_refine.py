@@ -117,15 +117,6 @@ def test_images_with_and_without_a_second_pass_keep_their_order():
         np.testing.assert_array_equal(prediction.saliency, predictor(image))
 
 
-def test_the_first_predictions_are_not_changed():
-    buffer = np.zeros((1, 1, 60, 80), np.float32)
-    buffer[..., 5:9, 5:9] = 1
-    before = buffer.copy()
-    constant = Predictor(lambda batch: buffer, config())
-    TwoPassPredictor(constant, Predictor(GREEN, config()), 0.5, 1)(picture())
-    np.testing.assert_array_equal(buffer, before)
-
-
 def test_maps_are_stretched_after_pasting():
     image = picture()
     plain = TwoPassPredictor(Predictor(RED, config()), Predictor(GREEN, config()), 0.5, 1)(image)
