@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import math
 import os
@@ -78,7 +79,10 @@ def positive_float(text: str) -> float:
 
 def non_negative_float(text: str) -> float:
     """Convert the value of a flag to a finite number, 0 or more."""
-    return 0.0 if text in ("0", "0.0") else positive_float(text)
+    with contextlib.suppress(ValueError):
+        if float(text) == 0:
+            return 0.0
+    return positive_float(text)
 
 
 def nonempty_path(text: str) -> Path:
