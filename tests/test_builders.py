@@ -31,7 +31,7 @@ def test_only_u2net_u2netp_and_cross_entropy_replace_classes_of_paddleseg():
     }
     replaced = {"MODELS.U2Net", "MODELS.U2Netp", "LOSSES.CrossEntropyLoss"}
     added = {"LOSSES.SaliencyLoss", "TRANSFORMS.ResizeSoftMask", "TRANSFORMS.RandomCrop"}
-    assert ours == replaced | added | {"TRANSFORMS.NormalizeByMax"}
+    assert ours == replaced | added | {"TRANSFORMS.CropForeground", "TRANSFORMS.NormalizeByMax"}
 
 
 def test_register_returns_nothing_and_may_be_called_again():

@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     args.save_dir = args.save_dir.absolute()
     if args.model_path not in KNOWN and os.path.exists(args.model_path):
         args.model_path = os.path.abspath(args.model_path)  # workers may run in another folder
+    if args.refine and args.refine not in KNOWN and os.path.exists(args.refine):
+        args.refine = os.path.abspath(args.refine)
     found = find_images(args.image_path, args.save_dir)
     jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), resume=args.resume)
     config = config_of(args.model_path, args.config, args.opts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import math
 import os
@@ -19,7 +20,9 @@ from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models.pretrained import KNOWN
 
 Flags = Mapping[str, dict[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
-INPUT, OUTPUT, HOW = "what goes in", "what comes out", "how"  # titles of groups of flags
+# titles of groups of flags
+INPUT, OUTPUT, HOW = "what goes in", "what comes out", "how"
+REFINE = "second pass on a crop, for small objects"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,6 +83,14 @@ def share(text: str) -> float:
     if value >= 1:
         raise argparse.ArgumentTypeError(f"expected a number below 1, got '{text}'")
     return value
+
+
+def non_negative_float(text: str) -> float:
+    """Convert the value of a flag to a finite number, 0 or more."""
+    with contextlib.suppress(ValueError):
+        if float(text) == 0:
+            return 0.0
+    return positive_float(text)
 
 
 def nonempty_path(text: str) -> Path:

@@ -16,16 +16,17 @@ from paddleseg_u2net.cli.flags import (
     MAP_FLAGS,
     MODEL_FLAGS,
     OUTPUT,
+    REFINE,
     Flags,
     add_augmentation_flags,
     add_flags,
     add_group,
-    augmentation_from,
     non_negative_int,
     nonempty_path,
     parser,
     positive_int,
 )
+from paddleseg_u2net.cli.model import REFINE_FLAGS, open_predictor
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import this_rank, wait_for_neighbours
@@ -33,7 +34,6 @@ from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import OUTPUTS
-from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.io.images import MAX_PIXELS
 from paddleseg_u2net.metrics.protocol import MapProtocol
@@ -105,6 +105,7 @@ def prediction_parser(prog: str, description: str, examples: str) -> argparse.Ar
     add_group(flags, OUTPUT, OUTPUT_FLAGS)
     add_group(flags, HOW, RUN_FLAGS)
     add_augmentation_flags(flags, "aug_pred")
+    add_group(flags, REFINE, REFINE_FLAGS)
     return flags
 
 
@@ -130,17 +131,8 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
         config: of the model.
         parallel: number of threads.
     """
-    augmentation = augmentation_from(config.get("test_config", {}), args)
-    predictor = Predictor(
-        args.model_path,
-        config,
-        device_name(args.device, args.device_id),
-        augmentation,
-        backend=args.backend,
-        precision=args.precision,
-        parallel=parallel,
-        map_protocol=MapProtocol.from_options(vars(args)),
-    )
+    device, map_protocol = device_name(args.device, args.device_id), MapProtocol.from_options(vars(args))
+    predictor = open_predictor(args, config, device, parallel, map_protocol)
     palette = make_palette(predictor.num_classes, args.custom_color)
     return BatchPredictor(predictor, palette, args.max_pixels, parallel)
 

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.cli.flags import (
     HOW,
     INPUT,
     MAP_FLAGS,
     MODEL_FLAGS,
+    OUTPUT,
+    REFINE,
     Flags,
     add_augmentation_flags,
     add_group,
-    augmentation_from,
     non_negative_int,
+    nonempty_path,
     parser,
     positive_int,
 )
 from paddleseg_u2net.config.loader import in_file
+from paddleseg_u2net.engines.deploy_config import CARRIED
 from paddleseg_u2net.environment.devices import threads_for
+from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.io.files import require_writable
+
+if TYPE_CHECKING:
+    from paddleseg_u2net.inference.predictor import Predictor
+    from paddleseg_u2net.inference.refine import TwoPassPredictor
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +43,18 @@ EXAMPLES = """\
       val_dataset.image_dir=images val_dataset.mask_dir=masks
   u2net val --model_path u2netp --opts metrics=all val_dataset.dataset_root=data/ECSSD \\
       val_dataset.image_dir=images val_dataset.mask_dir=masks
+  u2net val --model_path output --opts val_dataset.val_path=test_list.txt --save_dir scores
   u2net val --model_path output --aug_eval --scales 0.75 1.0 1.25 --flip_horizontal
+  u2net val --model_path output --refine output/close --refine_margin 0.5
 """
+SAVE_FLAGS: Flags = {
+    "save_dir": {
+        "type": nonempty_path,
+        "metavar": "FOLDER",
+        "help": "also write metrics.json, per_image.csv (worst first), the confusion matrix, and pictures of "
+        "the best and the worst images",
+    },
+}
 VAL_FLAGS: Flags = {
     "num_workers": {
         "type": non_negative_int,
@@ -51,11 +73,15 @@ VAL_FLAGS: Flags = {
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `u2net val`."""
     flags = parser("u2net val", "Measure a model on the val_dataset of a config.", EXAMPLES)
+    from paddleseg_u2net.cli.model import REFINE_FLAGS
+
     inputs = ("config", "model_path", "opts")
     add_group(flags, INPUT, {name: MODEL_FLAGS[name] for name in inputs})
+    add_group(flags, OUTPUT, SAVE_FLAGS)
     engine = {name: row for name, row in MODEL_FLAGS.items() if name not in inputs}
     add_group(flags, HOW, engine, VAL_FLAGS)
     add_augmentation_flags(flags, "aug_eval")
+    add_group(flags, REFINE, REFINE_FLAGS)
     add_group(flags, "saliency maps", MAP_FLAGS)
     return flags
 
@@ -63,33 +89,69 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate a model and log its scores; returns the exit code."""
     args = build_parser().parse_args(argv)
+    from paddleseg_u2net.cli.model import open_predictor
+    from paddleseg_u2net.config.loader import class_names
     from paddleseg_u2net.data.dataset import open_datasets
+    from paddleseg_u2net.evaluation.details import Details
     from paddleseg_u2net.evaluation.model import EvaluationSettings, evaluate
     from paddleseg_u2net.inference.model_source import config_of
-    from paddleseg_u2net.inference.predictor import Predictor
     from paddleseg_u2net.metrics.protocol import MapProtocol
 
     config = config_of(args.model_path, args.config, args.opts)
-    test_config = config.get("test_config", {})
     settings = EvaluationSettings.from_config(config, auc_roc=args.auc_roc)
-    predictor = Predictor(
-        args.model_path,
-        config,
-        args.device,
-        augmentation_from(test_config, args),
-        backend=args.backend,
-        precision=args.precision,
-        parallel=threads_for(),
-        map_protocol=MapProtocol.from_options(vars(args), default=MapProtocol.from_options(test_config)),
-    )
+    in_config = MapProtocol.from_options(config.get("test_config", {}))
+    map_protocol = MapProtocol.from_options(vars(args), default=in_config)
+    predictor = open_predictor(args, config, args.device, threads_for(), map_protocol)
+    if args.save_dir:
+        prepare(args.save_dir)
 
     from paddleseg_u2net.builders import build_dataset_spec
 
     with in_file(args.config or args.model_path):
-        spec = build_dataset_spec(config, "val_dataset")
+        names, spec = class_names(config), build_dataset_spec(config, "val_dataset")
         settings.check(spec)
     (dataset,) = open_datasets([spec])
-    scores = evaluate(predictor, dataset, settings, batch_size=args.batch_size, workers=args.num_workers)
-    for line in scores.report():
+    details = Details(dataset, names)
+    scores = evaluate(
+        predictor,
+        dataset,
+        settings,
+        batch_size=args.batch_size,
+        workers=args.num_workers,
+        on_image=details.add if args.save_dir else None,
+    )
+    for line in [*scores.report(), *scores.report_over_images()]:
         log.info(line)
+    if args.save_dir:
+        details.write(args.save_dir, scores, predictor, record(args, config, predictor))
+        log.info("Written to %s", args.save_dir)
     return 0
+
+
+def prepare(folder: Path) -> None:
+    """Check, before anything is computed, that the files of --save_dir can be written."""
+    need("matplotlib")
+    require_writable(folder)
+
+
+def record(
+    args: argparse.Namespace, config: Mapping[str, Any], predictor: Predictor | TwoPassPredictor
+) -> dict[str, Any]:
+    """What the scores depend on, as plain data: models, how they predict, config and versions."""
+    from paddleseg_u2net.cli.app import version_text
+    from paddleseg_u2net.inference.model_source import describe
+    from paddleseg_u2net.inference.refine import Refinement, TwoPassPredictor
+
+    two_passes = isinstance(predictor, TwoPassPredictor)
+    first = predictor.first if two_passes else predictor
+    refinement = Refinement.from_options(config.get("test_config", {}), vars(args))
+    refine = None
+    if two_passes and refinement:
+        refine = {**asdict(refinement), **describe(refinement.model_path, predictor.second.engine)}
+    return {
+        "model": describe(args.model_path, first.engine),
+        "refine": refine,
+        "augmentation": asdict(first.augmentation),
+        "config": {key: config[key] for key in CARRIED if key in config},
+        "versions": version_text().splitlines(),
+    }

@@ -252,6 +252,24 @@ def class_count(config: Mapping[str, Any]) -> int:
     raise ConfigError("model: num_classes is missing. Fix: 1 for saliency, else the number of classes")
 
 
+def class_names(config: Mapping[str, Any]) -> list[str]:
+    """Return one name per class, background included: `class_names` of the config, or numbers.
+
+    A saliency model has the two classes background and object.
+
+    Raises:
+        ConfigError: there are more or fewer names than classes.
+    """
+    count = max(class_count(config), 2)
+    default = ["background", "object"] if count == 2 else [f"class {number}" for number in range(count)]
+    names = config.get("class_names", default)
+    if len(names) != count or len(set(names)) != count:
+        raise ConfigError(
+            f"class_names: {', '.join(names)}. Fix: {count} different names, one per class, background first"
+        )
+    return names
+
+
 def dump_config(config: Mapping[str, Any]) -> str:
     """Convert a config to YAML text that `load_config` reads back unchanged."""
     return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -79,8 +79,18 @@ def _is_not_negative(value: Any) -> bool:
     return type(value) in (int, float) and value >= 0
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
 def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
+
+
+def _is_refinement(value: Any) -> bool:
+    rules = {"model_path": _is_text, "margin": _is_not_negative, "min_size": positive}
+    known = isinstance(value, dict) and "model_path" in value and set(value) <= set(rules)
+    return known and all(rules[key](option) for key, option in value.items())
 
 
 def _metric_names() -> list[str]:
@@ -134,6 +144,7 @@ KEYS = {
     "test_config": MAPPING,
     "Deploy": MAPPING,
     "metric": Rule(_is_metric, "one of {metrics}"),
+    "class_names": Rule(_are_names, "a list of names, one per class, background included"),
     "metrics": Rule(_are_metrics, "all, or a list of {metrics}"),
 }
 SECTIONS = (
@@ -159,6 +170,7 @@ TEST_KEYS = {
     "as_is": BOOLEAN,
     "crop_size": SIZE,
     "stride": SIZE,
+    "refine": Rule(_is_refinement, "{model_path: …, margin: 0 or more, min_size: pixels}"),
     "scales": Rule(_are_scales, "a number above 0 or a list of them"),
 }
 

@@ -111,7 +111,7 @@ def check_transforms(
         value = item.get("label_padding_value", IGNORE)
         if value != IGNORE and value not in range(max(num_classes, 2)):
             raise ConfigError(
-                f"{where}: label_padding_value: {value}: samples mark ignored pixels by {IGNORE}, whatever the "
-                "mask files use. Fix: leave it out, or a class id"
+                f"{where}: label_padding_value: {value}: samples mark ignored pixels by {IGNORE}, whatever "
+                "the mask files use. Fix: leave it out, or a class id"
             )
         normalized = name if name in NORMALIZATIONS else normalized

@@ -1,4 +1,4 @@
-"""Training transforms that paddleseg lacks: resizing of soft masks, random crops, the official scaling.
+"""Training transforms that paddleseg lacks: resizing of soft masks, crops, the official scaling.
 
 Each takes and returns paddleseg's sample dict: `img` (H, W, C) float32 RGB in [0, 255], `label` (H, W), and
 `gt_fields`, the keys of arrays that are transformed together with the image.
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paddleseg_u2net.data.crops import square_around
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.preprocessing import (
     IMAGENET_MEAN,
@@ -96,6 +97,46 @@ class RandomCrop:
         left = np.random.randint(0, max(size[1] - width, 1))
         for key in ("img", *data["gt_fields"]):
             data[key] = data[key][top : top + height, left : left + width]
+        return data
+
+
+@TRANSFORMS.register
+class CropForeground:
+    """Crop a square around the foreground of the mask, with a random margin and shift, at random.
+
+    It makes the training data of the second pass of a two-pass prediction, whose crops are cut by the same
+    `square_around`. Crops differ in size, so a resize must follow. A sample with an empty mask is kept whole.
+
+    Args:
+        margin: (least, most) width of the margin, as a share of the longer side of the foreground's box.
+        shift: most that the square is moved off the centre of the box, in widths of the margin; up to 1 the
+            whole foreground stays in the crop.
+        min_size: smallest side of the square in pixels.
+        prob: probability that a sample is cropped.
+    """
+
+    def __init__(
+        self,
+        margin: Sequence[float] = (0.3, 0.8),
+        shift: float = 0.5,
+        min_size: int = 1,
+        prob: float = 1.0,
+    ):
+        if len(margin) != 2 or not 0 <= margin[0] <= margin[1]:
+            raise ValueError(f"margin: expected [least, most], 0 or more, got {list(margin)}")
+        if shift < 0:
+            raise ValueError(f"shift: expected a number, 0 or more, got {shift}")
+        self.margin, self.shift, self.min_size, self.prob = margin, shift, min_size, prob
+
+    def __call__(self, data: dict) -> dict:
+        margin, draw = np.random.uniform(self.margin[0], self.margin[1]), np.random.random()
+        down, right = np.random.uniform(-self.shift, self.shift, 2)
+        label = data["label"]
+        foreground = (label >= 0.5) & (label != IGNORE)
+        crop = square_around(foreground, margin, self.min_size, (down, right))
+        if crop is not None and draw < self.prob:
+            for key in ("img", *data["gt_fields"]):
+                data[key] = data[key][crop]
         return data
 
 

@@ -19,7 +19,8 @@ RECORD = "deploy.yaml"
 PADDLE_MODEL = "model.json"
 PREPARED, PHOTOGRAPH = "prepared", "photograph"
 OUTPUT_OPS = ("softmax", "argmax", "none")
-CARRIED = ("model", "val_dataset", "test_config", "metric")  # sections of the config that predicting needs
+# sections of the config that predicting and measuring need
+CARRIED = ("model", "val_dataset", "test_config", "metric", "class_names")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
+from paddleseg_u2net.inference.refine import TwoPassPredictor
 from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
@@ -148,6 +149,28 @@ class Scores:
             lines.append(f"[EVAL] Class {name}: \n{values}")
         return lines
 
+    def report_over_images(self) -> list[str]:
+        """Lines for Dice, the means over images of each class, and for classes that do not occur."""
+        means = self.segmentation.means_over_images()
+        rows = {
+            "Dice": self.segmentation.compute()["class_Dice"],
+            "IoU (mean over images)": means["class_IoU"],
+            "Dice (mean over images)": means["class_Dice"],
+        }
+        shown = {name: np.array2string(row, precision=4, suppress_small=True) for name, row in rows.items()}
+        lines = [f"[EVAL] Class {name}: \n{text}" for name, text in shown.items()]
+        absent = np.flatnonzero(self.segmentation.occurrences == 0).tolist()
+        if absent and self.segmentation.images:
+            numbers, others = ", ".join(map(str, absent)), self.mean_iou_of_occurring()
+            text = f"[EVAL] Classes in no mask and no prediction: {numbers}. They count as 0 in mIoU and Dice"
+            lines.append(f"{text}; mIoU of the others: {others:.4f}")
+        return lines
+
+    def mean_iou_of_occurring(self) -> float:
+        """`mIoU` without the classes that are in no mask and no prediction; NaN if there are no others."""
+        found = np.asarray(self.segmentation.compute()["class_IoU"])[self.segmentation.occurrences > 0]
+        return float(found.mean()) if found.size else float("nan")
+
     def _conditions(self, saliency: MapMeasures) -> str:
         """How saliency maps were processed and stretched, and how many images were left out."""
         text = f"{self.map_protocol.description}, {self.settings.measure_stretch.description}"
@@ -156,13 +179,14 @@ class Scores:
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: Predictor | TwoPassPredictor,
     dataset: Dataset,
     settings: EvaluationSettings = EvaluationSettings(),
     *,
     batch_size: int = 1,
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
+    on_image: Callable[[int, Scores], None] | None = None,
 ) -> Scores:
     """Measure a model on an inspected data set, at the original sizes of the images.
 
@@ -174,6 +198,7 @@ def evaluate(
         workers: threads that read, measure and, if `predictor.parallel` is above 1, predict; 0 means one per
             core.
         shard: (rank, number of ranks); of n ranks each measures every n-th image.
+        on_image: called with the index and the scores of each image, in the order of the data set.
 
     Returns:
         The scores of the images of this rank.
@@ -204,9 +229,11 @@ def evaluate(
         loaded = _ahead(pool, load, chunks)
         # a network in training may only be called by the thread that trains it
         predicted = _ahead(pool, predict, loaded) if predictor.parallel > 1 else map(predict, loaded)
-        for parts in _ahead(pool, measure, predicted):
-            for part in parts:
+        for chunk, parts in zip(chunks, _ahead(pool, measure, predicted), strict=True):
+            for index, part in zip(chunk, parts, strict=True):
                 scores.merge(part)
+                if on_image:
+                    on_image(index, part)
             bar.update(len(parts))
     return scores
 

@@ -1,8 +1,10 @@
-"""Plots of the curves of one or several methods."""
+"""Plots of the curves of one or several methods, and of confusion matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.metrics.table import MapMeasures
 
+GLYPHS = "Glyph .* missing from"  # warning of matplotlib about characters that its font lacks
+WRITTEN_CLASSES = 20  # numbers in the cells of a larger confusion matrix would not be readable
 PLOTS = (  # file, title, x axis, y axis
     ("pr.png", "Precision and recall", "recall", "precision"),
     ("f.png", "F-measure", "threshold", "f"),
@@ -46,3 +50,43 @@ def draw_curves(folder: Path, methods: Mapping[str, MapMeasures]) -> None:
         with atomic_write(folder / file) as partial:
             figure.savefig(partial, format="png", dpi=150)
         pyplot.close(figure)
+
+
+@contextmanager
+def literal_text() -> Iterator[None]:
+    """Draw names of files and classes as they are: no mathematics between $ signs, no warnings of fonts."""
+    matplotlib = need("matplotlib")
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", GLYPHS)
+        yield
+
+
+@literal_text()
+def draw_confusion(path: Path, confusion: np.ndarray, class_names: Sequence[str]) -> None:
+    """Write a picture of a confusion matrix: the share of each true class that is predicted as each class.
+
+    Args:
+        path: PNG to write.
+        confusion: (true class, predicted class): number of pixels.
+        class_names: one name per class.
+    """
+    need("matplotlib").use("Agg")
+    from matplotlib import pyplot
+
+    totals = confusion.sum(axis=1, keepdims=True)
+    shares = np.where(totals > 0, confusion / np.maximum(totals, 1), np.nan)
+    count = len(class_names)
+    side = 2.5 + 0.55 * min(count, 40)
+    figure, axes = pyplot.subplots(figsize=(side, side), layout="constrained")
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_facecolor("lightgrey")  # of classes without a true pixel
+    axes.set_xticks(range(count), class_names, rotation=90)
+    axes.set_yticks(range(count), class_names)
+    axes.set(xlabel="predicted class", ylabel="true class", title="Share of the true class")
+    for row, column in np.argwhere(~np.isnan(shares)) if count <= WRITTEN_CLASSES else ():
+        share = shares[row, column]
+        color = "white" if share > 0.5 else "black"
+        axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=7, color=color)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)
+    pyplot.close(figure)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paddleseg_u2net.evaluation.comparison import Comparison
+from paddleseg_u2net.evaluation.csv_files import write_csv
 from paddleseg_u2net.evaluation.folders import EMPTY_MASKS, FolderScores
 from paddleseg_u2net.evaluation.plots import draw_curves
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import write_text
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES
 
 ALL_MEASURES = MEASURES | AREA_MEASURES
@@ -36,26 +35,18 @@ def write_comparison(folder: Path, comparison: Comparison, names: Sequence[str])
         if len(methods) > 1:
             draw_curves(folder / data_set, {method: scores.measures for method, scores in methods.items()})
     if not single:
-        _write_text(folder / "comparison.md", markdown(comparison, names))
-        _write_text(folder / "comparison.tex", latex(comparison, names))
+        write_text(folder / "comparison.md", markdown(comparison, names))
+        write_text(folder / "comparison.tex", latex(comparison, names))
 
 
 def write_scores(folder: Path, method: str, scores: FolderScores) -> None:
     """Write `metrics.json`, `per_image.csv` and the plots of one method on one data set."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {**scores.measures.compute(), "protocol": scores.protocol()}
-    _write_text(folder / "metrics.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    table = io.StringIO()
-    writer = csv.DictWriter(table, ["name", *scores.measures.measures], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({"name": name, **row} for name, row in sorted(scores.measures.rows.items()))
-    _write_text(folder / "per_image.csv", table.getvalue())
+    write_text(folder / "metrics.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    rows = [{"name": name, **row} for name, row in sorted(scores.measures.rows.items())]
+    write_csv(folder / "per_image.csv", ["name", *scores.measures.measures], rows)
     draw_curves(folder, {method: scores.measures})
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def markdown(comparison: Comparison, names: Sequence[str]) -> str:

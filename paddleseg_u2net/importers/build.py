@@ -192,7 +192,8 @@ def _write(parts: Parts, summary: BuildSummary, options: BuildOptions, folder: P
     (folder / RECORD).write_text(_record(summary, options), encoding="utf-8")
     lists = {part: path_text(save_dir / f"{part}_list.txt", config, save_dir) for part in PARTS}
     header = _header(summary, options)
-    return config_text(path_text(root, config, save_dir), lists, summary.encoding, header)
+    root_text = path_text(root, config, save_dir)
+    return config_text(root_text, lists, summary.encoding, header, summary.classes)
 
 
 def _class_names(classes: Sequence[str], count: int) -> list[str]:

@@ -40,7 +40,13 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def config_text(root: str, lists: Mapping[str, str], encoding: MaskEncoding, header: Sequence[str]) -> str:
+def config_text(
+    root: str,
+    lists: Mapping[str, str],
+    encoding: MaskEncoding,
+    header: Sequence[str],
+    class_names: Sequence[str],
+) -> str:
     """Write a config that inherits one of the project's configs and replaces its data.
 
     Args:
@@ -48,6 +54,7 @@ def config_text(root: str, lists: Mapping[str, str], encoding: MaskEncoding, hea
         lists: path of the list of each part.
         encoding: how the masks are decoded.
         header: lines of the comment at the top.
+        class_names: one per class, background included; written for classes, if they are all different.
 
     Returns:
         YAML text that `load_config` reads.
@@ -63,6 +70,8 @@ def config_text(root: str, lists: Mapping[str, str], encoding: MaskEncoding, hea
         config[f"{part}_dataset"] = {**data, f"{part}_path": lists[part]}
     if not single:
         config["model"] = classes
+        if len(set(class_names)) == len(class_names):
+            config["class_names"] = list(class_names)
     wrap = partial(textwrap.wrap, width=106, break_long_words=False, break_on_hyphens=False)
     comment = [line for text in header for line in wrap(_printable(text), subsequent_indent=" " * 10)]
     return "".join(f"# {line}\n" for line in comment) + dump_config(config)

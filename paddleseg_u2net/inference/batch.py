@@ -22,6 +22,7 @@ from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_im
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
+    from paddleseg_u2net.inference.refine import TwoPassPredictor
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +214,11 @@ class BatchPredictor:
     """
 
     def __init__(
-        self, predictor: Predictor, palette: np.ndarray, max_pixels: int = MAX_PIXELS, parallel: int = 1
+        self,
+        predictor: Predictor | TwoPassPredictor,
+        palette: np.ndarray,
+        max_pixels: int = MAX_PIXELS,
+        parallel: int = 1,
     ):
         self.predictor, self.palette = predictor, palette
         self.max_pixels, self.parallel = max_pixels, parallel

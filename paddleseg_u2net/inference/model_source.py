@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.config.loader import CONFIGS, load_config, section
-from paddleseg_u2net.engines.adapters import adapt
+from paddleseg_u2net.engines.adapters import FixedSizeEngine, PhotographEngine, ProbabilityEngine, adapt
 from paddleseg_u2net.engines.base import PADDLE, Engine, choose, engines_for, open_engine
 from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, Deployment, find_record, read_record
 from paddleseg_u2net.engines.paddle import PaddleEngine
@@ -16,6 +16,7 @@ from paddleseg_u2net.environment.devices import choose_device, has_int8_units, s
 from paddleseg_u2net.environment.optional_imports import INSTALL, has
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.cache import cached_export, load_network, network_on_cpu
+from paddleseg_u2net.io.files import digest
 from paddleseg_u2net.models.architecture import NETWORKS
 from paddleseg_u2net.models.checkpoint import CONFIG, EMA, MODEL, numbered
 from paddleseg_u2net.models.pretrained import KNOWN, known_file, resolve
@@ -43,6 +44,33 @@ def find_weights(model_path: str | Path) -> str | Path:
         f"{path}: holds no {' or '.join(WEIGHT_FILES)}, and is neither a run nor an export. "
         "Fix: the path of a weight file, a run or an export"
     )
+
+
+def model_file(model_path: str | Path) -> Path:
+    """The file that `--model_path` means: the weights, or the network of an export."""
+    if str(model_path) not in KNOWN and (record := find_record(model_path)):
+        return record.parent / read_record(record).model
+    return resolve(find_weights(model_path))
+
+
+def describe(model_path: str | Path, engine: Engine) -> dict[str, str]:
+    """What identifies a model and how it is run, as plain data for records of scores.
+
+    Args:
+        model_path: known name, weight file, run folder or exported folder.
+        engine: the engine that `load_engine` opened for it.
+    """
+    while isinstance(engine, (ProbabilityEngine, PhotographEngine, FixedSizeEngine)):
+        engine = engine.model
+    file, opened = model_file(model_path), getattr(engine, "path", None)  # of the export, if there is one
+    record = find_record(opened) if opened else None
+    return {
+        "model_path": str(model_path),
+        "file": str(file),
+        "sha256": digest(file, "sha256"),
+        "engine": type(engine).__name__,
+        "precision": read_record(record).precision if record else "fp32",
+    }
 
 
 def config_of(

@@ -68,6 +68,12 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8; its folder is created."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def disk_errors_named(destination: Path) -> Iterator[None]:
     """Turn errors of a full or read-only disk into a DiskError that names the destination and a fix.

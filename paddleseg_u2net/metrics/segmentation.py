@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from paddleseg_u2net.metrics.sums import ExactSum
+
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Element-wise quotient, 0 where the denominator is 0."""
@@ -17,7 +19,8 @@ def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
         areas: (3, classes): intersection, predicted and true pixels of each class; or means over images.
 
     Returns:
-        `mIoU`, `Acc`, `Kappa`, `Dice`; per class `class_IoU`, `class_Precision`, `class_Recall`, (classes,).
+        `mIoU`, `Acc`, `Kappa`, `Dice`; per class `class_IoU`, `class_Dice`, `class_Precision`,
+        `class_Recall`, (classes,). A class without true and predicted pixels scores 0.
 
     Source: paddleseg 2.8.0 utils/metrics.py.
     """
@@ -26,32 +29,47 @@ def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
     accuracy = intersection.sum() / total
     chance = (predicted * true).sum() / total**2
     class_iou = _ratio(intersection, predicted + true - intersection)
+    class_dice = _ratio(2 * intersection, predicted + true)
     return {
         "mIoU": float(class_iou.mean()),
         "Acc": float(accuracy),
         # where prediction and truth are one and the same class, chance already explains all agreement
         "Kappa": float((accuracy - chance) / (1 - chance)) if chance < 1 else 0.0,
-        "Dice": float(_ratio(2 * intersection, predicted + true).mean()),
+        "Dice": float(class_dice.mean()),
         "class_IoU": class_iou,
+        "class_Dice": class_dice,
         "class_Precision": _ratio(intersection, predicted),
         "class_Recall": _ratio(intersection, true),
     }
 
 
 class SegmentationMeasures:
-    """Accumulates areas over images; scores are of the whole data set, not means over images.
+    """Counts the pixels of class maps; scores over all pixels, and means of the scores of single images.
 
-    A class that occurs neither in a mask nor in a prediction scores 0, as in PaddleSeg.
+    Over all pixels, a class that occurs neither in a mask nor in a prediction scores 0, as in PaddleSeg. The
+    mean over images leaves out those in which the class occurs neither in the mask nor in the prediction.
 
     Args:
         num_classes: number of classes.
         ignore_index: mask value of ignored pixels; None if no pixel is ignored.
+
+    Attributes:
+        images: number of images so far.
+        confusion: (true class, predicted class) int64: number of pixels.
+        occurrences: (classes,) int64: number of images in which a class is true or predicted somewhere.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None):
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.images = 0
-        self.areas = np.zeros((3, num_classes), np.int64)  # intersection, predicted, true
+        self.confusion = np.zeros((num_classes, num_classes), np.int64)
+        self.occurrences = np.zeros(num_classes, np.int64)
+        self._of_images = ExactSum()  # (2, classes): IoU and Dice
+
+    @property
+    def areas(self) -> np.ndarray:
+        """(3, classes): intersection, predicted and true pixels of each class."""
+        return _areas(self.confusion)
 
     def update(self, prediction: np.ndarray, mask: np.ndarray) -> None:
         """Add one image.
@@ -64,18 +82,39 @@ class SegmentationMeasures:
         if self.ignore_index is not None:
             valid = mask != self.ignore_index
             prediction, mask = prediction[valid], mask[valid]
-        for row, values in enumerate((mask[prediction == mask], prediction, mask)):
-            self.areas[row] += np.bincount(values, minlength=self.num_classes)
+        joint = mask.astype(np.int64) * self.num_classes + prediction
+        confusion = np.bincount(joint, minlength=self.num_classes**2).reshape(self.confusion.shape)
+        scores = area_scores(_areas(confusion))
+        self.confusion += confusion
+        self.occurrences += (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+        self._of_images.add(np.stack([scores["class_IoU"], scores["class_Dice"]]))
         self.images += 1
 
     def merge(self, other: SegmentationMeasures) -> None:
         """Add the images of another accumulator."""
-        self.areas += other.areas
+        self.confusion += other.confusion
+        self.occurrences += other.occurrences
+        self._of_images.merge(other._of_images)
         self.images += other.images
 
     def compute(self) -> dict[str, float | np.ndarray]:
-        """The scores; see `area_scores`."""
+        """The scores over all pixels; see `area_scores`."""
         return area_scores(self.areas)
+
+    def means_over_images(self) -> dict[str, np.ndarray]:
+        """`class_IoU` and `class_Dice`, (classes,): means over the images in which the class occurs.
+
+        NaN for a class that occurs in none.
+        """
+        total = np.broadcast_to(self._of_images.mean(1), (2, self.num_classes))
+        means = np.full(total.shape, np.nan)
+        np.divide(total, self.occurrences, out=means, where=self.occurrences > 0)
+        return {"class_IoU": means[0], "class_Dice": means[1]}
+
+
+def _areas(confusion: np.ndarray) -> np.ndarray:
+    """(3, classes): intersection, predicted and true pixels of each class."""
+    return np.stack([confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)])
 
 
 class RocMeasure:

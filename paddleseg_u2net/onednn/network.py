@@ -95,7 +95,9 @@ class OneDnnNetwork(nn.Layer):
             for name, value in self.state.items()
             if not value.stop_gradient and not name.endswith(("._mean", "._variance"))
         )
-        frozen = frozenset(name for name, norm in self.norms.items() if not norm.training)
+        frozen = frozenset(
+            name for name, norm in self.norms.items() if norm._use_global_stats or not norm.training
+        )
         options = Options(shape, trainable, frozen, self.data_type, self.threads)
         if options not in self.plans:
             while len(self.plans) >= MAX_PLANS:

@@ -132,7 +132,7 @@ def test_device_id_selects_a_gpu(run, trained, photos_dir, device, monkeypatch):
     def chosen(*args, **options):
         raise ValueError(f"device {args[2]}")
 
-    monkeypatch.setattr("paddleseg_u2net.cli.predict.Predictor", chosen)
+    monkeypatch.setattr("paddleseg_u2net.cli.predict.open_predictor", chosen)
     words = [photos_dir / "a.png", "--model_path", trained, *device, "--device_id", 1]
     assert run("predict", *words)[::2] == (1, "error: device gpu:1\n")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
-from support import PREDICTION_FLAGS, make_config, scores
+from support import PREDICTION_FLAGS, make_config, pixels, scores
 
 from paddleseg_u2net.models.weight_files import read_state
 
@@ -134,3 +136,94 @@ def test_contradicting_map_protocols_are_rejected(run, trained):
         1,
         True,
     )
+
+
+def test_another_list_is_measured_by_an_override(run, trained, data):
+    lines = (data / "train_list.txt").read_text().splitlines(keepends=True)
+    (data / "test_list.txt").write_text("".join(lines[:3]))  # relative to dataset_root
+    Path("elsewhere.txt").write_text("".join(lines[:3]))  # relative to the working folder
+    opts = (
+        ["val_dataset.val_path=test_list.txt"],
+        ["val_dataset.val_path=elsewhere.txt"],
+        ["val_dataset.mode=test", "val_dataset.test_path=test_list.txt"],
+    )
+    found = [run("val", "--model_path", trained, "--opts", *words) for words in opts]
+    assert [code for code, _, _ in found] == [0, 0, 0]
+    assert all("#Images: 3" in text for _, text, _ in found)
+    assert scores(found[0][1]) == scores(found[1][1]) == scores(found[2][1])
+
+
+def test_details_are_written_with_what_identifies_the_model(run, trained):
+    code, text, error = run(
+        "val", "--model_path", trained, "--save_dir", "scores", "--flip_horizontal", "--aug_eval"
+    )
+    assert (code, error) == (0, "")
+    found = json.loads(Path("scores/metrics.json").read_text())
+    assert {name: round(found["scores"][name], 4) for name in ("mIoU", "MAE")}.items() <= scores(text).items()
+    weights = trained / "best_model" / "model.pdparams"
+    assert found["model"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (found["model"]["engine"], found["model"]["precision"]) == ("PaddleEngine", "fp32")
+    assert (found["refine"], found["augmentation"]["flip_horizontal"]) == (None, True)
+    assert found["config"]["val_dataset"]["val_path"] == "val_list.txt"
+    assert found["versions"][0].startswith("u2net ")
+    assert len(Path("scores/per_image.csv").read_text().splitlines()) == 1 + found["images"] == 3
+
+
+def test_details_that_cannot_be_written_are_reported_before_the_evaluation(run, trained):
+    Path("file").touch()
+    code, text, error = run("val", "--model_path", trained, "--save_dir", "file/scores")
+    assert (code, "#Images" in text, "Fix: choose another --save_dir" in error) == (1, False, True)
+
+
+def test_class_names_must_fit_the_classes(run, trained):
+    code, _, error = run("val", "--model_path", trained, "--opts", "class_names=[a, b, c]")
+    assert (code, "class_names: a, b, c. Fix: 2 different names, one per class" in error) == (1, True)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2])
+def test_two_passes_are_measured_as_they_are_predicted(run, data, tmp_path, num_classes):
+    config = make_config(tmp_path / "tiny.yaml", data, num_classes=num_classes)
+    crop = ["{type: CropForeground, min_size: 8}", "{type: Resize, target_size: [16, 16]}, {type: Normalize}"]
+    whole = ["{type: Normalize}"]
+    for name, iters, transforms in (("first", 20, whole), ("second", 4, crop)):
+        flags = f"--iters {iters} --save_interval {iters} --learning_rate 0.1 --seed 0 --save_dir {name}"
+        opts = ["--opts", f"train_dataset.transforms=[{', '.join(transforms)}]"]
+        assert run("train", "--config", config, *flags.split(), *opts)[0] == 0
+    passes = ["--model_path", "first/iter_20", "--refine", "second/iter_4", "--refine_size", 9]
+    code, text, error = run("val", *passes, "--save_dir", "scores")
+    assert (code, error) == (0, "")
+    plain = run("val", "--model_path", "first/iter_20")[1]
+    assert scores(text) != scores(plain)
+    refine = json.loads(Path("scores/metrics.json").read_text())["refine"]
+    weights = Path("second/iter_4/model.pdparams").read_bytes()
+    expected = {"margin": 0.5, "min_size": 9, "sha256": hashlib.sha256(weights).hexdigest()}
+    assert expected.items() <= refine.items()
+
+    assert run("predict", data / "images", *passes, "--outputs", "pseudo_color", "--save_dir", "out")[0] == 0
+    names = [line.split("\t")[0] for line in (data / "val_list.txt").read_text().splitlines()]
+    found = [pixels(Path("out/pseudo_color_prediction", Path(name).name)) for name in names]
+    masks = [pixels(data / name.replace("images", "masks")) // 255 for name in names]
+    accuracy = np.mean([prediction == mask for prediction, mask in zip(found, masks, strict=True)])
+    assert scores(text)["Acc"] == round(accuracy, 4)
+
+
+def test_second_pass_of_the_config_is_followed_and_checked(run, trained):
+    refine = f"test_config.refine={{model_path: {trained}, margin: 0.1}}"
+    flags = ["--refine", trained, "--refine_margin", 0.1]
+    found = [run("val", "--model_path", trained, *words) for words in (["--opts", refine], flags)]
+    assert [code for code, _, _ in found] == [0, 0]
+    assert scores(found[0][1]) == scores(found[1][1])
+    for value, message in (
+        (
+            "{margin: 0.1}",
+            "test_config: refine: expected {model_path: …, margin: 0 or more, min_size: pixels}",
+        ),
+        ("{model_path: a, margn: 1}", "test_config: refine: expected"),
+        ("{model_path: a, margin: -1}", "test_config: refine: expected"),
+    ):
+        code, _, error = run("val", "--model_path", trained, "--opts", f"test_config.refine={value}")
+        assert (code, message in error) == (1, True)
+    code, _, error = run("val", "--model_path", trained, "--refine", trained, "--official")
+    assert (code, "official maps come from a single pass" in error) == (1, True)
+    code, _, error = run("val", "--model_path", trained, "--refine_size", 9)
+    assert (code, "--refine_size: no effect alone. Fix: add --refine" in error) == (1, True)

@@ -11,6 +11,7 @@ from support import ROOT, make_config
 
 from paddleseg_u2net.config.loader import (
     class_count,
+    class_names,
     dump_config,
     find_config,
     load_config,
@@ -123,6 +124,9 @@ def test_wrong_opts_are_rejected_with_a_suggestion(config, option, message):
         ("test_config: {scales: []}", "scales: expected a number above 0 or a list of them, got []"),
         ("test_config: {crop_size: 3}", "crop_size: expected [W, H], got 3"),
         ("test_config: {minmax: 1}", "minmax: expected true or false, got 1"),
+        ("test_config: {refine: u2netp}", "refine: expected {model_path: …, margin: 0 or more, min_size"),
+        ("class_names: cat", "class_names: expected a list of names, one per class, background included"),
+        ("class_names: [a, 5]", "class_names: expected a list of names"),
     ],
 )
 def test_wrong_files_are_rejected_with_their_line(tmp_path, line, message):
@@ -214,3 +218,13 @@ def test_a_base_beside_the_file_takes_precedence_over_a_shipped_one(tmp_path):
     (tmp_path / "_base_" / "duts.yaml").write_text("iters: 3\n")
     (tmp_path / "c.yaml").write_text("_base_: _base_/duts.yaml\n")
     assert load_config(tmp_path / "c.yaml") == {"iters": 3}
+
+
+def test_class_names_are_those_of_the_config_or_numbers():
+    one, three = ({"model": {"num_classes": count}} for count in (1, 3))
+    assert class_names(one) == ["background", "object"]
+    assert class_names(three) == ["class 0", "class 1", "class 2"]
+    assert class_names({**three, "class_names": ["sky", "road", "car"]}) == ["sky", "road", "car"]
+    for names in (["sky", "road"], ["sky", "sky", "car"]):
+        with pytest.raises(ConfigError, match="class_names: sky, .*Fix: 3 different names, one per class"):
+            class_names({**three, "class_names": names})

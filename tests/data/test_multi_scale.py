@@ -114,7 +114,7 @@ def test_wrong_sizes_are_rejected(key, value, message):
         read_sizes(key, value)
 
 
-def test_a_whole_run_uses_one_loader_and_full_batches_over_many_short_epochs(config, tmp_path, monkeypatch):
+def test_a_run_of_many_short_epochs_uses_one_loader_and_full_batches(config, tmp_path, monkeypatch):
     """Four images an epoch, batches of three: workers start once, and no batch is cut at the end of an epoch."""
     loaders = []
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import cohen_kappa_score, jaccard_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    cohen_kappa_score,
+    confusion_matrix,
+    f1_score,
+    jaccard_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.saliency import precision_recall, stretch
@@ -34,8 +42,39 @@ def test_segmentation_equals_scikit_learn(num_classes):
     assert scores["mIoU"] == pytest.approx(scores["class_IoU"].mean())
     assert scores["Kappa"] == pytest.approx(cohen_kappa_score(m, p))
     assert scores["Acc"] == pytest.approx((p == m).mean())
-    dice = 2 * scores["class_IoU"] / (1 + scores["class_IoU"])
-    assert scores["Dice"] == pytest.approx(dice.mean())
+    np.testing.assert_allclose(scores["class_Dice"], f1_score(m, p, labels=labels, average=None))
+    assert scores["Dice"] == pytest.approx(scores["class_Dice"].mean())
+
+
+def test_confusion_and_means_over_images_equal_scikit_learn():
+    labels = list(range(5))
+    pairs = [RNG.integers(0, n, (2, h, w)) for n, h, w in ((4, 7, 5), (1, 1, 1), (2, 20, 31), (4, 9, 9))]
+    measures = SegmentationMeasures(5, 255)
+    for prediction, mask in pairs:
+        measures.update(np.vstack([prediction, prediction]), np.vstack([mask, np.full_like(mask, 255)]))
+    p, m = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
+    np.testing.assert_array_equal(measures.confusion, confusion_matrix(m, p, labels=labels))
+    assert measures.occurrences.tolist() == [4, 3, 2, 2, 0]  # the last class is in no image
+    means = measures.means_over_images()
+    for name, score in (("class_IoU", jaccard_score), ("class_Dice", f1_score)):
+        options = {"labels": labels, "average": None, "zero_division": 0}
+        rows = [score(mask.ravel(), prediction.ravel(), **options) for prediction, mask in pairs]
+        rows = np.where([np.isin(labels, pair) for pair in pairs], rows, np.nan)
+        np.testing.assert_allclose(means[name][:4], np.nanmean(rows[:, :4], axis=0), rtol=1e-12)
+        assert np.isnan(means[name][4])
+
+
+def test_means_over_images_do_not_depend_on_the_order():
+    pairs = [RNG.integers(0, 3, (2, 6, 7)) for _ in range(9)]
+    found = []
+    for order in (pairs, pairs[::-1]):
+        parts = [SegmentationMeasures(3) for _ in order]
+        for part, (prediction, mask) in zip(parts, order, strict=True):
+            part.update(prediction, mask)
+            parts[0].merge(part) if part is not parts[0] else None
+        found.append(parts[0].means_over_images())
+    assert str(found[0]) == str(found[1])
+    assert np.isnan(SegmentationMeasures(3).means_over_images()["class_IoU"]).all()
 
 
 def test_segmentation_equals_paddleseg():
