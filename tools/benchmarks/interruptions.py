@@ -257,14 +257,14 @@ class Campaign:
     def _interrupt(self, child: Child, left: float, folder: Path, row: Interruption) -> str | None:
         """Interrupt at a random moment; returns the phase, or None if the run ended before.
 
-        Every second moment is in the phase that was interrupted least, as some are short: the first to third
+        Every second moment is in the phase that was interrupted least, as some are short: the first or second
         time that the run is in it. `left` is the share of the run that is left.
         """
-        delay = self.rng.uniform(0, self.seconds * (0.2 + 0.8 * left))
+        delay = self.rng.uniform(0, self.seconds * left)
         if self.rng.random() < 0.5:
             wanted = self._rarest(PHASES)
             delay = self.rng.uniform(0, 1 if wanted == PHASES[0] else 0.002)
-            for _ in range(self.rng.integers(1, 4) if wanted != PHASES[0] else 0):
+            for _ in range(self.rng.integers(1, 3) if wanted != PHASES[0] else 0):
                 if not child.running(lambda: child.phase != wanted) or not child.running(
                     lambda: child.phase == wanted
                 ):
@@ -385,10 +385,10 @@ def runs(root: Path, disk: Path | None) -> Iterator[tuple[Path, list[str], int]]
     index = 0
     while True:
         index += 1
-        yield root / f"run_{index}", ["SIGKILL", "SIGTERM"], 2  # workers would inherit the limit
-        yield root / f"run_{index}_alone", ["SIGKILL", "SIGTERM", "file size limit"], 0
         if disk:
             yield disk / f"run_{index}_small", ["SIGKILL", "full disk"], 0
+        yield root / f"run_{index}", ["SIGKILL", "SIGTERM"], 2  # workers would inherit a limit on files
+        yield root / f"run_{index}_alone", ["SIGKILL", "SIGTERM", "file size limit"], 0
 
 
 def report(interruptions: int, seed: int, disk: Path | None) -> int:
