@@ -4,7 +4,7 @@ OMP_NUM_THREADS=1 python -m tools.benchmarks.interruptions --interruptions 10
 OMP_NUM_THREADS=1 python -m tools.benchmarks.interruptions --interruptions 100 --small_disk small
 
 U²-Net† learns from drawn images of 32x32, with augmentation, a moving average, evaluation, checkpoints every
-second step, and worker processes in every second run. Each run is interrupted until it is done: by SIGKILL,
+second step, and worker processes in some of the runs. Each run is interrupted until it is done: by SIGKILL,
 by SIGTERM, by a limit on the size of files (writing fails as on a full disk), and by a disk that is full
 (`mount -t tmpfs -o size=200m tmpfs small`). It resumes from the newest checkpoint, sometimes from an older
 one. After each interruption every checkpoint must be complete and equal that of the same step of an
@@ -28,7 +28,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -229,7 +229,7 @@ class Campaign:
         history, resumed = History(), None
         for _ in range(10 * STEPS):
             words = training_flags(self.config, folder, workers, resumed)
-            kind = self.rng.choice(kinds) if self.interruptions < at_most else None
+            kind = self._rarest(kinds) if self.interruptions < at_most else None
             child = Child(words)
             left = 1 - (step_of(resumed) if resumed else 0) / STEPS
             phase = self._interrupt(child, left, folder, INTERRUPTIONS[kind]) if kind else None
@@ -249,17 +249,22 @@ class Campaign:
         found = load_run(folder, STEPS, history)
         self.differences.compare(folder.name, found, self.reference)
 
+    def _rarest(self, names: Sequence[str]) -> str:
+        """The interruption or phase that occurred least so far."""
+        counts = Counter(name for pair in self.phases.elements() for name in pair)
+        return min(names, key=lambda name: (counts[name], self.rng.random()))
+
     def _interrupt(self, child: Child, left: float, folder: Path, row: Interruption) -> str | None:
         """Interrupt at a random moment; returns the phase, or None if the run ended before.
 
-        Every second moment is in a random phase, as some phases are short: the first to third time that the
-        run is in it. `left` is the share of the run that is left.
+        Every second moment is in the phase that was interrupted least, as some are short: the first or second
+        time that the run is in it. `left` is the share of the run that is left.
         """
-        delay = self.rng.uniform(0, self.seconds * (0.2 + 0.8 * left))
+        delay = self.rng.uniform(0, self.seconds * left)
         if self.rng.random() < 0.5:
-            wanted = self.rng.choice(PHASES)
-            delay = self.rng.uniform(0, 1 if wanted == PHASES[0] else 0.005)
-            for _ in range(self.rng.integers(1, 4) if wanted != PHASES[0] else 0):
+            wanted = self._rarest(PHASES)
+            delay = self.rng.uniform(0, 1 if wanted == PHASES[0] else 0.002)
+            for _ in range(self.rng.integers(1, 3) if wanted != PHASES[0] else 0):
                 if not child.running(lambda: child.phase != wanted) or not child.running(
                     lambda: child.phase == wanted
                 ):
@@ -380,10 +385,10 @@ def runs(root: Path, disk: Path | None) -> Iterator[tuple[Path, list[str], int]]
     index = 0
     while True:
         index += 1
-        yield root / f"run_{index}", ["SIGKILL", "SIGTERM"], 2  # workers would inherit the limit
-        yield root / f"run_{index}_alone", ["SIGKILL", "SIGTERM", "file size limit"], 0
         if disk:
             yield disk / f"run_{index}_small", ["SIGKILL", "full disk"], 0
+        yield root / f"run_{index}", ["SIGKILL", "SIGTERM"], 2  # workers would inherit a limit on files
+        yield root / f"run_{index}_alone", ["SIGKILL", "SIGTERM", "file size limit"], 0
 
 
 def report(interruptions: int, seed: int, disk: Path | None) -> int:
