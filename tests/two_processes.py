@@ -40,6 +40,20 @@ def frozen_run(config, folder: Path, batch_size: int):
     return run
 
 
+ENGINE_OPTS = [
+    "model.type=U2Netp",
+    "loss.coef=[1, 1, 1, 1, 1, 1, 1]",
+    "lr_scheduler.learning_rate=1e-3",
+    "finetune={freeze_batch_norm: statistics}",
+]
+
+
+def engine_run(config, folder: Path, batch_size: int):
+    """Two steps of U²-Net† through oneDNN, whose result does not depend on the number of processes either."""
+    run = trainer(config, folder, ENGINE_OPTS, batch_size=batch_size, iters=2, seed=5, cpu_engine="onednn")
+    run.run()
+
+
 def scores_of(config, folder: Path) -> dict:
     """The scores of the last checkpoint of `frozen_run`, over the images of all processes."""
     resume = folder / "iter_4"
@@ -63,6 +77,7 @@ def main(config: str, root: Path) -> None:
 
     own = root / f"rank_{rank.index}"
     run = frozen_run(config, own / "frozen", batch_size=2)
+    engine_run(config, own / "engine", batch_size=2)
     digests = gather(run.network.first.weight.numpy().tobytes(), 2)
     assert digests[0] == digests[1]
     whole, options = own / "whole", {"do_eval": True, "use_ema": True, "num_workers": rank.index, **OPTIONS}

@@ -115,7 +115,7 @@ def test_wrong_sizes_are_rejected(key, value, message):
 
 
 def test_a_run_of_many_short_epochs_uses_one_loader_and_full_batches(config, tmp_path, monkeypatch):
-    """Four images an epoch, batches of three: workers start once, and no batch is cut at the end of an epoch."""
+    """Four images an epoch, batches of three: workers start once, and no batch is cut at an epoch's end."""
     loaders = []
 
     class Counted(paddle.io.DataLoader):

@@ -6,12 +6,19 @@ import ctypes
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import TinyNet
+from training_runs import assert_equal_runs, trainer
+from two_processes import ENGINE_OPTS
 
+from paddleseg_u2net.builders import build_dataset_spec
+from paddleseg_u2net.data.dataset import open_datasets
+from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.onednn import library as bindings
 from paddleseg_u2net.onednn.library import Unavailable, open_library
+from paddleseg_u2net.training import validation
 from paddleseg_u2net.training.cpu_engine import choose_cpu_engine
 
 
@@ -88,3 +95,27 @@ def test_a_library_that_is_missing_foreign_or_of_another_version_is_refused(tmp_
     monkeypatch.setattr(bindings, "MAJOR", 4)
     with pytest.raises(Unavailable, match="is oneDNN 3, expected 4"):
         open_library(bindings.paddle_library("libdnnl.so.3"))
+
+
+def test_resume_equals_uninterrupted_training_and_another_engine_is_said(config, tmp_path, caplog):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    options = {"iters": 2, "save_interval": 1, "use_ema": True, "accumulate": 2}
+    trainer(config, whole, ENGINE_OPTS[:3], cpu_engine="onednn", **options).run()
+    again = {"resume_model": whole / "iter_1", "seed": 9, **options}
+    trainer(config, resumed, ENGINE_OPTS[:3], cpu_engine="onednn", **again).run()
+    assert_equal_runs(whole / "iter_2", resumed / "iter_2")
+    assert "will differ by rounding" not in caplog.text
+    trainer(config, tmp_path / "other", ENGINE_OPTS[:3], cpu_engine="paddle", **again)
+    assert "was trained by onednn fp32, and this run goes on with paddle fp32" in caplog.text
+
+
+def test_evaluation_during_training_has_the_scores_of_paddle(config, tmp_path, monkeypatch):
+    run = trainer(config, tmp_path, ENGINE_OPTS[:3], do_eval=True)
+    (data,) = open_datasets([build_dataset_spec(run.config, "val_dataset")])
+    fast = run.validation.measure(run.network, data).compute()
+    monkeypatch.setattr(validation, "has", lambda name: False)
+    assert isinstance(validation.evaluation_engine(run.network, {}), PaddleEngine)
+    slow = run.validation.measure(run.network, data).compute()
+    assert fast.keys() == slow.keys()
+    for name, value in slow.items():
+        np.testing.assert_allclose(fast[name], value, atol=1e-4, err_msg=name)

@@ -12,7 +12,7 @@ import paddle
 import pytest
 from support import ROOT, TinyNet, draw_pair, environment, make_config, tree
 from training_runs import assert_equal_runs, saved_state
-from two_processes import frozen_run, scores_of
+from two_processes import engine_run, frozen_run, scores_of
 
 from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.training import distributed
@@ -45,18 +45,21 @@ def test_two_processes_equal_one_with_twice_the_batch_resume_exactly_and_one_wri
     config = launch(root)
     first = root / "rank_0"
 
-    frozen_run(config, alone, batch_size=4)
-    one, two = (saved_state(folder / "iter_4") for folder in (alone, first / "frozen"))
-    assert set(one) == set(two)
-    assert np.abs(one["first.weight"] - saved_state(alone / "iter_2")["first.weight"]).max() > 1e-3
-    for key, value in one.items():
-        np.testing.assert_allclose(two[key], value, atol=1e-5, err_msg=key)
+    frozen_run(config, alone / "frozen", batch_size=4)
+    engine_run(config, alone / "engine", batch_size=4)
+    for name, last in (("frozen", "iter_4"), ("engine", "iter_2")):
+        one, two = (saved_state(folder / name / last) for folder in (alone, first))
+        assert set(one) == set(two)
+        for key, value in one.items():
+            np.testing.assert_allclose(two[key], value, atol=1e-5, err_msg=key)
+    before, after = (saved_state(alone / "frozen" / last)["first.weight"] for last in ("iter_2", "iter_4"))
+    assert np.abs(after - before).max() > 1e-3
 
     scores = json.loads((root / "scores.json").read_text())
     assert scores_of(config, first / "frozen") == pytest.approx(scores, rel=1e-9)
     assert_equal_runs(*(first / name / "iter_4" for name in ("whole", "resumed")))
     assert tree(root / "rank_1") == []
-    assert sorted(path.name for path in first.iterdir()) == ["frozen", "resumed", "whole"]
+    assert sorted(path.name for path in first.iterdir()) == ["engine", "frozen", "resumed", "whole"]
 
 
 @pytest.mark.parametrize("network", [TinyNet, U2Netp])
