@@ -100,9 +100,9 @@ def check_transforms(
         where, name = f"{key}.transforms[{place}]", item["type"]
         kind = SALIENCY if num_classes == 1 else CLASSES
         for fault in FAULTS:
-            if fault.name == name and fault.masks in (kind, BOTH) and (training or fault.masks != CLASSES):
-                if fault.applies(item):
-                    raise ConfigError(f"{where}: {name} {fault.what}. Fix: {fault.fix}")
+            relevant = fault.masks in (kind, BOTH) and (training or fault.masks != CLASSES)
+            if fault.name == name and relevant and fault.applies(item):
+                raise ConfigError(f"{where}: {name} {fault.what}. Fix: {fault.fix}")
         if normalized and (name in IN_BYTES or (name in FILLING and "im_padding_value" not in item)):
             raise ConfigError(
                 f"{where}: {name} expects values of 0 to 255, which {normalized} before it has scaled. "
@@ -111,7 +111,7 @@ def check_transforms(
         value = item.get("label_padding_value", IGNORE)
         if value != IGNORE and value not in range(max(num_classes, 2)):
             raise ConfigError(
-                f"{where}: label_padding_value: {value}: samples mark ignored pixels by {IGNORE}, whatever the "
-                "mask files use. Fix: leave it out, or a class id"
+                f"{where}: label_padding_value: {value}: samples mark ignored pixels by {IGNORE}, whatever "
+                "the mask files use. Fix: leave it out, or a class id"
             )
         normalized = name if name in NORMALIZATIONS else normalized

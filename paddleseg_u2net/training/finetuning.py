@@ -1,4 +1,4 @@
-"""The `finetune` section of a config: frozen layers, BatchNorm statistics, and the pull to the first weights."""
+"""The `finetune` section of a config: frozen layers, BatchNorm statistics, the pull to the first weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _trained(network: nn.Layer) -> list[tuple[str, Tensor]]:
 
 
 def _inside(name: str, layers: list[str]) -> bool:
-    """Whether a parameter or layer is part of one of some layers; stage1 holds stage1.x, but not stage1d.x."""
+    """Whether a parameter or layer is part of one of some layers; stage1 holds stage1.x, not stage1d.x."""
     return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
 
 
@@ -134,7 +134,7 @@ def starting_weights(
     strength = section.get("l2_sp", 0)
     if not strength:
         return None
-    state = _first_weights(resumed) if resumed else state_of(network)
+    state: Any = _first_weights(resumed) if resumed else state_of(network)
     if first_rank and not (resumed and (save_dir / START).is_file()):
         with atomic_write(save_dir / START) as partial:
             paddle.save(state, str(partial))

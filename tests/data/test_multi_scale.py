@@ -115,7 +115,7 @@ def test_wrong_sizes_are_rejected(key, value, message):
 
 
 def test_a_whole_run_uses_one_loader_and_full_batches_over_many_short_epochs(config, tmp_path, monkeypatch):
-    """Four images an epoch, batches of three: workers start once, and no batch is cut at the end of an epoch."""
+    """Four images an epoch, batches of three: workers start once, and no batch ends with an epoch."""
     loaders = []
 
     class Counted(paddle.io.DataLoader):

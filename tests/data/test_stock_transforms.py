@@ -159,14 +159,14 @@ NORMALIZE = words("Normalize")
         (
             1,
             [words("NormalizeByMax"), words("RandomDistort")],
-            "transforms[1]: RandomDistort expects values of 0 to 255, which NormalizeByMax before it has scaled. "
-            "Fix: put it before NormalizeByMax",
+            "transforms[1]: RandomDistort expects values of 0 to 255, which NormalizeByMax before it has "
+            "scaled. Fix: put it before NormalizeByMax",
         ),
         (1, [NORMALIZE, words("RandomRotation")], "RandomRotation expects values of 0 to 255"),
         (
             11,
             [words("Padding", target_size=[9, 9], label_padding_value=11)],
-            "label_padding_value: 11: samples mark ignored pixels by 255, whatever the mask files use. Fix: leave",
+            "label_padding_value: 11: samples mark ignored pixels by 255, whatever the mask files use. Fix: ",
         ),
         (1, [words("RandomRotation", label_padding_value=127)], "label_padding_value: 127: samples mark"),
     ],
