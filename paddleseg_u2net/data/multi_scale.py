@@ -64,7 +64,7 @@ class SizedBatches:
         for number, keys in enumerate(stream):
             position = stream.start + number * stream.ranks * stream.batch_size
             random = np.random.default_rng([stream.seed, position, DRAW])
-            size = self.sizes[random.integers(len(self.sizes))]
+            size = self.sizes[int(random.integers(len(self.sizes)))]
             yield [(index, seed, size) for index, seed in keys]
 
 

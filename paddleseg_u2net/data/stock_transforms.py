@@ -100,8 +100,8 @@ def check_transforms(
         where, name = f"{key}.transforms[{place}]", item["type"]
         kind = SALIENCY if num_classes == 1 else CLASSES
         for fault in FAULTS:
-            concerns = fault.masks in (kind, BOTH) and (training or fault.masks != CLASSES)
-            if fault.name == name and concerns and fault.applies(item):
+            relevant = fault.masks in (kind, BOTH) and (training or fault.masks != CLASSES)
+            if fault.name == name and relevant and fault.applies(item):
                 raise ConfigError(f"{where}: {name} {fault.what}. Fix: {fault.fix}")
         if normalized and (name in IN_BYTES or (name in FILLING and "im_padding_value" not in item)):
             raise ConfigError(

@@ -59,18 +59,19 @@ class MovingAverage:
             step: number of steps done, from 1.
         """
         share, current = decay_at(step, self.decay), network.state_dict()
-        rows = []
+        keys = []
+        averages = self.ema.state_dict()
         with paddle.no_grad():
-            for key, average in self.ema.state_dict().items():
+            for key, average in averages.items():
                 value = current[key]
                 if average.dtype == value.dtype == paddle.float32:
-                    rows.append((average, value, self.scratch[key]))
+                    keys.append(key)
                 elif paddle.is_floating_point(average):  # half precision
                     average.set_value(average * share + value.astype(average.dtype) * (1 - share))
                 else:
                     average.set_value(value)
-            if rows:
-                interpolate(*map(list, zip(*rows, strict=True)), [1 - share] * len(rows))
+            columns = [[table[key] for key in keys] for table in (averages, current, self.scratch)]
+            interpolate(columns[0], columns[1], columns[2], [1 - share] * len(keys))
 
 
 def interpolate(
@@ -88,6 +89,8 @@ def interpolate(
         scratch: of the same shapes, zeros at first; overwritten. It counts times 0, so NaN would spread.
         shares: one per tensor.
     """
+    if not values:
+        return
     rates = {share: paddle.full([1], -share, "float32") for share in set(shares)}
     momentum, nesterov, master_weights, multi_precision, gradient_scale = 0.0, False, None, False, 1.0
     with paddle.no_grad():

@@ -23,18 +23,22 @@ log = logging.getLogger(__name__)
 NORMS = (_BatchNormBase, nn.BatchNorm)
 
 
-def prepare_finetuning(network: nn.Layer, section: Mapping[str, Any]) -> None:
+def prepare_finetuning(network: nn.Layer, section: Mapping[str, Any], resumed: Path | None = None) -> None:
     """Freeze parts of a network and set how its BatchNorm statistics move; they stay so in train mode.
 
     Args:
         network: changed in place.
         section: `finetune` of a config; the keys are those of `schema.FINETUNE_KEYS`.
+        resumed: `iter_N` folder that the run resumes from.
 
     Raises:
         ConfigError: `freeze` names no part of the network, or nothing is left to train.
+        FileNotFoundError: the resumed run has kept no first weights, which `l2_sp` needs.
     """
     if not section:
         return
+    if resumed and section.get("l2_sp"):
+        _first_weights(resumed)  # fails before the files of an earlier run are moved
     frozen, count = section.get("freeze", []), len(_trained(network))
     _require_known(network, frozen)
     for name, parameter in network.named_parameters():
@@ -60,7 +64,7 @@ def _trained(network: nn.Layer) -> list[tuple[str, Tensor]]:
 
 
 def _inside(name: str, layers: list[str]) -> bool:
-    """Whether a parameter or layer is part of one of the layers; stage1 has stage1.x, but not stage1d.x."""
+    """Whether a parameter or layer is part of one of some layers; stage1 holds stage1.x, not stage1d.x."""
     return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
 
 
@@ -128,13 +132,11 @@ def starting_weights(
         resumed: `iter_N` folder that the run resumes from; the first weights are read from its run.
         first_rank: whether this process writes.
 
-    Raises:
-        FileNotFoundError: the resumed run has kept no first weights.
     """
     strength = section.get("l2_sp", 0)
     if not strength:
         return None
-    state = _first_weights(resumed) if resumed else state_of(network)
+    state: Any = _first_weights(resumed) if resumed else state_of(network)
     if first_rank and not (resumed and (save_dir / START).is_file()):
         with atomic_write(save_dir / START) as partial:
             paddle.save(state, str(partial))

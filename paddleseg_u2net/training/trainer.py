@@ -77,7 +77,7 @@ class Trainer:
         val_spec: DatasetSpec | None = None,
         augmentation: TestTimeAugmentation | None = None,
     ):
-        prepare_finetuning(network, config.get("finetune", {}))
+        prepare_finetuning(network, config.get("finetune", {}), settings.resume_model)
         self.network, self.optimizer, self.losses = network, optimizer, losses
         self.config, self.settings = config, settings
         self.rank = this_rank()

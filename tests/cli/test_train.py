@@ -49,6 +49,19 @@ def test_log_iters_batch_size_and_save_interval(run, config):
     assert sorted(p.name for p in Path("there").glob("iter_*")) == ["iter_2", "iter_4", "iter_6"]
 
 
+def test_accumulate_counts_steps_and_ema_decay_is_recorded(run, config):
+    flags = ["--iters", 2, "--accumulate", 2, "--use_ema", "--ema_decay", 0.1, "--log_iters", 1]
+    code, text, _ = run("train", "--config", config, *flags)
+    assert code == 0
+    assert re.findall(r"epoch: (\d), iter: (\d)", text) == [
+        ("1", "1"),
+        ("2", "2"),
+    ]  # 2 x 2 of 4 images a step
+    assert json.loads(Path("output/iter_2/state.json").read_text())["samples"] == 8
+    settings = json.loads(Path("output/settings.json").read_text())
+    assert (settings["accumulate"], settings["ema_decay"]) == (2, 0.1)
+
+
 def test_help_groups_the_flags_and_shows_examples(run):
     code, text, _ = run("train", "--help")
     assert code == 0
@@ -230,6 +243,14 @@ def test_second_run_overwrites_no_files(run, config):
         (["--learning_rate", 0], 2, "argument --learning_rate: "),
         (["--iter", 3, "--do_eva1"], 2, "--do_eva1. Did you mean --do_eval?"),
         (["--opts", "scales=3"], 1, "--opts scales=3: no such key"),
+        (["--accumulate", 0], 2, "argument --accumulate: expected a whole number above 0"),
+        (["--ema_decay", 0.9], 2, "--ema_decay needs --use_ema"),
+        (["--use_ema", "--ema_decay", 1], 2, "argument --ema_decay: expected a number below 1, got '1'"),
+        (
+            ["--opts", "finetune.freeze=[frst]"],
+            1,
+            "tiny.yaml: finetune: freeze: frst: no such layer. Did you mean 'first'?",
+        ),
     ],
 )
 def test_wrong_flags_and_configs_are_rejected(run, config, flags, code, message):

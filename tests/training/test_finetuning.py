@@ -173,4 +173,4 @@ def test_resumed_fine_tuning_equals_an_uninterrupted_run(config, tmp_path, folde
 def test_a_run_without_first_weights_cannot_be_resumed_with_a_pull(config, tmp_path):
     trainer(config, tmp_path, iters=2).run()
     with pytest.raises(FileNotFoundError, match=r"start.pdparams: missing, .* Fix: resume a run with l2_sp"):
-        trainer(config, tmp_path, ["finetune={l2_sp: 1}"], iters=4, resume_model=tmp_path / "iter_2").run()
+        trainer(config, tmp_path, ["finetune={l2_sp: 1}"], iters=4, resume_model=tmp_path / "iter_2")
