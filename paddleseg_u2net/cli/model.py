@@ -40,7 +40,7 @@ def open_predictor(
 
     Args:
         args: flags of MODEL_FLAGS, of REFINE_FLAGS and of `add_augmentation_flags`.
-        config: of the model; its `test_config` holds where a flag is not given.
+        config: of the model; its `test_config` is followed where a flag is not given.
         device: see `load_engine`.
         parallel: number of threads that will call the predictor at once.
         map_protocol: how saliency maps are post-processed.
