@@ -37,7 +37,9 @@ print("updated", not np.array_equal(before, builder.model.outconv.bias.numpy()),
 
 
 def in_child(code: str, *args: str) -> str:
-    command = [sys.executable, "-c", code, *args]
+    """The output of some code in a process of its own; if it hangs, it ends and prints where it was."""
+    watched = f"import faulthandler\nfaulthandler.dump_traceback_later(100, exit=True)\n{code}"
+    command = [sys.executable, "-c", watched, *args]
     outcome = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert outcome.returncode == 0, outcome.stderr
     return outcome.stdout
