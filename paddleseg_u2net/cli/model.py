@@ -14,7 +14,7 @@ from paddleseg_u2net.metrics.protocol import MapProtocol
 REFINE_FLAGS: Flags = {
     "refine": {
         "metavar": "MODEL",
-        "help": "model that predicts a crop around what was found, whose result is pasted; may be the same one",
+        "help": "model that predicts a crop around what was found; its result is pasted; may be the same",
     },
     "refine_margin": {
         "type": non_negative_float,

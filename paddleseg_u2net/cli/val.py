@@ -138,7 +138,7 @@ def record(
     args: argparse.Namespace, config: Mapping[str, Any], predictor: Predictor | TwoPassPredictor
 ) -> dict[str, Any]:
     """What the scores depend on, as plain data: models, how they predict, config and versions."""
-    from paddleseg_u2net.cli.app import version_text
+    from paddleseg_u2net.environment.provenance import package_versions
     from paddleseg_u2net.inference.model_source import describe
     from paddleseg_u2net.inference.refine import Refinement, TwoPassPredictor
 
@@ -153,5 +153,5 @@ def record(
         "refine": refine,
         "augmentation": asdict(first.augmentation),
         "config": {key: config[key] for key in CARRIED if key in config},
-        "versions": version_text().splitlines(),
+        "versions": package_versions(),
     }

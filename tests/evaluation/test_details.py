@@ -64,7 +64,7 @@ def classes(tmp_path_factory) -> tuple[Path, dict]:
     masks = {"a": half, "b": part, "c": two}
     root, found = tmp_path_factory.mktemp("classes"), {"a": half, "b": half, "c": square}
     dataset = make(root, masks, found, num_classes=4, ignore_index=9)
-    return root / "out", written(dataset, one_hot, NAMES, root / "out", versions=["u2net 0"])
+    return root / "out", written(dataset, one_hot, NAMES, root / "out", versions={"u2net": "0"})
 
 
 def test_scores_of_each_image_are_listed_worst_first(classes):
@@ -93,7 +93,7 @@ def test_pooled_scores_stand_beside_the_means_over_images(classes):
     assert found["classes_that_never_occur"] == ["bus"]
     assert found["mIoU_without_them"] == pytest.approx((12 / 36 + 1 / 2) / 3)
     assert found["images_with_class"] == {"sky": 3, "road, wet": 2, "car": 1, "bus": 0}
-    assert (found["images"], found["versions"], found["map_protocol"]) == (3, ["u2net 0"], None)
+    assert (found["images"], found["versions"], found["map_protocol"]) == (3, {"u2net": "0"}, None)
 
 
 def test_confusion_matrix_has_true_classes_as_rows(classes):
