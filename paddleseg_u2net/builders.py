@@ -277,9 +277,9 @@ def _check_groups(groups: Any, network: paddle.nn.Layer) -> None:
     for group in groups if isinstance(groups, list) else ():
         part = group.get("name", "") if isinstance(group, dict) else ""
         if not any(str(part) in name for name in names):
-            layers = [name for name, _ in network.named_children()]
+            layers = [name for name, _ in network.named_children()]  # parameters would be too many
             raise ConfigError(
-                f"optimizer: custom_cfg: {part}: part of no parameter's name.{suggest(part, layers)}"
+                f"optimizer: custom_cfg: name: {part}: in no parameter's name.{suggest(part, layers)}"
             )
 
 

@@ -7,7 +7,7 @@ import re
 import paddle
 import pytest
 from paddleseg.cvlibs import manager
-from support import TinyNet
+from support import ROOT, TinyNet, draw_pair
 
 from paddleseg_u2net import losses
 from paddleseg_u2net.builders import (
@@ -18,6 +18,7 @@ from paddleseg_u2net.builders import (
     register,
 )
 from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.data.dataset import open_datasets
 from paddleseg_u2net.errors import ConfigError
 
 
@@ -157,3 +158,23 @@ def test_dataset_classes_of_paddleseg_do_not_download_unverified(config):
     )
     with pytest.raises(FileNotFoundError, match="It is a known data set"):
         build_dataset_spec(found, "train_dataset")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "RGB").rglob("*.yaml")), ids=lambda path: path.stem
+)
+def test_all_sections_of_shipped_configs_build(path, tmp_path):
+    config = load_config(path)
+    classes = config["model"]["num_classes"]
+    draw_pair(tmp_path, "a", size=(36, 48), white=1)
+    folders = {"dataset_root": str(tmp_path), "image_dir": "images", "mask_dir": "masks"}
+    keys = ("train_dataset", "val_dataset")
+    for key in keys:
+        own = {name: value for name, value in config[key].items() if not name.endswith("_path")}
+        config[key] = own | folders
+    training, _ = open_datasets([build_dataset_spec(config, key) for key in keys])
+    label = training[0, 1]["label"]
+    assert set(label.ravel()) <= set(range(classes)) | {255} if classes > 1 else label.dtype == "float32"
+    network = build_network({"type": "U2Netp", "num_classes": classes})  # U2Net has the same names
+    build_optimizer(config, network)
+    assert len(build_losses(config)["types"]) == 7

@@ -162,7 +162,7 @@ def test_one_cycle_takes_its_length_and_the_learning_rate_flag(tmp_path, data):
         ({"optimizer": {"type": "Adam", "custom_cfg": [{"lr_mult": 1}]}}, "optimizer: Adam: 'name'"),
         (
             {"optimizer": {"type": "Adam", "custom_cfg": [{"name": "nrm", "lr_mult": 1}]}},
-            "optimizer: custom_cfg: nrm: part of no parameter's name. Did you mean 'norm'?",
+            "optimizer: custom_cfg: name: nrm: in no parameter's name. Did you mean 'norm'?",
         ),
         ({"optimizer": {"type": "AdamWDL_CAE"}}, "optimizer: AdamWDL_CAE: .*backbone"),
         (

@@ -90,13 +90,15 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--device_id: Ray assigns the GPUs. Fix: --device gpu without it")
     args.image_path = [path.absolute() for path in args.image_path]
     args.save_dir = args.save_dir.absolute()
-    if args.model_path not in KNOWN and os.path.exists(args.model_path):
-        args.model_path = os.path.abspath(args.model_path)  # workers may run in another folder
-    if args.refine and args.refine not in KNOWN and os.path.exists(args.refine):
-        args.refine = os.path.abspath(args.refine)
     found = find_images(args.image_path, args.save_dir)
     jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), resume=args.resume)
     config = config_of(args.model_path, args.config, args.opts)
+    in_config = config.get("test_config", {}).get("refine") or {}
+    args.refine = args.refine or in_config.get("model_path")
+    for flag in ("model_path", "refine"):  # workers may run in another folder
+        path = getattr(args, flag)
+        if path and path not in KNOWN and os.path.exists(path):
+            setattr(args, flag, os.path.abspath(path))
     require_writable(args.save_dir)
     if not jobs:
         return report([], 0, args.save_dir, found.faults)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,29 +67,28 @@ def non_negative_int(text: str) -> int:
 
 def positive_float(text: str) -> float:
     """Convert the value of a flag to a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got '{text}'")
-    return value
+    return _number(text, "a number above 0", lambda value: 0 < value < math.inf)
 
 
 def share(text: str) -> float:
     """Convert the value of a flag to a number between 0 and 1, both excluded."""
-    value = positive_float(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"expected a number below 1, got '{text}'")
-    return value
+    return _number(text, "a number above 0 and below 1", lambda value: 0 < value < 1)
 
 
 def non_negative_float(text: str) -> float:
     """Convert the value of a flag to a finite number, 0 or more."""
-    with contextlib.suppress(ValueError):
-        if float(text) == 0:
-            return 0.0
-    return positive_float(text)
+    return _number(text, "a number, 0 or more", lambda value: 0 <= value < math.inf)
+
+
+def _number(text: str, expected: str, accepts: Callable[[float], bool]) -> float:
+    """Convert text to a number in a range; `expected` names the range in the message."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not accepts(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got '{text}'")
+    return value
 
 
 def nonempty_path(text: str) -> Path:

@@ -14,7 +14,7 @@ from paddleseg_u2net.metrics.protocol import MapProtocol
 REFINE_FLAGS: Flags = {
     "refine": {
         "metavar": "MODEL",
-        "help": "predict a crop around what was found with this model, which may be the same, and paste it",
+        "help": "model that predicts a crop around what was found; its result is pasted; may be the same",
     },
     "refine_margin": {
         "type": non_negative_float,
@@ -40,7 +40,7 @@ def open_predictor(
 
     Args:
         args: flags of MODEL_FLAGS, of REFINE_FLAGS and of `add_augmentation_flags`.
-        config: of the model; its `test_config` holds where a flag is not given.
+        config: of the model; its `test_config` is followed where a flag is not given.
         device: see `load_engine`.
         parallel: number of threads that will call the predictor at once.
         map_protocol: how saliency maps are post-processed.

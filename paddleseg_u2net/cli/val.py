@@ -101,9 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = EvaluationSettings.from_config(config, auc_roc=args.auc_roc)
     in_config = MapProtocol.from_options(config.get("test_config", {}))
     map_protocol = MapProtocol.from_options(vars(args), default=in_config)
-    predictor = open_predictor(args, config, args.device, threads_for(), map_protocol)
     if args.save_dir:
         prepare(args.save_dir)
+    predictor = open_predictor(args, config, args.device, threads_for(), map_protocol)
 
     from paddleseg_u2net.builders import build_dataset_spec
 
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare(folder: Path) -> None:
-    """Check, before anything is computed, that the files of --save_dir can be written."""
+    """Check that the files of --save_dir can be written."""
     need("matplotlib")
     require_writable(folder)
 
@@ -138,7 +138,7 @@ def record(
     args: argparse.Namespace, config: Mapping[str, Any], predictor: Predictor | TwoPassPredictor
 ) -> dict[str, Any]:
     """What the scores depend on, as plain data: models, how they predict, config and versions."""
-    from paddleseg_u2net.cli.app import version_text
+    from paddleseg_u2net.environment.provenance import package_versions
     from paddleseg_u2net.inference.model_source import describe
     from paddleseg_u2net.inference.refine import Refinement, TwoPassPredictor
 
@@ -153,5 +153,5 @@ def record(
         "refine": refine,
         "augmentation": asdict(first.augmentation),
         "config": {key: config[key] for key in CARRIED if key in config},
-        "versions": version_text().splitlines(),
+        "versions": package_versions(),
     }

@@ -207,6 +207,9 @@ def load_config(
             raise ConfigError(f"{path}: model.{key}: expected a whole number above 0, got {count!r}")
     for name, keys in (("finetune", FINETUNE_KEYS), ("test_config", TEST_KEYS)):
         check_keys(config.get(name, {}), keys, f"{path}: {name}")
+    if "class_names" in config and "model" in config:
+        with in_file(path):
+            class_names(config)
     return config
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -76,7 +77,7 @@ def _is_share(value: Any) -> bool:
 
 
 def _is_not_negative(value: Any) -> bool:
-    return type(value) in (int, float) and value >= 0
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _is_text(value: Any) -> bool:
@@ -88,6 +89,8 @@ def _are_names(value: Any) -> bool:
 
 
 def _is_refinement(value: Any) -> bool:
+    if value is None:  # switches off that of a base
+        return True
     rules = {"model_path": _is_text, "margin": _is_not_negative, "min_size": positive}
     known = isinstance(value, dict) and "model_path" in value and set(value) <= set(rules)
     return known and all(rules[key](option) for key, option in value.items())
@@ -170,7 +173,7 @@ TEST_KEYS = {
     "as_is": BOOLEAN,
     "crop_size": SIZE,
     "stride": SIZE,
-    "refine": Rule(_is_refinement, "{model_path: …, margin: 0 or more, min_size: pixels}"),
+    "refine": Rule(_is_refinement, "{model_path: …, margin: 0 or more, min_size: pixels}, or null"),
     "scales": Rule(_are_scales, "a number above 0 or a list of them"),
 }
 

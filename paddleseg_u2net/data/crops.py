@@ -1,4 +1,4 @@
-"""Square crops around the foreground of a mask, for training and for two-pass prediction alike."""
+"""Square crops around the foreground of a mask, for training and for two-pass prediction."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class SizedBatches:
 class ResizedDataset:
     """Samples of a data set, resized after their transforms.
 
-    Images and soft masks are interpolated bilinearly, class ids are not mixed, and ignored pixels stay so.
+    Images and soft masks are interpolated bilinearly; class ids are not mixed; ignored pixels stay ignored.
 
     Args:
         dataset: the samples.

@@ -225,7 +225,15 @@ def list_pairs(
 
 
 def check_list_keys(key: str, cfg: Mapping[str, Any]) -> None:
-    """Check the keys of a dataset section that are arguments of `list_pairs`."""
+    """Check the keys of a dataset section that are arguments of `list_pairs`.
+
+    Args:
+        key: name of the section, for messages.
+        cfg: the section without `type` and OTHER_KEYS.
+
+    Raises:
+        ConfigError: a key is unknown, or its value is no text.
+    """
     known = list(inspect.signature(list_pairs).parameters)
     for name, value in cfg.items():
         if name not in known:

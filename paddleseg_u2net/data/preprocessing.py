@@ -166,7 +166,8 @@ class Preprocessing:
         for transform in transforms:
             arguments = {key: value for key, value in transform.items() if key != "type"}
             name = transform["type"]
-            if name not in STEPS or arguments.get("interp") == "RANDOM":
+            random = arguments.get("interp") == "RANDOM" or isinstance(arguments.get("short_size"), list)
+            if name not in STEPS or random:
                 raise ValueError(
                     f"val_dataset.transforms: {name} is random or cannot be undone for the original size. "
                     f"Fix: use {', '.join(STEPS)}"

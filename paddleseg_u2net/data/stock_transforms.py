@@ -1,7 +1,7 @@
-"""Transforms in a config that would damage images or masks, and are therefore rejected.
+"""Uses of transforms that would damage images or masks, and are therefore rejected.
 
-Whatever is not listed here keeps image and mask aligned, keeps soft masks soft and class ids whole, and marks
-the pixels it adds by `IGNORE`; a test goes through all transforms of paddleseg 2.8.0.
+All other uses keep image and mask aligned, keep soft masks soft and class ids whole, and mark
+the pixels they add by `IGNORE`; a test goes through all transforms of paddleseg 2.8.0.
 """
 
 from __future__ import annotations
@@ -51,11 +51,14 @@ def _has_max_size(arguments: Mapping[str, Any]) -> bool:
 # Source: paddleseg 2.8.0 transforms/transforms.py
 FAULTS = (
     Fault(
-        "RandomAffine", SALIENCY, "would cut soft masks to 0 and 1", "RandomRotation and ResizeStepScaling"
+        "RandomAffine", SALIENCY, "would cut soft masks to 0 and 1", "use RandomRotation, ResizeStepScaling"
     ),
     Fault("ResizeSoftMask", CLASSES, "would mix class ids", "use Resize"),
     Fault(
-        "ScalePadding", BOTH, "would mix mask values by cubic interpolation", "PaddingByAspectRatio, Resize"
+        "ScalePadding",
+        BOTH,
+        "would mix mask values (cubic interpolation)",
+        "use Resize and Padding",
     ),
     Fault(
         "RandomPaddingCrop",
@@ -68,14 +71,14 @@ FAULTS = (
         "ResizeByShort",
         BOTH,
         "would draw from short_size once for the whole run",
-        "multi_scale, or ResizeStepScaling",
+        "use multi_scale, or ResizeStepScaling",
         _draws_from_list,
     ),
     Fault(
         "ResizeByShort",
         BOTH,
         "would keep the size that max_size gives one image for all later ones",
-        "leave max_size out, or LimitLong",
+        "leave max_size out, or use LimitLong",
         _has_max_size,
     ),
 )
@@ -90,18 +93,17 @@ def check_transforms(
         key: name of the section, for messages.
         transforms: `type` and arguments of each.
         num_classes: 1 for soft masks, else the number of class ids.
-        training: whether masks are transformed; in validation they keep their size.
+        training: whether masks are transformed, and by paddleseg. In validation they are not, images are by
+            `Preprocessing`, and only the order of normalizing is checked.
 
     Raises:
-        ConfigError: the first use found that does not.
+        ConfigError: a transform does not; the first one found.
     """
-    normalized = ""
+    kind, normalized = SALIENCY if num_classes == 1 else CLASSES, ""
     for place, item in enumerate(transforms):
         where, name = f"{key}.transforms[{place}]", item["type"]
-        kind = SALIENCY if num_classes == 1 else CLASSES
-        for fault in FAULTS:
-            relevant = fault.masks in (kind, BOTH) and (training or fault.masks != CLASSES)
-            if fault.name == name and relevant and fault.applies(item):
+        for fault in FAULTS if training else ():
+            if fault.name == name and fault.masks in (kind, BOTH) and fault.applies(item):
                 raise ConfigError(f"{where}: {name} {fault.what}. Fix: {fault.fix}")
         if normalized and (name in IN_BYTES or (name in FILLING and "im_padding_value" not in item)):
             raise ConfigError(
@@ -109,7 +111,7 @@ def check_transforms(
                 f"Fix: put it before {normalized}"
             )
         value = item.get("label_padding_value", IGNORE)
-        if value != IGNORE and value not in range(max(num_classes, 2)):
+        if training and value != IGNORE and value not in range(max(num_classes, 2)):
             raise ConfigError(
                 f"{where}: label_padding_value: {value}: samples mark ignored pixels by {IGNORE}, whatever "
                 "the mask files use. Fix: leave it out, or a class id"

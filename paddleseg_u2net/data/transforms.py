@@ -104,8 +104,8 @@ class RandomCrop:
 class CropForeground:
     """Crop a square around the foreground of the mask, with a random margin and shift, at random.
 
-    It makes the training data of the second pass of a two-pass prediction, whose crops are cut by the same
-    `square_around`. Crops differ in size, so a resize must follow. A sample with an empty mask is kept whole.
+    It is for the second model of a two-pass prediction, whose crops are cut by the same `square_around`.
+    Crops differ in size, so a resize must follow. A sample with an empty mask is kept whole.
 
     Args:
         margin: (least, most) width of the margin, as a share of the longer side of the foreground's box.

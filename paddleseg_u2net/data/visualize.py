@@ -9,7 +9,7 @@ import numpy as np
 
 IMAGE_WEIGHT = 0.6  # weight of the photograph in an overlay, as in PaddleSeg
 SALIENCY_PALETTE = (0, 0, 0, 0, 200, 90)
-IGNORED_COLOR = (255, 0, 255)  # of ignored pixels of a mask
+IGNORED_COLOR = (255, 0, 255)  # RGB of ignored pixels of a mask
 
 
 def paddleseg_palette(num_classes: int) -> list[int]:

@@ -30,7 +30,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, model: Path | bytes, device: str = "cpu"):
         self.onnxruntime, self.device = need("onnxruntime"), device
-        self.model = model if isinstance(model, bytes) else str(model)
+        self.model, self.path = model, model if isinstance(model, Path) else None
         kind, _ = split_device(device)
         self.provider = PROVIDERS.get(kind)
         self.provider_options = {"device_id": gpu_index(device)} if kind == "gpu" else {}
@@ -68,9 +68,10 @@ class OnnxRuntimeEngine:
                 options.add_free_dimension_override_by_name(name, size)
         providers = [(self.provider, self.provider_options)]
         try:
-            session = self.onnxruntime.InferenceSession(self.model, options, providers=providers)
+            model = str(self.path) if self.path else self.model
+            session = self.onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # onnxruntime raises a class of its own for each kind of fault
-            name = self.model if isinstance(self.model, str) else "the graph of these weights"
+            name = self.path or "the graph of these weights"
             raise ValueError(f"{name}: not a model that ONNX Runtime can run: {last_line(error)}") from error
         if session.get_providers()[0] != self.provider:  # ONNX Runtime falls back to the CPU silently
             raise ValueError(

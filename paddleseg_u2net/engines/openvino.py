@@ -19,6 +19,8 @@ from paddleseg_u2net.models.pretrained import CACHE_BYTES, cache_folder
 
 CHECKSUM = hashlib.sha256().digest_size
 _CORE_LOCK = threading.Lock()
+_FIRST_INFERENCE = threading.Lock()
+_inferred = threading.Event()
 
 
 @functools.cache
@@ -75,10 +77,15 @@ class OpenVinoEngine:
             compiled = self._compiled(batch)
         if getattr(self.threads, "compiled", None) is not compiled:
             self.threads.compiled, self.threads.request = compiled, compiled.create_infer_request()
-        try:
-            return self.threads.request.infer([batch], share_inputs=True)[0].copy()
-        except RuntimeError as error:
-            raise ValueError(f"OpenVINO: an input of {batch.shape}: {last_line(error)}") from error
+        # the first inference of a process initializes static objects of OpenVINO's Python binding, with and
+        # without Python's global lock held: two threads that do so at once wait for each other forever
+        with contextlib.nullcontext() if _inferred.is_set() else _FIRST_INFERENCE:
+            try:
+                result = self.threads.request.infer([batch], share_inputs=True)[0].copy()
+            except RuntimeError as error:
+                raise ValueError(f"OpenVINO: an input of {batch.shape}: {last_line(error)}") from error
+        _inferred.set()
+        return result
 
     def _compiled(self, batch: np.ndarray) -> Any:
         """The model compiled for the first shape, which is faster, or that for all other shapes."""

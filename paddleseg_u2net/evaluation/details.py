@@ -133,7 +133,7 @@ class Details:
             "mean_over_images": means,
             "images_with_class": occurrences,
             "classes_that_never_occur": [name for name, count in occurrences.items() if not count],
-            "mIoU_without_them": or_none(scores.mean_iou_of_occurring()),
+            "mIoU_of_occurring_classes": or_none(scores.mean_iou_of_occurring()),
             "rules": RULES,
             "map_protocol": scores.map_protocol.value if scores.saliency else None,
             "measure_stretch": scores.settings.measure_stretch.value if scores.saliency else None,

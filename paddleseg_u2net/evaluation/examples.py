@@ -10,7 +10,7 @@ import numpy as np
 
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
-from paddleseg_u2net.data.visualize import make_palette, overlay
+from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette, overlay
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.evaluation.plots import literal_text
 from paddleseg_u2net.inference.outputs import to_8bit
@@ -19,7 +19,6 @@ from paddleseg_u2net.inference.refine import TwoPassPredictor
 from paddleseg_u2net.io.files import atomic_write
 
 LONGEST = 640  # pixels of the longer side of a picture on the sheet
-IGNORED = (200, 60, 200)  # RGB of ignored pixels
 NAMED_CLASSES = 30  # a legend of more would not fit
 COLUMNS = ("photograph", "mask", "prediction")
 
@@ -60,7 +59,7 @@ def draw_examples(
             axes.set_title(name, fontsize=8)
             axes.set_axis_off()
     if 1 < predictor.num_classes <= NAMED_CLASSES:
-        colors = [*make_palette(predictor.num_classes)[: predictor.num_classes], np.array(IGNORED)]
+        colors = [*make_palette(predictor.num_classes)[: predictor.num_classes], np.array(IGNORED_COLOR)]
         names = [*class_names, "ignored"]
         patches = [Patch(color=color / 255, label=name) for color, name in zip(colors, names, strict=True)]
         figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=8)
@@ -80,7 +79,7 @@ def _pictures(
     else:
         palette = make_palette(len(prediction.probabilities))
         true, found = (overlay(image, palette[classes]) for classes in (mask, prediction.classes))
-    true[ignored] = IGNORED
+    true[ignored] = IGNORED_COLOR
     scale = LONGEST / max(image.shape[:2])
     pictures = [image, true, found]
     if scale >= 1:

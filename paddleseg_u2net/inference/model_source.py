@@ -62,8 +62,8 @@ def describe(model_path: str | Path, engine: Engine) -> dict[str, str]:
     """
     while isinstance(engine, (ProbabilityEngine, PhotographEngine, FixedSizeEngine)):
         engine = engine.model
-    file, opened = model_file(model_path), getattr(engine, "path", None)  # of the export, if there is one
-    record = find_record(opened) if opened else None
+    file, exported = model_file(model_path), getattr(engine, "path", None)  # PaddleEngine has none
+    record = find_record(exported) if exported else None
     return {
         "model_path": str(model_path),
         "file": str(file),

@@ -40,7 +40,7 @@ class Refinement:
         """The second pass that a config and flags ask for; None if they ask for none.
 
         Args:
-            test_config: with `refine`, a mapping of the arguments above, or without.
+            test_config: its `refine` is a mapping of the arguments above, or None, or missing.
             flags: `refine`, `refine_margin` and `refine_size`, each None if it is not given.
 
         Raises:
@@ -48,7 +48,7 @@ class Refinement:
         """
         given = {name: (flags or {}).get(flag) for name, flag in FLAGS.items()}
         given = {name: value for name, value in given.items() if value is not None}
-        options = {**test_config.get("refine", {}), **given}
+        options = {**(test_config.get("refine") or {}), **given}
         if given and "model_path" not in options:
             idle = ", ".join(f"--{FLAGS[name]}" for name in given)
             raise ConfigError(f"{idle}: no effect alone. Fix: add --refine with the model of the second pass")

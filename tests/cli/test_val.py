@@ -165,7 +165,7 @@ def test_details_are_written_with_what_identifies_the_model(run, trained):
     assert (found["model"]["engine"], found["model"]["precision"]) == ("PaddleEngine", "fp32")
     assert (found["refine"], found["augmentation"]["flip_horizontal"]) == (None, True)
     assert found["config"]["val_dataset"]["val_path"] == "val_list.txt"
-    assert found["versions"][0].startswith("u2net ")
+    assert "u2net" in found["versions"]
     assert len(Path("scores/per_image.csv").read_text().splitlines()) == 1 + found["images"] == 3
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import paddle
 import pytest
 from training_runs import assert_equal_states, saved_state, trainer
 
@@ -112,19 +111,3 @@ def test_images_of_different_sizes_fit_into_one_batch(config, data, tmp_path):
 def test_wrong_sizes_are_rejected(key, value, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         read_sizes(key, value)
-
-
-def test_a_run_of_many_short_epochs_uses_one_loader_and_full_batches(config, tmp_path, monkeypatch):
-    """Four images an epoch, batches of three: workers start once, and no batch is cut at an epoch's end."""
-    loaders = []
-
-    class Counted(paddle.io.DataLoader):
-        def __init__(self, *args, **options):
-            loaders.append(options["num_workers"])
-            super().__init__(*args, **options)
-
-    monkeypatch.setattr(paddle.io, "DataLoader", Counted)
-    run, sizes = trainer(config, tmp_path, iters=9, batch_size=3, num_workers=1), []
-    run.network.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[0]))
-    assert run.run().samples == 27
-    assert (loaders, sizes) == ([1], [3] * 9)

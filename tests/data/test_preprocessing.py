@@ -79,7 +79,14 @@ def test_grey_input_has_one_channel():
     assert tensor.shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize("step", [{"type": "RandomHorizontalFlip"}, {"type": "Resize", "interp": "RANDOM"}])
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "RandomHorizontalFlip"},
+        {"type": "Resize", "interp": "RANDOM"},
+        {"type": "ResizeByShort", "short_size": [200, 300]},
+    ],
+)
 def test_random_transforms_are_rejected(step):
     with pytest.raises(ValueError, match=f"{step['type']} is random or cannot be undone.*Fix: use"):
         Preprocessing.from_transforms([step])

@@ -145,7 +145,7 @@ NORMALIZE = words("Normalize")
         (
             1,
             [words("RandomAffine")],
-            "transforms[0]: RandomAffine would cut soft masks to 0 and 1. Fix: RandomRot",
+            "transforms[0]: RandomAffine would cut soft masks to 0 and 1. Fix: use Rando",
         ),
         (3, [words("ResizeSoftMask")], "ResizeSoftMask would mix class ids. Fix: use Resize"),
         (3, [NORMALIZE, words("ScalePadding")], "transforms[1]: ScalePadding would mix mask values"),
@@ -155,7 +155,11 @@ NORMALIZE = words("Normalize")
             "would put the mask in place of the image where category_max_ratio is below 1. Fix: leave",
         ),
         (1, [words("ResizeByShort", short_size=[200, 300])], "draw from short_size once for the whole run"),
-        (1, [words("ResizeByShort", short_size=200, max_size=300)], "Fix: leave max_size out, or LimitLong"),
+        (
+            1,
+            [words("ResizeByShort", short_size=200, max_size=300)],
+            "Fix: leave max_size out, or use Limit",
+        ),
         (
             1,
             [words("NormalizeByMax"), words("RandomDistort")],
@@ -191,8 +195,23 @@ def test_transforms_that_keep_images_and_masks_intact_are_accepted(num_classes, 
     check_transforms("train_dataset", transforms, num_classes, training=True)
 
 
-def test_masks_of_validation_keep_their_size_so_resizing_them_is_no_matter():
-    check_transforms("val_dataset", [words("ResizeSoftMask")], 3, training=False)
+@pytest.mark.parametrize(
+    "transform",
+    [
+        words("ResizeSoftMask"),
+        words("ResizeByShort", short_size=20, max_size=30),  # `Preprocessing` keeps no state
+        words("Padding", target_size=[9, 9], label_padding_value=11),
+    ],
+)
+def test_what_damages_masks_in_training_only_is_accepted_for_validation(transform):
+    check_transforms("val_dataset", [transform, NORMALIZE], 3, training=False)
+    with pytest.raises(ConfigError):
+        check_transforms("train_dataset", [transform, NORMALIZE], 3, training=True)
+
+
+def test_padding_after_normalizing_is_rejected_for_validation_too():
+    with pytest.raises(ConfigError, match=r"val_dataset.transforms\[1\]: Padding expects values of 0 to 255"):
+        check_transforms("val_dataset", [NORMALIZE, words("Padding", target_size=[9, 9])], 3, training=False)
 
 
 def test_a_config_with_such_a_transform_is_rejected(tmp_path, data):

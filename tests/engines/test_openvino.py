@@ -70,6 +70,25 @@ def test_engine_can_be_freed_in_another_thread(model):
     assert (child.returncode, child.stdout) == (0, b"handled\n"), child.stderr
 
 
+def test_threads_can_predict_at_once_from_the_start(model):
+    """Without a lock the first inferences of a process wait for each other, in one process of four."""
+    code = (
+        "import sys, threading\n"
+        "import numpy as np\n"
+        "from paddleseg_u2net.engines.base import open_engine\n"
+        "from pathlib import Path\n"
+        f"engine = open_engine('openvino', Path({str(model[0])!r}), parallel=4)\n"
+        "image = np.zeros((1, 3, 32, 32), np.float32)\n"
+        "engine._compiled(image)\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "barrier = threading.Barrier(4)\n"
+        "threads = [threading.Thread(target=lambda: (barrier.wait(), engine(image))) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), timeout=60)
+
+
 def test_threads_share_one_openvino_core():
     with ThreadPoolExecutor(4) as pool:
         assert len(set(map(id, pool.map(lambda _: core(), range(8))))) == 1

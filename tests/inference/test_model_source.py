@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 import yaml
 from support import environment
 
+from paddleseg_u2net.engines.adapters import ProbabilityEngine
+from paddleseg_u2net.engines.base import open_engine
 from paddleseg_u2net.engines.deploy_config import RECORD, read_record
 from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
@@ -20,7 +23,7 @@ from paddleseg_u2net.export import cache
 from paddleseg_u2net.export.cache import cached_export
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance
 from paddleseg_u2net.inference import model_source
-from paddleseg_u2net.inference.model_source import config_of, load_engine
+from paddleseg_u2net.inference.model_source import config_of, describe, load_engine
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
 
@@ -249,3 +252,16 @@ def test_export_predicts_although_the_cache_cannot_be_written(warm, monkeypatch)
     np.testing.assert_allclose(
         load_engine(record.parent, CONFIG, backend="openvino")(warm[1]), warm[2], atol=2e-5
     )
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_description_names_the_precision_and_the_file_of_an_export(warm, tmp_path, backend):
+    folder = tmp_path / "export"
+    shutil.copytree(cached_export(warm[0], MODEL, "fp32").parent, folder)
+    record = folder / RECORD
+    record.write_text(record.read_text().replace("precision: fp32", "precision: int8"))
+    engine = ProbabilityEngine(open_engine(backend, folder / "model.onnx", "cpu", "fp32", 1), "none", 1)
+    found = describe(folder, engine)
+    assert (found["precision"], Path(found["file"])) == ("int8", folder / "model.onnx")
+    assert found["sha256"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert found["engine"] == type(engine.model).__name__

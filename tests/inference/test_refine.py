@@ -142,6 +142,7 @@ def test_protocols_and_classes_that_cannot_be_pasted_are_rejected():
 def test_flags_win_over_the_config():
     in_config = {"refine": {"model_path": "a", "margin": 0.1}}
     assert Refinement.from_options({}) is None
+    assert Refinement.from_options({"refine": None}) is None
     assert Refinement.from_options(in_config) == Refinement("a", 0.1, 64)
     flags = {"refine": "b", "refine_margin": 0.0, "refine_size": 9}
     assert Refinement.from_options(in_config, flags) == Refinement("b", 0.0, 9)

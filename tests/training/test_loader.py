@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 from support import draw_pair, make_config
 from training_runs import saved_state, trainer
@@ -117,3 +118,19 @@ def test_empty_training_set_is_an_error(run, config, data, content):
     assert code == 1
     assert "train_list.txt: train images: 0. Fix: list at least one pair" in error
     assert not list(Path("output").glob("*"))
+
+
+def test_a_run_of_many_short_epochs_uses_one_loader_and_full_batches(config, tmp_path, monkeypatch):
+    """Four images an epoch, batches of three: workers start once, and no batch is cut at an epoch's end."""
+    loaders = []
+
+    class Counted(paddle.io.DataLoader):
+        def __init__(self, *args, **options):
+            loaders.append(options["num_workers"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(paddle.io, "DataLoader", Counted)
+    run, sizes = trainer(config, tmp_path, iters=9, batch_size=3, num_workers=1), []
+    run.network.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[0]))
+    assert run.run().samples == 27
+    assert (loaders, sizes) == ([1], [3] * 9)
