@@ -98,9 +98,8 @@ class Arena:
         if size <= self.size:
             return
         self.size = aligned(size)
+        # shared with forked workers, so that the system does not copy the pages written while they live
         self.block = mmap.mmap(-1, self.size)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            self.block.madvise(mmap.MADV_HUGEPAGE)
         self.address = np.frombuffer(self.block, np.uint8).ctypes.data
 
     def floats(self, offset: int, count: int) -> np.ndarray:

@@ -57,6 +57,8 @@ def test_without_a_usable_library_paddle_computes_and_onednn_is_refused(monkeypa
     assert "oneDNN does not work here: libdnnl.so.3 is missing" in caplog.text
     with pytest.raises(ValueError, match="--cpu_engine onednn: .* is missing. Fix: leave --cpu_engine out"):
         choose_cpu_engine("onednn", U2Netp(1), "cpu", "fp32")
+    with pytest.raises(ValueError, match="--precision bf16 on a CPU: .* is missing. Fix: leave --precision"):
+        choose_cpu_engine("auto", U2Netp(1), "cpu", "bf16")
 
 
 def test_an_operation_that_onednn_refuses_is_an_obstacle(monkeypatch, caplog):
