@@ -115,7 +115,7 @@ class OneDnnNetwork(nn.Layer):
         n, _, h, w = plan.options.shape
         available = free + self.arena.size  # the arena is replaced
         largest = n * available // plan.size
-        fix = f"--batch_size {largest}, the largest that fits" if largest else "smaller images"
+        fix = f"--batch_size {largest} or less" if largest else "smaller images"
         raise ValueError(
             f"a step of {n} images of {h}x{w} needs {plan.size / 2**30:.1f} GiB of memory, "
             f"{available / 2**30:.1f} GiB are available. Fix: {fix}"
