@@ -42,6 +42,13 @@ def paddle_library(name: str) -> Path:
     return Path(str(need("paddle").__file__)).with_name("libs") / name
 
 
+def _load(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise Unavailable(f"{path.name} cannot be loaded: {error}") from error
+
+
 def open_library(path: Path) -> ctypes.CDLL:
     """Load oneDNN.
 
@@ -51,10 +58,7 @@ def open_library(path: Path) -> ctypes.CDLL:
     Raises:
         Unavailable: it cannot be loaded, is of another major version, or lacks a function.
     """
-    try:
-        found = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise Unavailable(f"{path.name} cannot be loaded: {error}") from error
+    found = _load(path)
     missing = [name for name in FUNCTIONS if not hasattr(found, f"dnnl_{name}")]
     if missing:
         raise Unavailable(f"{path.name} has no function dnnl_{missing[0]}")
@@ -109,7 +113,7 @@ def stream() -> c_void_p:
 @functools.cache
 def _openmp() -> ctypes.CDLL:
     # oneDNN asks for libgomp, but Paddle loads Intel's OpenMP first, whose symbols of the same names win
-    return ctypes.CDLL(str(paddle_library("libiomp5.so")))
+    return _load(paddle_library("libiomp5.so"))
 
 
 @contextlib.contextmanager

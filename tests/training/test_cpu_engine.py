@@ -97,6 +97,10 @@ def test_a_library_that_is_missing_foreign_or_of_another_version_is_refused(tmp_
     monkeypatch.setattr(bindings, "MAJOR", 4)
     with pytest.raises(Unavailable, match="is oneDNN 3, expected 4"):
         open_library(bindings.paddle_library("libdnnl.so.3"))
+    bindings._openmp.cache_clear()
+    monkeypatch.setattr(bindings, "paddle_library", lambda name: tmp_path / name)
+    with pytest.raises(Unavailable, match=r"libiomp5.so cannot be loaded"), bindings.threads(1):
+        pass
 
 
 def test_resume_equals_uninterrupted_training_and_another_engine_is_said(config, tmp_path, caplog):
