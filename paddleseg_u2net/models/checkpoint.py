@@ -79,9 +79,7 @@ def save_best(run: Path, name: str, network: nn.Layer, config: Mapping[str, Any]
     """
     folder = run / BEST[name]
     score, at = progress.best[name]
-    (folder / STATE).unlink(
-        missing_ok=True
-    )  # so that a killed process leaves no new weights with an old score
+    (folder / STATE).unlink(missing_ok=True)  # a killed process leaves no new weights with an old score
     save_weights(folder / f"{name}.pdparams", network, config)
     _write_text(folder / STATE, json.dumps({"metric": progress.metric, "score": score, "iter": at}, indent=1))
 

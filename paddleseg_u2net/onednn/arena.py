@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,12 @@ class Storage:
     Args:
         size: number of bytes.
         offset: of the first byte in the arena; see `place`.
+        end: of its last page in the arena.
     """
 
     size: int
     offset: int = -1
+    end: int = -1
 
 
 @dataclass(eq=False)
@@ -61,28 +64,30 @@ def place(operations: Sequence[Iterable[Storage]], kept: Iterable[Storage] = ())
             first.setdefault(storage, index)
             last[storage] = index
     last |= dict.fromkeys(kept, len(operations))
-    starting: Mapping[int, list[Storage]] = {index: [] for index in range(len(operations))}
+    starting, ending = defaultdict[int, list[Storage]](list), defaultdict[int, list[Storage]](list)
     for storage, index in first.items():
         starting[index].append(storage)
+        ending[last[storage]].append(storage)
     live: list[Storage] = []  # ordered by offset
     total = 0
     for index in range(len(operations)):
-        live = [storage for storage in live if last[storage] >= index]
         for storage in starting[index]:
             total = max(total, _insert(storage, live))
+        for storage in ending[index]:
+            live.remove(storage)
     return total
 
 
 def _insert(storage: Storage, live: list[Storage]) -> int:
     """Put a storage into the first gap that is wide enough; returns where it ends."""
-    offset, position = 0, 0
+    size, offset, position = aligned(storage.size), 0, 0
     for other in live:
-        if other.offset - offset >= aligned(storage.size):
+        if other.offset - offset >= size:
             break
-        offset, position = other.offset + aligned(other.size), position + 1
-    storage.offset = offset
+        offset, position = other.end, position + 1
+    storage.offset, storage.end = offset, offset + size
     live.insert(position, storage)
-    return offset + aligned(storage.size)
+    return storage.end
 
 
 class Arena:
@@ -98,9 +103,8 @@ class Arena:
         if size <= self.size:
             return
         self.size = aligned(size)
+        # shared with forked workers, so that the system does not copy the pages written while they live
         self.block = mmap.mmap(-1, self.size)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            self.block.madvise(mmap.MADV_HUGEPAGE)
         self.address = np.frombuffer(self.block, np.uint8).ctypes.data
 
     def floats(self, offset: int, count: int) -> np.ndarray:

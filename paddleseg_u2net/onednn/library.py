@@ -20,10 +20,9 @@ MAJOR = 3
 FUNCTIONS = """
 version engine_create stream_create memory_create memory_destroy memory_set_data_handle
 memory_desc_create_with_tag memory_desc_create_with_strides memory_desc_create_submemory memory_desc_get_size
-memory_desc_equal memory_desc_destroy post_ops_create post_ops_append_sum post_ops_destroy
-primitive_attr_create primitive_attr_set_scratchpad_mode primitive_attr_set_post_ops primitive_attr_destroy
-primitive_create primitive_destroy primitive_execute primitive_desc_destroy primitive_desc_query
-primitive_desc_query_md reorder_primitive_desc_create binary_primitive_desc_create
+memory_desc_equal memory_desc_destroy primitive_attr_create primitive_attr_set_scratchpad_mode
+primitive_attr_destroy primitive_create primitive_destroy primitive_execute primitive_desc_destroy
+primitive_desc_query primitive_desc_query_md reorder_primitive_desc_create binary_primitive_desc_create
 convolution_forward_primitive_desc_create convolution_backward_data_primitive_desc_create
 convolution_backward_weights_primitive_desc_create batch_normalization_forward_primitive_desc_create
 batch_normalization_backward_primitive_desc_create pooling_forward_primitive_desc_create
@@ -43,6 +42,13 @@ def paddle_library(name: str) -> Path:
     return Path(str(need("paddle").__file__)).with_name("libs") / name
 
 
+def _load(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise Unavailable(f"{path.name} cannot be loaded: {error}") from error
+
+
 def open_library(path: Path) -> ctypes.CDLL:
     """Load oneDNN.
 
@@ -52,10 +58,7 @@ def open_library(path: Path) -> ctypes.CDLL:
     Raises:
         Unavailable: it cannot be loaded, is of another major version, or lacks a function.
     """
-    try:
-        found = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise Unavailable(f"{path.name} cannot be loaded: {error}") from error
+    found = _load(path)
     missing = [name for name in FUNCTIONS if not hasattr(found, f"dnnl_{name}")]
     if missing:
         raise Unavailable(f"{path.name} has no function dnnl_{missing[0]}")
@@ -110,7 +113,7 @@ def stream() -> c_void_p:
 @functools.cache
 def _openmp() -> ctypes.CDLL:
     # oneDNN asks for libgomp, but Paddle loads Intel's OpenMP first, whose symbols of the same names win
-    return ctypes.CDLL(str(paddle_library("libiomp5.so")))
+    return _load(paddle_library("libiomp5.so"))
 
 
 @contextlib.contextmanager

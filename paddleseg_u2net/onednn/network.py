@@ -46,8 +46,7 @@ class OneDnnNetwork(nn.Layer):
         self.arena, self.plans = Arena(), OrderedDict[Options, Plan]()
         self.refused = False
         last = max(i for i, node in enumerate(network.flow) if node.name in SIDES) + 1
-        self.body = [node for node in network.flow[:last]]
-        self.tail = network.flow[last:]
+        self.body, self.tail = network.flow[:last], network.flow[last:]
         self.norms = {
             node.name: network.operations[node.name].bn_s1
             for node in self.body
@@ -110,12 +109,13 @@ class OneDnnNetwork(nn.Layer):
 
     def _require_memory(self, plan: Plan) -> None:
         """Raise ValueError if the values of a plan do not fit into memory."""
-        available = available_memory()
-        if available is None or plan.size <= available + self.arena.size:
+        free = available_memory()
+        if free is None or plan.size <= free + self.arena.size:
             return
         n, _, h, w = plan.options.shape
-        largest = n * (available + self.arena.size) // plan.size
-        fix = f"--batch_size {largest}, the largest that fits" if largest else "smaller images"
+        available = free + self.arena.size  # the arena is replaced
+        largest = n * available // plan.size
+        fix = f"--batch_size {largest} or less" if largest else "smaller images"
         raise ValueError(
             f"a step of {n} images of {h}x{w} needs {plan.size / 2**30:.1f} GiB of memory, "
             f"{available / 2**30:.1f} GiB are available. Fix: {fix}"

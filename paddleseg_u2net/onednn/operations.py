@@ -57,21 +57,15 @@ class Primitive:
     Args:
         kind: `dnnl_<kind>_primitive_desc_create` describes it.
         arguments: of that function, without the attributes.
-        accumulate: add the result to what the output holds.
 
     Raises:
         Unavailable: oneDNN has no implementation.
     """
 
-    def __init__(self, kind: str, *arguments: Any, accumulate: bool = False):
+    def __init__(self, kind: str, *arguments: Any):
         self.kind = kind
         attributes = create("primitive_attr_create")
         call("primitive_attr_set_scratchpad_mode", attributes, c_int(1))  # one of ours for all operations
-        if accumulate:
-            post_operations = create("post_ops_create")
-            call("post_ops_append_sum", post_operations, c_float(1), c_int(0), c_int(0))
-            call("primitive_attr_set_post_ops", attributes, post_operations)
-            call("post_ops_destroy", post_operations)
         try:
             self.desc = create(f"{kind}_primitive_desc_create", *arguments, attributes)
         finally:
@@ -257,6 +251,6 @@ def add(a: Desc, b: Desc, dst: Desc) -> Primitive:
     return Primitive("binary", engine(), c_int(BINARY_ADD), a.handle, b.handle, dst.handle)
 
 
-def reorder(src: Desc, dst: Desc, accumulate: bool = False) -> Primitive:
-    """Copy into another layout, or add to what is there."""
-    return Primitive("reorder", src.handle, engine(), dst.handle, engine(), accumulate=accumulate)
+def reorder(src: Desc, dst: Desc) -> Primitive:
+    """Copy into another layout."""
+    return Primitive("reorder", src.handle, engine(), dst.handle, engine())

@@ -10,9 +10,8 @@ from paddleseg_u2net.onednn.arena import Value
 from paddleseg_u2net.onednn.memory import Desc
 from paddleseg_u2net.onednn.steps import Backward, Steps
 
-HALVING = np.outer(
-    [0.25, 0.75, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25]
-)  # bilinear weights, from large to small
+# bilinear weights, from large to small
+HALVING = np.outer([0.25, 0.75, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25])
 
 
 def pool(steps: Steps, node: Node) -> Backward:
@@ -77,6 +76,7 @@ def _halve(steps: Steps, node: Node, small: Desc, large: Desc) -> Backward | Non
 
     def back() -> None:
         g = steps.pending.pop(node.name)
+        assert g.desc is inside  # from `concat`; a gradient of another operation would have no border
         for shape, start, border in (
             ((n, c, 1, w), (1, 1), (0, 1)),
             ((n, c, 1, w), (h, 1), (h + 1, 1)),
@@ -107,13 +107,10 @@ def concat(steps: Steps, node: Node) -> Backward:
     def back() -> None:
         g = steps.pending.pop(node.name)
         for name, view in zip(node.inputs, views, strict=True):
-            if name not in steps.needs_gradient:
-                continue
-            known = steps.pending.get(name)
-            target = known or steps.new_gradient(name)
-            copy = ops.reorder(view, target.desc, accumulate=known is not None)
-            steps.emit(copy, src=Value(view, g.storage), dst=target)
-            steps.pending[name] = target
+            if name in steps.needs_gradient:
+                part = steps.new_gradient(name)
+                steps.emit(ops.reorder(view, part.desc), src=Value(view, g.storage), dst=part)
+                steps.deliver(name, part)
 
     return back
 
@@ -125,7 +122,7 @@ def add(steps: Steps, node: Node) -> Backward:
     steps.values[node.name] = x
 
     def back() -> None:
-        # one memory for both: that of x is read before anything is added to that of the residual
+        # one memory for both: the backward of x, which comes first, reads it before the residual's grows
         g = steps.pending.pop(node.name)
         steps.pending |= {name: g for name in node.inputs if name in steps.needs_gradient}
 

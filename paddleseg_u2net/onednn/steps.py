@@ -82,9 +82,8 @@ class Steps:
         self.image = External.plain(options.shape)
         self.values: dict[str, Operand] = {IMAGE: self.image}  # results by node
         self.pending: dict[str, Value] = {}  # gradients of results, by node, as far as they are summed
-        self.layouts: dict[
-            str, Callable[[], Value]
-        ] = {}  # nodes that want their gradient in a layout of their own
+        # make the memory for the gradient of a node's result, where that has a layout of its own
+        self.layouts: dict[str, Callable[[], Value]] = {}
         self.parameters: dict[str, External] = {}
         self.gradients: dict[str, External] = {}  # of the parameters
         self.sides: dict[str, External] = {}
@@ -139,7 +138,7 @@ class Steps:
         """Append an operation, and the reorders between the layouts of a convolution and ours."""
         after = []
         if primitive.kind.startswith("convolution"):
-            for name in operands.keys() & set(CONVOLUTION_OPERANDS):
+            for name in filter(operands.__contains__, CONVOLUTION_OPERANDS):
                 ours = operands[name]
                 wanted = primitive.layout(name, ours.desc.shape)
                 if wanted.equals(ours.desc):

@@ -29,11 +29,8 @@ def choose_cpu_engine(wanted: str, network: nn.Layer, device: str, precision: st
     """
     if device != "cpu" and wanted == "auto":
         return "paddle"
-    half = precision != "fp32" and device == "cpu"
-    obstacle = _obstacle_to(precision) if half else ""
-    obstacle = obstacle or ("--cpu_engine paddle was given" if wanted == "paddle" else "")
-    obstacle = obstacle or _obstacle(network, device)
-    if half and obstacle:
+    obstacle = _obstacle(wanted, network, device, precision)
+    if obstacle and device == "cpu" and precision != "fp32":
         raise ValueError(
             f"--precision {precision} on a CPU: {obstacle}. Fix: leave --precision out, or --device gpu"
         )
@@ -61,12 +58,16 @@ def training_network(network: nn.Layer, engine: str, precision: str) -> nn.Layer
     return OneDnnNetwork(network, precision)
 
 
-def _obstacle(network: nn.Layer, device: str) -> str:
+def _obstacle(wanted: str, network: nn.Layer, device: str, precision: str) -> str:
     """Why oneDNN cannot train a network; empty where it can."""
     from paddleseg_u2net.models.u2net import U2Net
 
     if device != "cpu":
         return f"the device is {device}"
+    if precision == "fp16":
+        return "training in fp16 needs a GPU"
+    if wanted == "paddle":
+        return "--cpu_engine paddle was given"
     if not isinstance(network, U2Net):
         return f"the oneDNN engine knows U2Net and U2Netp, not {type(network).__name__}"
     from paddleseg_u2net.onednn.network import OneDnnNetwork
@@ -76,11 +77,6 @@ def _obstacle(network: nn.Layer, device: str) -> str:
         OneDnnNetwork(network).plan((1, network.in_channels, 32, 32))
     except Unavailable as error:
         return f"oneDNN does not work here: {error}"
+    if precision == "bf16" and not has_bf16():
+        return "this processor has no units for bfloat16 (AVX512-BF16 or AMX)"
     return ""
-
-
-def _obstacle_to(precision: str) -> str:
-    """Why this processor cannot compute in a half precision through oneDNN; empty where it can."""
-    if precision == "fp16":
-        return "training in fp16 needs a GPU"
-    return "" if has_bf16() else "this processor has no units for bfloat16 (AVX512-BF16 or AMX)"

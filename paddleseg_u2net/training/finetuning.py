@@ -132,6 +132,8 @@ def starting_weights(
         resumed: `iter_N` folder that the run resumes from; the first weights are read from its run.
         first_rank: whether this process writes.
 
+    Raises:
+        FileNotFoundError: the resumed run has kept no first weights.
     """
     strength = section.get("l2_sp", 0)
     if not strength:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from paddleseg_u2net.models.checkpoint import BEST, Progress
 from paddleseg_u2net.training.history import History
 from paddleseg_u2net.training.loggers import Recorder
 from paddleseg_u2net.training.meter import Meter
-from paddleseg_u2net.training.saving import DIVERGED
 
 log = logging.getLogger(__name__)
 
@@ -36,23 +36,29 @@ class TrainingLog:
 
     def __enter__(self) -> TrainingLog:
         self.started = time.perf_counter()
-        self.recorders = [start() for start in self.openers]
+        for start in self.openers:
+            kind = getattr(start, "func", start)  # of a `partial`: the class of the recorder
+            self._attempt(kind, lambda start=start: self.recorders.append(start()))
         return self
 
     def __exit__(self, kind: object, *exception: object) -> None:
         self._each(lambda recorder: recorder.close(failed=kind is not None))
 
     def _each(self, action: Callable[[Recorder], None]) -> None:
-        """Call each recorder; a logger that fails is left out from then on, and training goes on."""
-        for recorder in list(self.recorders):
-            try:
-                action(recorder)
-            except Exception as error:  # loggers raise whatever their network does
-                if isinstance(recorder, History):
-                    raise
-                self.recorders.remove(recorder)
-                name = type(recorder).__name__
-                log.warning("%s failed and gets no more values: %s", name, str(error).strip())
+        """Call each recorder; a logger that fails is left out from then on."""
+        calls = [(recorder, partial(action, recorder)) for recorder in self.recorders]
+        self.recorders = [recorder for recorder, call in calls if self._attempt(type(recorder), call)]
+
+    def _attempt(self, kind: Any, call: Callable[[], None]) -> bool:
+        """Call a function of a recorder; False if that of a logger failed, without which training goes on."""
+        try:
+            call()
+        except Exception as error:  # loggers raise whatever their network does
+            if kind is History:
+                raise
+            log.warning("%s failed and gets no more values: %s", kind.__name__, str(error).strip())
+            return False
+        return True
 
     def picture(self, image: np.ndarray, step: int) -> None:
         """Record a preview, (H, W, 3) uint8 RGB, for the loggers."""
@@ -66,13 +72,8 @@ class TrainingLog:
             step: number of the last step, from 1.
             epoch: its epoch, from 1.
             learning_rate: of the last step.
-
-        Raises:
-            FloatingPointError: a loss is NaN or infinite.
         """
         losses = meter.losses()
-        if not np.isfinite(losses).all():
-            raise FloatingPointError(f"iter {step}: the loss is {losses[0]}. {DIVERGED}")
         log.info(
             "[TRAIN] epoch: %d, iter: %d/%d, loss: %.4f, lr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
             "ips: %.4f samples/sec | ETA %s",

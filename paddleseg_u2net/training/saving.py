@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -49,8 +50,7 @@ def prepare_run_folder(config: Mapping[str, Any], settings: TrainingSettings, pr
         log.info("Moved the earlier files in %s to %s", settings.save_dir, earlier)
     if source and not same_folder:
         checkpoint.copy_best(source, settings.save_dir, progress)
-    if source:
-        continue_history((earlier or source) if same_folder else source, settings.save_dir)
+        continue_history(source, settings.save_dir)
     write_run_record(settings.save_dir, config, replace(settings, seed=progress.seed))
 
 
@@ -60,7 +60,7 @@ def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | 
     Args:
         save_dir: folder of the run.
         resumed: progress of the earlier run if it is continued; its checkpoints and previews up to there and
-            the best models it names stay where they are.
+            the best models it names stay where they are, and its history is copied.
 
     Returns:
         The folder inside `save_dir` that holds the earlier run now, or None if there was none.
@@ -86,7 +86,10 @@ def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | 
     for path in found:
         moved = target / path.relative_to(save_dir)
         moved.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(moved)
+        if resumed and path.name == HISTORY:  # goes on in its place, also after a kill right here
+            shutil.copyfile(path, moved)
+        else:
+            path.rename(moved)
     return target
 
 

@@ -51,6 +51,7 @@ def test_average_is_measured_like_any_model(run, runs):
         (["a", "b", "a/iter_2", "--alpha", 0.5, "--save_path", "c.npz"], 2, "--alpha: needs two models"),
         (["a", "b", "--weights", 0.5, 0.6, "--save_path", "c.npz"], 1, "shares 0.5, 0.6 for 2 weight files"),
         (["a", "b", "--weights", 2, "--save_path", "c.npz"], 2, "expected a number from 0 to 1, got '2'"),
+        (["a", "b", "--alpha", "x", "--save_path", "c.npz"], 2, "expected a number from 0 to 1, got 'x'"),
         (["a", "b", "--save_path", "c.onnx"], 1, "cannot write '.onnx'. Fix: one of .pdparams"),
         (["a", "b", "--save_path", "b/model.npz"], 1, "b/config.yaml: exists already. Fix: remove it"),
         (["a", "none", "--save_path", "c.npz"], 1, "none: no such weight file or run folder"),

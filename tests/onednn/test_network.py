@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -123,11 +124,10 @@ def test_gradients_equal_those_of_paddle_and_float64(kind, classes, in_channels,
         assert error < 2e-3 * np.linalg.norm(value) + rounding, key
 
 
-@pytest.mark.parametrize(("n", "h", "w"), [(2, 64, 64), (2, 75, 53)])
-def test_random_weights_are_about_as_far_from_float64_as_in_paddle(n, h, w):
+def test_random_weights_are_about_as_far_from_float64_as_in_paddle():
     network = make()
     reference, exact = copy.deepcopy(network), double(network)
-    image, label = batch(network, n, h, w)
+    image, label = batch(network, 2, 40, 33)
     found = step(OneDnnNetwork(network, threads=1), network, image, label)
     paddles = step(reference, reference, image, label)
     expected = step(exact, exact, image, label)
@@ -137,7 +137,7 @@ def test_random_weights_are_about_as_far_from_float64_as_in_paddle(n, h, w):
 
 
 def test_steps_are_repeatable_bit_for_bit():
-    image, label = batch(make(), 2, 64, 64)
+    image, label = batch(make(), 2, 32, 32)
     runs = []
     for _ in range(2):
         network = make()
@@ -167,7 +167,13 @@ def test_frozen_parts_get_no_gradient_and_keep_their_statistics():
 
 
 @pytest.mark.parametrize(
-    ("kind", "n", "h", "w"), [(U2Netp, 2, 32, 32), (U2Netp, 1, 1, 1), (U2Netp, 3, 5, 2), (U2Net, 1, 17, 16)]
+    ("kind", "n", "h", "w"),
+    [
+        (U2Netp, 2, 32, 32),
+        (U2Netp, 1, 1, 1),
+        (U2Netp, 3, 5, 2),
+        pytest.param(U2Net, 1, 17, 16, marks=pytest.mark.slow),
+    ],
 )
 def test_frozen_batch_norm_gives_the_convolution_biases_a_gradient(kind, n, h, w):
     network = freeze_norms(make(kind, open_relus=True))
@@ -207,11 +213,11 @@ def test_gradients_add_up_and_sizes_share_one_arena():
 
 def test_number_of_plans_is_bounded(monkeypatch):
     monkeypatch.setattr("paddleseg_u2net.onednn.network.MAX_PLANS", 2)
-    network = make()
-    engine = OneDnnNetwork(network, threads=1)
-    for width in range(3):
-        engine.plan((1, 3, 8, 8 + width))
-    assert len(engine.plans) == 2
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.Plan", lambda *_: SimpleNamespace(size=0))
+    engine = OneDnnNetwork(U2Netp(1))
+    for width in (1, 2, 1, 3):
+        engine.plan((1, 3, 8, width))
+    assert [options.shape[3] for options in engine.plans] == [1, 3]  # 2 was not needed for longest
 
 
 def test_a_second_forward_before_the_backward_is_refused():
@@ -245,17 +251,16 @@ def test_a_refused_shape_is_left_to_paddle_with_a_warning(monkeypatch, caplog):
         engine(image)
 
 
-def test_a_batch_that_does_not_fit_names_the_largest_that_does(monkeypatch):
+def test_a_batch_that_does_not_fit_names_how_many_images_may(monkeypatch):
     network = make()
     engine = OneDnnNetwork(network, threads=1)
-    one, two = engine.plan((1, 3, 32, 32)).size, engine.plan((2, 3, 32, 32)).size
-    assert one < two
-    monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: 3 * one // 2)
+    one = engine.plan((1, 3, 32, 32)).size
+    engine.plans.clear()
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: one)
     image = paddle.to_tensor(batch(network, 4, 32, 32)[0])
-    with pytest.raises(ValueError, match=r"4 images of 32x32 needs .*Fix: --batch_size (\d)") as caught:
+    with pytest.raises(ValueError, match=r"4 images of 32x32 needs .*Fix: --batch_size [12] or less"):
         engine(image)
-    largest = int(str(caught.value).split("--batch_size ")[1][0])
-    engine.plan((largest, 3, 32, 32))  # raises if it does not fit
+    engine.plan((1, 3, 32, 32))  # raises if it does not fit
     monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: 100)
     with pytest.raises(ValueError, match="Fix: smaller images"):
         engine(image)

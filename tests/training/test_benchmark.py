@@ -77,10 +77,10 @@ def test_operations_are_those_of_the_convolutions_that_run():
     assert training.forward_operations(flow, 35, 22) == sum(counts)
 
 
-@pytest.mark.parametrize("classes", [1, 3])
-def test_a_step_trains_on_one_batch(classes):
+@pytest.mark.parametrize(("classes", "onednn"), [(1, None), (3, None), (1, "fp32")])
+def test_a_step_trains_on_one_batch(classes, onednn):
     args = argparse.Namespace(network="U2Netp", batch_size=2, size=16, num_classes=classes, threads=1)
-    step, version = paddle_step(args)
+    step, version = paddle_step(args, onednn)
     first, _, last = step(), step(), step()
     assert last < first
     assert version.startswith(f"Paddle {full_version} (oneDNN ")

@@ -57,6 +57,8 @@ def test_without_a_usable_library_paddle_computes_and_onednn_is_refused(monkeypa
     assert "oneDNN does not work here: libdnnl.so.3 is missing" in caplog.text
     with pytest.raises(ValueError, match="--cpu_engine onednn: .* is missing. Fix: leave --cpu_engine out"):
         choose_cpu_engine("onednn", U2Netp(1), "cpu", "fp32")
+    with pytest.raises(ValueError, match="--precision bf16 on a CPU: .* is missing. Fix: leave --precision"):
+        choose_cpu_engine("auto", U2Netp(1), "cpu", "bf16")
 
 
 def test_an_operation_that_onednn_refuses_is_an_obstacle(monkeypatch, caplog):
@@ -95,6 +97,10 @@ def test_a_library_that_is_missing_foreign_or_of_another_version_is_refused(tmp_
     monkeypatch.setattr(bindings, "MAJOR", 4)
     with pytest.raises(Unavailable, match="is oneDNN 3, expected 4"):
         open_library(bindings.paddle_library("libdnnl.so.3"))
+    bindings._openmp.cache_clear()
+    monkeypatch.setattr(bindings, "paddle_library", lambda name: tmp_path / name)
+    with pytest.raises(Unavailable, match=r"libiomp5.so cannot be loaded"), bindings.threads(1):
+        pass
 
 
 def test_resume_equals_uninterrupted_training_and_another_engine_is_said(config, tmp_path, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from training_runs import trainer
 
 from paddleseg_u2net.environment.optional_imports import INSTALL
 from paddleseg_u2net.errors import MissingPackage
+from paddleseg_u2net.training.history import History
 from paddleseg_u2net.training.log import TrainingLog
 from paddleseg_u2net.training.loggers import LOGGERS
 from paddleseg_u2net.training.settings import TrainingSettings
@@ -91,6 +93,21 @@ def test_logger_that_fails_is_left_out_and_the_others_go_on(caplog):
     assert (good.steps, bad.steps) == ([1, 2, 3], [1])
     assert (good.failed, bad.failed) == (False, None)
     assert caplog.messages == ["Recorder failed and gets no more values: no answer"]
+
+
+def test_logger_that_cannot_start_is_left_out(caplog, tmp_path):
+    def unreachable():
+        raise ConnectionError("no answer")
+
+    good = Recorder()
+    with TrainingLog(1, [unreachable, lambda: good]) as log:
+        log.scores("model", [], {"MAE": 0.1}, 1)
+    assert good.steps == [1]
+    assert caplog.messages == ["unreachable failed and gets no more values: no answer"]
+    (tmp_path / "file").touch()
+    broken = partial(History, tmp_path / "file" / "history.csv", 0, True)
+    with pytest.raises(OSError, match="file"), TrainingLog(1, [broken]):
+        pass
 
 
 def test_run_that_fails_is_recorded_as_failed():

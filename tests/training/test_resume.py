@@ -180,6 +180,8 @@ def test_resuming_an_older_checkpoint_moves_newer_files(config, tmp_path, monkey
     found = ["best_model", "curves.png", "history.csv", "iter_3", "previews"]
     assert sorted(p.name for p in earlier.iterdir()) == found
     assert [p.name for p in (earlier / "previews").iterdir()] == ["iter_3.png"]
+    # a copy: a process killed here leaves the history where the next one continues it
+    assert (tmp_path / "history.csv").read_text() == (earlier / "history.csv").read_text()
     assert again.run().best == {"model": (0.4, 3)}
     assert json.loads((earlier / "best_model" / "state.json").read_text())["score"] == 0.9
 

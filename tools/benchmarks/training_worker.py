@@ -6,13 +6,11 @@ It writes one line of JSON when it is ready and one after each step.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +82,7 @@ def paddle_step(args: argparse.Namespace, onednn: str | None = None) -> tuple[Ca
     network = getattr(u2net, args.network)(args.num_classes)
     model = network
     if onednn:
-        from paddleseg_u2net.onednn.network import OneDnnNetwork  # pyright: ignore[reportMissingImports]
+        from paddleseg_u2net.onednn.network import OneDnnNetwork
 
         model = OneDnnNetwork(network, precision=onednn, threads=args.threads)
     model.train()
@@ -102,17 +100,17 @@ def paddle_step(args: argparse.Namespace, onednn: str | None = None) -> tuple[Ca
         optimizer.clear_grad()
         return float(loss)
 
-    return step, f"Paddle {paddle.__version__} (oneDNN {onednn_version(Path(str(paddle.__file__)).parent)})"
+    return step, f"Paddle {paddle.__version__} (oneDNN {onednn_version()})"
 
 
-def onednn_version(paddle: Path) -> str:
-    """The version of the oneDNN library in the folder of the package `paddle`; `none` where it has none."""
-    paths = [*paddle.glob("libs/libdnnl.so*"), *paddle.glob("libs/mkldnn.dll")]
-    if not paths:
-        return "none"
-    version = ctypes.CDLL(str(paths[0])).dnnl_version
-    version.restype = ctypes.POINTER(ctypes.c_int * 3)  # the first fields of dnnl_version_t
-    return ".".join(map(str, version().contents))
+def onednn_version() -> str:
+    """The version of the oneDNN library that Paddle's wheel carries; `unknown` where it cannot be loaded."""
+    from paddleseg_u2net.onednn.library import Unavailable, version
+
+    try:
+        return version()
+    except Unavailable:
+        return "unknown"
 
 
 def torch_step(args: argparse.Namespace, **options: bool) -> tuple[Callable[[], float], str]:
