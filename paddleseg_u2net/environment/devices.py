@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from paddleseg_u2net.environment.distributed import launched_together, this_rank
-from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.environment.optional_imports import THREADS_OF_USER, need
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 MAX_PARALLEL = 4  # concurrent predictions; each needs memory for one more image and its activations
@@ -150,6 +150,12 @@ def processors() -> int:
     """Number of processors this process may use; ranks on one machine share them."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(here // this_rank().local_count, 1)
+
+
+def openmp_threads() -> int:
+    """Number of threads to compute with: OMP_NUM_THREADS if the user has set it, else one per processor."""
+    wanted = THREADS_OF_USER or ""
+    return int(wanted) if wanted.isdecimal() and int(wanted) else processors()
 
 
 def threads_for(images: int | None = None) -> int:

@@ -88,6 +88,13 @@ def test_device_that_paddle_does_not_have_is_rejected(monkeypatch, name, gpus, m
     assert paddle.chosen == []
 
 
+@pytest.mark.parametrize(("value", "expected"), [("3", 3), (None, 2), ("0", 2), ("2,1", 2)])
+def test_threads_are_those_that_the_user_asked_for(monkeypatch, value, expected):
+    monkeypatch.setattr(devices, "THREADS_OF_USER", value)
+    monkeypatch.setattr(devices, "processors", lambda: 2)
+    assert devices.openmp_threads() == expected
+
+
 def test_number_that_all_launched_ranks_would_share_is_rejected(monkeypatch):
     paddle = fake_paddle(2)
     monkeypatch.setattr(devices, "need", lambda _: paddle)
