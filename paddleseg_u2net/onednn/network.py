@@ -72,7 +72,8 @@ class OneDnnNetwork(nn.Layer):
         except Unavailable as error:
             if self.data_type != F32:
                 raise
-            log.warning("oneDNN refuses images of %s: %s. Paddle computes from here on", image.shape, error)
+            shape = tuple(image.shape)
+            log.warning("oneDNN refuses images of %s: %s. Paddle computes from here on", shape, error)
             self.refused = True
             return self.network(image)
         names = list(plan.steps.parameters)

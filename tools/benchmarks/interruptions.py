@@ -174,10 +174,13 @@ def _limit_files(child: Child, folder: Path, rng: np.random.Generator) -> None:
 
 def _fill_disk(child: Child, folder: Path, rng: np.random.Generator) -> None:
     """Leave less room than a checkpoint needs; `remove_ballast` frees it again."""
-    disk = os.statvfs(folder.parent)
-    size = disk.f_bavail * disk.f_frsize - int(rng.integers(0, 8 << 20))
+    room = int(rng.integers(0, 8 << 20))
     with (folder.parent / "ballast").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        while True:
+            disk = os.statvfs(folder.parent)
+            with contextlib.suppress(OSError):  # the training has written in the meantime
+                os.posix_fallocate(file.fileno(), 0, max(disk.f_bavail * disk.f_frsize - room, 1))
+                return
 
 
 def remove_ballast(folder: Path) -> None:
