@@ -52,8 +52,15 @@ def test_graph_with_the_published_digest_computes_what_paddle_does(
     verify_graph(graph, "sigmoid", KNOWN["u2netp"].graphs[precision])
 
 
-@pytest.mark.parametrize("make", [U2Net, U2Netp])
-@pytest.mark.parametrize(("classes", "output_op"), [(1, "sigmoid"), (3, "softmax")])
+@pytest.mark.parametrize(
+    ("make", "classes", "output_op"),
+    [
+        (U2Netp, 1, "sigmoid"),
+        (U2Netp, 3, "softmax"),
+        (U2Net, 1, "sigmoid"),
+        pytest.param(U2Net, 3, "softmax", marks=pytest.mark.slow),
+    ],
+)
 def test_graph_with_the_known_structure_computes_what_paddle_does(make, classes, output_op, tmp_path):
     paddle.seed(0)
     layer = make(classes)

@@ -105,6 +105,7 @@ def test_shipped_calibration_fits_its_network_and_keeps_the_known_layer():
     assert shipped.kept == always_kept(FLOW) | {"stage2d.rebnconv1d"}
 
 
+@pytest.mark.slow
 def test_int8_changes_saliency_of_photographs_by_less_than_a_hundredth(known_weights, photos, monkeypatch):
     monkeypatch.setattr(model_source, "has_int8_units", lambda: True)
     exact, rounded = (Predictor("u2netp", precision=name) for name in ("fp32", "int8"))

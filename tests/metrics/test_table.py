@@ -338,6 +338,7 @@ def test_example_in_the_docstring_runs():
     assert doctest.testmod(table, extraglobs={"np": np}) == (0, 3)
 
 
+@pytest.mark.slow
 def test_benchmark_prints_its_tables(monkeypatch, capsys):
     monkeypatch.setattr(benchmark_measures, "SIZES", ((30, 40), (64, 64)))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -49,6 +49,7 @@ def test_each_result_is_released_once_and_after_its_last_use():
     assert released == {IMAGE, *(node.name for node in flow)} - set(OUTPUTS)
 
 
+@pytest.mark.slow
 def test_static_network_gives_all_outputs_of_the_dynamic_one(tmp_path):
     network = U2Netp(2)
     network.eval()

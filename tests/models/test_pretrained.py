@@ -117,6 +117,7 @@ def test_unknown_name_is_rejected_with_suggestion():
         resolve("u2netq")
 
 
+@pytest.mark.slow
 def test_converted_weights_give_the_saliency_of_the_published_file_in_onnx_runtime(official_weights, photos):
     import onnxruntime
 

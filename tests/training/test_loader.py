@@ -42,7 +42,12 @@ def killing(run, number: int, at: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "workers"), [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGSTOP, 2)]
+    ("number", "workers"),
+    [
+        pytest.param(signal.SIGKILL, 1, marks=pytest.mark.slow),
+        (signal.SIGKILL, 2),
+        pytest.param(signal.SIGSTOP, 2, marks=pytest.mark.slow),
+    ],
 )
 def test_worker_that_dies_ends_the_run_at_once_and_leaves_the_checkpoint(config, tmp_path, number, workers):
     """Dying while the main process computes, and (stopped first) while it waits for a batch."""
@@ -75,7 +80,8 @@ def test_dead_worker_is_one_line_and_exit_code_1(run, config, monkeypatch):
     flags = ["--iters", 100000, "--num_workers", 2, "--save_interval", 2]
     code, _, error = run("train", "--config", config, *flags)
     assert code == 1
-    assert error.startswith("error: A process that loads data died (DataLoader process (pid ")
+    # Paddle names the process, or its queue, whichever it notices first
+    assert error.startswith("error: A process that loads data died (")
     assert len(error.splitlines()) == 1
     assert Path("output/iter_2/model.pdopt").is_file() or not list(Path("output").glob("iter_*"))
 
