@@ -41,6 +41,13 @@ def killing(run, number: int, at: int) -> None:
     run.step = step_and_kill
 
 
+@pytest.fixture(autouse=True)
+def reaped_workers():
+    """Wait for dead workers, which Paddle would report again when any later process of a test ends."""
+    yield
+    multiprocessing.active_children()
+
+
 @pytest.mark.parametrize(
     ("number", "workers"),
     [
