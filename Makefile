@@ -19,7 +19,7 @@ test: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --pythonpath $(VENV)/bin/python
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 U2NET_THREADS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
 
 setup: $(VENV)/.ready
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from paddleseg_u2net.environment.distributed import launched_together, this_rank
-from paddleseg_u2net.environment.optional_imports import THREADS_OF_USER, need
+from paddleseg_u2net.environment.optional_imports import need
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 MAX_PARALLEL = 4  # concurrent predictions; each needs memory for one more image and its activations
@@ -152,10 +152,20 @@ def processors() -> int:
     return max(here // this_rank().local_count, 1)
 
 
-def openmp_threads() -> int:
-    """Number of threads to compute with: OMP_NUM_THREADS if the user has set it, else one per processor."""
-    wanted = THREADS_OF_USER or ""
-    return int(wanted) if wanted.isdecimal() and int(wanted) else processors()
+def training_threads() -> int:
+    """Number of threads of a training step on a CPU: U2NET_THREADS if that is set, else one per processor.
+
+    OMP_NUM_THREADS cannot tell: Paddle sets it to 1 when it is imported, for child processes too.
+
+    Raises:
+        ValueError: U2NET_THREADS is not a whole number above 0.
+    """
+    wanted = os.environ.get("U2NET_THREADS", "")
+    if not wanted:
+        return processors()
+    if not wanted.isdecimal() or not int(wanted):
+        raise ValueError(f"U2NET_THREADS={wanted}: expected a whole number above 0. Fix: unset it, or 1")
+    return int(wanted)
 
 
 def threads_for(images: int | None = None) -> int:

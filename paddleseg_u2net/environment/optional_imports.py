@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import warnings
 from importlib.util import find_spec
 from types import ModuleType
 
 from paddleseg_u2net.errors import MissingPackage
-
-# Read before Paddle is imported, which sets it to 1 where the user has not set it
-THREADS_OF_USER = None if "paddle" in sys.modules else os.environ.get("OMP_NUM_THREADS")
 
 
 def _extra(name: str) -> str:

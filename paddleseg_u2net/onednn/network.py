@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from paddleseg_u2net.environment.devices import openmp_threads
+from paddleseg_u2net.environment.devices import training_threads
 from paddleseg_u2net.environment.memory import available_memory
 from paddleseg_u2net.models.architecture import IMAGE, OUTPUTS, SIDES
 from paddleseg_u2net.models.u2net import ConvBNReLU
@@ -36,13 +36,13 @@ class OneDnnNetwork(nn.Layer):
     Args:
         network: `U2Net` or `U2Netp` on the CPU, float32.
         precision: fp32 or bf16, of the feature maps.
-        threads: number of threads; 0 means `openmp_threads`.
+        threads: number of threads; 0 means `training_threads`.
     """
 
     def __init__(self, network: Any, precision: str = "fp32", threads: int = 0):
         super().__init__()
         self.network = network
-        self.data_type, self.threads = DATA_TYPES[precision], threads or openmp_threads()
+        self.data_type, self.threads = DATA_TYPES[precision], threads or training_threads()
         self.arena, self.plans = Arena(), OrderedDict[Options, Plan]()
         self.refused = False
         last = max(i for i, node in enumerate(network.flow) if node.name in SIDES) + 1

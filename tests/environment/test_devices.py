@@ -88,11 +88,14 @@ def test_device_that_paddle_does_not_have_is_rejected(monkeypatch, name, gpus, m
     assert paddle.chosen == []
 
 
-@pytest.mark.parametrize(("value", "expected"), [("3", 3), (None, 2), ("0", 2), ("2,1", 2)])
-def test_threads_are_those_that_the_user_asked_for(monkeypatch, value, expected):
-    monkeypatch.setattr(devices, "THREADS_OF_USER", value)
+@pytest.mark.parametrize(("value", "expected"), [("3", 3), ("", 2)])
+def test_threads_of_training_are_those_that_the_user_asked_for(monkeypatch, value, expected):
+    monkeypatch.setenv("U2NET_THREADS", value)
     monkeypatch.setattr(devices, "processors", lambda: 2)
-    assert devices.openmp_threads() == expected
+    assert devices.training_threads() == expected
+    monkeypatch.setenv("U2NET_THREADS", "two")
+    with pytest.raises(ValueError, match="U2NET_THREADS=two: expected a whole number above 0. Fix: unset"):
+        devices.training_threads()
 
 
 def test_number_that_all_launched_ranks_would_share_is_rejected(monkeypatch):
