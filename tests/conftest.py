@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -64,16 +65,20 @@ def known_weights(official_weights, warm_cache) -> Path:
     return official_weights
 
 
-@pytest.fixture
-def data(tmp_path) -> Path:
-    """A data set of six 32 x 32 pairs, four to train and two to validate; its path has a space."""
-    root = tmp_path / "my data"
+def draw_data(root: Path) -> Path:
+    """Draw a data set of six 32 x 32 pairs, four to train and two to validate."""
     for index in range(6):
         draw_pair(root, f"p{index}")
     lines = [f"images/p{index}.png\tmasks/p{index}.png\n" for index in range(6)]
     (root / "train_list.txt").write_text("".join(lines[:4]))
     (root / "val_list.txt").write_text("".join(lines[4:]))
     return root
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """The data set of `draw_data`; its path has a space."""
+    return draw_data(tmp_path / "my data")
 
 
 @pytest.fixture
@@ -104,13 +109,23 @@ def run(capsys):
     return call
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Path:
+    """A folder with a finished training run in `run`; see `trained`."""
+    root = tmp_path_factory.mktemp("finished")
+    config = make_config(root / "tiny.yaml", draw_data(root / "my data"))
+    words = ["--iters", "2", "--do_eval", "--seed", "0"]
+    assert main(["train", "--config", str(config), "--save_dir", str(root / "run"), *words]) == 0
+    return root
+
+
 @pytest.fixture
-def trained(run, config, tmp_path) -> Path:
-    """The folder of a finished training run of `config`."""
-    code, _, error = run(
-        "train", "--config", config, "--save_dir", "run", "--iters", 2, "--do_eval", "--seed", 0
-    )
-    assert (code, error) == (0, "")
+def trained(finished_run, config, tmp_path, capsys) -> Path:
+    """The folder of a finished training run of `config`; trained once, and copied for each test."""
+    capsys.readouterr()
+    shutil.copytree(finished_run / "run", tmp_path / "run")
+    for path in [*tmp_path.glob("run/**/*.yaml"), *tmp_path.glob("run/**/*.json")]:
+        path.write_text(path.read_text().replace(str(finished_run), str(tmp_path)))
     return tmp_path / "run"
 
 
