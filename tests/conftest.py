@@ -13,6 +13,13 @@ from support import SHARED, draw_pair, make_config
 
 from paddleseg_u2net.cli.app import main
 
+FIRST = ("test_documents", "test_extending", "test_app")  # slow tests, each of which one worker runs alone
+
+
+def pytest_collection_modifyitems(items):
+    """Start with slow tests, so that no worker waits for another's at the end."""
+    items.sort(key=lambda item: item.path.stem not in FIRST)
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch, tmp_path):

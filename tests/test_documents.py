@@ -14,8 +14,8 @@ from support import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# makes a command short enough for a test; everything else is as in the README
-SMALL = "--opts val_dataset.transforms.0.target_size=[32,32]"
+# makes a command short enough for a test: small images, the small network; all else is as in the README
+SMALL = "--opts model.type=U2Netp val_dataset.transforms.0.target_size=[32,32]"
 SHORTER = f"--iters 2 --batch_size 1 {SMALL} train_dataset.transforms.0.target_size=[32,32]"
 
 

@@ -59,7 +59,7 @@ def scores_of(config, folder: Path) -> dict:
     resume = folder / "iter_4"
     run = trainer(config, folder, ["model.type=FrozenTinyNet"], do_eval=True, iters=4, resume_model=resume)
     data = open_datasets([builders.build_dataset_spec(run.config, "val_dataset")])[0]
-    found = run.validation.measure(run.network, data).compute()
+    found = run.validation.measure(run.validation.predictor(run.network), data).compute()
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 

@@ -248,11 +248,12 @@ class Trainer:
         assert data is not None
         found = {"model": self.network, "ema_model": self.ema}
         networks = {name: network for name, network in found.items() if network is not None}
+        predictors = {name: self.validation.predictor(network) for name, network in networks.items()}
         improved = [
-            self.validation.keep_best(name, network, data, self.progress, self.log)
+            self.validation.keep_best(name, network, predictors[name], data, self.progress, self.log)
             for name, network in networks.items()
         ]
-        self.validation.show(networks, data, self.progress.iter, self.log)
+        self.validation.show(predictors, data, self.progress.iter, self.log)
         self.progress.stale = 0 if any(improved) else self.progress.stale + 1
         self.progress.pending = False
         if self.rank.index == 0:

@@ -73,26 +73,25 @@ class Validation:
             map_protocol=self.map_protocol,
         )
 
-    def show(self, networks: Mapping[str, Any], data: Dataset, step: int, log: TrainingLog) -> None:
+    def show(self, predictors: Mapping[str, Predictor], data: Dataset, step: int, log: TrainingLog) -> None:
         """Write the preview of an evaluation, and draw the curves again; the first process does so.
 
         Args:
-            networks: `model`, and `ema_model` if there is one.
+            predictors: of `model`, and of `ema_model` if there is one.
             data: validation data.
             step: at which they were evaluated.
             log: gives the preview to the loggers.
         """
         if self.rank.index == 0:
-            predictors = {name: self.predictor(network).predict for name, network in networks.items()}
-            preview = draw_preview(data, predictors)
+            preview = draw_preview(data, {name: predictor.predict for name, predictor in predictors.items()})
             write_preview(self.settings.save_dir / PREVIEWS / f"iter_{step}.png", preview)
             log.picture(preview, step)
             draw_run_curves(self.settings.save_dir, self.settings.metric)
 
-    def measure(self, network: paddle.nn.Layer, data: Dataset) -> Scores:
+    def measure(self, predictor: Predictor, data: Dataset) -> Scores:
         """Return the scores of a network over the images of all processes."""
         share = evaluate(
-            self.predictor(network),
+            predictor,
             data,
             self.evaluation,
             batch_size=self.settings.batch_size,
@@ -105,13 +104,20 @@ class Validation:
         return scores
 
     def keep_best(
-        self, name: str, network: paddle.nn.Layer, data: Dataset, progress: Progress, log: TrainingLog
+        self,
+        name: str,
+        network: paddle.nn.Layer,
+        predictor: Predictor,
+        data: Dataset,
+        progress: Progress,
+        log: TrainingLog,
     ) -> bool:
         """Measure a network, and save it if it is the best so far.
 
         Args:
             name: `model` or `ema_model`.
             network: the network of that name.
+            predictor: of that network.
             data: validation data.
             progress: its best score is updated.
             log: of the scores.
@@ -120,7 +126,7 @@ class Validation:
             Whether it is the best so far.
         """
         metric = self.settings.metric
-        scores = self.measure(network, data)
+        scores = self.measure(predictor, data)
         values = scores.compute()
         log.scores(name, scores.report(), values, progress.iter)
         score = values[metric]

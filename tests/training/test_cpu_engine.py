@@ -118,10 +118,10 @@ def test_resume_equals_uninterrupted_training_and_another_engine_is_said(config,
 def test_evaluation_during_training_has_the_scores_of_paddle(config, tmp_path, monkeypatch):
     run = trainer(config, tmp_path, ENGINE_OPTS[:3], do_eval=True)
     (data,) = open_datasets([build_dataset_spec(run.config, "val_dataset")])
-    fast = run.validation.measure(run.network, data).compute()
+    fast = run.validation.measure(run.validation.predictor(run.network), data).compute()
     monkeypatch.setattr(validation, "has", lambda name: False)
     assert isinstance(validation.evaluation_engine(run.network, {}), PaddleEngine)
-    slow = run.validation.measure(run.network, data).compute()
+    slow = run.validation.measure(run.validation.predictor(run.network), data).compute()
     assert fast.keys() == slow.keys()
     for name, value in slow.items():
         np.testing.assert_allclose(fast[name], value, atol=1e-4, err_msg=name)

@@ -38,9 +38,9 @@ def test_training_fits_a_small_data_set(config, tmp_path):
         opts=["lr_scheduler.learning_rate=0.1"],
     )
     val_data = open_datasets([builders.build_dataset_spec(run.config, "val_dataset")])[0]
-    first = run.validation.measure(run.network, val_data).compute()["MAE"]
+    first = run.validation.measure(run.validation.predictor(run.network), val_data).compute()["MAE"]
     run.run()
-    last = run.validation.measure(run.network, val_data).compute()
+    last = run.validation.measure(run.validation.predictor(run.network), val_data).compute()
     assert last["MAE"] < first / 2
     assert last["maxF"] > 0.9
 

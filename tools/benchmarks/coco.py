@@ -27,7 +27,7 @@ from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.cli.make_dataset import main as make_dataset
 from paddleseg_u2net.importers.coco import read_coco
 from paddleseg_u2net.io.images import read_image
-from tools.benchmarks.measuring import ROOT, peak_memory
+from tools.benchmarks.measuring import ROOT, benchmark_parser, peak_memory
 
 HEIGHT, WIDTH, CORNERS, CLASSES = 480, 640, 25, 80
 OBJECTS_PER_IMAGE = 860001 / 118287  # in train2017
@@ -104,11 +104,7 @@ def measure(way: str, folder: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="python -m tools.benchmarks.coco",
-    )
+    parser = benchmark_parser("coco", __doc__)
     parser.add_argument("--images", type=int, default=2000, help="number of images (%(default)s)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="steps to measure (all)")
     parser.add_argument("--work", type=Path, help="folder for the temporary data (the system's)")

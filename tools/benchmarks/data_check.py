@@ -32,7 +32,7 @@ from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.duplicates import find_matches
 from paddleseg_u2net.data_check.survey import examine
 from paddleseg_u2net.io.images import list_images, read_image
-from tools.benchmarks.measuring import ROOT, peak_memory
+from tools.benchmarks.measuring import ROOT, benchmark_parser, peak_memory
 
 COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mirrored": lambda image: image[:, ::-1].copy(),
@@ -50,9 +50,7 @@ DIVISORS = (4, 2, 1)  # memory is measured with a quarter, half and all of the p
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="data_check"
-    )
+    parser = benchmark_parser("data_check", __doc__)
     parser.add_argument("--image_path", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--mask_path", type=Path, help="folder of their masks")
     parser.add_argument("--turns", type=int, default=5, help="measurements of each side (%(default)s)")

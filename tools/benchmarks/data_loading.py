@@ -8,7 +8,6 @@ The ways take turns, so that what else the machine does meets all of them. Each 
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 import sys
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.io.archives import unpack
+from tools.benchmarks.measuring import benchmark_parser
 
 FORMATS = {"zip": ".zip", "tar": ".tar", "gztar": ".tar.gz"}
 GIB = 1 << 30
@@ -69,9 +69,7 @@ def report(folder: Path, repeats: int, work: Path | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="benchmark_data"
-    )
+    parser = benchmark_parser("data_loading", __doc__)
     parser.add_argument("--folder", type=Path, required=True, help="a data set to pack and unpack")
     parser.add_argument("--repeats", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--work", type=Path, help="folder on the disk to measure; default the system's")

@@ -14,191 +14,28 @@ and the losses and scores of all steps must be equal, bit for bit. Exit code 1 i
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import mmap
-import multiprocessing
 import os
-import resource
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import yaml
 
+from tools.benchmarks.interrupted_training import INTERRUPTIONS, PHASES, Child, Interruption, remove_ballast
 from tools.benchmarks.measures import draw
+from tools.benchmarks.measuring import benchmark_parser
 from tools.benchmarks.run_state import Differences, History, all_checkpoints, load_run, load_step, step_of
 
-PHASES = ("starting", "loading", "step", "saving", "evaluating")
 STEPS, INTERVAL, IMAGES, SIZE = 9, 2, 8, 32
 ROOM = 150 << 20  # bytes that a run needs on a small disk
-PATIENCE = 120  # seconds after which a process hangs
-
-
-class Child:
-    """A training in a forked process, whose output and phase this process reads.
-
-    Args:
-        words: flags of `u2net train`.
-    """
-
-    def __init__(self, words: list[str]):
-        self._phase = mmap.mmap(-1, 1)
-        reader, writer = os.pipe()
-        # "fork" saves the seconds of importing Paddle, which has started no thread yet
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=_child, args=(words, self._phase, reader, writer))
-        self._process.start()
-        os.close(writer)
-        self.pid, self.output = self._process.pid or 0, b""
-        self._thread = threading.Thread(target=self._read, args=(reader,))
-        self._thread.start()
-
-    def _read(self, reader: int) -> None:
-        with open(reader, "rb", buffering=0) as pipe:
-            while part := pipe.read(1 << 16):
-                self.output += part
-
-    @property
-    def phase(self) -> str:
-        """One of PHASES; of a process that ended, the last one."""
-        return PHASES[self._phase[0]]
-
-    def running(self, until: Callable[[], bool]) -> bool:
-        """Wait until a condition holds; returns False if the process ended before."""
-        while self._process.is_alive():
-            if until():
-                return True
-            time.sleep(0.001)
-        return False
-
-    def finish(self) -> tuple[int, str, int]:
-        """Wait for the end; returns the exit code, the output, and the number of workers that outlive it."""
-        limit = time.monotonic() + PATIENCE
-        if self.running(lambda: time.monotonic() > limit):
-            os.killpg(self.pid, signal.SIGKILL)
-            self.output += f"\nIt hung for {PATIENCE} seconds".encode()
-            self._process.join()
-        limit = time.monotonic() + 2
-        while (left := _group(self.pid)) and time.monotonic() < limit:
-            time.sleep(0.01)
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        self._thread.join()
-        return self._process.exitcode or 0, self.output.decode(errors="replace"), len(left)
-
-
-def _group(leader: int) -> list[int]:
-    """Living processes of a process group."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, group = path.read_text().rsplit(")", 1)[1].split()[:3]
-            if int(group) == leader and state != "Z":
-                found.append(int(path.parent.name))
-    return found
-
-
-def _child(words: list[str], phase: mmap.mmap, reader: int, writer: int) -> None:
-    os.setsid()  # workers that outlive this process are found by its group
-    os.close(reader)
-    for stream in (1, 2):
-        os.dup2(writer, stream)
-    sys.exit(_train(words, phase))
-
-
-def _train(words: list[str], phase: mmap.mmap) -> int:
-    """`u2net train` in this process; keeps the number of its phase in `phase`."""
-    from paddleseg_u2net.cli.app import main
-    from paddleseg_u2net.models import checkpoint
-    from paddleseg_u2net.training.trainer import Trainer
-
-    def track(owner: Any, name: str, during: str) -> None:
-        function = getattr(owner, name)
-
-        def tracked(*args, **options):
-            before, phase[0] = phase[0], PHASES.index(during)
-            found = function(*args, **options)
-            phase[0] = before
-            return found
-
-        setattr(owner, name, tracked)
-
-    for name, during in (("run", "loading"), ("step", "step"), ("evaluate", "evaluating")):
-        track(Trainer, name, during)
-    for name in ("save_checkpoint", "prune_checkpoints", "save_best", "save_progress"):
-        track(checkpoint, name, "saving")
-    try:
-        return main(["train", *words])
-    except BaseException:  # what `main` does not expect is a fault too
-        traceback.print_exc()
-        return 70
-
-
-class Interruption(NamedTuple):
-    """A row of INTERRUPTIONS.
-
-    Args:
-        act: interrupts a child; the path is the folder of its run.
-        ended: whether exit code and output are those of a run that was interrupted so.
-    """
-
-    act: Callable[[Child, Path, np.random.Generator], None]
-    ended: Callable[[int, str], bool]
-
-
-def _kill(child: Child, folder: Path, rng: np.random.Generator) -> None:
-    os.kill(child.pid, signal.SIGKILL)
-
-
-def _terminate(child: Child, folder: Path, rng: np.random.Generator) -> None:
-    os.kill(child.pid, signal.SIGTERM)
-
-
-def _limit_files(child: Child, folder: Path, rng: np.random.Generator) -> None:
-    """Let no file grow beyond a random size below that of the weights."""
-    size = int(rng.integers(1, 4 << 20))
-    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
-def _fill_disk(child: Child, folder: Path, rng: np.random.Generator) -> None:
-    """Leave less room than a checkpoint needs; `remove_ballast` frees it again."""
-    room = int(rng.integers(0, 8 << 20))
-    with (folder.parent / "ballast").open("wb") as file:
-        while True:
-            disk = os.statvfs(folder.parent)
-            with contextlib.suppress(OSError):  # the training has written in the meantime
-                os.posix_fallocate(file.fileno(), 0, max(disk.f_bavail * disk.f_frsize - room, 1))
-                return
-
-
-def remove_ballast(folder: Path) -> None:
-    """Undo `_fill_disk`."""
-    (folder.parent / "ballast").unlink(missing_ok=True)
-
-
-def _disk_error(code: int, output: str) -> bool:
-    return code == 1 and "cannot be written" in output.strip().splitlines()[-1]
-
-
-INTERRUPTIONS = {
-    "SIGKILL": Interruption(_kill, lambda code, _: code == -signal.SIGKILL),
-    # before the training loop, SIGTERM ends the process as it ends any other
-    "SIGTERM": Interruption(_terminate, lambda code, _: code in (130, -signal.SIGTERM)),
-    "file size limit": Interruption(_limit_files, _disk_error),
-    "full disk": Interruption(_fill_disk, _disk_error),
-}
 
 
 @dataclass
@@ -277,7 +114,7 @@ class Campaign:
             return None
         phase = child.phase
         row.act(child, folder, self.rng)
-        if row.act is _kill:  # it may have gone on to another phase in the meantime
+        if row is INTERRUPTIONS["SIGKILL"]:  # it may have gone on to another phase in the meantime
             child.running(lambda: False)
             phase = child.phase
         return phase
@@ -415,11 +252,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     from paddleseg_u2net.cli.app import guarded
 
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="python -m tools.benchmarks.interruptions",
-    )
+    parser = benchmark_parser("interruptions", __doc__)
     parser.add_argument("--interruptions", type=int, default=10, help="number of them (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (%(default)s)")
     parser.add_argument(

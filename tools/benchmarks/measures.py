@@ -26,7 +26,7 @@ import numpy as np
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.metrics.map_and_mask import MapAndMask
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
-from tools.benchmarks.measuring import peak_memory, run_measured
+from tools.benchmarks.measuring import benchmark_parser, peak_memory, run_measured
 
 SIZES = ((300, 400), (1024, 1024))
 THEIRS = ("MAE", "Fmeasure", "WeightedFmeasure", "Smeasure", "Emeasure")
@@ -36,11 +36,7 @@ MAPS = 4  # different maps of each size
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of this program."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="python -m tools.benchmarks.measures",
-    )
+    parser = benchmark_parser("measures", __doc__)
     parser.add_argument("--turns", type=int, default=5, help="repetitions of each side (%(default)s)")
     parser.add_argument(
         "--updates", type=int, default=10000, help="updates with a small map, for memory (%(default)s)"

@@ -13,7 +13,8 @@ the processor is the best float32 product of two matrices by numpy with as many 
 exceed it.
 
 PyTorch is no dependency of this project: install it into another environment and give its Python. The first
-step of torch_compile needs a C++ compiler and takes minutes.
+step of torch_compile needs a C++ compiler and takes minutes. Ctrl-C ends the measurement early; the table
+then covers the complete turns.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.cli.benchmark import table
 from paddleseg_u2net.cli.flags import positive_int
 from paddleseg_u2net.models.architecture import IMAGE, NETWORKS, Node, dataflow
-from tools.benchmarks.measuring import ROOT
+from tools.benchmarks.measuring import ROOT, benchmark_parser
 from tools.benchmarks.training_worker import ENGINES, PRODUCT, SIDE, add_step_flags
 
 REFERENCE = "torch_channels_last"  # the engine to beat; the table has a column for it
@@ -52,11 +54,7 @@ Reply = Mapping[str, Any]  # what `training_worker` writes
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="python -m tools.benchmarks.training",
-    )
+    parser = benchmark_parser("training", __doc__)
     parser.add_argument(
         "--engines",
         nargs="+",
@@ -163,15 +161,26 @@ def forward_operations(flow: Sequence[Node], height: int, width: int) -> int:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Worker]:
-    """Run all engines in turns; returns their finished workers by name."""
+    """Run all engines in turns; returns their finished workers by name, with equally many steps each.
+
+    Raises:
+        KeyboardInterrupt: interrupted before the first turn that counts was complete.
+    """
     workers: dict[str, Worker] = {}
     with ExitStack() as stack:
         for name in (*args.engines, PRODUCT):
             workers[name] = stack.enter_context(Worker(name, args))
             workers[name].wait_until_ready()
-        for _ in range(WARM_UP + args.steps):
+        try:
+            for _ in tqdm(range(WARM_UP + args.steps), "turns", disable=None):
+                for worker in workers.values():
+                    worker.step()
+        except KeyboardInterrupt:
+            turns = min(len(worker.replies) for worker in workers.values())
+            if turns <= WARM_UP:
+                raise
             for worker in workers.values():
-                worker.step()
+                del worker.replies[turns:]
     return workers
 
 
@@ -244,9 +253,10 @@ def report(args: argparse.Namespace) -> None:
     print(f"{name}, {os.cpu_count()} processors, {', '.join(units) or 'no known units'}")
     print(f"load average of the last 5 minutes: {load:.1f}")
     print(", ".join(versions))
+    turns = len(steps[PRODUCT]) - WARM_UP
     print(
         f"{args.network}, {args.batch_size} x {args.size} x {args.size}, {args.num_classes} class(es), "
-        f"{args.threads} threads, {args.steps} steps; peak {peak:.0f} GFLOP/s ({SIDE} x {SIDE} by numpy)\n"
+        f"{args.threads} threads, {turns} steps; peak {peak:.0f} GFLOP/s ({SIDE} x {SIDE} by numpy)\n"
     )
     print(table([shown(row) for row in rows]))
     if args.output:

@@ -24,6 +24,7 @@ from paddleseg_u2net.cli.flags import positive_int
 from paddleseg_u2net.cli.train import main as train
 from paddleseg_u2net.datasets.synthetic import draw_dataset
 from paddleseg_u2net.training.history import HISTORY, read_history
+from tools.benchmarks.measuring import benchmark_parser
 
 ENGINES = {
     "paddle": ("paddle", "fp32"),
@@ -35,11 +36,7 @@ SCORES = ("mIoU", "Dice")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="python -m tools.benchmarks.training_scores",
-    )
+    parser = benchmark_parser("training_scores", __doc__)
     parser.add_argument(
         "--engines", nargs="+", choices=ENGINES, default=["paddle", "onednn"], help="(paddle onednn)"
     )

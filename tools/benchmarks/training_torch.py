@@ -11,15 +11,8 @@ import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 
-from paddleseg_u2net.models.architecture import (
-    BN_EPSILON,
-    IMAGE,
-    NETWORKS,
-    OUTPUTS,
-    Node,
-    dataflow,
-    last_uses,
-)
+from paddleseg_u2net.models import architecture
+from paddleseg_u2net.models.architecture import Node, dataflow
 
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "pool": lambda x: F.max_pool2d(x, 2, stride=2, ceil_mode=True),
@@ -36,7 +29,7 @@ def convolution(node: Node) -> nn.Module:
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=node.dilation)
     if node.operation == "conv":
         return conv
-    norm = nn.BatchNorm2d(out_channels, eps=BN_EPSILON)
+    norm = nn.BatchNorm2d(out_channels, eps=architecture.BN_EPSILON)
     return nn.Sequential(conv, norm, nn.ReLU(inplace=True))
 
 
@@ -50,15 +43,15 @@ class TorchU2Net(nn.Module):
 
     def __init__(self, network: str, num_classes: int):
         super().__init__()
-        self.flow = dataflow(NETWORKS[network], num_classes=num_classes)
-        self.last_uses = last_uses(self.flow, OUTPUTS)
+        self.flow = dataflow(architecture.NETWORKS[network], num_classes=num_classes)
+        self.last_uses = architecture.last_uses(self.flow, architecture.OUTPUTS)
         # names of modules must not contain dots
         convolutions = {node.name.replace(".", "_"): convolution(node) for node in self.flow if node.weight}
         self.convolutions = nn.ModuleDict(convolutions)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> seven logits (N, num_classes, H, W): fused, then from fine to coarse."""
-        results = {IMAGE: image}
+        results = {architecture.IMAGE: image}
         for node in self.flow:
             inputs = [results[name] for name in node.inputs]
             if node.weight:
@@ -68,7 +61,7 @@ class TorchU2Net(nn.Module):
             del inputs
             for name in self.last_uses[node.name]:
                 results.pop(name)
-        return [results[name] for name in OUTPUTS]
+        return [results[name] for name in architecture.OUTPUTS]
 
 
 def loss_of(logits: Tensor, label: Tensor) -> Tensor:
