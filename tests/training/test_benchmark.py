@@ -10,9 +10,10 @@ import paddle
 import pytest
 from paddle.version import full_version
 
+from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.models.architecture import NETWORKS, dataflow
 from paddleseg_u2net.models.u2net import U2Netp
-from tools.benchmarks import training
+from tools.benchmarks import training, training_cost
 from tools.benchmarks.training_worker import SIDE, paddle_step, random_batch
 
 FLAGS = ["--batch_size", "1", "--size", "32", "--threads", "1", "--steps", "1"]
@@ -105,3 +106,19 @@ def test_output_of_a_failed_engine_is_shown(tmp_path, capsys):
     python.chmod(0o755)
     assert training.main(["--engines", "torch", *FLAGS, "--torch_python", str(python)]) == 1
     assert "torch: exit code 3: No module named torch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("config", "size"), [("u2netp", 512), ("u2netp_duts", 288), ("u2netp_camvid", 352)])
+def test_input_size_of_a_config_is_that_of_its_last_transform_with_one(config, size):
+    assert training_cost.input_size(load_config(training_cost.FOLDER / f"{config}.yaml")) == size
+
+
+def test_cost_of_a_config_is_that_of_its_steps(monkeypatch):
+    monkeypatch.setattr(training_cost, "WARM_UP", 0)
+    transforms = [{"type": "Resize", "target_size": [32, 32]}, {"type": "Normalize"}]
+    config = {"model": {"type": "U2Netp", "num_classes": 2}, "batch_size": 1, "iters": 7200}
+    config["train_dataset"] = {"transforms": transforms}
+    monkeypatch.setattr(training_cost, "load_config", lambda path: config)
+    row = training_cost.measure("any", threads=1, steps=1)
+    assert (row["batch"], row["steps"]) == ("1 x 32", "7,200")
+    assert float(row["hours"]) == pytest.approx(2 * float(row["s a step"]), abs=0.06)

@@ -242,6 +242,12 @@ def processor() -> tuple[str, list[str]]:
     return found.get("model name", platform.machine()), [unit for unit in UNITS if unit in flags]
 
 
+def machine() -> str:
+    """This machine in words."""
+    name, units = processor()
+    return f"{name}, {os.cpu_count()} processors, {', '.join(units) or 'no known units'}"
+
+
 def report(args: argparse.Namespace) -> None:
     """Measure, and print the machine and the table."""
     name, units = processor()
@@ -250,7 +256,7 @@ def report(args: argparse.Namespace) -> None:
     versions = sorted({worker.version for worker in workers.values()})
     rows, peak = results_of(steps, args), peak_of(steps)
     load = os.getloadavg()[1]  # near --threads where nothing else ran
-    print(f"{name}, {os.cpu_count()} processors, {', '.join(units) or 'no known units'}")
+    print(machine())
     print(f"load average of the last 5 minutes: {load:.1f}")
     print(", ".join(versions))
     turns = len(steps[PRODUCT]) - WARM_UP
@@ -261,8 +267,8 @@ def report(args: argparse.Namespace) -> None:
     print(table([shown(row) for row in rows]))
     if args.output:
         flags = {key: value for key, value in vars(args).items() if not isinstance(value, Path)}
-        machine = {"processor": name, "units": units, "processors": os.cpu_count(), "load": load}
-        content = {"flags": flags, "machine": machine, "versions": versions, "peak GFLOP/s": peak}
+        conditions = {"processor": name, "units": units, "processors": os.cpu_count(), "load": load}
+        content = {"flags": flags, "machine": conditions, "versions": versions, "peak GFLOP/s": peak}
         content |= {"results": rows, "steps": steps}
         args.output.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
