@@ -13,6 +13,7 @@ from paddleseg_u2net.onednn import operations as ops
 from paddleseg_u2net.onednn.arena import Value
 from paddleseg_u2net.onednn.memory import Desc
 from paddleseg_u2net.onednn.operations import Primitive
+from paddleseg_u2net.onednn.statistics import append_statistics, needs_rows
 from paddleseg_u2net.onednn.steps import Backward, External, Operand, Steps
 
 TAPS = 9  # of a 3x3 kernel
@@ -107,10 +108,13 @@ def conv_relu(steps: Steps, node: Node) -> Backward:
         steps.gradient(f"{conv}.bias") if frozen else None,  # else BatchNorm subtracts the bias again
         node.dilation,
     ).append(steps, y, lambda: diff)
-    flags = ops.GLOBAL_STATISTICS if frozen else 0
-    forward = ops.norm_relu(maps, BN_EPSILON, flags)
+    forward = hint = ops.norm_relu(maps, BN_EPSILON)
     if frozen:
         mean, variance = steps.parameter(f"{bn}._mean"), steps.parameter(f"{bn}._variance")
+        forward = hint = ops.norm_relu(maps, BN_EPSILON, ops.GLOBAL_STATISTICS)
+    elif needs_rows(maps, steps.options.data_type):
+        mean, variance = steps.statistics[name] = append_statistics(steps, y)
+        forward = ops.norm_relu(maps, BN_EPSILON, ops.GLOBAL_STATISTICS)
     else:
         mean, variance = steps.statistics[name] = Value.new(vector), Value.new(vector)
     common: dict[str, Operand] = {
@@ -127,7 +131,8 @@ def conv_relu(steps: Steps, node: Node) -> Backward:
             result: steps.gradient(f"{bn}.{key}") or Value.new(vector)
             for result, key in (("diff_scale", "weight"), ("diff_shift", "bias"))
         }
-        backward = ops.norm_relu_backward(maps, BN_EPSILON, flags, hint=forward)
+        flags = ops.GLOBAL_STATISTICS if frozen else 0
+        backward = ops.norm_relu_backward(maps, BN_EPSILON, flags, hint=hint)
         g = steps.pending.pop(name)
         steps.emit(backward, src=y, diff_dst=g, diff_src=diff, **common, **results)
         convolve_backward()

@@ -166,8 +166,8 @@ def convolution_weights(
     )
 
 
-def norm_relu(maps: Desc, epsilon: float, flags: int = 0) -> Primitive:
-    """BatchNorm and ReLU; `flags` is 0 or GLOBAL_STATISTICS."""
+def norm(maps: Desc, epsilon: float, flags: int = 0) -> Primitive:
+    """BatchNorm; `flags` are those of oneDNN."""
     return Primitive(
         "batch_normalization_forward",
         engine(),
@@ -175,8 +175,13 @@ def norm_relu(maps: Desc, epsilon: float, flags: int = 0) -> Primitive:
         maps.handle,
         maps.handle,
         c_float(epsilon),
-        c_int(SCALE | SHIFT | RELU | flags),
+        c_int(flags),
     )
+
+
+def norm_relu(maps: Desc, epsilon: float, flags: int = 0) -> Primitive:
+    """BatchNorm with scale and shift, and ReLU; `flags` is 0 or GLOBAL_STATISTICS."""
+    return norm(maps, epsilon, SCALE | SHIFT | RELU | flags)
 
 
 def norm_relu_backward(maps: Desc, epsilon: float, flags: int = 0, *, hint: Primitive) -> Primitive:

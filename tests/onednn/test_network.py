@@ -134,6 +134,19 @@ def test_random_weights_are_about_as_far_from_float64_as_in_paddle():
     assert found[0] == pytest.approx(expected[0], rel=1e-5)
     own, theirs = (distance(together(r[2]), together(expected[2])) for r in (found, paddles))
     assert own < 10 * theirs  # ReLUs change sign by rounding, in the one at other places than in the other
+    own, theirs = (np.mean([*map(distance, r[1], expected[1])]) for r in (found, paddles))
+    assert own < 3 * theirs
+
+
+@pytest.mark.parametrize(("n", "h", "w"), [(2, 96, 96), (1, 75, 53), (3, 16, 16)])
+def test_statistics_of_large_maps_are_exact(n, h, w):
+    network = make()
+    exact, engine = double(network), OneDnnNetwork(network, threads=1)
+    image, label = batch(network, n, h, w)
+    found, expected = step(engine, network, image, label)[3], step(exact, exact, image, label)[3]
+    key = "stage1.rebnconvin.bn_s1."  # deeper ones also have the rounding of the layers before them
+    assert distance(found[f"{key}_variance"], expected[f"{key}_variance"]) < 1.5e-7
+    assert np.abs(found[f"{key}_mean"] - expected[f"{key}_mean"]).max() < 1e-7
 
 
 def test_steps_are_repeatable_bit_for_bit():
