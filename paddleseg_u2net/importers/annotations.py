@@ -42,6 +42,7 @@ class AnnotatedImage(NamedTuple):
         size: (H, W) according to the annotations, or None if they do not state it.
         regions: the shapes.
         in_order: if shapes overlap, True puts the later one on top, False the smaller one.
+        draw: draws the whole mask instead of shapes; arguments and results as those of `draw_mask`.
     """
 
     image: Path
@@ -50,6 +51,7 @@ class AnnotatedImage(NamedTuple):
     size: tuple[int, int] | None
     regions: list[Region]
     in_order: bool
+    draw: Callable[[Mapping[str, int], int, int], tuple[np.ndarray, list[Fault]]] | None = None
 
 
 class AnnotationSet(NamedTuple):
@@ -134,6 +136,8 @@ def draw_mask(
         (H, W) uint8 class ids, 0 for background and IGNORE for ignored pixels; and a fault for each shape
         that cannot be drawn.
     """
+    if image.draw:
+        return image.draw(values, height, width)
     ids = np.zeros((height, width), np.uint8)
     depths = np.full((height, width), np.iinfo(np.int32).max, np.int32)
     faults = []

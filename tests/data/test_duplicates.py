@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paddleseg_u2net.data.inspection import THUMBNAIL_SIDE, sample, thumbnail
-from paddleseg_u2net.data_check.duplicates import (
+from paddleseg_u2net.data.duplicates import (
     MAX_DETAIL_DISTANCE,
     MAX_DISTANCE,
     MAX_MATCHES,
