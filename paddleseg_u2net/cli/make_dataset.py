@@ -1,7 +1,7 @@
 """Build a data set from your own images: lists, a split, and a config for train, val and predict.
 
-Images and mask files stay where they are; the lists name them. Masks are drawn from COCO and LabelMe
-annotations.
+Images and mask files stay where they are; the lists name them. Masks are drawn from COCO, LabelMe, YOLO
+and Supervisely annotations, and converted from colours.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from paddleseg_u2net.cli.color_flags import COLOR_FLAGS, check_colors, color_table, convert_colors
 from paddleseg_u2net.cli.flags import (
     HOW,
     INPUT,
@@ -41,6 +43,9 @@ from paddleseg_u2net.importers.sources import (
     from_folders,
     from_lists,
 )
+from paddleseg_u2net.importers.supervisely import read_supervisely
+from paddleseg_u2net.importers.voc import read_voc
+from paddleseg_u2net.importers.yolo import read_yolo
 
 EXAMPLES = """\
   two folders with cat.jpg and cat.png, or cat.jpg and cat_mask.png:
@@ -55,6 +60,13 @@ EXAMPLES = """\
     u2net make-dataset --coco instances.json --image_dir photos --saliency
   LabelMe, one JSON file per image:
     u2net make-dataset --labelme photos --classes cat dog
+  masks whose colours are classes, by CVAT's labelmap.txt, a known table, or colours of your own:
+    u2net make-dataset --image_dir photos --mask_dir masks --labelmap labelmap.txt
+    u2net make-dataset --image_dir photos --mask_dir masks --colors background=0,0,0 cat=255,0,0
+  Pascal VOC (CVAT too), polygons of YOLO, a project of Supervisely; their own train and val are kept:
+    u2net make-dataset --voc VOCdevkit/VOC2012
+    u2net make-dataset --yolo data.yaml
+    u2net make-dataset --supervisely project
   two or three sources are train, val and test; --split joins and splits them again:
     u2net make-dataset --coco train.json val.json --image_dir train2017 val2017
     u2net make-dataset --list train.txt val.txt --dataset_root data/old
@@ -65,6 +77,7 @@ EXAMPLES = """\
 
 DEFAULT_SHARES = (0.8, 0.2, 0.0)  # of train, val and test
 PATHS: dict[str, Any] = {"type": nonempty_path, "nargs": "+"}
+FOLDER: dict[str, Any] = {"type": nonempty_path, "nargs": 1, "metavar": "DIR"}
 INPUT_FLAGS: Flags = {
     "image_dir": {**PATHS, "metavar": "DIR", "help": "folder of images, searched with sub-folders"},
     "mask_dir": {**PATHS, "metavar": "DIR", "help": "folder of masks with the same names"},
@@ -78,6 +91,10 @@ INPUT_FLAGS: Flags = {
         "help": "how COCO's iscrowd regions are drawn: ignored pixels, their class, or not (%(default)s)",
     },
     "labelme": {**PATHS, "metavar": "DIR", "help": "folder of LabelMe JSON files"},
+    "voc": {**FOLDER, "help": "folder with JPEGImages, SegmentationClass and ImageSets/Segmentation"},
+    "yolo": {**FOLDER, "help": "folder or data.yaml of YOLO polygon labels"},
+    "supervisely": {**FOLDER, "help": "folder of a Supervisely project, with meta.json"},
+    **COLOR_FLAGS,
     "list": {**PATHS, "metavar": "FILE", "help": "PaddleSeg list files with lines of 'image mask'"},
     "dataset_root": {"type": nonempty_path, "help": "folder that the paths in the lists are relative to"},
 }
@@ -130,18 +147,24 @@ def _read_coco(args: argparse.Namespace) -> ImageSource:
 
 
 def _read_folders(args: argparse.Namespace) -> ImageSource:
-    return from_folders(
-        args.folder or args.image_dir, args.folder or args.mask_dir, args.image_suffix, args.mask_suffix
-    )
+    folders = args.folder or args.image_dir, args.folder or args.mask_dir
+    return convert_colors(args, from_folders(*folders, args.image_suffix, args.mask_suffix))
 
 
-SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index")
+SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index", *COLOR_FLAGS)
 FORMATS = {
     "coco": SourceFormat(("image_dir",), ("crowd",), _read_coco),
     "labelme": SourceFormat((), (), lambda args: from_annotations(list(map(read_labelme, args.labelme)))),
     "list": SourceFormat(
-        ("dataset_root",), MASK_FILE_FLAGS, lambda args: from_lists(args.list, args.dataset_root)
+        ("dataset_root",),
+        MASK_FILE_FLAGS,
+        lambda args: convert_colors(args, from_lists(args.list, args.dataset_root)),
     ),
+    "voc": SourceFormat(
+        (), tuple(COLOR_FLAGS), lambda args: read_voc(args.voc[0], color_table(args), args.unknown_colors)
+    ),
+    "yolo": SourceFormat((), (), lambda args: from_annotations(read_yolo(args.yolo[0]))),
+    "supervisely": SourceFormat((), (), lambda args: from_annotations(read_supervisely(args.supervisely[0]))),
     "folder": SourceFormat((), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
     "mask_dir": SourceFormat(("image_dir",), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
 }
@@ -180,7 +203,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _check_options(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Exit if options contradict each other; compiles `group_by`."""
-    if args.saliency and (args.num_classes or (args.classes and args.format not in ("coco", "labelme"))):
+    colors = check_colors(flags, args)
+    has_labels = colors or args.format not in ("list", "folder", "mask_dir")
+    if args.saliency and (args.num_classes or (args.classes and not has_labels)):
         flags.error("--saliency means one foreground class: remove --num_classes and --classes")
     if args.num_classes is not None and args.num_classes < 2:
         flags.error("--num_classes includes background, expected at least 2; --saliency for one foreground")
@@ -251,5 +276,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         skip_empty=args.skip_empty,
         command=shlex.join(["u2net", "make-dataset", *argv]),
     )
-    _print_summary(make_dataset(FORMATS[args.format].read(args), options), args.save_dir)
+    source = FORMATS[args.format].read(args)
+    if args.split is None and any(image.part for image in source.images):
+        options = replace(options, shares=None)  # the source has parts of its own
+    _print_summary(make_dataset(source, options), args.save_dir)
     return 0

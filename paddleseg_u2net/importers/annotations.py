@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.errors import DataError, Fault, suggest
-from paddleseg_u2net.importers.rasterize import RASTERIZERS, abbreviate
+from paddleseg_u2net.importers.pixel_shapes import RASTERIZERS
+from paddleseg_u2net.importers.rasterize import abbreviate
 
 BACKGROUND_LABEL, IGNORE_LABEL = "_background_", "__ignore__"  # as in LabelMe's own examples
 
@@ -62,12 +64,14 @@ class AnnotationSet(NamedTuple):
         images: the images whose annotations can be read.
         labels: class names; the keys define their order (COCO: category id, LabelMe: the name itself).
         faults: everything that is wrong with the files.
+        counts: what was left out on purpose.
     """
 
     path: Path
     images: list[AnnotatedImage]
     labels: dict[Any, str]
     faults: Sequence[Fault | str]
+    counts: ItemCounts | None = None
 
 
 def merge_labels(sets: Sequence[AnnotationSet]) -> tuple[list[str], list[Fault]]:

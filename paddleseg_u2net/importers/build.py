@@ -18,6 +18,7 @@ import numpy as np
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.config_writer import config_text, path_text
+from paddleseg_u2net.importers.copies import copy_keys
 from paddleseg_u2net.importers.list_writer import PARTS, absolute, find_root, list_texts
 from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, MaskMeaning, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
@@ -123,9 +124,8 @@ def _split_by_shares(images: list[InspectedImage], saliency: bool, options: Buil
     if copies := len(images) - len({image.digest for image in images}):
         log.warning("%d images are copies of others; copies stay in one part", copies)
     names = strata([image.content for image in images], saliency) if options.stratify else [""] * len(images)
-    items = [
-        SplitItem(image.name, image.digest.hex(), name) for image, name in zip(images, names, strict=True)
-    ]
+    keys = copy_keys(images, by_name=options.group_by is None)
+    items = [SplitItem(image.name, *rest) for image, *rest in zip(images, keys, names, strict=True)]
     parts = split(items, options.shares, options.seed, options.group_by)
     for part, share, members in zip(PARTS, options.shares, parts, strict=True):
         if share and not members:

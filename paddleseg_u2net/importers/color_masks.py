@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,19 +13,27 @@ from typing import NamedTuple
 import numpy as np
 from PIL import UnidentifiedImageError
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, AnnotatedImage
-from paddleseg_u2net.importers.color_tables import ColorTable
+from paddleseg_u2net.importers.color_tables import IGNORED_NAMES, ColorTable
 from paddleseg_u2net.importers.sources import ImageSource, ImportedImage
 from paddleseg_u2net.io.images import MAX_PIXELS, check_size, orientation_of, pillow, read_bytes, upright
-
-log = logging.getLogger(__name__)
 
 UNKNOWN_MODES = ("error", "ignore", "background", "nearest")  # what becomes of colours that have no label
 TRANSPARENT = 1 << 24  # code of fully transparent pixels, which are background
 COLOR_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
+OUTCOMES_OF_UNKNOWN = {
+    "ignore": ("ignored", "colours", "without a label (--unknown_colors ignore)"),
+    "background": ("converted", "colours", "without a label, background (--unknown_colors background)"),
+    "nearest": ("converted", "colours", "without a label, taken for the nearest (--unknown_colors nearest)"),
+}
+SPECIAL_LABELS = {
+    BACKGROUND_LABEL: ("kept", "background, class 0"),
+    IGNORE_LABEL: ("ignored", f"labels {', '.join(IGNORED_NAMES)}"),
+}
 MAX_COLORS = 4096  # unknown colours that are counted of each mask; JPEG mixes a hundred thousand
 MAX_SHOWN = 20  # unknown colours that are listed
 SUFFIXES_OF_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
@@ -134,22 +141,29 @@ class _Survey(NamedTuple):
     unknown: Counter[int]
 
 
-def _survey(mask: Path, table: ColorTable) -> _Survey | None:
+def _survey(mask: Path, table: ColorTable, unknown: str) -> _Survey | None:
     try:
         codes = read_colors(mask)
     except (OSError, ValueError):  # reported when the mask is drawn
         return None
     rows, known = _look_up(table, codes)
+    foreign = ~known & (codes != TRANSPARENT)
+    if unknown == "nearest":
+        rows[foreign] = _nearest(table, codes[foreign])
+        known |= foreign
     labels: Counter[str] = Counter()
     for row, count in enumerate(np.bincount(rows[known], minlength=len(table.labels)).tolist()):
         labels[table.labels[row]] += count
-    foreign = codes[~known]
-    distinct, counts = np.unique(foreign[foreign != TRANSPARENT], return_counts=True)
+    distinct, counts = np.unique(codes[foreign], return_counts=True)
     largest = np.argsort(-counts, kind="stable")[:MAX_COLORS]
-    return _Survey(labels, Counter(dict(zip(distinct[largest].tolist(), counts[largest].tolist(), strict=True))))
+    return _Survey(
+        labels, Counter(dict(zip(distinct[largest].tolist(), counts[largest].tolist(), strict=True)))
+    )
 
 
-def _unknown_faults(table: ColorTable, masks: Sequence[Path], surveys: Sequence[_Survey | None]) -> list[Fault]:
+def _unknown_faults(
+    table: ColorTable, masks: Sequence[Path], surveys: Sequence[_Survey | None]
+) -> list[Fault]:
     """Return a fault for each colour that has no label, the most frequent first."""
     pixels: Counter[int] = Counter()
     files: Counter[int] = Counter()
@@ -189,26 +203,29 @@ def from_color_masks(source: ImageSource, table: ColorTable, unknown: str = UNKN
     """
     masks = [image.pair.mask for image in source.images if image.pair.mask]
     with ThreadPoolExecutor(processors()) as pool:  # decoding releases the interpreter lock
-        surveys = list(pool.map(partial(_survey, table=table), masks))
+        surveys = list(pool.map(partial(_survey, table=table, unknown=unknown), masks))
     faults = _unknown_faults(table, masks, surveys)
+    counts = source.counts or ItemCounts()
     for fault in faults if unknown != UNKNOWN_MODES[0] else ():
-        log.warning("%s: %s (--unknown_colors %s)", fault.where, fault.what, unknown)
+        counts.add(*OUTCOMES_OF_UNKNOWN[unknown], f"{fault.where}: {fault.what}")
     labels = sum((survey.labels for survey in surveys if survey), Counter())
-    _log_labels(table, labels)
+    _count_labels(table, labels, counts)
     images = [_to_be_drawn(image, table, unknown) for image in source.images]
     reported = faults if unknown == UNKNOWN_MODES[0] else []
-    return ImageSource(images, [*source.faults, *reported], [name for name in table.order if labels[name]])
+    return ImageSource(
+        images, [*source.faults, *reported], [name for name in table.order if labels[name]], counts
+    )
 
 
-def _log_labels(table: ColorTable, pixels: Mapping[str, int]) -> None:
-    """Log which labels are background or ignored, and which do not occur."""
-    special = {"background": BACKGROUND_LABEL, "ignored": IGNORE_LABEL}
-    shown = [f"{pixels[label]} pixels {word}" for word, label in special.items() if label in table.order]
-    unused = [name for name in table.order if not pixels.get(name) and name not in special.values()]
-    if shown:
-        log.info("%s: %s", table.where, ", ".join(shown))
-    if unused:
-        log.warning("%s: labels that no mask shows are left out: %s", table.where, ", ".join(unused))
+def _count_labels(table: ColorTable, pixels: Mapping[str, int], counts: ItemCounts) -> None:
+    """Count the labels that are background or ignored, and those that do not occur."""
+    for name in table.order:
+        if name not in (BACKGROUND_LABEL, IGNORE_LABEL):
+            if not pixels.get(name):
+                counts.add("left out", "labels", "in no mask", name)
+        elif pixels.get(name):
+            outcome, reason = SPECIAL_LABELS[name]
+            counts.add(outcome, "pixels", reason, count=pixels[name])
 
 
 def _to_be_drawn(image: ImportedImage, table: ColorTable, unknown: str) -> ImportedImage:
@@ -216,7 +233,11 @@ def _to_be_drawn(image: ImportedImage, table: ColorTable, unknown: str) -> Impor
     assert image.pair.mask
     draw = partial(draw_colors, image.pair.mask, table, unknown)
     # the name becomes a path below the folder of drawn masks
-    parts = [part for part in Path(image.name).with_suffix("").parts if part not in ("..", "/")]
+    parts = [
+        part
+        for part in Path(image.name.removesuffix(image.pair.image.suffix)).parts
+        if part not in ("..", "/")
+    ]
     name, where = "/".join(parts), image.pair.where
     annotated = AnnotatedImage(image.pair.image, name, where, None, [], in_order=True, draw=draw)
     return ImportedImage(name, image.pair._replace(mask=None), annotated, image.part)

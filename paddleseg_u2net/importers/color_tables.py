@@ -23,10 +23,10 @@ NAME_FIRST = re.compile(rf"(?P<name>.*?[^\s,:;=])\s*[\s,:;=]\s*\(?{RGB}\)?\s*(?:
 COLOR_FIRST = re.compile(rf"\(?{RGB}\)?\s*[\s,:;=]\s*(?P<name>\S.*)")
 HEX = re.compile(r"(?P<before>.*?)[\s,:;=]*#(?P<hex>[0-9a-fA-F]{6})\b[\s,:;=]*(?P<after>.*)")
 COLUMNS = {"name": ("name", "label", "class"), "r": ("r", "red"), "g": ("g", "green"), "b": ("b", "blue")}
-VOC_NAMES = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
-    "pottedplant sheep sofa train tvmonitor"
-).split()
+VOC_NAMES = """
+aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant
+sheep sofa train tvmonitor
+"""
 VOC_VOID = (224, 224, 192)  # outlines and difficult objects; index 255 of the masks
 # the labels with a trainId, in its order
 CITYSCAPES = """
@@ -77,7 +77,7 @@ def _cityscapes() -> list[tuple[str, Color]]:
 
 
 # Sources: VOC devkit VOClabelcolormap.m; cityscapesScripts helpers/labels.py
-KNOWN = {"voc": indexed_colors(["background", *VOC_NAMES]), "cityscapes": _cityscapes()}
+KNOWN = {"voc": indexed_colors(["background", *VOC_NAMES.split()]), "cityscapes": _cityscapes()}
 
 
 def make_table(where: str, rows: Iterable[LabelColor]) -> ColorTable:

@@ -1,4 +1,4 @@
-"""Rasterize shapes whose coordinates are pixels, as Supervisely stores them, and polygons in shares of a side.
+"""Rasterize the shapes of Supervisely, whose coordinates are pixels, and polygons in shares of a side.
 
 A corner (x, y) is the pixel of column x and row y, and the outline belongs to the shape: a rectangle from
 (0, 0) to (9, 9) has 100 pixels.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import io
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from paddleseg_u2net.importers import rasterize
 from paddleseg_u2net.importers.rasterize import Window, as_points, fill_polygon
 from paddleseg_u2net.io.images import MAX_PIXELS, check_size, pillow
 
@@ -49,8 +51,7 @@ def fill_pixel_polygon(shape: Any, height: int, width: int) -> Window:
     if not isinstance(interior, list) or len(interior) > MAX_RINGS:
         raise ValueError(f"interior: expected a list of at most {MAX_RINGS} outlines")
     cv2.fillPoly(inside, [_corners("exterior", shape.get("exterior"), 3)], 1)
-    for hole in interior:  # one by one: together, overlapping holes would be filled by the even-odd rule
-        cv2.fillPoly(inside, [_corners("interior", hole, 3)], 0)
+    cv2.fillPoly(inside, [_corners("interior", hole, 3) for hole in interior], 0)
     return Window(0, 0, inside.view(bool))
 
 
@@ -93,11 +94,12 @@ def fill_compressed_bitmap(shape: Any, height: int, width: int) -> Window:
         with pillow().open(io.BytesIO(_decompress(data))) as picture:
             check_size(Path("data"), picture.size, MAX_PIXELS)
             picture.load()
-            has_alpha = picture.mode in ("LA", "PA", "RGBA")
-            values = np.asarray(picture.getchannel("A") if has_alpha else picture)
+            if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+                picture = picture.convert("RGBA").getchannel("A")
+            values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
     except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(f"data: cannot be read: {error}") from None
-    inside = values > 0 if values.ndim == 2 else (values > 0).any(2)
+    inside: np.ndarray = np.asarray(values > 0 if values.ndim == 2 else (values > 0).any(2))
     inside = inside[max(-top, 0) :, max(-left, 0) :]
     top, left = max(top, 0), max(left, 0)
     return Window(top, left, inside[: max(height - top, 0), : max(width - left, 0)])
@@ -115,3 +117,13 @@ def _decompress(data: bytes) -> bytes:
     if stream.unconsumed_tail:
         raise ValueError(f"more than {MAX_BYTES} bytes after decompression")
     return content
+
+
+# all kinds of shapes, those of `rasterize` among them
+RASTERIZERS: dict[str, Callable[[Any, int, int], Window]] = {
+    **rasterize.RASTERIZERS,
+    "normalized polygon": fill_normalized_polygon,
+    "pixel polygon": fill_pixel_polygon,
+    "pixel rectangle": fill_pixel_rectangle,
+    "compressed bitmap": fill_compressed_bitmap,
+}

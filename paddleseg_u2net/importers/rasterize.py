@@ -40,8 +40,12 @@ class Window(NamedTuple):
         return mask[self.top : self.top + height, self.left : self.left + width]
 
 
-def _points(numbers: Any, least: int) -> np.ndarray:
-    """Convert a flat list, or a list of pairs, to (N, 2) float64 with x and y of each point."""
+def as_points(numbers: Any, least: int) -> np.ndarray:
+    """Convert a flat list, or a list of pairs, to (N, 2) float64 with x and y of each point.
+
+    Raises:
+        ValueError: fewer points than `least`, or values that are no coordinates of an image.
+    """
     try:
         points = np.asarray(numbers, np.float64).reshape(-1, 2)
     except (ValueError, TypeError, OverflowError):
@@ -77,7 +81,7 @@ def fill_polygon(numbers: Any, height: int, width: int) -> Window:
     Raises:
         ValueError: too few points, values that are not numbers, or an outline that crosses too many rows.
     """
-    corners = _points(numbers, 3)
+    corners = as_points(numbers, 3)
     left, right = _covered(corners[:, 0].min(), corners[:, 0].max(), width)
     top, bottom = _covered(corners[:, 1].min(), corners[:, 1].max(), height)
     height, width = bottom - top, right - left
@@ -112,7 +116,7 @@ def fill_polygons(polygons: Any, height: int, width: int) -> Window:
 
 def fill_rectangle(points: Any, height: int, width: int) -> Window:
     """Find the pixels of a rectangle given by two opposite corners or by all four."""
-    corners = _points(points, 2)
+    corners = as_points(points, 2)
     if len(corners) == 2:
         (x0, y0), (x1, y1) = corners
         corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
@@ -121,7 +125,7 @@ def fill_rectangle(points: Any, height: int, width: int) -> Window:
 
 def fill_circle(points: Any, height: int, width: int) -> Window:
     """Find the pixels of a circle given by its centre and a point on it."""
-    center, rim = _points(points, 2)[:2]
+    center, rim = as_points(points, 2)[:2]
     radius = float(np.hypot(*(rim - center)))
     left, right = _covered(center[0] - radius, center[0] + radius, width)
     top, bottom = _covered(center[1] - radius, center[1] + radius, height)
@@ -196,7 +200,7 @@ def fill_rle(shape: Any, height: int, width: int) -> Window:
 def fill_bitmap(shape: Any, height: int, width: int) -> Window:
     """Find the pixels of a bitmap, which LabelMe stores as a base64 PNG with its upper left point."""
     try:
-        left, top = np.round(_points(shape.get("points"), 1)[0]).astype(int).tolist()
+        left, top = np.round(as_points(shape.get("points"), 1)[0]).astype(int).tolist()
         data = base64.b64decode(shape.get("mask") or "", validate=True)
         with pillow().open(io.BytesIO(data)) as picture:
             check_size(Path("mask"), picture.size, MAX_PIXELS)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.list_writer import PARTS
-
-log = logging.getLogger(__name__)
 
 MAX_BYTES = 64 << 20  # of one text file of a data set; known ones have up to a few MB
 # names of a part -> its index in PARTS
@@ -26,14 +22,14 @@ PART_NAMES = {
 
 
 def find_inside(folder: Path, reference: str) -> Path | None:
-    """Find the file or folder inside `folder` that a reference of a file means.
+    r"""Find the file or folder inside `folder` that a reference of a file means.
 
     References written on another machine lead elsewhere (`/content/set/train/images`, `../train/images`).
     They are not followed: the longest end of the path that exists inside `folder` is taken.
 
     Args:
         folder: the folder of the data set.
-        reference: the path as written, with / or \\.
+        reference: the path as written, with / or \.
 
     Returns:
         The path below `folder`, or `folder` itself for `.`; None if there is none.
@@ -62,30 +58,6 @@ def read_lines(path: Path) -> list[str]:
         raise DataError([Fault(str(path), "no such file")]) from None
     except UnicodeDecodeError:
         raise DataError([Fault(str(path), "not UTF-8", "save it as UTF-8")]) from None
-
-
-class LeftOut:
-    """Counts what a source leaves out, by reason, with the first place of each.
-
-    Args:
-        source: file or folder that messages name.
-    """
-
-    def __init__(self, source: Path):
-        self.source = source
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-
-    def add(self, reason: str, place: object, count: int = 1) -> None:
-        """Count items that are left out for a reason; `place` is shown for the first of them."""
-        if count:
-            self.counts[reason] += count
-            self.first.setdefault(reason, str(place))
-
-    def log(self) -> None:
-        """Log one line per reason."""
-        for reason, count in self.counts.items():
-            log.warning("%s: %d %s, first: %s", self.source, count, reason, self.first[reason])
 
 
 def all_parts_named(names: Mapping[str, object]) -> bool:

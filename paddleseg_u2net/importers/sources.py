@@ -8,7 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from paddleseg_u2net.data.inspection import PairRecord, inspect, read_pair, read_pairs
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import (
     IDS_BELOW,
     IGNORE,
@@ -59,11 +62,13 @@ class ImageSource(NamedTuple):
         images: the images.
         faults: everything that is wrong with the lists or annotations.
         labels: labels of annotations in class order; None for mask files.
+        counts: what was left out, converted or ignored.
     """
 
     images: list[ImportedImage]
     faults: Faults
     labels: list[str] | None = None
+    counts: ItemCounts | None = None
 
 
 class MaskMeaning(NamedTuple):
@@ -92,6 +97,7 @@ class InspectedImage(NamedTuple):
         part: as in ImportedImage.
         digest: checksum of the image file.
         content: what the mask contains.
+        thumb: (16, 16, 3) uint8, see `inspection.thumbnail`.
     """
 
     name: str
@@ -99,6 +105,7 @@ class InspectedImage(NamedTuple):
     part: int
     digest: bytes
     content: MaskContent
+    thumb: np.ndarray
 
 
 class InspectedSource(NamedTuple):
@@ -215,8 +222,11 @@ def inspect_source(
     inspected = []
     for image, record in zip(source.images, records, strict=True):
         assert record.mask_levels is not None
+        assert record.thumb is not None
         content = encoding.measure(record.mask_levels, record.counts)
-        inspected.append(InspectedImage(image.name, record.pair, image.part, record.digest, content))
+        inspected.append(
+            InspectedImage(image.name, record.pair, image.part, record.digest, content, record.thumb)
+        )
     return InspectedSource(inspected, encoding, classes)
 
 
@@ -278,7 +288,7 @@ def _draw_mask_file(
     image: ImportedImage, values: Mapping[str, int], palette: bytes, mask_dir: Path, final_mask_dir: Path
 ) -> PairRecord:
     """Draw a mask to `mask_dir`, or record what is wrong with the image and its shapes."""
-    record, annotated = read_pair(image.pair)._replace(thumb=None), image.annotated
+    record, annotated = read_pair(image.pair), image.annotated
     assert annotated is not None
     if record.size is None:
         return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.errors import DataError, Fault, suggest
 from paddleseg_u2net.importers.annotations import (
     AnnotatedImage,
@@ -14,7 +15,7 @@ from paddleseg_u2net.importers.annotations import (
     read_json,
 )
 from paddleseg_u2net.importers.list_writer import PARTS
-from paddleseg_u2net.importers.references import PART_NAMES, LeftOut, all_parts_named
+from paddleseg_u2net.importers.references import PART_NAMES, all_parts_named
 from paddleseg_u2net.io.images import list_images
 
 META, IMAGES, ANNOTATIONS = "meta.json", "img", "ann"
@@ -47,22 +48,23 @@ def read_supervisely(folder: Path) -> list[AnnotationSet]:
         for row in meta.get("classes", []) or []
         if not find_key_faults("", row, {"title": (str,)})
     }
-    found = {path.parent: _top(path.parent, folder) for path in sorted(folder.rglob(ANNOTATIONS)) if path.is_dir()}
+    found = {
+        path.parent: _top(path.parent, folder) for path in sorted(folder.rglob(ANNOTATIONS)) if path.is_dir()
+    }
     found = {path: name for path, name in found.items() if (path / IMAGES).is_dir()}
     if not found:
         raise FileNotFoundError(
-            f"{folder}: no data set with the folders {IMAGES} and {ANNOTATIONS}. Fix: name the folder of {META}"
+            f"{folder}: no data set with folders {IMAGES} and {ANNOTATIONS}. Fix: name the folder of {META}"
         )
     split = all_parts_named(dict.fromkeys(found.values()))
-    left_out = LeftOut(folder)
+    counts = ItemCounts()
     labels = {number: title for number, title in enumerate(shapes)}
-    sets = [AnnotationSet(folder, [], labels, []) for _ in (PARTS if split else PARTS[:1])]
+    sets = [AnnotationSet(folder, [], labels, [], counts) for _ in (PARTS if split else PARTS[:1])]
     for path, name in found.items():
         part = sets[PART_NAMES[name.lower()] if split else 0]
-        images, faults = _read_images(path, folder, shapes, left_out)
+        images, faults = _read_images(path, folder, shapes, counts)
         part.images.extend(images)
         part.faults.extend(faults)  # pyright: ignore[reportAttributeAccessIssue]
-    left_out.log()
     return sets
 
 
@@ -72,7 +74,7 @@ def _top(path: Path, folder: Path) -> str:
 
 
 def _read_images(
-    path: Path, folder: Path, shapes: dict[str, Any], left_out: LeftOut
+    path: Path, folder: Path, shapes: dict[str, Any], counts: ItemCounts
 ) -> tuple[list[AnnotatedImage], list[Fault | str]]:
     """Read the annotated images of one data set."""
     images: list[AnnotatedImage] = []
@@ -83,21 +85,23 @@ def _read_images(
         candidates = (path / ANNOTATIONS / f"{stem}.json" for stem in (name, Path(name).with_suffix("")))
         annotation = next((place for place in candidates if place.is_file()), None)
         if annotation is None:
-            left_out.add("images have no annotation file and are left out", file)
+            counts.add("left out", "images", "no annotation file", file)
             continue
         used.add(annotation)
         try:
-            images.append(_read_image(file, annotation, folder, shapes, left_out))
+            images.append(_read_image(file, annotation, folder, shapes, counts))
         except DataError as error:
             faults += error.faults
     for annotation in sorted((path / ANNOTATIONS).rglob("*.json")):
         if annotation not in used:
-            faults.append(Fault(str(annotation), f"no such image in {path / IMAGES}", "add it, or remove the file"))
+            faults.append(
+                Fault(str(annotation), f"no such image in {path / IMAGES}", "add it, or remove the file")
+            )
     return images, faults
 
 
 def _read_image(
-    image: Path, path: Path, folder: Path, shapes: dict[str, Any], left_out: LeftOut
+    image: Path, path: Path, folder: Path, shapes: dict[str, Any], counts: ItemCounts
 ) -> AnnotatedImage:
     """Read one annotation file; raises DataError with all of its faults."""
     content = read_json(path)
@@ -106,7 +110,7 @@ def _read_image(
     regions: list[Region] = []
     for index, row in enumerate(content["objects"] if not faults else []):
         where = f"{path}: objects[{index}]"
-        faults += find_key_faults(where, row, OBJECT_KEYS) or _add_object(where, row, shapes, regions, left_out)
+        faults += find_key_faults(where, row, OBJECT_KEYS) or _add_object(where, row, shapes, regions, counts)
     if faults:
         raise DataError(faults)
     size = content["size"]["height"], content["size"]["width"]
@@ -115,7 +119,7 @@ def _read_image(
 
 
 def _add_object(
-    where: str, row: dict, shapes: dict[str, Any], regions: list[Region], left_out: LeftOut
+    where: str, row: dict, shapes: dict[str, Any], regions: list[Region], counts: ItemCounts
 ) -> list[Fault]:
     """Append an object to `regions`, count it in `left_out`, or return its fault."""
     title = row["classTitle"]
@@ -123,7 +127,7 @@ def _add_object(
     if title not in shapes:
         return [Fault(where, f"classTitle '{title}': not in {META}.{suggest(title, shapes)}")]
     if kind in SHAPES_WITHOUT_AREA:
-        left_out.add(f"objects of the shape {kind} have no area and are left out", where)
+        counts.add("left out", "annotations", f"shape without an area: {kind}", where)
         return []
     if kind not in AREA_SHAPES:
         known = ", ".join((*AREA_SHAPES, *SHAPES_WITHOUT_AREA))

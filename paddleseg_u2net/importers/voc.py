@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.pairs import Pair, by_stem
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.color_masks import from_color_masks
@@ -16,7 +17,7 @@ from paddleseg_u2net.importers.color_tables import (
     make_table,
     read_label_map,
 )
-from paddleseg_u2net.importers.references import PART_NAMES, LeftOut, read_lines
+from paddleseg_u2net.importers.references import PART_NAMES, read_lines
 from paddleseg_u2net.importers.sources import ImageSource, ImportedImage
 
 IMAGES, LISTS = "JPEGImages", Path("ImageSets/Segmentation")
@@ -45,7 +46,7 @@ def read_voc(folder: Path, table: ColorTable | None, unknown: str) -> ImageSourc
     if mask_dir is None:
         boxes = " Annotations hold boxes, which have no outline." if (folder / "Annotations").is_dir() else ""
         raise FileNotFoundError(f"{folder}: no folder {MASKS[0]}.{boxes} Fix: export masks for segmentation")
-    images, masks, left_out = by_stem(folder / IMAGES), by_stem(mask_dir), LeftOut(folder)
+    images, masks, counts = by_stem(folder / IMAGES), by_stem(mask_dir), ItemCounts()
     faults = [
         Fault(str(paths[1]), f"a second file named '{stem}'", "rename it")
         for found in (images, masks)
@@ -59,12 +60,12 @@ def read_voc(folder: Path, table: ColorTable | None, unknown: str) -> ImageSourc
     if not lists:
         listed = dict.fromkeys(masks, (0, ""))
     pairs, wrong = _pair(listed, images, masks, folder)
-    unlisted = sorted(masks.keys() - listed.keys())
-    left_out.add("masks are in no list and are left out", *unlisted[:1] or [""], count=len(unlisted))
-    without = sorted(images.keys() - masks.keys() - listed.keys())
-    left_out.add("images have no mask and are left out", *without[:1] or [""], count=len(without))
-    left_out.log()
-    return from_color_masks(ImageSource(pairs, [*faults, *wrong]), table or _own_table(folder), unknown)
+    rest = images.keys() - listed.keys()
+    counts.add_all("left out", "images", "no mask", sorted(rest - masks.keys()))
+    counts.add_all("left out", "images", "in none of the lists", sorted(rest & masks.keys()))
+    counts.add_all("left out", "masks", "no image", sorted(masks.keys() - images.keys() - listed.keys()))
+    source = ImageSource(pairs, [*faults, *wrong], counts=counts)
+    return from_color_masks(source, table or _own_table(folder), unknown)
 
 
 def _own_table(folder: Path) -> ColorTable:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet, Region
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.rasterize import abbreviate
-from paddleseg_u2net.importers.references import PART_NAMES, LeftOut, find_inside, read_lines
+from paddleseg_u2net.importers.references import PART_NAMES, find_inside, read_lines
 from paddleseg_u2net.io.images import list_images
 
 CONFIGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -39,21 +40,23 @@ def read_yolo(path: Path) -> list[AnnotationSet]:
         DataError: there are no names of classes, or the YAML file cannot be used.
     """
     folder = path if path.is_dir() else path.parent
-    config = path if not path.is_dir() else next((folder / n for n in CONFIGS if (folder / n).is_file()), None)
+    config = (
+        path if not path.is_dir() else next((folder / n for n in CONFIGS if (folder / n).is_file()), None)
+    )
     if config:
         content = _read_config(config)
         names, faults = _names(config, content), []
         parts = _configured_images(folder, config, content, faults)
     else:
         names, parts, faults = _listed_names(folder), _images_of_layout(folder), []
-    left_out = LeftOut(folder)
     sets = []
     for images in parts:
         wrong: list[Fault | str] = [*faults] if not sets else []
-        found = [_read_image(image, folder, names, wrong, left_out) for image in images]
-        sets.append(AnnotationSet(folder, found, names, wrong))
-    _count_labels_without_image(folder, [image for images in parts for image in images], left_out)
-    left_out.log()
+        counts = ItemCounts()
+        found = [_read_image(image, folder, names, wrong, counts) for image in images]
+        sets.append(AnnotationSet(folder, found, names, wrong, counts))
+    unused = _labels_without_image(folder, [image for images in parts for image in images])
+    sets[0].counts.add_all("left out", "files", "label file without an image in a part", unused)
     return sets
 
 
@@ -151,7 +154,7 @@ def label_path(image: Path, folder: Path) -> Path:
 
 
 def _read_image(
-    image: Path, folder: Path, names: dict[int, str], faults: list[Fault | str], left_out: LeftOut
+    image: Path, folder: Path, names: dict[int, str], faults: list[Fault | str], counts: ItemCounts
 ) -> AnnotatedImage:
     """Return an image with its polygons; append the faults of its label file to `faults`."""
     path, regions = label_path(image, folder), []
@@ -169,7 +172,7 @@ def _read_image(
             if line.strip() and number not in boxes:
                 _add_region(f"{path}:{number}", line.split(), names, regions, faults)
     else:
-        left_out.add("images have no label file and so no object; they are kept", image)
+        counts.add("kept", "images", "no label file, so no object", image)
     name = image.relative_to(folder).with_suffix("").as_posix()
     return AnnotatedImage(image, name, str(path), None, regions, in_order=False)
 
@@ -181,7 +184,9 @@ def _add_region(
     try:
         number, corners = float(words[0]), array("d", map(float, words[1:]))
     except ValueError:
-        faults.append(Fault(where, f"expected a class and x y of each corner, got {abbreviate(' '.join(words))}"))
+        faults.append(
+            Fault(where, f"expected a class and x y of each corner, got {abbreviate(' '.join(words))}")
+        )
         return
     values = np.frombuffer(corners) if corners else np.empty(0)
     if number not in names:
@@ -196,9 +201,8 @@ def _add_region(
         regions.append(Region(where, names[int(number)], "normalized polygon", corners))
 
 
-def _count_labels_without_image(folder: Path, images: Iterable[Path], left_out: LeftOut) -> None:
-    """Count the label files whose image is missing."""
+def _labels_without_image(folder: Path, images: Iterable[Path]) -> list[Path]:
+    """Return the label files of no image."""
     known = {label_path(image, folder) for image in images}
-    for path in sorted(folder.rglob(f"{LABELS}/**/*.txt")):
-        if path not in known and path.name not in NAME_LISTS:
-            left_out.add("label files have no image in a part and are left out", path)
+    files = sorted(folder.rglob(f"{LABELS}/**/*.txt"))
+    return [path for path in files if path not in known and path.name not in NAME_LISTS]
