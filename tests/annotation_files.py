@@ -63,3 +63,11 @@ def draw_first(
     ids, faults = draw_mask(annotations.images[0], values, 4, 6)
     assert faults == []
     return ids
+
+
+# a bitmap of Supervisely, a ring of 3 x 3 pixels: `encoded_string` in the documentation of
+# Bitmap.base64_2_data, supervisely/geometry/bitmap.py
+RING = (
+    "eJzrDPBz5+WS4mJgYOD19HAJAtLMIMwIInOeqf8BUmwBPiGuQPr///9Lb86/C2QxlgT5BTM4PLuRBuTwebo4hlTMSa44sKHhISMDuxpT"
+    "Yrr03F6gDIOnq5/LOqeEJgDM5ht6"
+)

@@ -26,6 +26,7 @@ from paddleseg_u2net.cli.flags import (
     nonempty_path,
     parser,
 )
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.importers.build import (
     CHECK_COMMAND,
     TRAIN_COMMAND,
@@ -278,6 +279,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     source = FORMATS[args.format].read(args)
     if args.split is None and any(image.part for image in source.images):
-        options = replace(options, shares=None)  # the source has parts of its own
+        options = replace(options, shares=None)
+        if args.seed or args.stratify or args.group_by:
+            what = f"{getattr(args, args.format)[0]}: has train and val already, so it is not split"
+            raise ConfigError(f"{what}. Fix: add --split, or remove --seed, --stratify and --group_by")
     _print_summary(make_dataset(source, options), args.save_dir)
     return 0

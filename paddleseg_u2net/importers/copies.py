@@ -19,7 +19,7 @@ WORDS = (
     r"|rot(?:ated?)?|crop(?:ped)?|blur(?:red)?|noise|bright(?:ness)?|dark|contrast|hue|saturation|gamma|jitter"
     r"|shift(?:ed)?|scaled?|zoom(?:ed)?|shear(?:ed)?)"
 )
-NUMBER = r"(?:[ _-]?\d{1,4})?"
+NUMBER = r"(?:[ ._-]?\d{1,4})?"
 AFTER = re.compile(rf"(.+?)(?:[ ._-]{WORDS}{NUMBER})+", re.IGNORECASE)
 BEFORE = re.compile(rf"(?:{WORDS}{NUMBER}[ ._-])+(.+)", re.IGNORECASE)
 ROBOFLOW = re.compile(r"(.+)\.rf\.\w+")  # all copies of a picture have this name; none is without

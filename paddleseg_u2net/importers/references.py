@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.list_writer import PARTS
 
 MAX_BYTES = 64 << 20  # of one text file of a data set; known ones have up to a few MB
+MAX_REFERENCE = 4096  # characters of a path
 # names of a part -> its index in PARTS
 PART_NAMES = {
     name: PARTS.index(part)
@@ -34,12 +36,12 @@ def find_inside(folder: Path, reference: str) -> Path | None:
     Returns:
         The path below `folder`, or `folder` itself for `.`; None if there is none.
     """
-    if "\0" in reference:
+    if len(reference) > MAX_REFERENCE:
         return None
     parts = [part for part in reference.strip().replace("\\", "/").split("/") if part not in ("", ".")]
     for start in range(len(parts)):
         found = folder.joinpath(*parts[start:])
-        if ".." not in parts[start:] and found.exists():
+        if ".." not in parts[start:] and os.path.exists(found):  # False for names that no file can have
             return found
     return None if parts else folder
 

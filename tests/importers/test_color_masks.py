@@ -61,8 +61,13 @@ def test_unknown_colours_are_listed_with_their_pixels(make, tmp_path):
     code, _, err = make(*flags, "--colors", *COLORS)
     assert code == 1
     lines = err.splitlines()
-    assert f"--colors: colour (1, 2, 3) has no label: 9 pixels in 3 masks, first {tmp_path / 'm/a 0.png'}" in lines[0]
-    assert "Fix: add it to the label map, or choose --unknown_colors ignore, background or nearest" in lines[0]
+    assert (
+        f"--colors: colour (1, 2, 3) has no label: 9 pixels in 3 masks, first {tmp_path / 'm/a 0.png'}"
+        in lines[0]
+    )
+    assert (
+        "Fix: add it to the label map, or choose --unknown_colors ignore, background or nearest" in lines[0]
+    )
     assert "--colors: colour (7, 7, 7) has no label: 3 pixels in 3 masks" in lines[1]
     assert nothing_is_written()
     # following the advice

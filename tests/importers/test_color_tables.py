@@ -59,7 +59,11 @@ def test_label_maps_of_all_formats_are_equal(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     table = read_label_map(tmp_path / name)
     assert table.order == ["Animal", "Archway", "__ignore__"]
-    assert colors_of(table) == {"Animal": [(64, 128, 64)], "Archway": [(192, 0, 128)], "__ignore__": [(0, 0, 0)]}
+    assert colors_of(table) == {
+        "Animal": [(64, 128, 64)],
+        "Archway": [(192, 0, 128)],
+        "__ignore__": [(0, 0, 0)],
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,12 @@ import zlib
 
 import numpy as np
 import pytest
+from annotation_files import RING
 from PIL import Image
 
 from paddleseg_u2net.importers import pixel_shapes
 from paddleseg_u2net.importers.pixel_shapes import RASTERIZERS
 
-# `encoded_string` in the documentation of Bitmap.base64_2_data, supervisely/geometry/bitmap.py
-RING = (
-    "eJzrDPBz5+WS4mJgYOD19HAJAtLMIMwIInOeqf8BUmwBPiGuQPr///9Lb86/C2QxlgT5BTM4PLuRBuTwebo4hlTMSa44sKHhISMDuxpT"
-    "Yrr03F6gDIOnq5/LOqeEJgDM5ht6"
-)
 POLYGON_WITH_HOLE = """
 .......
 .#####.
@@ -85,7 +81,13 @@ def test_bitmaps_of_all_forms_are_equal():
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
     with_alpha = np.dstack([ring * 0, ring * 0, ring * 0, ring * 255])
-    for data in (png(ring), png(ring, transparency=0), png(ring.astype(bool)), png(with_alpha), png(ring * 255)):
+    for data in (
+        png(ring),
+        png(ring, transparency=0),
+        png(ring.astype(bool)),
+        png(with_alpha),
+        png(ring * 255),
+    ):
         for form in (data, zlib.compress(data)):
             mask = draw("compressed bitmap", {"data": text(form), "origin": [2, 1]})
             np.testing.assert_array_equal(mask[1:4, 2:5], ring == 1)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from annotation_files import RING
 from built_sets import nothing_is_written, pairs_of
 from support import pixels, write_mask
-from test_pixel_shapes import RING
 
 from paddleseg_u2net.errors import DataError
 from paddleseg_u2net.importers.supervisely import read_supervisely
@@ -55,7 +55,9 @@ def write_project(root: Path, names: dict[str, list], **changes) -> Path:
 
 
 def test_objects_are_drawn_in_the_order_of_the_file(make, tmp_path):
-    write_project(tmp_path / "p", {"ds0": [[SQUARE, RECTANGLE, BITMAP]] * 2, "ds0/datasets/sub": [[SQUARE]] * 2})
+    write_project(
+        tmp_path / "p", {"ds0": [[SQUARE, RECTANGLE, BITMAP]] * 2, "ds0/datasets/sub": [[SQUARE]] * 2}
+    )
     code, out, err = make("--supervisely", tmp_path / "p", "--split", 0.5, 0.5, 0)
     assert (code, err) == (0, "")
     assert "train 2, val 2" in out
@@ -66,7 +68,9 @@ def test_objects_are_drawn_in_the_order_of_the_file(make, tmp_path):
 
 
 def test_data_sets_called_train_and_val_are_the_parts(make, tmp_path):
-    write_project(tmp_path / "p", {"train": [[SQUARE, BITMAP]] * 3, "valid": [[RECTANGLE]], "test": [[SQUARE]]})
+    write_project(
+        tmp_path / "p", {"train": [[SQUARE, BITMAP]] * 3, "valid": [[RECTANGLE]], "test": [[SQUARE]]}
+    )
     code, out, err = make("--supervisely", tmp_path / "p")
     assert (code, err) == (0, "")
     assert "train 3, val 1, test 1" in out
