@@ -51,4 +51,4 @@ def color_table(args: argparse.Namespace) -> ColorTable | None:
 def convert_colors(args: argparse.Namespace, source: ImageSource) -> ImageSource:
     """Make the masks of a source ones that are drawn from colours, if the flags name a table."""
     table = color_table(args)
-    return from_color_masks(source, table, args.unknown_colors) if table else source
+    return from_color_masks(source, table, args.unknown_colors, args.keep_unused) if table else source

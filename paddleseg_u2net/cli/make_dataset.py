@@ -34,7 +34,8 @@ from paddleseg_u2net.importers.build import (
     BuildSummary,
     make_dataset,
 )
-from paddleseg_u2net.importers.coco import CROWD_MODES, read_coco
+from paddleseg_u2net.importers.coco import read_coco_files
+from paddleseg_u2net.importers.crowd import CROWD_MODES
 from paddleseg_u2net.importers.labelme import read_labelme
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.sources import (
@@ -89,7 +90,8 @@ INPUT_FLAGS: Flags = {
     "crowd": {
         "choices": CROWD_MODES,
         "default": CROWD_MODES[0],
-        "help": "how COCO's iscrowd regions are drawn: ignored pixels, their class, or not (%(default)s)",
+        "help": "COCO's iscrowd regions: ignored pixels, objects of their class, or not drawn; auto: objects "
+        "if the files mark every mask, or more than COCO would, else ignored (%(default)s)",
     },
     "labelme": {**PATHS, "metavar": "DIR", "help": "folder of LabelMe JSON files"},
     "voc": {**FOLDER, "help": "folder with JPEGImages, SegmentationClass and ImageSets/Segmentation"},
@@ -125,6 +127,11 @@ OPTION_FLAGS: Flags = {
     "stratify": {"action": "store_true", "help": "balance object sizes, or rare classes, between the parts"},
     "group_by": {"metavar": "REGEX", "help": "keep names with the same match of this pattern in one part"},
     "skip_empty": {"action": "store_true", "help": "leave out images without any object"},
+    "skip_faulty": {
+        "action": "store_true",
+        "help": "leave out, count and name what is faulty, and go on; else any fault stops the command",
+    },
+    "keep_unused": {"action": "store_true", "help": "keep categories without any annotation as classes"},
 }
 
 
@@ -143,8 +150,11 @@ class SourceFormat(NamedTuple):
 
 
 def _read_coco(args: argparse.Namespace) -> ImageSource:
-    files = zip(args.coco, args.image_dir, strict=True)
-    return from_annotations([read_coco(path, image_dir, args.crowd) for path, image_dir in files])
+    return from_annotations(read_coco_files(args.coco, args.image_dir, args.crowd))
+
+
+def _read_labelme(args: argparse.Namespace) -> ImageSource:
+    return from_annotations(list(map(read_labelme, args.labelme)))
 
 
 def _read_folders(args: argparse.Namespace) -> ImageSource:
@@ -152,20 +162,28 @@ def _read_folders(args: argparse.Namespace) -> ImageSource:
     return convert_colors(args, from_folders(*folders, args.image_suffix, args.mask_suffix))
 
 
-SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index", *COLOR_FLAGS)
+SUFFIX_FLAGS = ("image_suffix", "mask_suffix")
+MASK_FILE_FLAGS = ("num_classes", "ignore_index", *COLOR_FLAGS, "keep_unused")
+ANNOTATION_FLAGS = ("keep_unused",)
 FORMATS = {
-    "coco": SourceFormat(("image_dir",), ("crowd",), _read_coco),
-    "labelme": SourceFormat((), (), lambda args: from_annotations(list(map(read_labelme, args.labelme)))),
+    "coco": SourceFormat(("image_dir",), ("crowd", *ANNOTATION_FLAGS), _read_coco),
+    "labelme": SourceFormat(
+        (), ANNOTATION_FLAGS, lambda args: from_annotations(list(map(read_labelme, args.labelme)))
+    ),
     "list": SourceFormat(
         ("dataset_root",),
         MASK_FILE_FLAGS,
         lambda args: convert_colors(args, from_lists(args.list, args.dataset_root)),
     ),
     "voc": SourceFormat(
-        (), tuple(COLOR_FLAGS), lambda args: read_voc(args.voc[0], color_table(args), args.unknown_colors)
+        (),
+        (*COLOR_FLAGS, *ANNOTATION_FLAGS),
+        lambda args: read_voc(args.voc[0], color_table(args), args.unknown_colors, args.keep_unused),
     ),
-    "yolo": SourceFormat((), (), lambda args: from_annotations(read_yolo(args.yolo[0]))),
-    "supervisely": SourceFormat((), (), lambda args: from_annotations(read_supervisely(args.supervisely[0]))),
+    "yolo": SourceFormat((), ANNOTATION_FLAGS, lambda args: from_annotations(read_yolo(args.yolo[0]))),
+    "supervisely": SourceFormat(
+        (), ANNOTATION_FLAGS, lambda args: from_annotations(read_supervisely(args.supervisely[0]))
+    ),
     "folder": SourceFormat((), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
     "mask_dir": SourceFormat(("image_dir",), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
 }
@@ -194,7 +212,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if name not in given:
             flags.error(f"--{args.format} needs --{name}")
     allowed = {args.format, *chosen.required, *chosen.optional}
-    if wrong := sorted(given & {*INPUT_FLAGS, *MASK_FILE_FLAGS} - allowed):
+    if wrong := sorted(given & {*INPUT_FLAGS, *MASK_FILE_FLAGS, *ANNOTATION_FLAGS} - allowed):
         flags.error(f"--{wrong[0]} cannot be used with --{args.format}")
     _check_options(flags, args)
     _check_sources(flags, args, given)
@@ -252,6 +270,7 @@ def _print_summary(summary: BuildSummary, save_dir: Path) -> None:
         print("classes: " + ", ".join(f"{number} {name}" for number, name in enumerate(summary.classes)))
     elif encoding.name == "index":
         print("one foreground class (saliency); if 0 and 1 are two classes: --num_classes 2")
+    print("", *summary.items.table(), "", sep="\n")
     print(f"check:  {summary.command(CHECK_COMMAND)}\ntrain:  {summary.command(TRAIN_COMMAND)}")
 
 
@@ -269,12 +288,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = BuildOptions(
         save_dir=args.save_dir,
         config_out=args.config_out,
-        meaning=MaskMeaning(args.saliency, args.classes, args.num_classes, args.ignore_index),
+        meaning=MaskMeaning(
+            args.saliency, args.classes, args.num_classes, args.ignore_index, args.keep_unused
+        ),
         shares=args.shares,
         seed=args.seed,
         group_by=args.group_by,
         stratify=args.stratify,
         skip_empty=args.skip_empty,
+        skip_faulty=args.skip_faulty,
         command=shlex.join(["u2net", "make-dataset", *argv]),
     )
     source = FORMATS[args.format].read(args)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 OUTCOMES = {
@@ -83,18 +83,16 @@ class ItemCounts:
         found = [ItemCount(*key, *value) for key, value in self._rows.items()]
         return sorted(found, key=lambda row: list(OUTCOMES).index(row.outcome))
 
-    def table(self) -> list[str]:
-        """Return the lines of the summary table; none if nothing was counted."""
+    def table(self, without_outcome: bool = False) -> list[str]:
+        """Return the lines of the summary table; none if nothing was counted.
+
+        Args:
+            without_outcome: leave out the first column.
+        """
         cells = [(row.outcome, row.items, str(row.count), row.reason, shown(row)) for row in self.rows()]
-        widths = [max(map(len, column)) for column in zip(HEADS, *cells, strict=True)]
-        lines = []
-        for line in (HEADS, *cells) if cells else ():
-            padded = [
-                text.rjust(width) if head == "count" else text.ljust(width)
-                for head, text, width in zip(HEADS, line, widths, strict=True)
-            ]
-            lines.append("  ".join(padded).rstrip())
-        return lines
+        columns = list(zip(HEADS, *cells, strict=True))[without_outcome:] if cells else []
+        padded = [_aligned(column) for column in columns]
+        return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the rows as plain data, as dataset.json holds them under `items`."""
@@ -120,6 +118,12 @@ def _is_row(row: Any) -> bool:
         and all(isinstance(row.get(name), kind) for name, kind in types.items())
         and row["outcome"] in OUTCOMES
     )
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    """Pad the cells of a column to one width; numbers are aligned to the right."""
+    width = max(map(len, column))
+    return [cell.rjust(width) if column[0] == "count" else cell.ljust(width) for cell in column]
 
 
 def shown(row: ItemCount) -> str:

@@ -34,6 +34,10 @@ SPECIAL_LABELS = {
     BACKGROUND_LABEL: ("kept", "background, class 0"),
     IGNORE_LABEL: ("ignored", f"labels {', '.join(IGNORED_NAMES)}"),
 }
+OUTCOMES_OF_UNUSED = {
+    False: ("left out", "categories", "in no mask (--keep_unused keeps them)"),
+    True: ("kept", "categories", "in no mask (--keep_unused)"),
+}
 MAX_COLORS = 4096  # unknown colours that are counted of each mask; JPEG mixes a hundred thousand
 MAX_SHOWN = 20  # unknown colours that are listed
 SUFFIXES_OF_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
@@ -189,7 +193,9 @@ def _unknown_faults(
     return faults
 
 
-def from_color_masks(source: ImageSource, table: ColorTable, unknown: str = UNKNOWN_MODES[0]) -> ImageSource:
+def from_color_masks(
+    source: ImageSource, table: ColorTable, unknown: str = UNKNOWN_MODES[0], keep_unused: bool = False
+) -> ImageSource:
     """Make the masks of a source ones that are drawn from colours.
 
     Args:
@@ -197,6 +203,7 @@ def from_color_masks(source: ImageSource, table: ColorTable, unknown: str = UNKN
         table: the colours and their labels.
         unknown: what becomes of colours without a label: reported as faults, ignored, background, or the
             label of the nearest colour.
+        keep_unused: labels that no mask shows become classes too.
 
     Returns:
         The images, their labels in the order of the table, and a fault for each colour without a label.
@@ -209,20 +216,21 @@ def from_color_masks(source: ImageSource, table: ColorTable, unknown: str = UNKN
     for fault in faults if unknown != UNKNOWN_MODES[0] else ():
         counts.add(*OUTCOMES_OF_UNKNOWN[unknown], f"{fault.where}: {fault.what}")
     labels = sum((survey.labels for survey in surveys if survey), Counter())
-    _count_labels(table, labels, counts)
+    _count_labels(table, labels, keep_unused, counts)
     images = [_to_be_drawn(image, table, unknown) for image in source.images]
     reported = faults if unknown == UNKNOWN_MODES[0] else []
-    return ImageSource(
-        images, [*source.faults, *reported], [name for name in table.order if labels[name]], counts
-    )
+    used = [name for name in table.order if keep_unused or labels[name]]
+    return ImageSource(images, source.faults, used, counts, [*source.conflicts, *reported])
 
 
-def _count_labels(table: ColorTable, pixels: Mapping[str, int], counts: ItemCounts) -> None:
+def _count_labels(
+    table: ColorTable, pixels: Mapping[str, int], keep_unused: bool, counts: ItemCounts
+) -> None:
     """Count the labels that are background or ignored, and those that do not occur."""
     for name in table.order:
         if name not in (BACKGROUND_LABEL, IGNORE_LABEL):
             if not pixels.get(name):
-                counts.add("left out", "labels", "in no mask", name)
+                counts.add(*OUTCOMES_OF_UNUSED[keep_unused], name)
         elif pixels.get(name):
             outcome, reason = SPECIAL_LABELS[name]
             counts.add(outcome, "pixels", reason, count=pixels[name])

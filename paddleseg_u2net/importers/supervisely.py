@@ -89,7 +89,7 @@ def _read_images(
             continue
         used.add(annotation)
         try:
-            images.append(_read_image(file, annotation, folder, shapes, counts))
+            images.append(_read_image(file, annotation, folder, shapes, counts, faults))
         except DataError as error:
             faults += error.faults
     for annotation in sorted((path / ANNOTATIONS).rglob("*.json")):
@@ -101,21 +101,27 @@ def _read_images(
 
 
 def _read_image(
-    image: Path, path: Path, folder: Path, shapes: dict[str, Any], counts: ItemCounts
+    image: Path,
+    path: Path,
+    folder: Path,
+    shapes: dict[str, Any],
+    counts: ItemCounts,
+    faults: list[Fault | str],
 ) -> AnnotatedImage:
-    """Read one annotation file; raises DataError with all of its faults."""
+    """Read one annotation file; faults of single objects are appended, others are raised as DataError."""
     content = read_json(path)
-    faults = find_key_faults(str(path), content, {"objects": (list,), "size": (dict,)})
-    faults = faults or find_key_faults(f"{path}: size", content["size"], {"height": (int,), "width": (int,)})
+    wrong = find_key_faults(str(path), content, {"objects": (list,), "size": (dict,)})
+    wrong = wrong or find_key_faults(f"{path}: size", content["size"], {"height": (int,), "width": (int,)})
+    if wrong:
+        raise DataError(wrong)
     regions: list[Region] = []
-    for index, row in enumerate(content["objects"] if not faults else []):
+    for index, row in enumerate(content["objects"]):
         where = f"{path}: objects[{index}]"
-        faults += find_key_faults(where, row, OBJECT_KEYS) or _add_object(where, row, shapes, regions, counts)
-    if faults:
-        raise DataError(faults)
+        wrong += find_key_faults(where, row, OBJECT_KEYS) or _add_object(where, row, shapes, regions, counts)
+    faults += wrong
     size = content["size"]["height"], content["size"]["width"]
     name = image.relative_to(folder).with_suffix("").as_posix()
-    return AnnotatedImage(image, name, str(path), size, regions, in_order=True)
+    return AnnotatedImage(image, name, str(path), size, regions, in_order=True, faulty=len(wrong))
 
 
 def _add_object(

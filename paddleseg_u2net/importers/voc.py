@@ -26,7 +26,7 @@ LABEL_MAP, NAMES = "labelmap.txt", "class_names.txt"
 Found = Mapping[str, list[Path]]
 
 
-def read_voc(folder: Path, table: ColorTable | None, unknown: str) -> ImageSource:
+def read_voc(folder: Path, table: ColorTable | None, unknown: str, keep_unused: bool = False) -> ImageSource:
     """Read a folder with JPEGImages, SegmentationClass and lists in ImageSets/Segmentation.
 
     The masks are RGB or palettes. The lists train, val and test are the parts; without them, one other list
@@ -37,6 +37,7 @@ def read_voc(folder: Path, table: ColorTable | None, unknown: str) -> ImageSourc
         table: colours of the masks. None takes `labelmap.txt` (CVAT) or the names in `class_names.txt`
             (labelme), otherwise the 20 classes of PASCAL VOC.
         unknown: see `from_color_masks`.
+        keep_unused: see `from_color_masks`.
 
     Raises:
         FileNotFoundError: there are no JPEGImages or no SegmentationClass.
@@ -65,7 +66,7 @@ def read_voc(folder: Path, table: ColorTable | None, unknown: str) -> ImageSourc
     counts.add_all("left out", "images", "in none of the lists", sorted(rest & masks.keys()))
     counts.add_all("left out", "masks", "no image", sorted(masks.keys() - images.keys() - listed.keys()))
     source = ImageSource(pairs, [*faults, *wrong], counts=counts)
-    return from_color_masks(source, table or _own_table(folder), unknown)
+    return from_color_masks(source, table or _own_table(folder), unknown, keep_unused)
 
 
 def _own_table(folder: Path) -> ColorTable:

@@ -158,23 +158,25 @@ def _read_image(
 ) -> AnnotatedImage:
     """Return an image with its polygons; append the faults of its label file to `faults`."""
     path, regions = label_path(image, folder), []
+    lines, faulty = [], 0
     if path.is_file():
         try:
             lines = read_lines(path)
         except DataError as error:
             faults += error.faults
-            lines = []
-        boxes = [number for number, line in enumerate(lines, start=1) if len(line.split()) == 5]
-        if boxes:
-            what = f"{len(boxes)} bounding boxes, which have no outline"
-            faults.append(Fault(f"{path}:{boxes[0]}", what, "export polygons, or remove the lines"))
-        for number, line in enumerate(lines, start=1):
-            if line.strip() and number not in boxes:
-                _add_region(f"{path}:{number}", line.split(), names, regions, faults)
+            faulty = 1
     else:
         counts.add("kept", "images", "no label file, so no object", image)
+    boxes = [number for number, line in enumerate(lines, start=1) if len(line.split()) == 5]
+    if boxes:
+        what = f"{len(boxes)} bounding boxes, which have no outline"
+        faults.append(Fault(f"{path}:{boxes[0]}", what, "export polygons, or remove the lines"))
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and number not in boxes:
+            _add_region(f"{path}:{number}", line.split(), names, regions, faults)
+    faulty += sum(bool(line.strip()) for line in lines) - len(regions)
     name = image.relative_to(folder).with_suffix("").as_posix()
-    return AnnotatedImage(image, name, str(path), None, regions, in_order=False)
+    return AnnotatedImage(image, name, str(path), None, regions, in_order=False, faulty=faulty)
 
 
 def _add_region(

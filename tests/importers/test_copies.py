@@ -72,7 +72,7 @@ def test_names_of_augmented_copies_keep_them_together(make, tmp_path):
     flags = ["--image_dir", "i", "--mask_dir", "m", "--split", 0.5, 0.5, 0]
     code, out, err = make(*flags)
     assert (code, err) == (0, "")
-    assert "40 images are copies by their names, as 00" in out
+    assert "40 images are copies by their names, as 0" in out
     assert all(len(found) == 1 for found in parts_by_picture().values())
     # a group of the user's own replaces what the names say
     assert make(*flags, "--group_by", "_.*$|^...$", "--save_dir", "b")[0] == 0

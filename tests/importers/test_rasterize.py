@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from paddleseg_u2net.importers.rasterize import (
     decode_counts,
     fill_circle,
+    fill_outlines,
     fill_polygon,
-    fill_polygons,
     fill_rectangle,
     fill_rle,
 )
@@ -107,9 +107,9 @@ def test_polygons_of_one_pixel_and_of_the_whole_image():
 
 def test_polygons_of_one_object_are_joined():
     parts = [[0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3]]
-    assert full_mask(fill_polygons(parts, 4, 4), 4, 4).sum() == 7
-    with pytest.raises(ValueError, match="polygon 1: expected 3 or more points"):
-        fill_polygons([parts[0], [1, 1, 2, 2]], 4, 4)
+    assert full_mask(fill_outlines(parts, 4, 4), 4, 4).sum() == 7
+    with pytest.raises(ValueError, match="outline 1: expected 3 or more points"):
+        fill_outlines([parts[0], [1, 1, 2, 2]], 4, 4)
 
 
 @pytest.mark.parametrize(
