@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -14,12 +15,14 @@ from paddleseg_u2net.importers.sources import InspectedImage
 
 log = logging.getLogger(__name__)
 
+# different images that are turned copies of one picture; there are 8 ways to turn one, and each may be saved twice
+MAX_TURNED = 16
 WORDS = (
     r"(?:aug(?:mented)?|(?:[hv]|horizontal|vertical)?[_-]?(?:flip(?:ped)?|mirror(?:ed)?)(?:[_-]?(?:lr|ud|[hvxy]))?"
     r"|rot(?:ated?)?|crop(?:ped)?|blur(?:red)?|noise|bright(?:ness)?|dark|contrast|hue|saturation|gamma|jitter"
     r"|shift(?:ed)?|scaled?|zoom(?:ed)?|shear(?:ed)?)"
 )
-NUMBER = r"(?:[ ._-]?\d{1,4})?"
+NUMBER = r"(?:[ ._-]?\d{1,4}){0,2}"
 AFTER = re.compile(rf"(.+?)(?:[ ._-]{WORDS}{NUMBER})+", re.IGNORECASE)
 BEFORE = re.compile(rf"(?:{WORDS}{NUMBER}[ ._-])+(.+)", re.IGNORECASE)
 ROBOFLOW = re.compile(r"(.+)\.rf\.\w+")  # all copies of a picture have this name; none is without
@@ -61,22 +64,44 @@ def copy_keys(images: Sequence[InspectedImage], by_name: bool = True) -> list[st
         images: the images.
         by_name: whether names count.
     """
+    turned = _find_turned_copies(images)
     names = [image.name.removesuffix(image.pair.image.suffix) for image in images]
     named = find_named_copies(names) if by_name else []
-    turned = list(find_turned(np.stack([image.thumb for image in images])))
     for pairs, what in ((turned, "mirrored or turned"), (named, "copies by their names")):
         if pairs:
             several = len({index for pair in pairs for index in pair})
             first, second = (images[index].name for index in pairs[0])
-            shown = several, what, first, second
-            log.info("%d images are %s, as %s and %s; copies stay in one part", *shown)
+            log.info(f"{several} images are {what}, as {first} and {second}; copies stay in one part")
     first_of: dict[bytes, int] = {}
     same = [(first_of.setdefault(image.digest, index), index) for index, image in enumerate(images)]
-    sparse, graph = need("scipy.sparse"), need("scipy.sparse.csgraph")
-    rows, columns = np.array([*same, *turned, *named]).T
-    links = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (len(images),) * 2)
-    numbers = graph.connected_components(links, directed=False)[1]
     keys: dict[int, str] = {}
-    for number, image in zip(numbers.tolist(), images, strict=True):
+    numbers = _group_numbers(len(images), [*same, *turned, *named])
+    for number, image in zip(numbers, images, strict=True):
         keys[number] = min(keys.get(number, image.digest.hex()), image.digest.hex())
-    return [keys[number] for number in numbers.tolist()]
+    return [keys[number] for number in numbers]
+
+
+def _find_turned_copies(images: Sequence[InspectedImage]) -> list[tuple[int, int]]:
+    """Return pairs of turned copies, without those of images that only look much alike."""
+    pairs = list(find_turned(np.stack([image.thumb for image in images])))
+    numbers = _group_numbers(len(images), pairs)
+    different = Counter(
+        numbers[index] for index in {image.digest: i for i, image in enumerate(images)}.values()
+    )
+    alike = [pair for pair in pairs if different[numbers[pair[0]]] > MAX_TURNED]
+    if alike:
+        several = len({index for pair in alike for index in pair})
+        first = images[alike[0][0]].name
+        log.warning(
+            f"{several} images look alike when turned, as {first}: too many to be copies of one picture. "
+            "Fix: if they are, --group_by keeps them together"
+        )
+    return [pair for pair in pairs if different[numbers[pair[0]]] <= MAX_TURNED]
+
+
+def _group_numbers(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the number of the group of each of `count` images that pairs of indices join."""
+    sparse, graph = need("scipy.sparse"), need("scipy.sparse.csgraph")
+    rows, columns = np.array(pairs, int).reshape(-1, 2).T
+    links = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (count, count))
+    return graph.connected_components(links, directed=False)[1].tolist()

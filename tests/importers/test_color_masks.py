@@ -47,6 +47,15 @@ def test_colours_become_class_ids(make, tmp_path, flag, mode):
     assert (record["num_classes"], record["ignore_index"]) == (3, 255)
 
 
+def test_coloured_masks_without_a_table_name_the_flags_that_convert_them(make, tmp_path):
+    flags = write_set(tmp_path)
+    code, _, err = make(*flags)
+    assert code == 1
+    assert "a 0.png: a mask of colours" in err
+    assert "u2net make-dataset --labelmap or --colors converts colours" in err
+    assert make(*flags, "--colors", *COLORS)[0] == 0
+
+
 def test_chosen_classes_and_saliency_come_from_colours_too(make, tmp_path):
     flags = [*write_set(tmp_path), "--colors", *COLORS]
     assert make(*flags, "--classes", "dog", "--save_dir", "a")[0] == 0

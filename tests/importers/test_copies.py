@@ -62,6 +62,21 @@ def test_official_layout_keeps_a_picture_and_its_turned_copy_together(make, tmp_
     assert all(len(found) == 1 for found in parts.values())
 
 
+def test_many_images_that_look_alike_are_not_taken_for_copies(make, tmp_path):
+    """A scene that stays the same when mirrored, as seen by a camera that does not move."""
+    image, mask = draw(0)
+    image = np.concatenate([image, image[:, ::-1]], 1)
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        noisy = np.clip(image + rng.integers(-3, 4, image.shape), 0, 255).astype(np.uint8)
+        write_mask(tmp_path / "i" / f"{index:03}.png", noisy)
+        write_mask(tmp_path / "m" / f"{index:03}.png", np.concatenate([mask, mask], 1))
+    code, out, err = make("--image_dir", "i", "--mask_dir", "m")
+    assert (code, err) == (0, "")
+    assert "20 images look alike when turned, as 0" in out
+    assert "train 16, val 4" in out
+
+
 def test_names_of_augmented_copies_keep_them_together(make, tmp_path):
     rng = np.random.default_rng(0)
     for index in range(10):
@@ -90,6 +105,7 @@ def test_names_of_augmented_copies_keep_them_together(make, tmp_path):
         ("cat_augmented_12", "cat"),
         ("cat_rot90", "cat"),
         ("cat_rot_270_flip", "cat"),
+        ("cat_rot90_2", "cat"),
         ("CAT_FLIP", "CAT_FLIP"),  # there is no CAT
         ("aug_3_cat", "cat"),
         ("flip_cat", "cat"),

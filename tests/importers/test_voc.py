@@ -64,7 +64,7 @@ def test_pascal_voc_has_its_parts_names_and_ignored_outlines(make, tmp_path, mod
     assert (
         found["ignored", "pixels", "labels void, ignore, ignored, __ignore__, unlabeled, unlabelled"][0] == 6
     )
-    assert found["left out", "labels", "in no mask"][0] == 18
+    assert found["left out", "categories", "in no mask (--keep_unused keeps them)"][0] == 18
 
 
 def test_export_of_cvat_is_read_by_its_label_map(make, tmp_path):
