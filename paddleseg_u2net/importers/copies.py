@@ -15,7 +15,7 @@ from paddleseg_u2net.importers.sources import InspectedImage
 
 log = logging.getLogger(__name__)
 
-# different images that are turned copies of one picture; there are 8 ways to turn one, and each may be saved twice
+# different images that are turned copies of one picture: 8 ways to turn it, each saved twice
 MAX_TURNED = 16
 WORDS = (
     r"(?:aug(?:mented)?|(?:[hv]|horizontal|vertical)?[_-]?(?:flip(?:ped)?|mirror(?:ed)?)(?:[_-]?(?:lr|ud|[hvxy]))?"
