@@ -34,6 +34,7 @@ from paddleseg_u2net.importers.build import (
 from paddleseg_u2net.importers.coco import read_coco_files
 from paddleseg_u2net.importers.crowd import CROWD_MODES
 from paddleseg_u2net.importers.labelme import read_labelme
+from paddleseg_u2net.importers.labels import is_background
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.sources import (
     ImageSource,
@@ -146,7 +147,7 @@ def _read_folders(args: argparse.Namespace) -> ImageSource:
 
 
 SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index")
-ANNOTATION_FLAGS = ("keep_unused",)
+ANNOTATION_FLAGS, ANNOTATION_FORMATS = ("keep_unused",), ("coco", "labelme")
 FORMATS = {
     "coco": SourceFormat(("image_dir",), ("crowd", *ANNOTATION_FLAGS), _read_coco),
     "labelme": SourceFormat(
@@ -193,8 +194,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _check_options(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Exit if options contradict each other; compiles `group_by`."""
-    if args.saliency and (args.num_classes or (args.classes and args.format not in ("coco", "labelme"))):
+    if args.saliency and (args.num_classes or (args.classes and args.format not in ANNOTATION_FORMATS)):
         flags.error("--saliency means one foreground class: remove --num_classes and --classes")
+    if args.classes and args.format not in ANNOTATION_FORMATS:
+        args.classes = _without_background(flags, args.classes)
     if args.num_classes is not None and args.num_classes < 2:
         flags.error("--num_classes includes background, expected at least 2; --saliency for one foreground")
     if args.classes and args.num_classes and len(args.classes) + 1 != args.num_classes:
@@ -203,6 +206,14 @@ def _check_options(flags: argparse.ArgumentParser, args: argparse.Namespace) -> 
         args.group_by = args.group_by and re.compile(args.group_by)
     except re.error as error:
         flags.error(f"--group_by {args.group_by}: not a regular expression: {error}")
+
+
+def _without_background(flags: argparse.ArgumentParser, names: Sequence[str]) -> list[str]:
+    """Return the names of class 1, 2, … of mask files: background, which is class 0, may come first."""
+    named = [number for number, name in enumerate(names) if is_background(name)]
+    if named not in ([], [0]) or len(named) == len(names):
+        flags.error("--classes: background is class 0; leave it out, or name it first, before other names")
+    return [name for name in names if not is_background(name)]
 
 
 def _check_sources(flags: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> None:
