@@ -70,16 +70,13 @@ def test_skip_faulty_goes_on_counts_and_names_what_it_left_out(make, coco):
     found = {(items, reason): (count, first) for items, count, reason, first in skipped()}
     points = "expected … or more points inside an image"
     box = "segmentation: empty; a bounding box alone has no outline"
-    where = "a.json: annotations[{}]".format
+    where, image = "a.json: annotations[{}]".format, "a.json: images[{}]".format
     assert found == {
         ("annotations", box): (2, [where(10), where(11)]),
         ("annotations", "image_id …: not among the images"): (1, [where(13)]),
         ("annotations", points): (2, [f"{where(9)}: segmentation", f"{where(12)}: segmentation"]),
         ("outlines", f"outline …: {points}"): (1, [f"{where(8)}: segmentation"]),
-        ("images", "all annotations of the image are faulty"): (
-            2,
-            ["a.json: images[3]", "a.json: images[4]"],
-        ),
+        ("images", "all annotations of the image are faulty"): (2, [image(3), image(4)]),
         ("images", "no such image file"): (1, ["a.json: images[9]"]),
     }
     assert "skipped   images           1  no such image file" in out
@@ -133,7 +130,7 @@ def test_foreign_json_and_bad_shapes_of_labelme_are_skipped(make, tmp_path):
     assert {(items, first[0]) for items, _, _, first in skipped()} == {
         ("files", "lm/list.json"),
         ("files", "lm/package.json"),
-        ("shapes", "lm/1.json: shapes[1]"),
+        ("annotations", "lm/1.json: shapes[1]"),
     }
 
 
@@ -151,13 +148,14 @@ def test_table_of_faults_has_a_row_per_kind():
     faults += [Fault("", "b.png: no such image file")]
     with pytest.raises(DataError) as caught:
         raise_all(faults, can_skip=False)
-    assert str(caught.value).splitlines()[-4:] == [
+    assert [line.split("  ")[0] for line in str(caught.value).splitlines()[-4:]] == [
         "201 faults:",
-        "items        count  reason                          first",
-        "annotations    200  image_id …: not among the images  a.json: annotations[0]; "
-        "a.json: annotations[1]; a.json: annotations[2]; …",
-        "files            1  no such image file                b.png",
-    ] or "200  image_id …: not among the images" in str(caught.value)
+        "items",
+        "annotations",
+        "files",
+    ]
+    assert "200  image_id …: not among the images  a.json: annotations[0]; a.json: " in str(caught.value)
+    assert "1  no such image file " in str(caught.value)
     assert "… and 101 more" in str(caught.value)
 
 
@@ -168,7 +166,7 @@ def test_table_of_faults_has_a_row_per_kind():
         ("(H, W) (48, 40) differs from (40, 48) of /data/a b.jpg", "(H, W) … differs from … of"),
         (
             "counts: the runs add up to 12 pixels, expected 24",
-            "counts: the runs add up to … pixels, expected …",
+            "counts: the runs add up to … pixels",
         ),
     ],
 )
