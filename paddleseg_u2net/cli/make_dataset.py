@@ -10,12 +10,12 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from paddleseg_u2net.cli.color_flags import COLOR_FLAGS, check_colors, color_table, convert_colors
+from paddleseg_u2net.cli.color_flags import COLOR_FLAGS, check_colors
 from paddleseg_u2net.cli.flags import (
     HOW,
     INPUT,
@@ -26,6 +26,7 @@ from paddleseg_u2net.cli.flags import (
     nonempty_path,
     parser,
 )
+from paddleseg_u2net.cli.source_formats import ANNOTATION_FLAGS, FORMATS, MASK_FILE_FLAGS, MASK_FILE_FORMATS
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.importers.build import (
     CHECK_COMMAND,
@@ -34,20 +35,10 @@ from paddleseg_u2net.importers.build import (
     BuildSummary,
     make_dataset,
 )
-from paddleseg_u2net.importers.coco import read_coco_files
 from paddleseg_u2net.importers.crowd import CROWD_MODES
-from paddleseg_u2net.importers.labelme import read_labelme
+from paddleseg_u2net.importers.labels import is_background
 from paddleseg_u2net.importers.list_writer import PARTS
-from paddleseg_u2net.importers.sources import (
-    ImageSource,
-    MaskMeaning,
-    from_annotations,
-    from_folders,
-    from_lists,
-)
-from paddleseg_u2net.importers.supervisely import read_supervisely
-from paddleseg_u2net.importers.voc import read_voc
-from paddleseg_u2net.importers.yolo import read_yolo
+from paddleseg_u2net.importers.sources import MaskMeaning
 
 EXAMPLES = """\
   two folders with cat.jpg and cat.png, or cat.jpg and cat_mask.png:
@@ -135,60 +126,6 @@ OPTION_FLAGS: Flags = {
 }
 
 
-class SourceFormat(NamedTuple):
-    """A kind of source.
-
-    Args:
-        required: other flags that it needs.
-        optional: other flags that it accepts.
-        read: collects its images.
-    """
-
-    required: tuple[str, ...]
-    optional: tuple[str, ...]
-    read: Callable[[argparse.Namespace], ImageSource]
-
-
-def _read_coco(args: argparse.Namespace) -> ImageSource:
-    return from_annotations(read_coco_files(args.coco, args.image_dir, args.crowd))
-
-
-def _read_labelme(args: argparse.Namespace) -> ImageSource:
-    return from_annotations(list(map(read_labelme, args.labelme)))
-
-
-def _read_folders(args: argparse.Namespace) -> ImageSource:
-    folders = args.folder or args.image_dir, args.folder or args.mask_dir
-    return convert_colors(args, from_folders(*folders, args.image_suffix, args.mask_suffix))
-
-
-SUFFIX_FLAGS = ("image_suffix", "mask_suffix")
-MASK_FILE_FLAGS = ("num_classes", "ignore_index", *COLOR_FLAGS, "keep_unused")
-ANNOTATION_FLAGS = ("keep_unused",)
-FORMATS = {
-    "coco": SourceFormat(("image_dir",), ("crowd", *ANNOTATION_FLAGS), _read_coco),
-    "labelme": SourceFormat(
-        (), ANNOTATION_FLAGS, lambda args: from_annotations(list(map(read_labelme, args.labelme)))
-    ),
-    "list": SourceFormat(
-        ("dataset_root",),
-        MASK_FILE_FLAGS,
-        lambda args: convert_colors(args, from_lists(args.list, args.dataset_root)),
-    ),
-    "voc": SourceFormat(
-        (),
-        (*COLOR_FLAGS, *ANNOTATION_FLAGS),
-        lambda args: read_voc(args.voc[0], color_table(args), args.unknown_colors, args.keep_unused),
-    ),
-    "yolo": SourceFormat((), ANNOTATION_FLAGS, lambda args: from_annotations(read_yolo(args.yolo[0]))),
-    "supervisely": SourceFormat(
-        (), ANNOTATION_FLAGS, lambda args: from_annotations(read_supervisely(args.supervisely[0]))
-    ),
-    "folder": SourceFormat((), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
-    "mask_dir": SourceFormat(("image_dir",), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
-}
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     flags = parser("u2net make-dataset", __doc__ or "", EXAMPLES)
@@ -223,9 +160,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _check_options(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Exit if options contradict each other; compiles `group_by`."""
     colors = check_colors(flags, args)
-    has_labels = colors or args.format not in ("list", "folder", "mask_dir")
+    has_labels = colors or args.format not in MASK_FILE_FORMATS
+    if args.keep_unused and not has_labels:
+        flags.error(f"--keep_unused cannot be used with --{args.format}, except for masks of colours")
     if args.saliency and (args.num_classes or (args.classes and not has_labels)):
         flags.error("--saliency means one foreground class: remove --num_classes and --classes")
+    if args.classes and not has_labels:
+        args.classes = _without_background(flags, args.classes)
     if args.num_classes is not None and args.num_classes < 2:
         flags.error("--num_classes includes background, expected at least 2; --saliency for one foreground")
     if args.classes and args.num_classes and len(args.classes) + 1 != args.num_classes:
@@ -234,6 +175,14 @@ def _check_options(flags: argparse.ArgumentParser, args: argparse.Namespace) -> 
         args.group_by = args.group_by and re.compile(args.group_by)
     except re.error as error:
         flags.error(f"--group_by {args.group_by}: not a regular expression: {error}")
+
+
+def _without_background(flags: argparse.ArgumentParser, names: Sequence[str]) -> list[str]:
+    """Return the names of class 1, 2, … of mask files: background, which is class 0, may come first."""
+    named = [number for number, name in enumerate(names) if is_background(name)]
+    if named not in ([], [0]) or len(named) == len(names):
+        flags.error("--classes: background is class 0; leave it out, or name it first, before other names")
+    return [name for name in names if not is_background(name)]
 
 
 def _check_sources(flags: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> None:

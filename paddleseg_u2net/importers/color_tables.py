@@ -13,10 +13,10 @@ import numpy as np
 from paddleseg_u2net.data.visualize import paddleseg_palette
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, read_json
+from paddleseg_u2net.importers.labels import is_background, label_key
 
 MAX_BYTES = 1 << 20  # of a label map; known ones have a few kB
-BACKGROUND_NAMES = ("background", "_background_", "__background__")
-IGNORED_NAMES = ("void", "ignore", "ignored", "__ignore__", "unlabeled", "unlabelled")
+IGNORED_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled")  # in any spelling
 FORMATS = "'name:R,G,B::' (CVAT), 'R G B name', 'name R G B' or 'name #rrggbb'"
 RGB = r"(\d{1,3})\s*[\s,;]\s*(\d{1,3})\s*[\s,;]\s*(\d{1,3})"
 NAME_FIRST = re.compile(rf"(?P<name>.*?[^\s,:;=])\s*[\s,:;=]\s*\(?{RGB}\)?\s*(?::.*)?")
@@ -85,15 +85,16 @@ def make_table(where: str, rows: Iterable[LabelColor]) -> ColorTable:
 
     Args:
         where: file or flag, for messages.
-        rows: at least one; a label may have several colours.
+        rows: at least one; a label may have several colours, and differ by case and blanks.
 
     Raises:
         DataError: there are no rows, or one colour has two labels.
     """
     found: dict[Color, str] = {}
+    spellings: dict[str, str] = {}
     faults, order = [], []
     for row in rows:
-        label = _meaning(row.label)
+        label = spellings.setdefault(label_key(row.label), _meaning(row.label))
         order.append(label)
         if (known := found.setdefault(row.color, label)) != label:
             what = f"{row.color} is '{row.label}', but '{known}' in an earlier row"
@@ -111,9 +112,9 @@ def make_table(where: str, rows: Iterable[LabelColor]) -> ColorTable:
 
 def _meaning(label: str) -> str:
     """Return a label, or the special label that stands for background or ignored pixels."""
-    word = label.strip().lower()
-    special = {BACKGROUND_LABEL: BACKGROUND_NAMES, IGNORE_LABEL: IGNORED_NAMES}
-    return next((name for name, words in special.items() if word in words), label.strip())
+    if is_background(label):
+        return BACKGROUND_LABEL
+    return IGNORE_LABEL if label_key(label).strip("_-") in IGNORED_NAMES else label.strip()
 
 
 def read_label_map(path: Path) -> ColorTable:

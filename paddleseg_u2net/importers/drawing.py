@@ -174,7 +174,8 @@ def _draw_mask_file(
     if mask.faults and (annotated.draw or not options.skip_faulty):
         return record._replace(broken=tuple(mask.faults))
     drawn[annotated.name] = mask.counts
-    if fault := _nothing_left(annotated, mask.counts):
+    fault = _nothing_left(annotated, mask.counts)
+    if fault and options.skip_faulty:
         return record._replace(broken=(fault,))
     name = Path(f"{annotated.name}.png")
     _write(options.folder / name, mask.ids, options.palette)

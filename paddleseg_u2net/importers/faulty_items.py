@@ -10,6 +10,8 @@ from paddleseg_u2net.errors import DataError, Fault
 
 SKIP_FAULTY = "--skip_faulty leaves these items out, and goes on with the others"
 ROW = re.compile(r": (\w+)\[\d+\]")
+ITEMS = {"shapes": "annotations"}  # LabelMe's word for them
+PATH = re.compile(r"^[^:]*([/\\][^:]*|\.\w{1,5}): ")
 # what differs between two faults of one kind: the path in front, what was found, names and numbers
 FOUND = re.compile(r", (got|for example|first in) .*|\. Known: .*| Did you mean .*", re.DOTALL)
 VARIABLE = re.compile(r"'[^']*'|[(\[][\d, .-]+[)\]]|-?\b\d+(\.\d+)?\b|\S*[/\\]\S*")
@@ -18,14 +20,12 @@ VARIABLE = re.compile(r"'[^']*'|[(\[][\d, .-]+[)\]]|-?\b\d+(\.\d+)?\b|\S*[/\\]\S
 def items_of(where: str) -> str:
     """Return what the place of a fault names: `annotations`, `images`, `shapes`, or else `files`."""
     found = ROW.search(where)
-    return found[1] if found else "files"
+    return ITEMS.get(found[1], found[1]) if found else "files"
 
 
 def kind_of(fault: Fault | str) -> str:
     """Return what a fault has in common with others of its kind: its text without names and numbers."""
-    what = FOUND.sub("", fault.what if isinstance(fault, Fault) else fault)
-    if isinstance(fault, Fault) and not fault.where:  # the path is part of the text
-        what = what.partition(": ")[2] or what
+    what = PATH.sub("", FOUND.sub("", fault.what if isinstance(fault, Fault) else fault))
     return re.sub(r"… ?x …", "…", VARIABLE.sub("…", what)).strip(" :;,.")
 
 

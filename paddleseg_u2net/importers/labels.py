@@ -53,7 +53,7 @@ def unite_labels(sets: Sequence[AnnotationSet], counts: ItemCounts) -> list[Anno
             counts.add("merged", "labels", "called background: class 0", name)
         elif plain != name:
             counts.add("merged", "labels", "differ by case or blanks only", f"'{name}' is '{plain}'")
-    _count_repeated(sets, names, counts)
+    _count_repeated(sets, counts)
     return [_rename(source, names) for source in sets]
 
 
@@ -64,14 +64,14 @@ def _plain(name: str) -> str:
     return IGNORE_LABEL if label_key(name) == IGNORE_LABEL else " ".join(name.split())
 
 
-def _count_repeated(sets: Sequence[AnnotationSet], names: Mapping[str, str], counts: ItemCounts) -> None:
-    """Count the categories that are one class because they have the same name in one spelling or several."""
+def _count_repeated(sets: Sequence[AnnotationSet], counts: ItemCounts) -> None:
+    """Count the categories that are one class because they have exactly the same name."""
     ids: defaultdict[str, dict[Any, None]] = defaultdict(dict)
     for source in sets:
         for key, name in source.labels.items():
-            ids[names[name]][key] = None
+            ids[name][key] = None
     for name, keys in ids.items():
-        if len(keys) > 1 and name not in SPECIAL:
+        if len(keys) > 1:
             text = f"{name} (ids {', '.join(map(str, keys))})"
             counts.add("merged", "categories", "have the same name", text, len(keys) - 1)
 
@@ -165,3 +165,35 @@ def assign_classes(
         raise DataError(faults)
     values = {known[key]: 1 if saliency else number for number, key in enumerate(classes, start=1)}
     return list(classes.values()), {BACKGROUND_LABEL: 0, **values, IGNORE_LABEL: IGNORE}
+
+
+def find_classes(
+    labels: Sequence[str],
+    images: Sequence[AnnotatedImage],
+    wanted: Sequence[str] | None,
+    saliency: bool,
+    keep_unused: bool,
+    counts: ItemCounts,
+) -> tuple[list[str], dict[str, int], Sequence[Fault | str]]:
+    """Return the classes, the mask value of each label, and what is wrong with the labels.
+
+    Args:
+        labels: labels in class order.
+        images: all images.
+        wanted: see `assign_classes`.
+        saliency: see `assign_classes`.
+        keep_unused: see `leave_out_unused`.
+        counts: the classes are added, and what is left out.
+    """
+    colored = any(image.draw for image in images)  # then unused labels have been left out
+    used = labels if wanted or saliency or colored else leave_out_unused(labels, images, keep_unused, counts)
+    try:
+        classes, values = assign_classes(used, wanted, saliency)
+    except DataError as error:
+        return [], dict.fromkeys(labels, 1), error.faults  # shapes are checked even if the classes are wrong
+    if not saliency:
+        counts.add_all("kept", "categories", "", classes)
+    if colored:
+        unwanted = [name for name in labels if name not in values]
+        counts.add_all("left out", "categories", "label is not among --classes, so background", unwanted)
+    return classes, values, []

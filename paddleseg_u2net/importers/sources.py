@@ -26,7 +26,7 @@ from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet
 from paddleseg_u2net.importers.drawing import DrawingOptions, draw_masks
 from paddleseg_u2net.importers.faulty_items import raise_all, skip
-from paddleseg_u2net.importers.labels import assign_classes, leave_out_unused, merge_labels, unite_labels
+from paddleseg_u2net.importers.labels import find_classes, merge_labels, unite_labels
 
 Faults = Sequence[Fault | str]
 
@@ -231,7 +231,10 @@ def inspect_source(
     if source.labels is None:
         reading = _read_masks(images, meaning, skip_faulty)
     else:
-        classes, values, wrong = _assign_classes(source.labels, images, meaning, counts)
+        annotated = [image.annotated for image in images if image.annotated]
+        classes, values, wrong = find_classes(
+            source.labels, annotated, meaning.classes, meaning.saliency, meaning.keep_unused, counts
+        )
         conflicts += wrong
         count = 1 if meaning.saliency else len(classes) + 1
         palette = make_palette(count).tobytes()
@@ -257,25 +260,6 @@ def _inspected(image: ImportedImage, record: PairRecord, encoding: MaskEncoding)
     assert record.thumb is not None
     content = encoding.measure(record.mask_levels, record.counts)
     return InspectedImage(image.name, record.pair, image.part, record.digest, content, record.thumb)
-
-
-def _assign_classes(
-    labels: Sequence[str], images: Sequence[ImportedImage], meaning: MaskMeaning, counts: ItemCounts
-) -> tuple[list[str], dict[str, int], Faults]:
-    """Return the classes, the mask value of each label, and what is wrong with the labels."""
-    annotated = [image.annotated for image in images if image.annotated]
-    colored = any(image.draw for image in annotated)  # then unused labels have been left out
-    named = bool(meaning.classes or meaning.saliency or colored)
-    used = labels if named else leave_out_unused(labels, annotated, meaning.keep_unused, counts)
-    try:
-        classes, values = assign_classes(used, meaning.classes, meaning.saliency)
-    except DataError as error:
-        return [], dict.fromkeys(labels, 1), error.faults  # shapes are checked even if the classes are wrong
-    counts.add_all("kept", "categories", "", classes)
-    if colored:
-        unwanted = [name for name in labels if name not in values]
-        counts.add_all("left out", "categories", "colours of labels that are not among --classes", unwanted)
-    return classes, values, []
 
 
 def _read_masks(images: Sequence[ImportedImage], meaning: MaskMeaning, skip_faulty: bool) -> _Reading:

@@ -119,6 +119,14 @@ def test_colors_on_the_command_line():
     table = parse_colors(["background=0,0,0", "my cat=#ff0010", "my cat=255,0,17"])
     assert colors_of(table) == {"_background_": [(0, 0, 0)], "my cat": [(255, 0, 16), (255, 0, 17)]}
     assert parse_colors(["VOC"]).order[:3] == ["_background_", "aeroplane", "bicycle"]
+    table = parse_colors(
+        ["Background=0,0,0", "My Cat=1,1,1", "my cat=2,2,2", "VOID=3,3,3", "__ignore__=4,4,4"]
+    )
+    assert colors_of(table) == {
+        "_background_": [(0, 0, 0)],
+        "My Cat": [(1, 1, 1), (2, 2, 2)],
+        "__ignore__": [(3, 3, 3), (4, 4, 4)],
+    }
     for word in ("vok", "cat", "cat=1,2", "=1,2,3", "cat=1,2,300"):
         with pytest.raises(DataError, match=r"--colors .*: expected NAME=R,G,B.* Fix: --colors background"):
             parse_colors([word])

@@ -61,9 +61,7 @@ def test_pascal_voc_has_its_parts_names_and_ignored_outlines(make, tmp_path, mod
     found = {(row.outcome, row.items, row.reason): (row.count, row.first) for row in counts}
     assert found["left out", "images", "no mask"] == (1, ("2008_1",))
     assert found["left out", "images", "in none of the lists"] == (1, ("2007_000004",))
-    assert (
-        found["ignored", "pixels", "labels void, ignore, ignored, __ignore__, unlabeled, unlabelled"][0] == 6
-    )
+    assert found["ignored", "pixels", "labels void, ignore, ignored, unlabeled, unlabelled"][0] == 6
     assert found["left out", "categories", "in no mask (--keep_unused keeps them)"][0] == 18
 
 
