@@ -10,7 +10,8 @@ from paddleseg_u2net.errors import DataError, Fault
 
 SKIP_FAULTY = "--skip_faulty leaves these items out, and goes on with the others"
 ROW = re.compile(r": (\w+)\[\d+\]")
-ITEMS = {"shapes": "annotations"}  # LabelMe's word for them
+ITEMS = {"shapes": "annotations", "objects": "annotations"}  # words of LabelMe and Supervisely for them
+LINE = re.compile(r":\d+$")
 PATH = re.compile(r"^[^:]*([/\\][^:]*|\.\w{1,5}): ")
 # what differs between two faults of one kind: the path in front, what was found, names and numbers
 FOUND = re.compile(r", (got|for example|first in) .*|\. Known: .*| Did you mean .*", re.DOTALL)
@@ -18,9 +19,11 @@ VARIABLE = re.compile(r"'[^']*'|[(\[][\d, .-]+[)\]]|-?\b\d+(\.\d+)?\b|\S*[/\\]\S
 
 
 def items_of(where: str) -> str:
-    """Return what the place of a fault names: `annotations`, `images`, `shapes`, or else `files`."""
+    """Return what the place of a fault names: `annotations`, `images`, `lines`, or else `files`."""
     found = ROW.search(where)
-    return ITEMS.get(found[1], found[1]) if found else "files"
+    if found:
+        return ITEMS.get(found[1], found[1])
+    return "lines" if LINE.search(where) else "files"
 
 
 def kind_of(fault: Fault | str) -> str:

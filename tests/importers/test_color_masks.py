@@ -110,6 +110,29 @@ def test_labels_in_no_mask_are_no_classes(make, tmp_path):
     code, out, err = make(*write_set(tmp_path), "--colors", "hare=9,9,9", *COLORS)
     assert (code, err) == (0, "")
     assert "classes: 0 background, 1 cat, 2 dog" in out
+    flags = [*write_set(tmp_path), "--colors", "hare=9,9,9", *COLORS, "--save_dir", "b"]
+    code, out, err = make(*flags, "--keep_unused")
+    assert (code, err) == (0, "")
+    assert "classes: 0 background, 1 hare, 2 cat, 3 dog" in out
+    rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
+    assert {(row["items"], row["reason"]): row["count"] for row in rows} == {
+        ("categories", ""): 2,
+        ("images", ""): 3,
+        ("pixels", "background, class 0"): 12,
+        ("pixels", "labels void, ignore, ignored, unlabeled, unlabelled"): 6,
+        ("categories", "in no mask (--keep_unused keeps them)"): 1,
+    }
+
+
+def test_skip_faulty_leaves_out_faulty_masks_but_no_colours(make, tmp_path):
+    flags = [*write_set(tmp_path), "--colors", *COLORS, "--skip_faulty"]
+    (tmp_path / "m" / "a 0.png").write_bytes(b"")
+    code, out, err = make(*flags)
+    assert (code, err) == (0, "")
+    assert "train 1, val 1" in out
+    Image.fromarray(np.full((3, 4, 3), 7, np.uint8)).save(tmp_path / "m" / "a 1.png")
+    code, _, err = make(*flags, "--save_dir", "b")
+    assert (code, "colour (7, 7, 7) has no label: 12 pixels in 1 masks" in err) == (1, True)
 
 
 def test_masks_of_a_real_set_survive_being_coloured(make, tmp_path, shared):

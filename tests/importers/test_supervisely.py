@@ -125,3 +125,17 @@ def test_folders_that_are_no_project_are_named(tmp_path):
     (tmp_path / "meta.json").write_text('{"classes": []}')
     with pytest.raises(FileNotFoundError, match="no data set with folders img and ann. Fix:"):
         read_supervisely(tmp_path)
+
+
+def test_skip_faulty_keeps_the_other_objects_of_an_image(make, tmp_path):
+    objects = [SQUARE, figure("dgo", "polygon", [[0, 0]] * 3), BITMAP]
+    root = write_project(
+        tmp_path / "p", {"ds": [objects, [SQUARE], [figure("dgo", "polygon", [[0, 0]] * 3)]]}
+    )
+    code, out, err = make("--supervisely", root, "--skip_faulty", "--split", 0.5, 0.5, 0)
+    assert (code, err) == (0, "")
+    assert "train 1, val 1" in out
+    assert set(np.unique(pixels("data/mine/masks/ds/img/ü 0.png"))) == {0, 1, 2}
+    rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
+    skipped = {(row["items"], row["count"]) for row in rows if row["outcome"] == "skipped"}
+    assert skipped == {("annotations", 2), ("images", 1)}

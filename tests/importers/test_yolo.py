@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,20 @@ def test_folder_without_names_of_classes_is_named(tmp_path):
     add(tmp_path / "y", "images/a.png")
     with pytest.raises(DataError, match=r"has none of data.yaml, .* Fix: add classes.txt"):
         read_yolo(tmp_path / "y")
+
+
+def test_skip_faulty_leaves_out_lines_and_images_of_which_nothing_is_left(make, tmp_path):
+    root = tmp_path / "y"
+    fill(root, "images/train", "images/val")
+    polygon = LABELS.splitlines()[0]
+    add(root, "images/train/mixed.png", f"{polygon}\n1 0.5 0.5 0.2 0.2\n")
+    add(root, "images/train/boxes.png", "1 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2 0.2\n")
+    (root / "classes.txt").write_text("cat\ndog\n")
+    code, out, err = make("--yolo", root, "--skip_faulty")
+    assert (code, err) == (0, "")
+    assert "train 4, val 1" in out  # not the image with boxes only: its mask would be empty
+    (mask,) = (mask for image, mask in pairs_of("data/mine/config.yaml", "train") if image.stem == "mixed")
+    assert (pixels(mask) == 2).sum() == 16
+    rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
+    skipped = {(row["items"], row["count"]) for row in rows if row["outcome"] == "skipped"}
+    assert skipped == {("lines", 2), ("images", 1)}
