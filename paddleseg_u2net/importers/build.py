@@ -123,6 +123,14 @@ def _handle_empty(
     return with_objects if options.skip_empty else images
 
 
+def _count_absent(images: Sequence[InspectedImage], classes: Sequence[str], items: ItemCounts) -> None:
+    """Count the classes that no mask shows, though their ids are in use."""
+    if len(classes) > 2:
+        areas = np.sum([image.content.areas for image in images], axis=0)
+        names = [f"{number} {name}" for number, name in enumerate(classes) if number and not areas[number]]
+        items.add_all("kept", "classes", "no mask shows them", names)
+
+
 def _split_by_shares(images: list[InspectedImage], saliency: bool, options: BuildOptions) -> Parts:
     """Split the images by `options.shares`."""
     assert options.shares is not None
@@ -244,6 +252,7 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
         parts = _split_by_shares(images, count == 1, options) if options.shares else _keep_given_parts(images)
         counts = {part: len(members) for part, members in zip(PARTS, parts, strict=True) if members}
         classes = _class_names(found.classes, count)
+        _count_absent(images, classes, found.counts)
         summary = BuildSummary(config, counts, classes, found.encoding, found.counts)
         config_path.write_text(_write(parts, summary, options, folder), encoding="utf-8")
     return summary

@@ -164,7 +164,7 @@ def _draw_mask_file(
     try:
         source, final = write_embedded(annotated, options.folder.parent, options.final_folder.parent)
     except DataError as error:
-        return PairRecord(pair, broken=tuple(error.faults))
+        return PairRecord(pair, broken=tuple(fault for fault in error.faults if isinstance(fault, Fault)))
     record = read_pair(pair._replace(image=source))._replace(pair=pair._replace(image=final))
     if record.size is None:
         return record

@@ -106,6 +106,17 @@ def test_background_may_be_named_first_among_the_classes_of_mask_files(make, tmp
         assert "classes: 0 background, 1 cat, 2 dog\n" in out
 
 
+def test_classes_of_mask_files_that_no_mask_shows_are_named(make, tmp_path):
+    for index in range(4):
+        draw_pair(tmp_path / "d", str(index))
+        mask = np.zeros((32, 32), np.uint8)
+        mask[:9], mask[9:20] = 2, 5
+        write_mask(tmp_path / "d" / "masks" / f"{index}.png", mask)
+    assert make("--image_dir", "d/images", "--mask_dir", "d/masks")[0] == 0
+    names = ["1 class 1", "3 class 3", "4 class 4"]
+    assert ("kept", "classes", "no mask shows them", names) in items()
+
+
 def test_labels_that_differ_by_case_or_blanks_are_one_class_and_named(make, tmp_path):
     labels = ["cat", "cat", "Cat", " cat ", "dog", "traffic light", "Traffic  Light", "traffic light"]
     for index, label in enumerate(labels):
