@@ -26,7 +26,7 @@ PART_NAMES = {
 def find_inside(folder: Path, reference: str) -> Path | None:
     r"""Find the file or folder inside `folder` that a reference of a file means.
 
-    References written on another machine lead elsewhere (`/content/set/train/images`, `../train/images`).
+    References written on another machine lead elsewhere: `../train/images`, or an absolute path.
     They are not followed: the longest end of the path that exists inside `folder` is taken.
 
     Args:
