@@ -204,6 +204,15 @@ def test_lists_with_paths_outside_their_root_draw_inside_the_new_folder(make, tm
     np.testing.assert_array_equal(pixels("data/mine/masks/i/a 2.png"), IDS)
 
 
+def test_nearest_colour_is_that_of_the_least_euclidean_distance(make, tmp_path):
+    flags = write_set(
+        tmp_path, [[(50, 50, 50), (0, 0, 0), (130, 50, 50)]]
+    )  # 86.6 from the first, 80 from the last
+    words = ["background=0,0,0", "cat=130,50,50", "--unknown_colors", "nearest"]
+    assert make(*flags, "--colors", *words)[0] == 0
+    assert pixels("data/mine/masks/a 0.png").tolist() == [[1, 0, 1]]
+
+
 def test_table_lookup_covers_all_colours():
     table = parse_colors(["a=0,0,0", "b=255,255,255"])
     assert table.codes.tolist() == [0, (1 << 24) - 1]
