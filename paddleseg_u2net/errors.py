@@ -33,12 +33,13 @@ class DataError(ValueError):
 
     Args:
         faults: at least one.
+        note: text below the faults, about all of them.
     """
 
-    def __init__(self, faults: Sequence[Fault | str]):
+    def __init__(self, faults: Sequence[Fault | str], note: str = ""):
         hidden = len(faults) - MAX_SHOWN
         more = [f"… and {hidden} more"] if hidden > 0 else []
-        super().__init__("\n".join([*map(str, faults[:MAX_SHOWN]), *more]))
+        super().__init__("\n".join([*map(str, faults[:MAX_SHOWN]), *more, *([note] if note else [])]))
         self.faults = list(faults)
 
 

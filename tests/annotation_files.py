@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from paddleseg_u2net.importers.annotations import AnnotationSet, assign_classes, draw_mask, merge_labels
+from paddleseg_u2net.importers.annotations import AnnotationSet
+from paddleseg_u2net.importers.drawing import draw_mask
+from paddleseg_u2net.importers.labels import assign_classes, merge_labels
 
 
 def encode_rle(mask: np.ndarray) -> tuple[list[int], str]:
@@ -60,6 +62,14 @@ def draw_first(
 ) -> np.ndarray:
     """Draw the 4 x 6 mask of the first image."""
     _, values = assign_classes(merge_labels([annotations])[0], wanted, saliency)
-    ids, faults = draw_mask(annotations.images[0], values, 4, 6)
-    assert faults == []
-    return ids
+    drawn = draw_mask(annotations.images[0], values, 4, 6)
+    assert drawn.faults == []
+    return drawn.ids
+
+
+# a bitmap of Supervisely, a ring of 3 x 3 pixels: `encoded_string` in the documentation of
+# Bitmap.base64_2_data, supervisely/geometry/bitmap.py
+RING = (
+    "eJzrDPBz5+WS4mJgYOD19HAJAtLMIMwIInOeqf8BUmwBPiGuQPr///9Lb86/C2QxlgT5BTM4PLuRBuTwebo4hlTMSa44sKHhISMDuxpT"
+    "Yrr03F6gDIOnq5/LOqeEJgDM5ht6"
+)

@@ -247,6 +247,7 @@ def errors(findings: Sequence[Finding]) -> list[Finding]:
 
 def fix(survey: DatasetSurvey, destination: Path) -> int:
     """Write the corrected copy, check it, and print the result; returns the exit code of that check."""
+    from paddleseg_u2net.data.item_counts import ItemCounts
     from paddleseg_u2net.data_check.repair import RECORD, repair
 
     record = repair(survey, destination)
@@ -257,6 +258,7 @@ def fix(survey: DatasetSurvey, destination: Path) -> int:
         f"{destination}: {len(record['files'])} pairs, {changed} of them changed, {len(record['left out'])} "
         f"left out (details in {RECORD}). Dataset options that read it: {record['settings']}"
     )
+    print("", *ItemCounts.from_json(record["items"]).table(), "", sep="\n")
     findings = run_checks(examine(list(listed_datasets(destination, record["settings"]))))
     remaining = ", ".join(f"{finding.check.name} ({len(finding.examples)})" for finding in findings)
     print(f"{destination}, checked: {remaining or 'nothing was found'}")

@@ -1,7 +1,7 @@
 """Build a data set from your own images: lists, a split, and a config for train, val and predict.
 
-Images and mask files stay where they are; the lists name them. Masks are drawn from COCO and LabelMe
-annotations.
+Images and mask files stay where they are; the lists name them. Masks are drawn from COCO, LabelMe, YOLO
+and Supervisely annotations, and converted from colours.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from paddleseg_u2net.cli.color_flags import COLOR_FLAGS, check_colors
 from paddleseg_u2net.cli.flags import (
     HOW,
     INPUT,
@@ -24,6 +26,8 @@ from paddleseg_u2net.cli.flags import (
     nonempty_path,
     parser,
 )
+from paddleseg_u2net.cli.source_formats import ANNOTATION_FLAGS, FORMATS, MASK_FILE_FLAGS, MASK_FILE_FORMATS
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.importers.build import (
     CHECK_COMMAND,
     TRAIN_COMMAND,
@@ -31,16 +35,10 @@ from paddleseg_u2net.importers.build import (
     BuildSummary,
     make_dataset,
 )
-from paddleseg_u2net.importers.coco import CROWD_MODES, read_coco
-from paddleseg_u2net.importers.labelme import read_labelme
+from paddleseg_u2net.importers.crowd import CROWD_MODES
+from paddleseg_u2net.importers.labels import is_background
 from paddleseg_u2net.importers.list_writer import PARTS
-from paddleseg_u2net.importers.sources import (
-    ImageSource,
-    MaskMeaning,
-    from_annotations,
-    from_folders,
-    from_lists,
-)
+from paddleseg_u2net.importers.sources import MaskMeaning
 
 EXAMPLES = """\
   two folders with cat.jpg and cat.png, or cat.jpg and cat_mask.png:
@@ -55,6 +53,13 @@ EXAMPLES = """\
     u2net make-dataset --coco instances.json --image_dir photos --saliency
   LabelMe, one JSON file per image:
     u2net make-dataset --labelme photos --classes cat dog
+  masks whose colours are classes, by CVAT's labelmap.txt, a known table, or colours of your own:
+    u2net make-dataset --image_dir photos --mask_dir masks --labelmap labelmap.txt
+    u2net make-dataset --image_dir photos --mask_dir masks --colors background=0,0,0 cat=255,0,0
+  Pascal VOC (CVAT too), polygons of YOLO, a project of Supervisely; their own train and val are kept:
+    u2net make-dataset --voc VOCdevkit/VOC2012
+    u2net make-dataset --yolo data.yaml
+    u2net make-dataset --supervisely project
   two or three sources are train, val and test; --split joins and splits them again:
     u2net make-dataset --coco train.json val.json --image_dir train2017 val2017
     u2net make-dataset --list train.txt val.txt --dataset_root data/old
@@ -65,6 +70,7 @@ EXAMPLES = """\
 
 DEFAULT_SHARES = (0.8, 0.2, 0.0)  # of train, val and test
 PATHS: dict[str, Any] = {"type": nonempty_path, "nargs": "+"}
+FOLDER: dict[str, Any] = {"type": nonempty_path, "nargs": 1, "metavar": "DIR"}
 INPUT_FLAGS: Flags = {
     "image_dir": {**PATHS, "metavar": "DIR", "help": "folder of images, searched with sub-folders"},
     "mask_dir": {**PATHS, "metavar": "DIR", "help": "folder of masks with the same names"},
@@ -75,9 +81,14 @@ INPUT_FLAGS: Flags = {
     "crowd": {
         "choices": CROWD_MODES,
         "default": CROWD_MODES[0],
-        "help": "how COCO's iscrowd regions are drawn: ignored pixels, their class, or not (%(default)s)",
+        "help": "COCO's iscrowd regions: ignored pixels, objects of their class, or not drawn; auto: objects "
+        "if the files mark every mask, or more than COCO would, else ignored (%(default)s)",
     },
     "labelme": {**PATHS, "metavar": "DIR", "help": "folder of LabelMe JSON files"},
+    "voc": {**FOLDER, "help": "folder with JPEGImages, SegmentationClass and ImageSets/Segmentation"},
+    "yolo": {**FOLDER, "help": "folder or data.yaml of YOLO polygon labels"},
+    "supervisely": {**FOLDER, "help": "folder of a Supervisely project, with meta.json"},
+    **COLOR_FLAGS,
     "list": {**PATHS, "metavar": "FILE", "help": "PaddleSeg list files with lines of 'image mask'"},
     "dataset_root": {"type": nonempty_path, "help": "folder that the paths in the lists are relative to"},
 }
@@ -107,43 +118,11 @@ OPTION_FLAGS: Flags = {
     "stratify": {"action": "store_true", "help": "balance object sizes, or rare classes, between the parts"},
     "group_by": {"metavar": "REGEX", "help": "keep names with the same match of this pattern in one part"},
     "skip_empty": {"action": "store_true", "help": "leave out images without any object"},
-}
-
-
-class SourceFormat(NamedTuple):
-    """A kind of source.
-
-    Args:
-        required: other flags that it needs.
-        optional: other flags that it accepts.
-        read: collects its images.
-    """
-
-    required: tuple[str, ...]
-    optional: tuple[str, ...]
-    read: Callable[[argparse.Namespace], ImageSource]
-
-
-def _read_coco(args: argparse.Namespace) -> ImageSource:
-    files = zip(args.coco, args.image_dir, strict=True)
-    return from_annotations([read_coco(path, image_dir, args.crowd) for path, image_dir in files])
-
-
-def _read_folders(args: argparse.Namespace) -> ImageSource:
-    return from_folders(
-        args.folder or args.image_dir, args.folder or args.mask_dir, args.image_suffix, args.mask_suffix
-    )
-
-
-SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index")
-FORMATS = {
-    "coco": SourceFormat(("image_dir",), ("crowd",), _read_coco),
-    "labelme": SourceFormat((), (), lambda args: from_annotations(list(map(read_labelme, args.labelme)))),
-    "list": SourceFormat(
-        ("dataset_root",), MASK_FILE_FLAGS, lambda args: from_lists(args.list, args.dataset_root)
-    ),
-    "folder": SourceFormat((), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
-    "mask_dir": SourceFormat(("image_dir",), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
+    "skip_faulty": {
+        "action": "store_true",
+        "help": "leave out, count and name what is faulty, and go on; else any fault stops the command",
+    },
+    "keep_unused": {"action": "store_true", "help": "keep categories without any annotation as classes"},
 }
 
 
@@ -170,7 +149,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if name not in given:
             flags.error(f"--{args.format} needs --{name}")
     allowed = {args.format, *chosen.required, *chosen.optional}
-    if wrong := sorted(given & {*INPUT_FLAGS, *MASK_FILE_FLAGS} - allowed):
+    if wrong := sorted(given & {*INPUT_FLAGS, *MASK_FILE_FLAGS, *ANNOTATION_FLAGS} - allowed):
         flags.error(f"--{wrong[0]} cannot be used with --{args.format}")
     _check_options(flags, args)
     _check_sources(flags, args, given)
@@ -180,8 +159,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _check_options(flags: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Exit if options contradict each other; compiles `group_by`."""
-    if args.saliency and (args.num_classes or (args.classes and args.format not in ("coco", "labelme"))):
+    colors = check_colors(flags, args)
+    has_labels = colors or args.format not in MASK_FILE_FORMATS
+    if args.keep_unused and not has_labels:
+        flags.error(f"--keep_unused cannot be used with --{args.format}, except for masks of colours")
+    if args.saliency and (args.num_classes or (args.classes and not has_labels)):
         flags.error("--saliency means one foreground class: remove --num_classes and --classes")
+    if args.classes and not has_labels:
+        args.classes = _without_background(flags, args.classes)
     if args.num_classes is not None and args.num_classes < 2:
         flags.error("--num_classes includes background, expected at least 2; --saliency for one foreground")
     if args.classes and args.num_classes and len(args.classes) + 1 != args.num_classes:
@@ -190,6 +175,14 @@ def _check_options(flags: argparse.ArgumentParser, args: argparse.Namespace) -> 
         args.group_by = args.group_by and re.compile(args.group_by)
     except re.error as error:
         flags.error(f"--group_by {args.group_by}: not a regular expression: {error}")
+
+
+def _without_background(flags: argparse.ArgumentParser, names: Sequence[str]) -> list[str]:
+    """Return the names of class 1, 2, … of mask files: background, which is class 0, may come first."""
+    named = [number for number, name in enumerate(names) if is_background(name)]
+    if named not in ([], [0]) or len(named) == len(names):
+        flags.error("--classes: background is class 0; leave it out, or name it first, before other names")
+    return [name for name in names if not is_background(name)]
 
 
 def _check_sources(flags: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]) -> None:
@@ -226,6 +219,7 @@ def _print_summary(summary: BuildSummary, save_dir: Path) -> None:
         print("classes: " + ", ".join(f"{number} {name}" for number, name in enumerate(summary.classes)))
     elif encoding.name == "index":
         print("one foreground class (saliency); if 0 and 1 are two classes: --num_classes 2")
+    print("", *summary.items.table(), "", sep="\n")
     print(f"check:  {summary.command(CHECK_COMMAND)}\ntrain:  {summary.command(TRAIN_COMMAND)}")
 
 
@@ -243,13 +237,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = BuildOptions(
         save_dir=args.save_dir,
         config_out=args.config_out,
-        meaning=MaskMeaning(args.saliency, args.classes, args.num_classes, args.ignore_index),
+        meaning=MaskMeaning(
+            args.saliency, args.classes, args.num_classes, args.ignore_index, args.keep_unused
+        ),
         shares=args.shares,
         seed=args.seed,
         group_by=args.group_by,
         stratify=args.stratify,
         skip_empty=args.skip_empty,
+        skip_faulty=args.skip_faulty,
         command=shlex.join(["u2net", "make-dataset", *argv]),
     )
-    _print_summary(make_dataset(FORMATS[args.format].read(args), options), args.save_dir)
+    source = FORMATS[args.format].read(args)
+    if args.split is None and any(image.part for image in source.images):
+        options = replace(options, shares=None)
+        if args.seed or args.stratify or args.group_by:
+            what = f"{getattr(args, args.format)[0]}: has train and val already, so it is not split"
+            raise ConfigError(f"{what}. Fix: add --split, or remove --seed, --stratify and --group_by")
+    _print_summary(make_dataset(source, options), args.save_dir)
     return 0

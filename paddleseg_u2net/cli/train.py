@@ -257,7 +257,7 @@ def choose_metric(config: dict[str, Any]) -> str:
 def _open_data(specs: list[DatasetSpec], ranks: int) -> list[Dataset]:
     """Check and open the data; no process goes on before all of them have found their data correct."""
     from paddleseg_u2net.data.dataset import Dataset
-    from paddleseg_u2net.data_check.checks import check_before_training
+    from paddleseg_u2net.data_check.before_training import check_before_training
     from paddleseg_u2net.training.distributed import barrier
 
     data = [Dataset.from_inspection(inspection) for inspection in check_before_training(specs)]
@@ -291,7 +291,7 @@ def _finish(trainer: Trainer) -> int:
 def _overfit(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Overfit two samples instead of training; return 0 if that works, else 1."""
     from paddleseg_u2net import builders
-    from paddleseg_u2net.data_check.checks import check_before_training
+    from paddleseg_u2net.data_check.before_training import check_before_training
     from paddleseg_u2net.training.overfit import overfit
 
     with in_file(args.config):

@@ -29,6 +29,7 @@ from paddleseg_u2net.engines.deploy_config import CARRIED
 from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.metrics.protocol import AbsentClasses
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
@@ -67,6 +68,11 @@ VAL_FLAGS: Flags = {
         "help": "images predicted at once if their sizes allow it (%(default)s)",
     },
     "auc_roc": {"action": "store_true", "help": "also compute the area under the ROC curve"},
+    "absent_classes": {
+        "choices": [rule.value for rule in AbsentClasses],
+        "help": "classes in no mask and no prediction: left out of mIoU and Dice (skip, the default), or "
+        "counted as 0, as in PaddleSeg (zero)",
+    },
 }
 
 
@@ -98,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paddleseg_u2net.metrics.protocol import MapProtocol
 
     config = config_of(args.model_path, args.config, args.opts)
-    settings = EvaluationSettings.from_config(config, auc_roc=args.auc_roc)
+    settings = EvaluationSettings.from_config(config, None, args.auc_roc, args.absent_classes)
     in_config = MapProtocol.from_options(config.get("test_config", {}))
     map_protocol = MapProtocol.from_options(vars(args), default=in_config)
     if args.save_dir:

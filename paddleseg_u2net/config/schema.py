@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from paddleseg_u2net.errors import ConfigError, suggest
-from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
+from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch
 
 
 def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) -> None:
@@ -168,6 +168,7 @@ TEST_KEYS = {
     "auc_roc": BOOLEAN,
     "map_protocol": _one_of(MapProtocol),
     "measure_stretch": _one_of(MeasureStretch),
+    "absent_classes": _one_of(AbsentClasses),
     "minmax": BOOLEAN,  # short forms of the two above
     "official": BOOLEAN,
     "as_is": BOOLEAN,

@@ -1,1 +1,1 @@
-"""Data set checks: survey, statistics, duplicates, the table of checks, report, repair."""
+"""Data set checks: survey, statistics, the table of checks, report, repair."""

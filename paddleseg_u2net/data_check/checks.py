@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.data.inspection import Inspection, PairRecord, raise_faults
-from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data.inspection import PairRecord
+from paddleseg_u2net.data_check.preparation import changed_items
 from paddleseg_u2net.data_check.statistics import class_balance
 from paddleseg_u2net.data_check.survey import (
     MIN_OVERLAP,
     DatasetSurvey,
     ImageMatch,
     SurveyedPair,
-    examine,
     mask_overlap,
 )
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.images import SUFFIXES
-
-log = logging.getLogger(__name__)
 
 TINY = 32  # pixels; U²-Net halves its input five times
 RARE = 1e-3  # share of all pixels
@@ -276,6 +272,12 @@ CHECKS = (
         cheap=False,
     ),
     Check("masks without a pair", "note", _masks_without_a_pair, "add their images, or ignore this"),
+    Check(
+        "preparation",
+        "note",
+        lambda survey: map(Example, changed_items(survey)),
+        "as wanted? the flags of make-dataset in brackets change it",
+    ),
     Check("rare classes", "note", _rare_classes, "raise its CrossEntropyLoss weight, or add images of it"),
     Check("soft masks", "note", _soft_masks, "soft values are kept for saliency"),
 )
@@ -296,23 +298,3 @@ def run_checks(survey: DatasetSurvey, *, cheap_only: bool = False) -> list[Findi
     checks = [check for check in CHECKS if check.cheap or not cheap_only]
     findings = [Finding(check, list(check.find(survey))) for check in checks]
     return [finding for finding in findings if finding.examples]
-
-
-def check_before_training(specs: Sequence[DatasetSpec]) -> list[Inspection]:
-    """Run the cheap checks and log the warnings.
-
-    Returns:
-        The inspection of each data set.
-
-    Raises:
-        DataError: all errors of all data sets.
-    """
-    survey = examine(specs)
-    inspections = [dataset.inspection for dataset in survey.datasets]
-    raise_faults(inspections)
-    for finding in run_checks(survey, cheap_only=True):
-        if finding.check.severity == "warning":
-            log.warning(
-                "%s: %d, first: %s", finding.check.name, len(finding.examples), finding.examples[0].fault
-            )
-    return inspections

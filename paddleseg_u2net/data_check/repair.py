@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from paddleseg_u2net.data.inspection import PairRecord
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.survey import (
@@ -32,6 +33,7 @@ from paddleseg_u2net.data_check.survey import (
 )
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.importers.faulty_items import kind_of
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow, read_image, upright, write_image
 
@@ -66,7 +68,8 @@ def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
 
     Returns:
         The content of fixed.json in the copy: `files`, what was done to each pair; `left out`, and why;
-        `settings`, the keys of a dataset section that read the copy.
+        `items`, how many pairs were kept, converted and left out, by reason; `settings`, the keys of a
+        dataset section that read the copy.
 
     Raises:
         FileExistsError: the folder exists.
@@ -92,11 +95,24 @@ def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
         for task, changes in _write_all(kept, folder, settings["ignore_index"] is not None):
             names = {"set": task.pair.dataset.name, "image": task.image, "mask": task.mask}
             record["files"].append({**names, "from": str(task.pair.files.image), "done": changes})
+        record["items"] = _count(record["files"], tasks).to_json()
         for dataset in survey.datasets:
             lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.pair.dataset is dataset]
             (folder / f"{dataset.spec.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
         (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
+
+
+def _count(files: Sequence[dict[str, Any]], tasks: Iterable[Task]) -> ItemCounts:
+    """Count the pairs that were copied as they are, changed, and left out, by reason."""
+    items = ItemCounts()
+    for row in files:
+        reason = "; ".join(kind_of(change) for change in row["done"])
+        items.add("converted" if reason else "kept", "pairs", reason, row["image"] if reason else "")
+    for task in tasks:
+        if task.reason:
+            items.add("left out", "pairs", kind_of(task.reason), task.pair.files.image)
+    return items
 
 
 def check_destination(datasets: Sequence[DatasetSpec], destination: Path, roots: Iterable[Path] = ()) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from paddleseg_u2net.data.duplicates import find_matches
 from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect
 from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask, read_raw
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
-from paddleseg_u2net.data_check.duplicates import find_matches
 from paddleseg_u2net.errors import Fault
 
 MIN_OVERLAP = 0.8  # below this, two masks of the same picture differ

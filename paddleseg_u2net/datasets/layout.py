@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.datasets.catalog import TEST
 from paddleseg_u2net.datasets.description import DataSet, Part
@@ -48,7 +49,7 @@ def is_wanted(row: DataSet, name: PurePosixPath) -> bool:
 
 
 def arrange(
-    row: DataSet, files: Sequence[NamedFile], target: Path, movable: Path
+    row: DataSet, files: Sequence[NamedFile], target: Path, movable: Path, counts: ItemCounts
 ) -> tuple[dict[str, list[Pair]], list[Fault]]:
     """Move or copy files to their places below a folder and write the list files.
 
@@ -57,12 +58,13 @@ def arrange(
         files: of all archives.
         target: an empty folder.
         movable: files below this folder are moved; others are copied.
+        counts: masks that are converted are added, and files that the data set does not need.
 
     Returns:
         The pairs of each list, and a fault for each file that is missing, clashes or cannot be paired.
     """
     pairs: dict[str, list[Pair]] = {}
-    mover = _Mover(row, target, movable)
+    mover = _Mover(row, target, movable, counts)
     for part in row.parts:
         found = _listed(part, files, mover) if part.listed else _matched(part, files, mover)
         kept = [pair for index, pair in enumerate(found) if not part.held_out or index % part.held_out]
@@ -73,7 +75,14 @@ def arrange(
     pairs = {key: listed for key, listed in pairs.items() if listed}
     for key, listed in pairs.items():
         _write_list(target / f"{key}_list.txt", target, listed)
+    used = {file.path for file in mover.came_from.values()}
+    unused = [file.name for file in files if file.path not in used and not _is_list(row, file)]
+    counts.add_all("left out", "files", "not part of the data set", unused)
     return pairs, [_replace_path(fault, f"{target}/", "") for fault in mover.faults]
+
+
+def _is_list(row: DataSet, file: NamedFile) -> bool:
+    return any(part.listed and file.name.match(part.listed) for part in row.parts)
 
 
 def _replace_path(fault: Fault, path: str, name: str) -> Fault:
@@ -90,8 +99,8 @@ def _write_list(path: Path, root: Path, pairs: Sequence[Pair]) -> None:
 class _Mover:
     """Moves files to their places and collects faults."""
 
-    def __init__(self, row: DataSet, target: Path, movable: Path):
-        self.row, self.target, self.movable = row, target, movable
+    def __init__(self, row: DataSet, target: Path, movable: Path, counts: ItemCounts):
+        self.row, self.target, self.movable, self.counts = row, target, movable, counts
         self.faults: list[Fault] = []
         self.came_from: dict[str, NamedFile] = {}
 
@@ -124,6 +133,7 @@ class _Mover:
             self.faults.append(Fault(str(file.name), f"cannot be read as a mask: {error}"))
         else:
             write_image(place, (grey > level).astype(np.uint8))
+            self.counts.add("converted", "masks", f"grey levels above {level} are 1, others 0", file.name)
 
 
 def _bar(files: Iterable[T], what: str) -> Iterable[T]:

@@ -20,7 +20,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from paddleseg_u2net.data.pairs import read_list
+from paddleseg_u2net.data.item_counts import ItemCounts
+from paddleseg_u2net.data.pairs import Pair, read_list
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.description import DataSet
 from paddleseg_u2net.datasets.fetch import ArchiveFile, fetch_archives, verify_given
@@ -147,6 +148,7 @@ def _fill(name: str, row: DataSet, work: Path, sources: Sequence[Path], accept_u
     """Create the data set in `work/set`."""
     target = work / "set"
     target.mkdir()
+    items = ItemCounts()
     if not row.archives:
         draw_into(target)
         found: list[ArchiveFile] = []
@@ -155,11 +157,15 @@ def _fill(name: str, row: DataSet, work: Path, sources: Sequence[Path], accept_u
         found = [verify_given(row, path, accept_unverified) for path in sources]
         found = found or fetch_archives(name, row, work / "downloads", accept_unverified)
         files = _files(row, found, work / "unpacked")
-        pairs, faults = arrange(row, files, target, movable=work)
+        pairs, faults = arrange(row, files, target, work, items)
         if faults:
             note = f" Note: {row.note}." if row.note else ""
             raise DataError([Fault(name, f"these files are not this data set.{note}"), *faults])
-    _write_record(name, row, target, found, {key: len(listed) for key, listed in pairs.items()})
+    for key, listed in pairs.items():
+        items.add("kept", f"pairs of {key}", count=len(listed))
+    _write_record(name, row, target, found, pairs, items)
+    for line in items.table():
+        log.info("%s", line)
 
 
 def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
@@ -220,7 +226,12 @@ def _is_wanted(row: DataSet, stem: str, name: str) -> bool:
 
 
 def _write_record(
-    name: str, row: DataSet, root: Path, sources: Sequence[ArchiveFile], counts: Mapping[str, int]
+    name: str,
+    row: DataSet,
+    root: Path,
+    sources: Sequence[ArchiveFile],
+    pairs: Mapping[str, Sequence[Pair]],
+    items: ItemCounts,
 ) -> None:
     """Write `dataset.json`: name, origin, licence, counts and a checksum of all files."""
     record = {
@@ -230,7 +241,8 @@ def _write_record(
         "licence": row.licence,
         "page": row.page,
         "sources": [{"from": s.origin, "sha256": s.sha256} for s in sources] or "drawn",
-        "pairs": dict(counts),
+        "pairs": {key: len(listed) for key, listed in pairs.items()},
+        "items": items.to_json(),
         "published": {key: part.pairs for part in row.parts for key in part.lists},
         "contents": contents(root),
     }

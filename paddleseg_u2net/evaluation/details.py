@@ -21,8 +21,7 @@ from paddleseg_u2net.io.files import write_text
 
 EXAMPLES = 5  # pictures of the best and of the worst images
 RULES = {
-    "scores": "as u2net val prints them; class measures count the pixels of the whole data set, and a class "
-    "in no mask and no prediction scores 0 and counts in mIoU and Dice, as in PaddleSeg",
+    "scores": "as u2net val prints them; class measures count the pixels of the whole data set",
     "mean_over_images": "means of the columns of per_image.csv; a class's over the images in whose mask or "
     "prediction it occurs. mIoU and mDice of an image are over the classes that occur in it; the maxF of "
     "images is at the best threshold of each, that of the data set at one",
@@ -132,9 +131,10 @@ class Details:
             "scores": pooled,
             "mean_over_images": means,
             "images_with_class": occurrences,
+            "classes_in_truth": scores.in_truth,
             "classes_that_never_occur": [name for name, count in occurrences.items() if not count],
             "mIoU_of_occurring_classes": or_none(scores.mean_iou_of_occurring()),
-            "rules": RULES,
+            "rules": {**RULES, "classes_that_never_occur": scores.settings.absent_classes.description},
             "map_protocol": scores.map_protocol.value if scores.saliency else None,
             "measure_stretch": scores.settings.measure_stretch.value if scores.saliency else None,
         }

@@ -19,7 +19,7 @@ from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
-from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
+from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
 
@@ -36,15 +36,21 @@ class EvaluationSettings:
         names: measures of saliency maps, by their names in `MEASURES`; class measures are always computed.
         measure_stretch: which measures stretch each map to [0, 1] first.
         auc_roc: also compute the area under the ROC curve.
+        absent_classes: whether classes in no mask and no prediction count in mIoU and Dice.
     """
 
     names: tuple[str, ...] = ("mae", "max_f")
     measure_stretch: MeasureStretch = MeasureStretch.REFERENCE
     auc_roc: bool = False
+    absent_classes: AbsentClasses = AbsentClasses.SKIP
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], metric: str | None = None, auc_roc: bool = False
+        cls,
+        config: Mapping[str, Any],
+        metric: str | None = None,
+        auc_roc: bool = False,
+        absent_classes: str | None = None,
     ) -> EvaluationSettings:
         """The settings of a config: the default measures, its `metrics`, and `metric`.
 
@@ -52,6 +58,7 @@ class EvaluationSettings:
             config: with `metrics` and `test_config`, both optional.
             metric: the measure that chooses the best model.
             auc_roc: also compute the area under the ROC curve, even if `test_config` does not ask for it.
+            absent_classes: value of AbsentClasses that takes precedence over that of `test_config`.
 
         Raises:
             ConfigError: the measures are for saliency maps, and the model predicts classes.
@@ -65,7 +72,9 @@ class EvaluationSettings:
                 f"model predicts {classes} classes. Fix: {', '.join(AREA_MEASURES)}"
             )
         names = tuple(name for name in MEASURES if name in (*cls.names, *names))
-        return cls(names, MeasureStretch.from_options(test), auc_roc or test.get("auc_roc", False))
+        absent = AbsentClasses(absent_classes or test.get("absent_classes", AbsentClasses.SKIP.value))
+        stretch = MeasureStretch.from_options(test)
+        return cls(names, stretch, auc_roc or test.get("auc_roc", False), absent)
 
     def check(self, dataset: DatasetSpec) -> None:
         """Raise ConfigError if a measure depends on pixel positions and the data set has ignored pixels."""
@@ -93,7 +102,7 @@ class Scores:
         map_protocol: MapProtocol = MapProtocol.PLAIN,
     ):
         self.num_classes, self.settings, self.map_protocol = num_classes, settings, map_protocol
-        self.segmentation = SegmentationMeasures(max(num_classes, 2), IGNORE)
+        self.segmentation = SegmentationMeasures(max(num_classes, 2), IGNORE, settings.absent_classes)
         stretch = settings.measure_stretch
         self.saliency = MapMeasures(settings.names, measure_stretch=stretch) if num_classes == 1 else None
         self.roc = RocMeasure(num_classes, IGNORE) if settings.auc_roc else None
@@ -144,27 +153,52 @@ class Scores:
             names = [LOG_NAMES[name] for name in self.settings.names]
             values = " ".join(f"{name}: {scores[name]:.4f}" for name in names)
             lines.append(f"[EVAL] {values} ({self._conditions(self.saliency)})")
+        if self.num_classes > 1 or self.absent:
+            lines.append(f"[EVAL] {self._counted_classes()}")
         for name in ("IoU", "Precision", "Recall"):
-            values = np.array2string(scores[f"class_{name}"], precision=4, suppress_small=True)
+            values = np.array2string(self._or_nan(scores[f"class_{name}"]), precision=4, suppress_small=True)
             lines.append(f"[EVAL] Class {name}: \n{values}")
         return lines
 
+    @property
+    def absent(self) -> list[int]:
+        """The classes in no mask and no prediction; empty if there is no image."""
+        if not self.segmentation.images:
+            return []
+        return np.flatnonzero(self.segmentation.occurrences == 0).tolist()
+
+    @property
+    def in_truth(self) -> int:
+        """The number of classes that occur in the masks."""
+        return int((self.segmentation.confusion.sum(axis=1) > 0).sum())
+
+    def _or_nan(self, values: np.ndarray) -> np.ndarray:
+        """The scores of classes, NaN for those that do not count."""
+        left_out = self.absent if self.settings.absent_classes is AbsentClasses.SKIP else []
+        return np.where(np.isin(np.arange(len(values)), left_out), np.nan, values)
+
+    def _counted_classes(self) -> str:
+        """How many classes occur, and whether the others count."""
+        number, absent = self.segmentation.num_classes, self.absent
+        predicted = number - len(absent) - self.in_truth
+        text = f"{self.in_truth} of {number} classes occur in the truth"
+        if predicted > 0:
+            text += f", {predicted} in predictions only, with an IoU of 0"
+        if absent:
+            rule = self.settings.absent_classes.description
+            text += f"; in neither, and {rule}: {', '.join(map(str, absent))}"
+        return text
+
     def report_over_images(self) -> list[str]:
-        """Lines for Dice, the means over images of each class, and for classes that do not occur."""
+        """Lines for Dice, and the means over images of each class."""
         means = self.segmentation.means_over_images()
         rows = {
-            "Dice": self.segmentation.compute()["class_Dice"],
+            "Dice": self._or_nan(np.asarray(self.segmentation.compute()["class_Dice"])),
             "IoU (mean over images)": means["class_IoU"],
             "Dice (mean over images)": means["class_Dice"],
         }
         shown = {name: np.array2string(row, precision=4, suppress_small=True) for name, row in rows.items()}
-        lines = [f"[EVAL] Class {name}: \n{text}" for name, text in shown.items()]
-        absent = np.flatnonzero(self.segmentation.occurrences == 0).tolist()
-        if absent and self.segmentation.images:
-            numbers, others = ", ".join(map(str, absent)), self.mean_iou_of_occurring()
-            text = f"[EVAL] Classes in no mask and no prediction: {numbers}. They count as 0 in mIoU and Dice"
-            lines.append(f"{text}; mIoU of the others: {others:.4f}")
-        return lines
+        return [f"[EVAL] Class {name}: \n{text}" for name, text in shown.items()]
 
     def mean_iou_of_occurring(self) -> float:
         """`mIoU` without the classes that are in no mask and no prediction; NaN if there are no others."""

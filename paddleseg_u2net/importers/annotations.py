@@ -1,4 +1,4 @@
-"""Annotated images in one form for COCO and LabelMe, and their masks of class ids."""
+"""Annotated images in one form for COCO and LabelMe, and reading their JSON files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.data.masks import IGNORE
-from paddleseg_u2net.errors import DataError, Fault, suggest
-from paddleseg_u2net.importers.rasterize import RASTERIZERS, abbreviate
+from paddleseg_u2net.data.item_counts import ItemCounts
+from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.importers.rasterize import abbreviate
 
 BACKGROUND_LABEL, IGNORE_LABEL = "_background_", "__ignore__"  # as in LabelMe's own examples
 
@@ -24,12 +24,16 @@ class Region(NamedTuple):
         label: class name, or BACKGROUND_LABEL or IGNORE_LABEL.
         kind: key of RASTERIZERS.
         shape: the shape as stored in the file; the argument of that rasterizer.
+        crowd: whether COCO's `iscrowd` is set.
+        reason: why it is treated in another way than others; for the summary.
     """
 
     where: str
     label: str
     kind: str
     shape: Any
+    crowd: bool = False
+    reason: str = ""
 
 
 class AnnotatedImage(NamedTuple):
@@ -42,6 +46,10 @@ class AnnotatedImage(NamedTuple):
         size: (H, W) according to the annotations, or None if they do not state it.
         regions: the shapes.
         in_order: if shapes overlap, True puts the later one on top, False the smaller one.
+        faulty: number of annotations of the image that cannot be read and are in the faults of the set.
+        embedded: JSON file that holds the image itself; None if the image is a file.
+        found: how the image was found, if not by the path in the annotations; for the summary.
+        draw: draws the whole mask instead of shapes, from the value of each label, height and width.
     """
 
     image: Path
@@ -50,6 +58,10 @@ class AnnotatedImage(NamedTuple):
     size: tuple[int, int] | None
     regions: list[Region]
     in_order: bool
+    faulty: int = 0
+    embedded: Path | None = None
+    found: str = ""
+    draw: Callable[[Mapping[str, int], int, int], tuple[np.ndarray, list[Fault]]] | None = None
 
 
 class AnnotationSet(NamedTuple):
@@ -60,101 +72,15 @@ class AnnotationSet(NamedTuple):
         images: the images whose annotations can be read.
         labels: class names; the keys define their order (COCO: category id, LabelMe: the name itself).
         faults: everything that is wrong with the files.
+        counts: what was left out on purpose.
     """
 
     path: Path
     images: list[AnnotatedImage]
     labels: dict[Any, str]
     faults: Sequence[Fault | str]
+    counts: ItemCounts
 
-
-def merge_labels(sets: Sequence[AnnotationSet]) -> tuple[list[str], list[Fault]]:
-    """Merge the class names of several annotation sets.
-
-    Returns:
-        The class names in the order of their keys, and a fault for each key with two different names.
-    """
-    first: dict[Any, tuple[str, Path]] = {}
-    faults = []
-    for source in sets:
-        for key, name in source.labels.items():
-            known, path = first.setdefault(key, (name, source.path))
-            if known != name:
-                what = f"category {key} is '{name}', but '{known}' in {path}"
-                faults.append(Fault(str(source.path), what, "use the same ids and names in all files"))
-    return [first[key][0] for key in sorted(first, key=lambda key: (isinstance(key, str), key))], faults
-
-
-def assign_classes(
-    labels: Sequence[str], wanted: Sequence[str] | None = None, saliency: bool = False
-) -> tuple[list[str], dict[str, int]]:
-    """Assign a mask value to each label.
-
-    Args:
-        labels: labels of the annotations, in class order.
-        wanted: labels of class 1, 2, …; other labels become background. None uses all labels.
-        saliency: give every class the value 1.
-
-    Returns:
-        The names of class 1, 2, …, and the mask value of each label that is drawn.
-
-    Raises:
-        DataError: a wanted label does not exist, there are no labels, or more classes than a mask can hold.
-    """
-    labels = [name for name in dict.fromkeys(labels) if name not in (BACKGROUND_LABEL, IGNORE_LABEL)]
-    classes = list(dict.fromkeys(wanted or labels))
-    absent = [name for name in classes if name not in labels]
-    faults = [
-        Fault(f"class '{name}'", f"the annotations have no such label.{suggest(name, labels)}")
-        for name in absent
-    ]
-    if not labels:
-        faults = [Fault("", "the annotations contain no object", "annotate at least one")]
-    if len(classes) >= IGNORE and not saliency:
-        what = f"{len(classes)} classes, expected at most {IGNORE - 1}"
-        faults.append(Fault("", what, "choose the classes to use with --classes"))
-    if faults:
-        raise DataError(faults)
-    values = {name: 1 if saliency else number for number, name in enumerate(classes, start=1)}
-    return classes, {BACKGROUND_LABEL: 0, **values, IGNORE_LABEL: IGNORE}
-
-
-def draw_mask(
-    image: AnnotatedImage, values: Mapping[str, int], height: int, width: int
-) -> tuple[np.ndarray, list[Fault]]:
-    """Draw the mask of an image.
-
-    Args:
-        image: the image with its shapes.
-        values: mask value of each label to draw; shapes with other labels are left out.
-        height: height of the mask in pixels.
-        width: width of the mask in pixels.
-
-    Returns:
-        (H, W) uint8 class ids, 0 for background and IGNORE for ignored pixels; and a fault for each shape
-        that cannot be drawn.
-    """
-    ids = np.zeros((height, width), np.uint8)
-    depths = np.full((height, width), np.iinfo(np.int32).max, np.int32)
-    faults = []
-    for number, region in enumerate(image.regions):
-        if region.label not in values:
-            continue
-        try:
-            window = RASTERIZERS[region.kind](region.shape, height, width)
-        except ValueError as error:
-            faults.append(Fault(region.where, str(error)))
-            continue
-        depth = np.count_nonzero(window.inside) if region.label != IGNORE_LABEL else height * width
-        depth = -number if image.in_order else depth
-        nearest = window.crop(depths)
-        on_top = window.inside & (depth <= nearest)
-        window.crop(ids)[on_top] = values[region.label]
-        nearest[on_top] = depth
-    return ids, faults
-
-
-# -- JSON files ------------------------------------------------------------------------------------------
 
 KeyTypes = Mapping[str, tuple[type, ...]]
 TYPE_NAMES = {int: "an integer", str: "a string", list: "a list", dict: "an object"}

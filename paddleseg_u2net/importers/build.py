@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.config_writer import config_text, path_text
+from paddleseg_u2net.importers.copies import copy_keys
+from paddleseg_u2net.importers.embedded import IMAGES
 from paddleseg_u2net.importers.list_writer import PARTS, absolute, find_root, list_texts
 from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, MaskMeaning, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
@@ -46,6 +49,7 @@ class BuildOptions:
         group_by: images with the same group stay in one part; see `splits.group_of`.
         stratify: give each part its share of small and large objects, or of rare classes.
         skip_empty: leave out images without any object.
+        skip_faulty: leave out items that have faults, and count them.
         command: the command that repeats the build; written to the record and the config.
     """
 
@@ -57,6 +61,7 @@ class BuildOptions:
     group_by: re.Pattern[str] | None = None
     stratify: bool = False
     skip_empty: bool = False
+    skip_faulty: bool = False
     command: str = ""
 
 
@@ -68,12 +73,14 @@ class BuildSummary(NamedTuple):
         counts: number of images of each part that has any.
         classes: names of class 0, 1, …; for saliency of background and object.
         encoding: how masks are decoded.
+        items: what became of the items of the source.
     """
 
     config: Path
     counts: dict[str, int]
     classes: list[str]
     encoding: MaskEncoding
+    items: ItemCounts
 
     def command(self, template: str) -> str:
         """Return CHECK_COMMAND or TRAIN_COMMAND with the path of the config, quoted for a shell."""
@@ -98,8 +105,10 @@ def strata(contents: Sequence[MaskContent], saliency: bool) -> list[str]:
     return [f"class {min(numbers.tolist(), key=lambda n: (images[n], n), default=0)}" for numbers in present]
 
 
-def _handle_empty(images: list[InspectedImage], options: BuildOptions) -> list[InspectedImage]:
-    """Leave out images without any object if the options say so."""
+def _handle_empty(
+    images: list[InspectedImage], options: BuildOptions, items: ItemCounts
+) -> list[InspectedImage]:
+    """Leave out images without any object if the options say so; counts all images."""
     with_objects = [image for image in images if image.content.share]
     if not with_objects:
         what = f"none of the {len(images)} masks contains an object"
@@ -107,7 +116,19 @@ def _handle_empty(images: list[InspectedImage], options: BuildOptions) -> list[I
     if empty := len(images) - len(with_objects):
         action = "left out" if options.skip_empty else "kept (--skip_empty leaves them out)"
         log.info("%d images contain no object: %s", empty, action)
+        outcome = "left out" if options.skip_empty else "kept"
+        names = [image.name for image in images if not image.content.share]
+        items.add_all(outcome, "images", "contain no object", names)
+    items.add("kept", "images", count=len(with_objects))
     return with_objects if options.skip_empty else images
+
+
+def _count_absent(images: Sequence[InspectedImage], classes: Sequence[str], items: ItemCounts) -> None:
+    """Count the classes that no mask shows, though their ids are in use."""
+    if len(classes) > 2:
+        areas = np.sum([image.content.areas for image in images], axis=0)
+        names = [f"{number} {name}" for number, name in enumerate(classes) if number and not areas[number]]
+        items.add_all("kept", "classes", "no mask shows them", names)
 
 
 def _split_by_shares(images: list[InspectedImage], saliency: bool, options: BuildOptions) -> Parts:
@@ -123,9 +144,8 @@ def _split_by_shares(images: list[InspectedImage], saliency: bool, options: Buil
     if copies := len(images) - len({image.digest for image in images}):
         log.warning("%d images are copies of others; copies stay in one part", copies)
     names = strata([image.content for image in images], saliency) if options.stratify else [""] * len(images)
-    items = [
-        SplitItem(image.name, image.digest.hex(), name) for image, name in zip(images, names, strict=True)
-    ]
+    keys = copy_keys(images, by_name=options.group_by is None)
+    items = [SplitItem(image.name, *rest) for image, *rest in zip(images, keys, names, strict=True)]
     parts = split(items, options.shares, options.seed, options.group_by)
     for part, share, members in zip(PARTS, options.shares, parts, strict=True):
         if share and not members:
@@ -162,6 +182,7 @@ def _record(summary: BuildSummary, options: BuildOptions) -> str:
         "seed": options.seed if options.shares else None,
         "stratify": options.stratify,
         "group_by": options.group_by.pattern if options.group_by else None,
+        "items": summary.items.to_json(),
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
@@ -224,11 +245,15 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
         named = [image._replace(name=f"{PARTS[image.part]}/{image.name}") for image in source.images]
         source = source._replace(images=named)
     with _output_paths(options.save_dir, config) as (folder, config_path):
-        found = inspect_source(source, options.meaning, folder / MASKS, options.save_dir / MASKS)
-        images, count = _handle_empty(found.images, options), found.encoding.num_classes
+        drawn = folder / MASKS, options.save_dir / MASKS
+        found = inspect_source(source, options.meaning, *drawn, options.skip_faulty)
+        count = found.encoding.num_classes
+        images = _handle_empty(found.images, options, found.counts)
         parts = _split_by_shares(images, count == 1, options) if options.shares else _keep_given_parts(images)
         counts = {part: len(members) for part, members in zip(PARTS, parts, strict=True) if members}
-        summary = BuildSummary(config, counts, _class_names(found.classes, count), found.encoding)
+        classes = _class_names(found.classes, count)
+        _count_absent(images, classes, found.counts)
+        summary = BuildSummary(config, counts, classes, found.encoding, found.counts)
         config_path.write_text(_write(parts, summary, options, folder), encoding="utf-8")
     return summary
 
@@ -250,7 +275,7 @@ def _output_paths(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
         raise DataError([Fault(str(config), "is the folder of the data set, expected a file", fix)])
     if absolute(config).is_relative_to(absolute(save_dir)):
         inside = absolute(config).relative_to(absolute(save_dir))
-        if inside.parts[0] in (RECORD, MASKS, *(f"{part}_list.txt" for part in PARTS)):
+        if inside.parts[0] in (RECORD, MASKS, IMAGES, *(f"{part}_list.txt" for part in PARTS)):
             fix = "choose another name for --config_out"
             raise DataError([Fault(str(config), "is used by the data set itself", fix)])
         with atomic_write(save_dir) as folder:

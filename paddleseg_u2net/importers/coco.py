@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.importers.annotations import (
-    IGNORE_LABEL,
     AnnotatedImage,
     AnnotationSet,
     KeyTypes,
@@ -17,64 +17,108 @@ from paddleseg_u2net.importers.annotations import (
     find_key_faults,
     read_json,
 )
+from paddleseg_u2net.importers.crowd import CROWD_MODES, read_flag, resolve_crowd
+from paddleseg_u2net.importers.embedded import ImageFolder
+from paddleseg_u2net.importers.rasterize import abbreviate
 from paddleseg_u2net.io.images import SUFFIXES
 
-CROWD_MODES = ("ignore", "class", "drop")  # how iscrowd regions are drawn
 TABLES: dict[str, KeyTypes] = {
     "categories": {"id": (int, str), "name": (str,)},
     "images": {"id": (int, str), "file_name": (str,), "height": (int,), "width": (int,)},
-    "annotations": {"image_id": (int, str), "category_id": (int, str), "segmentation": (list, dict)},
+    "annotations": {"image_id": (int, str), "category_id": (int, str)},
 }
-KEPT_KEYS = {*TABLES, *(key for table in TABLES.values() for key in table), "iscrowd", "size", "counts"}
+EXPORTER_KEY = "occluded"  # CVAT and Datumaro write it with every annotation, COCO does not
+KEPT_KEYS = {*TABLES, *(key for table in TABLES.values() for key in table)}
+KEPT_KEYS |= {"segmentation", "size", "counts", "iscrowd", "attributes", EXPORTER_KEY}
 
 
 def read_coco(path: Path, image_dir: Path, crowd: str = CROWD_MODES[0]) -> AnnotationSet:
-    """Read a file of COCO instances; the classes are ordered by category id.
+    """Read one file of COCO instances; see `read_coco_files`."""
+    return read_coco_files([path], [image_dir], crowd)[0]
+
+
+def read_coco_files(
+    paths: Sequence[Path], image_dirs: Sequence[Path], crowd: str = CROWD_MODES[0]
+) -> list[AnnotationSet]:
+    """Read the COCO instances of one or more parts; the classes are ordered by category id.
 
     Args:
-        path: the JSON file.
-        image_dir: folder that `file_name` is relative to.
-        crowd: iscrowd regions are ignored pixels (`ignore`), objects of their class (`class`), or background
-            (`drop`).
+        paths: the JSON files.
+        image_dirs: folder that the `file_name` of each file is relative to.
+        crowd: how iscrowd regions are drawn, for all files alike; see `crowd.resolve_crowd`.
 
     Returns:
-        The images with their shapes, and the faults of the file.
+        For each file the images with their shapes, and the faults of the file.
 
     Raises:
-        FileNotFoundError: `image_dir` does not exist.
-        DataError: the file does not exist or is not a JSON object.
+        FileNotFoundError: a folder of images does not exist.
+        DataError: a file does not exist or is not a JSON object.
     """
+    read = [_read(path, image_dir) for path, image_dir in zip(paths, image_dirs, strict=True)]
+    sets = [annotations for annotations, _ in read]
+    resolve_crowd(sets, crowd, exporter=any(exporter for _, exporter in read))
+    return sets
+
+
+def _read(path: Path, image_dir: Path) -> tuple[AnnotationSet, bool]:
+    """Read a file; also returns whether a program wrote it that marks every RLE as crowd."""
     if not image_dir.is_dir():
         raise FileNotFoundError(f"{image_dir}: no such folder. Fix: name the folder of the images")
     content = read_json(path, _compact_row)
     faults: list[Fault] = []
+    exporter, folder = False, ImageFolder(image_dir)
     names = {row["id"]: row["name"] for _, row in _rows(path, content, "categories", faults)}
     images = {
-        row["id"]: _image(where, row, image_dir, faults)
-        for where, row in _rows(path, content, "images", faults)
+        row["id"]: _image(where, row, folder, faults) for where, row in _rows(path, content, "images", faults)
     }
     for where, row in _rows(path, content, "annotations", faults):
-        unknown = [("image_id", "images")] * (row["image_id"] not in images)
-        unknown += [("category_id", "categories")] * (row["category_id"] not in names)
-        faults += [
-            Fault(where, f"{key} {row[key]}: not among the {table}", f"correct it, or add it to {table}")
-            for key, table in unknown
-        ]
-        if not row["segmentation"]:
-            what = "segmentation: empty; a bounding box alone has no outline"
-            faults.append(Fault(where, what, "draw the outline, or remove the annotation"))
-        elif not unknown and (label := _label(row, names, crowd)):
-            kind = "polygons" if isinstance(row["segmentation"], list) else "rle"
-            region = Region(f"{where}: segmentation", label, kind, row["segmentation"])
-            images[row["image_id"]].regions.append(region)
+        wrong = _faults_of_annotation(where, row, names, images)
+        exporter |= EXPORTER_KEY in (row.get("attributes") or ())
+        image = images.get(row["image_id"])
+        if not wrong and image:
+            image.regions.append(_region(where, row, names))
+        elif image:
+            images[row["image_id"]] = image._replace(faulty=image.faulty + 1)
+        faults += wrong
     drawable = [image for image in images.values() if image.name]  # the others have a fault already
-    return AnnotationSet(path, drawable, names, faults)
+    return AnnotationSet(path, drawable, names, faults, ItemCounts()), exporter
+
+
+def _faults_of_annotation(
+    where: str, row: dict, names: Mapping[Any, str], images: Mapping[Any, AnnotatedImage]
+) -> list[Fault]:
+    """List what is wrong with an annotation, except for its shape, which is checked when it is drawn."""
+    faults = [
+        Fault(where, f"{key} {row[key]}: not among the {table}", f"correct it, or add it to {table}")
+        for key, table, known in (("image_id", "images", images), ("category_id", "categories", names))
+        if row[key] not in known
+    ]
+    shape, crowd = row.get("segmentation"), row.get("iscrowd")
+    if not shape:
+        what = "segmentation: empty; a bounding box alone has no outline"
+        faults.append(Fault(where, what, "draw the outline, or remove the annotation"))
+    elif not isinstance(shape, (list, dict)):
+        what = f"segmentation: expected a list or an object, got {abbreviate(shape)}"
+        faults.append(Fault(where, what))
+    if read_flag(crowd) is None:
+        faults.append(Fault(where, f"iscrowd: expected 0 or 1, got {abbreviate(crowd)}"))
+    return faults
+
+
+def _region(where: str, row: dict, names: Mapping[Any, str]) -> Region:
+    """Return the shape of an annotation without faults."""
+    shape = row["segmentation"]
+    kind = "outlines" if isinstance(shape, list) else "rle"
+    label = names[row["category_id"]]
+    return Region(f"{where}: segmentation", label, kind, shape, bool(read_flag(row.get("iscrowd"))))
 
 
 def _compact_row(row: dict) -> dict:
     """Keep what is needed of an object of the file; polygons become arrays, which take far less memory."""
     kept = {key: value for key, value in row.items() if key in KEPT_KEYS}
     if isinstance(shape := kept.get("segmentation"), list):
+        if shape and isinstance(shape[0], (int, float)):  # the numbers of one polygon, without its brackets
+            shape = [shape]
         kept["segmentation"] = [_pack_polygon(polygon) for polygon in shape]
     return kept
 
@@ -94,6 +138,9 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iter
     ids = set()
     for index, row in enumerate(content[table]):
         where, types = f"{path}: {table}[{index}]", TABLES[table]
+        for key in types if isinstance(row, dict) else ():
+            if isinstance(row.get(key), float) and row[key].is_integer():  # some programs write 7.0
+                row[key] = int(row[key])
         wrong = find_key_faults(where, row, types)
         if not wrong and "id" in types:
             if row["id"] in ids:
@@ -104,20 +151,17 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iter
             yield where, row
 
 
-def _label(row: dict, names: Mapping[Any, str], crowd: str) -> str | None:
-    """Return the label that an annotation is drawn as, or None if it is not drawn."""
-    if row.get("iscrowd") and crowd != "class":
-        return IGNORE_LABEL if crowd == "ignore" else None
-    return names[row["category_id"]]
-
-
-def _image(where: str, row: dict, image_dir: Path, faults: list[Fault]) -> AnnotatedImage:
-    """Return an image without shapes; its name is empty if its file lies outside `image_dir`."""
+def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> AnnotatedImage:
+    """Return an image without shapes; its name is empty if its file lies outside the folder of images."""
     file = Path(row["file_name"].replace("\\", "/"))
     inside = file.name and "\0" not in file.name and ".." not in file.parts and not file.is_absolute()
-    if not inside:
-        what = f"file_name {row['file_name']!r} is outside {image_dir}"
+    path, found = folder.find(row["file_name"])
+    if path:
+        file = path.relative_to(folder.folder)
+    elif not inside:
+        what = f"file_name {row['file_name']!r} is outside {folder.folder}"
         faults.append(Fault(where, what, "use a path below the folder of the images"))
     stem = file.with_suffix("") if file.suffix.lower() in SUFFIXES else file  # keep the 7 of `img.7`
-    name = stem.as_posix() if inside else ""
-    return AnnotatedImage(image_dir / file, name, where, (row["height"], row["width"]), [], in_order=False)
+    name = stem.as_posix() if inside or path else ""
+    size = row["height"], row["width"]
+    return AnnotatedImage(folder.folder / file, name, where, size, [], in_order=False, found=found)

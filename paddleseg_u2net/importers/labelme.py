@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.errors import DataError, Fault, suggest
 from paddleseg_u2net.importers.annotations import (
     AnnotatedImage,
@@ -14,13 +14,12 @@ from paddleseg_u2net.importers.annotations import (
     find_key_faults,
     read_json,
 )
-from paddleseg_u2net.importers.rasterize import abbreviate
-
-log = logging.getLogger(__name__)
+from paddleseg_u2net.importers.embedded import BY_CONTENT, ImagesBeside
+from paddleseg_u2net.importers.rasterize import RASTERIZERS, abbreviate
 
 FILE_KEYS = {"shapes": (list,), "imagePath": (str,)}
 SHAPE_KEYS = {"label": (str,), "points": (list,)}
-AREA_SHAPES = ("polygon", "rectangle", "circle", "mask")
+AREA_SHAPES = tuple(kind for kind in RASTERIZERS if kind not in ("outlines", "rle"))
 SHAPES_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
@@ -44,42 +43,69 @@ def read_labelme(folder: Path) -> AnnotationSet:
         raise FileNotFoundError(f"{folder}: no JSON file found. Fix: name the folder that LabelMe saves to")
     images: list[AnnotatedImage] = []
     faults: list[Fault | str] = []
-    left_out: Counter[str] = Counter()
+    counts, beside = ItemCounts(), ImagesBeside()
     for path in paths:
         try:
-            images.append(_image(path, path.relative_to(folder), left_out))
+            content = _read_file(path)
         except DataError as error:
             faults += error.faults
-    if left_out:
-        shown = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-        log.warning("%s: shapes without an area are left out: %s", folder, shown)
+            continue
+        regions, wrong = _read_shapes(path, content["shapes"], counts)
+        faults += wrong
+        image = _image(path, path.relative_to(folder), content, beside)
+        images.append(image._replace(regions=regions, faulty=len({fault.where for fault in wrong})))
     labels = {region.label: region.label for image in images for region in image.regions}
-    return AnnotationSet(folder, images, labels, faults)
+    return AnnotationSet(folder, images, labels, faults, counts)
 
 
-def _image(path: Path, name: Path, left_out: Counter[str]) -> AnnotatedImage:
-    """Read one file; raises DataError with all of its faults."""
+def _read_file(path: Path) -> dict[str, Any]:
+    """Read one file; raises DataError if it is not a file of LabelMe."""
     content = read_json(path)
-    faults = find_key_faults(str(path), content, FILE_KEYS)
-    regions = []
-    for index, shape in enumerate(content["shapes"] if not faults else []):
+    if faults := find_key_faults(str(path), content, FILE_KEYS):
+        if not content.keys() & FILE_KEYS.keys():
+            keys = ", ".join(sorted(content)[:5])
+            what = f"not a LabelMe file: neither shapes nor imagePath, got {keys or 'no key'}"
+            faults = [Fault(str(path), what, "move it to another folder")]
+        raise DataError(faults)
+    return content
+
+
+def _read_shapes(path: Path, shapes: list, counts: ItemCounts) -> tuple[list[Region], list[Fault]]:
+    """Return the shapes that have an area, and the faults of the others; counts those without an area."""
+    regions, faults = [], []
+    for index, shape in enumerate(shapes):
         where = f"{path}: shapes[{index}]"
         if wrong := find_key_faults(where, shape, SHAPE_KEYS):
             faults += wrong
             continue
         kind = shape.get("shape_type") or "polygon"
         if kind in SHAPES_WITHOUT_AREA:
-            left_out[kind] += 1
-        elif kind in AREA_SHAPES:
-            regions.append(Region(where, shape["label"], kind, shape if kind == "mask" else shape["points"]))
-        else:
+            reason = f"shapes without an area: {kind}"
+            counts.add("left out", "annotations", reason, f"{where}: {shape['label']}")
+        elif kind not in AREA_SHAPES:
             what = f"unknown shape_type {abbreviate(kind)}.{suggest(str(kind), AREA_SHAPES)}"
             faults.append(Fault(where, what))
-    if faults:
-        raise DataError(faults)
+        elif not shape["label"].strip():
+            faults.append(Fault(where, f"label: expected a name, got {abbreviate(shape['label'])}"))
+        else:
+            regions.append(Region(where, shape["label"], kind, shape if kind == "mask" else shape["points"]))
+    return regions, faults
+
+
+def _image(path: Path, name: Path, content: dict[str, Any], beside: ImagesBeside) -> AnnotatedImage:
+    """Return the image of a file, without shapes."""
     height, width = content.get("imageHeight"), content.get("imageWidth")
     size = None
     if isinstance(height, int) and isinstance(width, int) and bool not in (type(height), type(width)):
         size = height, width
-    image = path.parent / content["imagePath"].replace("\\", "/")
-    return AnnotatedImage(image, name.with_suffix("").as_posix(), str(path), size, regions, in_order=True)
+    image, found = beside.find(path, content["imagePath"], bool(content.get("imageData")))
+    return AnnotatedImage(
+        image,
+        name.with_suffix("").as_posix(),
+        str(path),
+        size,
+        [],
+        in_order=True,
+        embedded=path if found == BY_CONTENT else None,
+        found=found,
+    )

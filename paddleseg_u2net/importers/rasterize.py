@@ -1,4 +1,4 @@
-"""Rasterize annotated shapes: polygons, rectangles, circles, RLE and bitmaps.
+"""Rasterize annotated shapes: polygons, rectangles, circles, ellipses, RLE and bitmaps.
 
 The pixel in row i and column j covers [j, j + 1) x [i, i + 1) in COCO and LabelMe coordinates. It belongs to
 a shape if its centre (j + 0.5, i + 0.5) lies inside: a 10 x 10 square has 100 pixels, and two squares with
@@ -40,8 +40,12 @@ class Window(NamedTuple):
         return mask[self.top : self.top + height, self.left : self.left + width]
 
 
-def _points(numbers: Any, least: int) -> np.ndarray:
-    """Convert a flat list, or a list of pairs, to (N, 2) float64 with x and y of each point."""
+def as_points(numbers: Any, least: int) -> np.ndarray:
+    """Convert a flat list, or a list of pairs, to (N, 2) float64 with x and y of each point.
+
+    Raises:
+        ValueError: fewer points than `least`, or values that are no coordinates of an image.
+    """
     try:
         points = np.asarray(numbers, np.float64).reshape(-1, 2)
     except (ValueError, TypeError, OverflowError):
@@ -77,7 +81,7 @@ def fill_polygon(numbers: Any, height: int, width: int) -> Window:
     Raises:
         ValueError: too few points, values that are not numbers, or an outline that crosses too many rows.
     """
-    corners = _points(numbers, 3)
+    corners = as_points(numbers, 3)
     left, right = _covered(corners[:, 0].min(), corners[:, 0].max(), width)
     top, bottom = _covered(corners[:, 1].min(), corners[:, 1].max(), height)
     height, width = bottom - top, right - left
@@ -96,23 +100,27 @@ def fill_polygon(numbers: Any, height: int, width: int) -> Window:
     return Window(top, left, (np.cumsum(crossed, axis=1, dtype=np.uint8) & 1).view(bool))
 
 
-def fill_polygons(polygons: Any, height: int, width: int) -> Window:
-    """Find the pixels of an object that consists of several polygons; see `fill_polygon`."""
-    if len(polygons) == 1:
-        return fill_polygon(polygons[0], height, width)
+def fill_outlines(outlines: Any, height: int, width: int) -> Window:
+    """Find the pixels of an object that consists of several polygons or COCO RLEs."""
+    if len(outlines) == 1:
+        return _fill_outline(outlines[0], height, width)
     inside = np.zeros((height, width), bool)
-    for index, polygon in enumerate(polygons):
+    for index, outline in enumerate(outlines):
         try:
-            part = fill_polygon(polygon, height, width)
+            part = _fill_outline(outline, height, width)
         except ValueError as error:
-            raise ValueError(f"polygon {index}: {error}") from None
+            raise ValueError(f"outline {index}: {error}") from None
         part.crop(inside)[part.inside] = True
     return Window(0, 0, inside)
 
 
+def _fill_outline(outline: Any, height: int, width: int) -> Window:
+    return (fill_rle if isinstance(outline, dict) else fill_polygon)(outline, height, width)
+
+
 def fill_rectangle(points: Any, height: int, width: int) -> Window:
     """Find the pixels of a rectangle given by two opposite corners or by all four."""
-    corners = _points(points, 2)
+    corners = as_points(points, 2)
     if len(corners) == 2:
         (x0, y0), (x1, y1) = corners
         corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
@@ -121,13 +129,53 @@ def fill_rectangle(points: Any, height: int, width: int) -> Window:
 
 def fill_circle(points: Any, height: int, width: int) -> Window:
     """Find the pixels of a circle given by its centre and a point on it."""
-    center, rim = _points(points, 2)[:2]
+    center, rim = as_points(points, 2)[:2]
     radius = float(np.hypot(*(rim - center)))
     left, right = _covered(center[0] - radius, center[0] + radius, width)
     top, bottom = _covered(center[1] - radius, center[1] + radius, height)
     across = np.arange(left, right) + 0.5 - center[0]
     down = np.arange(top, bottom)[:, None] + 0.5 - center[1]
     return Window(top, left, across**2 + down**2 <= radius**2)
+
+
+def fill_ellipse(points: Any, height: int, width: int) -> Window:
+    """Find the pixels of an ellipse.
+
+    Args:
+        points: 2: opposite corners of the upright rectangle around it; 3: its centre, the end of one axis,
+            and a point as far from the centre as the end of the other axis; 4: the corners of the rectangle
+            around it, which may be rotated; more: corners of its outline.
+        height: height of the mask in pixels.
+        width: width of the mask in pixels.
+
+    Raises:
+        ValueError: fewer points, values that are not numbers, or an axis of length 0.
+    """
+    corners = as_points(points, 2)
+    if len(corners) > 4:
+        return fill_polygon(corners, height, width)
+    if len(corners) == 2:
+        (x0, y0), (x1, y1) = corners
+        corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    if len(corners) == 3:
+        center, (x, y) = corners[0], corners[1] - corners[0]
+        length = np.hypot(*(corners[2] - center)) / max(np.hypot(x, y), 1e-9)
+        one, other = np.array([x, y]), np.array([-y, x]) * length
+    else:
+        center = corners.mean(axis=0)
+        one = (corners[1] + corners[2] - corners[0] - corners[3]) / 4
+        other = (corners[2] + corners[3] - corners[0] - corners[1]) / 4
+    area = one[0] * other[1] - one[1] * other[0]
+    if not area:
+        raise ValueError(f"expected an ellipse with two axes, got {abbreviate(points)}")
+    reach = np.hypot(one, other)  # half of the width and height of the upright rectangle around it
+    left, right = _covered(center[0] - reach[0], center[0] + reach[0], width)
+    top, bottom = _covered(center[1] - reach[1], center[1] + reach[1], height)
+    x = np.arange(left, right) + 0.5 - center[0]
+    y = np.arange(top, bottom)[:, None] + 0.5 - center[1]
+    along = (x * other[1] - y * other[0]) / area
+    across = (y * one[0] - x * one[1]) / area
+    return Window(top, left, along**2 + across**2 <= 1)
 
 
 def decode_counts(text: str) -> list[int]:
@@ -196,7 +244,7 @@ def fill_rle(shape: Any, height: int, width: int) -> Window:
 def fill_bitmap(shape: Any, height: int, width: int) -> Window:
     """Find the pixels of a bitmap, which LabelMe stores as a base64 PNG with its upper left point."""
     try:
-        left, top = np.round(_points(shape.get("points"), 1)[0]).astype(int).tolist()
+        left, top = np.round(as_points(shape.get("points"), 1)[0]).astype(int).tolist()
         data = base64.b64decode(shape.get("mask") or "", validate=True)
         with pillow().open(io.BytesIO(data)) as picture:
             check_size(Path("mask"), picture.size, MAX_PIXELS)
@@ -209,10 +257,12 @@ def fill_bitmap(shape: Any, height: int, width: int) -> Window:
 
 
 RASTERIZERS: dict[str, Callable[[Any, int, int], Window]] = {
-    "polygons": fill_polygons,
+    "outlines": fill_outlines,
     "polygon": fill_polygon,
     "rectangle": fill_rectangle,
+    **dict.fromkeys(("oriented_rectangle", "rotation", "quadrilateral"), fill_polygon),
     "circle": fill_circle,
+    "ellipse": fill_ellipse,
     "rle": fill_rle,
     "mask": fill_bitmap,
 }

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.data.inspection import PairRecord, inspect, read_pair, read_pairs
+import numpy as np
+
+from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect, read_pairs
+from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import (
     IDS_BELOW,
     IGNORE,
     MaskContent,
     MaskEncoding,
     MaskLevels,
-    RawMask,
     decide_encoding,
-    tally,
 )
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.errors import DataError, Fault
-from paddleseg_u2net.importers.annotations import (
-    AnnotatedImage,
-    AnnotationSet,
-    assign_classes,
-    draw_mask,
-    merge_labels,
-)
-from paddleseg_u2net.io.images import pillow
+from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet
+from paddleseg_u2net.importers.drawing import DrawingOptions, draw_masks
+from paddleseg_u2net.importers.faulty_items import raise_all, skip
+from paddleseg_u2net.importers.labels import find_classes, merge_labels, unite_labels
 
-RUN_LENGTHS = 3  # zlib's Z_RLE: for masks as small as its full search, in a third of the time
 Faults = Sequence[Fault | str]
 
 
@@ -57,13 +52,17 @@ class ImageSource(NamedTuple):
 
     Args:
         images: the images.
-        faults: everything that is wrong with the lists or annotations.
+        faults: what is wrong with single lines, files or annotations, which can be skipped.
         labels: labels of annotations in class order; None for mask files.
+        counts: what was left out, ignored or converted so far, and why; None if nothing was.
+        conflicts: what is wrong with the lists or annotations as a whole.
     """
 
     images: list[ImportedImage]
     faults: Faults
     labels: list[str] | None = None
+    counts: ItemCounts | None = None
+    conflicts: Faults = ()
 
 
 class MaskMeaning(NamedTuple):
@@ -75,12 +74,14 @@ class MaskMeaning(NamedTuple):
         classes: names of class 1, 2, …
         num_classes: number of classes with background; needed if the masks do not show all of them.
         ignore_index: mask value of ignored pixels.
+        keep_unused: labels without any annotation become classes too.
     """
 
     saliency: bool = False
     classes: list[str] | None = None
     num_classes: int | None = None
     ignore_index: int | None = None
+    keep_unused: bool = False
 
 
 class InspectedImage(NamedTuple):
@@ -92,6 +93,7 @@ class InspectedImage(NamedTuple):
         part: as in ImportedImage.
         digest: checksum of the image file.
         content: what the mask contains.
+        thumb: (16, 16, 3) uint8, see `inspection.thumbnail`.
     """
 
     name: str
@@ -99,6 +101,7 @@ class InspectedImage(NamedTuple):
     part: int
     digest: bytes
     content: MaskContent
+    thumb: np.ndarray
 
 
 class InspectedSource(NamedTuple):
@@ -108,11 +111,29 @@ class InspectedSource(NamedTuple):
         images: the images.
         encoding: how their masks are decoded.
         classes: names of class 1, 2, …, as far as they are known.
+        counts: what became of the items of the source.
     """
 
     images: list[InspectedImage]
     encoding: MaskEncoding
     classes: list[str]
+    counts: ItemCounts
+
+
+class _Reading(NamedTuple):
+    """The images of a source and their masks.
+
+    Args:
+        records: one per image.
+        encoding: how the masks are decoded.
+        faults: index of the image -> its faults.
+        conflicts: faults of all masks together.
+    """
+
+    records: Sequence[PairRecord]
+    encoding: MaskEncoding
+    faults: dict[int, list[Fault]]
+    conflicts: list[Fault]
 
 
 # -- collect ----------------------------------------------------------------------------------------------
@@ -156,25 +177,32 @@ def _from_files(found: Sequence[tuple], roots: Sequence[Path]) -> ImageSource:
 
 def from_annotations(sets: Sequence[AnnotationSet]) -> ImageSource:
     """Collect the images of COCO files or LabelMe folders, one per part."""
-    labels, faults = merge_labels(sets)
+    counts = ItemCounts()
+    sets = unite_labels(sets, counts)
+    labels, conflicts = merge_labels(sets)
+    for one in sets:
+        counts.merge(one.counts)
+        for image in one.images:
+            if image.found:
+                counts.add("converted", "images", image.found, image.where)
     images = [
         ImportedImage(image.name, Pair(image.image, None, image.where), image, part)
-        for part, annotations in enumerate(sets)
-        for image in annotations.images
+        for part, one in enumerate(sets)
+        for image in one.images
     ]
-    return ImageSource(images, [fault for one in sets for fault in one.faults] + faults, labels)
+    return ImageSource(images, [fault for one in sets for fault in one.faults], labels, counts, conflicts)
 
 
-def find_repeated_names(images: Iterable[ImportedImage]) -> list[Fault]:
-    """List the images that are named twice, or whose drawn masks would have the same name."""
+def find_repeated_names(images: Iterable[ImportedImage]) -> dict[int, Fault]:
+    """Find the images that are named before, or whose drawn masks would have such a name; with the faults."""
     first: dict[str, ImportedImage] = {}
-    faults = []
-    for image in images:
+    faults = {}
+    for index, image in enumerate(images):
         kept = first.setdefault(image.name, image)
         if kept is not image:
             other = kept.pair.where or kept.pair.image
             what = f"the name '{image.name}' is used twice, first in {other}"
-            faults.append(Fault(image.pair.image_place, what, "remove or rename one of them"))
+            faults[index] = Fault(image.pair.image_place, what, "remove or rename one of them")
     return faults
 
 
@@ -182,7 +210,7 @@ def find_repeated_names(images: Iterable[ImportedImage]) -> list[Fault]:
 
 
 def inspect_source(
-    source: ImageSource, meaning: MaskMeaning, mask_dir: Path, final_mask_dir: Path
+    source: ImageSource, meaning: MaskMeaning, mask_dir: Path, final_mask_dir: Path, skip_faulty: bool = False
 ) -> InspectedSource:
     """Read every image, and read or draw every mask.
 
@@ -191,45 +219,67 @@ def inspect_source(
         meaning: how masks or labels are interpreted.
         mask_dir: folder that masks are drawn to, temporary.
         final_mask_dir: path of that folder after the build has succeeded.
+        skip_faulty: leave out and count the items that have faults.
 
     Raises:
         DataError: all faults of the source.
     """
-    faults = [*source.faults, *find_repeated_names(source.images)]
+    counts, conflicts = source.counts or ItemCounts(), list(source.conflicts)
+    repeated = find_repeated_names(source.images)
+    images = [image for index, image in enumerate(source.images) if index not in repeated]
     classes = meaning.classes or []
     if source.labels is None:
-        records, encoding, wrong = _read_masks(source.images, meaning)
+        reading = _read_masks(images, meaning, skip_faulty)
     else:
-        values = dict.fromkeys(source.labels, 1)  # shapes are checked even if the classes are wrong
-        try:
-            classes, values = assign_classes(source.labels, meaning.classes, meaning.saliency)
-        except DataError as error:
-            faults += error.faults
+        annotated = [image.annotated for image in images if image.annotated]
+        classes, values, wrong = find_classes(
+            source.labels, annotated, meaning.classes, meaning.saliency, meaning.keep_unused, counts
+        )
+        conflicts += wrong
         count = 1 if meaning.saliency else len(classes) + 1
-        records, encoding, wrong = _draw_masks(source.images, values, count, mask_dir, final_mask_dir)
-    faults += wrong
-    if not source.images and not faults:
-        faults.append(Fault("", "found 0 images", "name a source with at least two"))
-    if faults:
-        raise DataError(faults)
-    inspected = []
-    for image, record in zip(source.images, records, strict=True):
-        assert record.mask_levels is not None
-        content = encoding.measure(record.mask_levels, record.counts)
-        inspected.append(InspectedImage(image.name, record.pair, image.part, record.digest, content))
-    return InspectedSource(inspected, encoding, classes)
+        palette = make_palette(count).tobytes()
+        options = DrawingOptions(values, palette, mask_dir, final_mask_dir, skip_faulty)
+        reading = _draw_masks(images, options, count, counts)
+    of_images = [fault for faults in reading.faults.values() for fault in faults]
+    faults = [*source.faults, *repeated.values(), *of_images]
+    conflicts += reading.conflicts
+    kept = [index for index in range(len(images)) if index not in reading.faults]
+    if conflicts or (faults and not (skip_faulty and kept)):
+        raise_all([*source.faults, *repeated.values(), *conflicts, *of_images], bool(faults and kept))
+    if not images:
+        raise DataError([Fault("", "found 0 images", "name a source with at least two")])
+    skip(source.faults, "", counts)
+    skip([*repeated.values(), *(first for first, *_ in reading.faults.values())], "images", counts)
+    inspected = [_inspected(images[index], reading.records[index], reading.encoding) for index in kept]
+    return InspectedSource(inspected, reading.encoding, classes, counts)
 
 
-def _read_masks(
-    images: Sequence[ImportedImage], meaning: MaskMeaning
-) -> tuple[list[PairRecord], MaskEncoding, Faults]:
+def _inspected(image: ImportedImage, record: PairRecord, encoding: MaskEncoding) -> InspectedImage:
+    """Return an image without faults."""
+    assert record.mask_levels is not None
+    assert record.thumb is not None
+    content = encoding.measure(record.mask_levels, record.counts)
+    return InspectedImage(image.name, record.pair, image.part, record.digest, content, record.thumb)
+
+
+def _read_masks(images: Sequence[ImportedImage], meaning: MaskMeaning, skip_faulty: bool) -> _Reading:
     """Read images and mask files, and decide how the masks are decoded."""
-    pairs = [image.pair for image in images]
-    records = read_pairs(pairs, "all images")
+    read = read_pairs([image.pair for image in images], "all images")
+    faults = {record.index: record.faults for record in read if record.faults}
+    # files that are left out have no part in the decision how the others are decoded
+    used = [record for record in read if not (skip_faulty and record.faults)]
+    inspection = _inspect_masks([record._replace(index=n) for n, record in enumerate(used)], meaning)
+    for number, fault in inspection.contradictions.items():
+        faults.setdefault(used[number].index, []).append(fault)
+    conflicts = [inspection.no_foreground] if inspection.no_foreground else []
+    return _Reading(read, inspection.encoding, faults, conflicts)
+
+
+def _inspect_masks(records: Sequence[PairRecord], meaning: MaskMeaning) -> Inspection:
     levels = [record.mask_levels for record in records if record.mask_levels]
     count, ignore_index = count_classes(levels, meaning)
-    inspection = inspect(DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images"), records)
-    return records, inspection.encoding, inspection.faults
+    pairs = [record.pair for record in records]
+    return inspect(DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images"), records)
 
 
 def count_classes(levels: Sequence[MaskLevels], meaning: MaskMeaning) -> tuple[int, int | None]:
@@ -257,49 +307,11 @@ def count_classes(levels: Sequence[MaskLevels], meaning: MaskMeaning) -> tuple[i
 
 
 def _draw_masks(
-    images: Sequence[ImportedImage],
-    values: Mapping[str, int],
-    count: int,
-    mask_dir: Path,
-    final_mask_dir: Path,
-) -> tuple[list[PairRecord], MaskEncoding, Faults]:
+    images: Sequence[ImportedImage], options: DrawingOptions, num_classes: int, counts: ItemCounts
+) -> _Reading:
     """Read the images and draw a mask for each of them."""
-    palette = make_palette(count).tobytes()
-    read = partial(
-        _draw_mask_file, values=values, palette=palette, mask_dir=mask_dir, final_mask_dir=final_mask_dir
-    )
-    records = read_pairs(images, "masks", read)
+    shapes = [image.annotated._replace(name=image.name) for image in images if image.annotated]
+    records = draw_masks(shapes, [image.pair for image in images], options, counts)
     ignored = any(record.mask_levels.levels[-1] == IGNORE for record in records if record.mask_levels)
-    faults = [fault for record in records for fault in record.faults]
-    return records, MaskEncoding("index", count, IGNORE if ignored else None), faults
-
-
-def _draw_mask_file(
-    image: ImportedImage, values: Mapping[str, int], palette: bytes, mask_dir: Path, final_mask_dir: Path
-) -> PairRecord:
-    """Draw a mask to `mask_dir`, or record what is wrong with the image and its shapes."""
-    record, annotated = read_pair(image.pair)._replace(thumb=None), image.annotated
-    assert annotated is not None
-    if record.size is None:
-        return record
-    if annotated.size not in (None, record.size):
-        what = (
-            f"(H, W) {annotated.size} differs from {record.size} of {annotated.image}, "
-            "which is upright by its EXIF tag"
-        )
-        turned = annotated.size == record.size[::-1]
-        fix = "rotate the pixels of the image and annotate it again" if turned else "use the annotated image"
-        return record._replace(mismatch=Fault(annotated.where, what, fix))
-    ids, faults = draw_mask(annotated, values, *record.size)
-    if faults:
-        return record._replace(broken=tuple(faults))
-    mask = Path(f"{image.name}.png")
-    (mask_dir / mask).parent.mkdir(parents=True, exist_ok=True)
-    picture = pillow().fromarray(ids)
-    picture.putpalette(palette)
-    picture.save(mask_dir / mask, compress_type=RUN_LENGTHS)
-    levels, counts = tally(RawMask(ids, "palette"))
-    pair = image.pair._replace(mask=final_mask_dir / mask)
-    return record._replace(
-        pair=pair, mask_levels=MaskLevels(str(pair.mask), "palette", levels), counts=counts
-    )
+    encoding = MaskEncoding("index", num_classes, IGNORE if ignored else None)
+    return _Reading(records, encoding, {r.index: r.faults for r in records if r.faults}, [])

@@ -24,7 +24,7 @@ class SplitItem(NamedTuple):
 
     Args:
         name: determines the position in the split; relative, so that a moved folder is split the same.
-        digest: checksum of the content; copies of an image stay in one part.
+        digest: equal for the copies of a picture, which stay in one part.
         stratum: each part gets its share of every stratum.
     """
 

@@ -1,4 +1,4 @@
-"""The two choices that scores of saliency maps depend on, named alike in flags, configs, code and tables."""
+"""The choices that scores depend on, named alike in flags, configs, code and tables."""
 
 from __future__ import annotations
 
@@ -125,6 +125,34 @@ class MeasureStretch(Enum):
         short = {"as_is": not chosen.minmax, "author_minmax": chosen.author_minmax}
         _require_agreement(options, "measure_stretch", short)
         return chosen
+
+
+class AbsentClasses(Enum):
+    """What a class counts in mIoU and Dice that is in no mask and no prediction of the data set.
+
+    The value is the name in flags (`--absent_classes zero`) and in configs
+    (`test_config: {absent_classes: zero}`). A class that is predicted but in no mask scores 0 either way.
+
+    Attributes:
+        SKIP: it is left out of the mean. Its IoU is 0 / 0, and nothing can be found or missed. So do
+            MMSegmentation and TensorFlow.
+        ZERO: it counts as 0, as in PaddleSeg.
+
+    Source: `IoUMetric`, mmseg/evaluation/metrics/iou_metric.py:150,256@3d50cc3 of MMSegmentation (`nanmean`);
+    `MeanIoU` of tf.keras.metrics; `mean_iou` and `dice`, paddleseg 2.8.0 utils/metrics.py, for `ZERO`.
+    """
+
+    SKIP = "skip"
+    ZERO = "zero"
+
+    @property
+    def description(self) -> str:
+        """The text in logs and in metrics.json."""
+        return {
+            AbsentClasses.SKIP: "left out of mIoU and Dice, as in MMSegmentation (PaddleSeg counts 0: "
+            "absent_classes zero)",
+            AbsentClasses.ZERO: "counted as 0 in mIoU and Dice, as in PaddleSeg (absent_classes zero)",
+        }[self]
 
 
 def _require_agreement(options: Mapping[str, Any], key: str, short: Mapping[str, bool]) -> None:

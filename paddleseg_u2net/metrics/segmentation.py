@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from paddleseg_u2net.metrics.protocol import AbsentClasses
 from paddleseg_u2net.metrics.sums import ExactSum
 
 
@@ -12,17 +13,20 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
 
 
-def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
+def area_scores(
+    areas: np.ndarray, absent: AbsentClasses = AbsentClasses.SKIP
+) -> dict[str, float | np.ndarray]:
     """Scores of class areas, in [0, 1] (Kappa in [-1, 1]).
 
     Args:
         areas: (3, classes): intersection, predicted and true pixels of each class; or means over images.
+        absent: whether classes without true and predicted pixels count in `mIoU` and `Dice`.
 
     Returns:
         `mIoU`, `Acc`, `Kappa`, `Dice`; per class `class_IoU`, `class_Dice`, `class_Precision`,
-        `class_Recall`, (classes,). A class without true and predicted pixels scores 0.
+        `class_Recall`, (classes,), 0 for a class without true and predicted pixels. All are 0 without pixels.
 
-    Source: paddleseg 2.8.0 utils/metrics.py.
+    Source: paddleseg 2.8.0 utils/metrics.py; see `AbsentClasses` for the classes that count.
     """
     intersection, predicted, true = np.asarray(areas, np.float64)
     total = max(predicted.sum(), 1)
@@ -30,12 +34,14 @@ def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
     chance = (predicted * true).sum() / total**2
     class_iou = _ratio(intersection, predicted + true - intersection)
     class_dice = _ratio(2 * intersection, predicted + true)
+    occurs = predicted + true > 0
+    counted = occurs if absent is AbsentClasses.SKIP and occurs.any() else np.ones_like(occurs)
     return {
-        "mIoU": float(class_iou.mean()),
+        "mIoU": float(class_iou[counted].mean()),
         "Acc": float(accuracy),
         # where prediction and truth are one and the same class, chance already explains all agreement
         "Kappa": float((accuracy - chance) / (1 - chance)) if chance < 1 else 0.0,
-        "Dice": float(class_dice.mean()),
+        "Dice": float(class_dice[counted].mean()),
         "class_IoU": class_iou,
         "class_Dice": class_dice,
         "class_Precision": _ratio(intersection, predicted),
@@ -46,12 +52,13 @@ def area_scores(areas: np.ndarray) -> dict[str, float | np.ndarray]:
 class SegmentationMeasures:
     """Counts the pixels of class maps; scores over all pixels, and means of the scores of single images.
 
-    Over all pixels, a class that occurs neither in a mask nor in a prediction scores 0, as in PaddleSeg. The
-    mean over images leaves out those in which the class occurs neither in the mask nor in the prediction.
+    The mean over images of a class leaves out those in which it occurs neither in the mask nor in the
+    prediction.
 
     Args:
         num_classes: number of classes.
         ignore_index: mask value of ignored pixels; None if no pixel is ignored.
+        absent: whether a class in no mask and no prediction counts in the scores over all pixels.
 
     Attributes:
         images: number of images so far.
@@ -59,8 +66,13 @@ class SegmentationMeasures:
         occurrences: (classes,) int64: number of images in which a class is true or predicted somewhere.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int | None = None):
-        self.num_classes, self.ignore_index = num_classes, ignore_index
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int | None = None,
+        absent: AbsentClasses = AbsentClasses.SKIP,
+    ):
+        self.num_classes, self.ignore_index, self.absent = num_classes, ignore_index, absent
         self.images = 0
         self.confusion = np.zeros((num_classes, num_classes), np.int64)
         self.occurrences = np.zeros(num_classes, np.int64)
@@ -99,7 +111,7 @@ class SegmentationMeasures:
 
     def compute(self) -> dict[str, float | np.ndarray]:
         """The scores over all pixels; see `area_scores`."""
-        return area_scores(self.areas)
+        return area_scores(self.areas, self.absent)
 
     def means_over_images(self) -> dict[str, np.ndarray]:
         """`class_IoU` and `class_Dice`, (classes,): means over the images in which the class occurs.

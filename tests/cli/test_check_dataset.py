@@ -72,6 +72,8 @@ def test_fix_writes_a_copy_without_errors(check, data):
     assert code == 0
     assert f"left out: {data}/train_list.txt:1: {data}/masks/p0.png: cannot be read as a mask" in text
     assert "fixed: 5 pairs, 0 of them changed, 1 left out" in text
+    assert "kept      pairs      5\nleft out  pairs      1  cannot be read as a mask" in text
+    assert [row["count"] for row in json.loads(Path("fixed/fixed.json").read_text())["items"]] == [5, 1]
     assert text.endswith("fixed, checked: nothing was found\n")
     assert check("--dataset_root", "fixed")[0] == 0
     code, _, error = check("--dataset_root", data, "--fix", "fixed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +18,8 @@ from support import ROOT, draw_pair, write_mask
 from paddleseg_u2net.data.inspection import read_pair
 from paddleseg_u2net.data.pairs import Pair, list_pairs
 from paddleseg_u2net.data.spec import DatasetSpec
-from paddleseg_u2net.data_check.checks import CHECKS, check_before_training, run_checks
+from paddleseg_u2net.data_check.before_training import check_before_training
+from paddleseg_u2net.data_check.checks import CHECKS, run_checks
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import examine
 from paddleseg_u2net.errors import DataError
@@ -38,6 +40,16 @@ def test_sound_data_has_no_findings(data):
     assert check_sets(data) == {}
 
 
+LEFT_OUT = [
+    {"outcome": "kept", "items": "images", "reason": "", "count": 6, "first": []},
+    {
+        "outcome": "ignored",
+        "items": "annotations",
+        "reason": "crowd regions (--crowd class)",
+        "count": 3,
+        "first": ["a.json: annotations[2]"],
+    },
+]
 PLANTED = {
     "a line of one column": (
         lambda d: append(d, "lonely.png\n"),
@@ -136,6 +148,11 @@ PLANTED = {
         lambda d: write_mask(mask_of(d, "zz"), np.zeros((3, 3), np.uint8)),
         "masks without a pair",
         "masks/zz.png: no pair uses this mask",
+    ),
+    "a record of what was left out": (
+        lambda d: (d / "dataset.json").write_text(json.dumps({"items": LEFT_OUT})),
+        "preparation",
+        "dataset.json: 3 annotations ignored: crowd regions (--crowd class); first: a.json: ",
     ),
     "a soft mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))),

@@ -65,6 +65,24 @@ def test_soft_maps_and_gifs_become_masks_of_0_and_1(tmp_path):
         root = prepare(name, tmp_path, build(tmp_path / name.lower(), PUBLISHED[name]))
         mask = root / LISTS[name]["train"][0].split()[1]
         np.testing.assert_array_equal(pixels(mask), GREY > 127)
+        items = json.loads((root / "dataset.json").read_text())["items"]
+        converted = [row for row in items if row["outcome"] == "converted"]
+        assert [row["items"] for row in converted] == ["masks"]
+        assert converted[0]["count"] == len({row.split()[1] for rows in LISTS[name].values() for row in rows})
+
+
+def test_files_that_are_not_part_of_the_data_set_are_counted_and_named(tmp_path):
+    (archive, masks) = build(tmp_path / "a", PUBLISHED["ECSSD"])
+    folder = tmp_path / "mine"
+    for path in (archive, masks):
+        shutil.unpack_archive(path, folder)
+    (folder / "notes.txt").write_text("x")
+    shutil.copy(folder / "images" / "0001.jpg", folder / "other.jpg")
+    root = prepare("ECSSD", tmp_path, [folder])
+    items = json.loads((root / "dataset.json").read_text())["items"]
+    assert [row["count"] for row in items if row["outcome"] == "kept"] == [1, 1]
+    (left_out,) = [row for row in items if row["outcome"] == "left out"]
+    assert {name.split("/")[-1] for name in left_out["first"]} == {"Thumbs.db", "notes.txt", "other.jpg"}
 
 
 def test_record_checksum_equals_that_of_sha256sum(tmp_path):

@@ -89,8 +89,9 @@ def test_pooled_scores_stand_beside_the_means_over_images(classes):
         {"sky": 12 / (20 + 16), "road, wet": 8 / 16, "car": 0, "bus": 0}
     )
     assert found["scores"]["class_Dice"]["sky"] == pytest.approx(24 / 48)
-    assert found["scores"]["mIoU"] == pytest.approx((12 / 36 + 1 / 2) / 4)
-    assert found["classes_that_never_occur"] == ["bus"]
+    assert found["scores"]["mIoU"] == pytest.approx((12 / 36 + 1 / 2) / 3)
+    assert (found["classes_in_truth"], found["classes_that_never_occur"]) == (3, ["bus"])
+    assert found["rules"]["classes_that_never_occur"].startswith("left out of mIoU and Dice, as in MMSeg")
     assert found["mIoU_of_occurring_classes"] == pytest.approx((12 / 36 + 1 / 2) / 3)
     assert found["images_with_class"] == {"sky": 3, "road, wet": 2, "car": 1, "bus": 0}
     assert (found["images"], found["versions"], found["map_protocol"]) == (3, {"u2net": "0"}, None)
@@ -154,16 +155,33 @@ def test_long_images_and_odd_names_are_drawn(tmp_path):
     assert (width, height < 1600) == (1100, True)
 
 
-def test_report_names_classes_that_never_occur():
-    scores = Scores(3)
-    scores.merge(scores.score_image(Prediction(np.eye(3, dtype=np.float32)[:, None]), np.array([[0, 1, 1]])))
+def one_image(mask: list, absent_classes: str | None = None) -> Scores:
+    """Scores of a model of three classes that predicts 0, 1, … in the pixels of a mask."""
+    config = {"model": {"num_classes": 3}}
+    scores = Scores(3, EvaluationSettings.from_config(config, absent_classes=absent_classes))
+    prediction = Prediction(np.eye(3, dtype=np.float32)[:, None, : len(mask)])
+    scores.merge(scores.score_image(prediction, np.array([mask])))
+    return scores
+
+
+def test_report_says_how_many_classes_occur_and_whether_the_others_count():
+    scores = one_image([0, 1, 1])
     lines = scores.report_over_images()
     titles = ["Class Dice: ", "Class IoU (mean over images): ", "Class Dice (mean over images): "]
     assert [line.split("\n")[0] for line in lines] == [f"[EVAL] {title}" for title in titles]
     assert lines[1].split("\n")[1] == "[1.  0.5 0. ]"
-    scores = Scores(3)
-    scores.merge(scores.score_image(Prediction(np.eye(3, dtype=np.float32)[:, None, :2]), np.array([[0, 1]])))
-    assert scores.report_over_images()[3] == (
-        "[EVAL] Classes in no mask and no prediction: 2. They count as 0 in mIoU and Dice; "
-        "mIoU of the others: 1.0000"
+    occur = "[EVAL] 2 of 3 classes occur in the truth, 1 in predictions only, with an IoU of 0"
+    assert scores.report()[1] == occur
+    lines = one_image([0, 1]).report()
+    assert "mIoU: 1.0000" in lines[0]
+    assert lines[1] == (
+        "[EVAL] 2 of 3 classes occur in the truth; in neither, and left out of mIoU and Dice, as in "
+        "MMSegmentation (PaddleSeg counts 0: absent_classes zero): 2"
     )
+    assert lines[2] == "[EVAL] Class IoU: \n[ 1.  1. nan]"
+    lines = one_image([0, 1], "zero").report()
+    assert "mIoU: 0.6667" in lines[0]
+    assert lines[1].endswith(
+        "; in neither, and counted as 0 in mIoU and Dice, as in PaddleSeg (absent_classes zero): 2"
+    )
+    assert lines[2] == "[EVAL] Class IoU: \n[1. 1. 0.]"

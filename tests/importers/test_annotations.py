@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 from annotation_files import SQUARE
 
-from paddleseg_u2net.importers.annotations import (
-    IGNORE_LABEL,
-    AnnotatedImage,
-    Region,
-    assign_classes,
-    draw_mask,
-)
+from paddleseg_u2net.importers.annotations import IGNORE_LABEL, AnnotatedImage, Region
+from paddleseg_u2net.importers.drawing import draw_mask
+from paddleseg_u2net.importers.labels import assign_classes
 
 
 def test_unknown_or_too_many_classes_are_rejected():
@@ -31,5 +27,5 @@ def test_unknown_or_too_many_classes_are_rejected():
 
 
 def test_shape_with_another_label_is_left_out():
-    image = AnnotatedImage(Path("a.jpg"), "a", "", None, [Region("", "dog", "polygons", SQUARE)], False)
+    image = AnnotatedImage(Path("a.jpg"), "a", "", None, [Region("", "dog", "outlines", SQUARE)], False)
     assert not draw_mask(image, {}, 4, 6)[0].any()

@@ -101,6 +101,7 @@ def test_record_says_how_the_data_set_was_made(make, photo_set):
         "seed": 3,
         "stratify": True,
         "group_by": r"p(\d)",
+        "items": [{"outcome": "kept", "items": "images", "reason": "", "count": 10, "first": []}],
     }
 
 

@@ -11,11 +11,12 @@ from annotation_files import draw_first, labelme_shape, write_labelme
 from PIL import Image
 
 from paddleseg_u2net.errors import Fault
-from paddleseg_u2net.importers.annotations import assign_classes, draw_mask, merge_labels
+from paddleseg_u2net.importers.drawing import draw_mask
 from paddleseg_u2net.importers.labelme import read_labelme
+from paddleseg_u2net.importers.labels import assign_classes, merge_labels
 
 
-def test_later_shapes_are_on_top_and_special_labels_are_background_and_ignored(tmp_path, caplog):
+def test_later_shapes_are_on_top_and_special_labels_are_background_and_ignored(tmp_path):
     box = [[0, 0], [4, 4]]
     write_labelme(
         tmp_path / "sub" / "ü a.json",
@@ -35,7 +36,10 @@ def test_later_shapes_are_on_top_and_special_labels_are_background_and_ignored(t
     assert ids[0, 0] == ids[2, 2] == 1  # the cat was drawn over the dog
     assert ids[1, 1] == ids[0, 4] == 0
     assert (ids[:, 5] == 255).all()
-    assert "shapes without an area are left out: 1 line, 1 point" in caplog.text
+    assert [(row.outcome, row.reason, row.count) for row in found.counts.rows()] == [
+        ("left out", "shapes without an area: line", 1),
+        ("left out", "shapes without an area: point", 1),
+    ]
 
 
 def test_windows_image_paths_are_read_and_mask_names_stay_inside_the_folder(tmp_path):
@@ -87,6 +91,6 @@ def test_every_fault_of_labelme_files_names_its_place(tmp_path):
     ):
         assert expected in text
     assert len(text.splitlines()) == 5
-    assert [image.name for image in found.images] == ["d"]
+    assert [(image.name, image.faulty) for image in found.images] == [("a", 3), ("d", 0)]
     with pytest.raises(FileNotFoundError, match="no JSON file found. Fix:"):
         read_labelme(tmp_path / "absent")

@@ -8,10 +8,11 @@ from annotation_files import encode_rle
 from PIL import Image, ImageDraw
 
 from paddleseg_u2net.importers.rasterize import (
+    RASTERIZERS,
     decode_counts,
     fill_circle,
+    fill_outlines,
     fill_polygon,
-    fill_polygons,
     fill_rectangle,
     fill_rle,
 )
@@ -107,9 +108,9 @@ def test_polygons_of_one_pixel_and_of_the_whole_image():
 
 def test_polygons_of_one_object_are_joined():
     parts = [[0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3]]
-    assert full_mask(fill_polygons(parts, 4, 4), 4, 4).sum() == 7
-    with pytest.raises(ValueError, match="polygon 1: expected 3 or more points"):
-        fill_polygons([parts[0], [1, 1, 2, 2]], 4, 4)
+    assert full_mask(fill_outlines(parts, 4, 4), 4, 4).sum() == 7
+    with pytest.raises(ValueError, match="outline 1: expected 3 or more points"):
+        fill_outlines([parts[0], [1, 1, 2, 2]], 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +184,54 @@ def test_rle_round_trip(share):
 def test_invalid_rle_is_rejected(shape, message):
     with pytest.raises(ValueError, match=message):
         fill_rle(shape, 2, 3)
+
+
+@pytest.mark.parametrize("angle", [0, 30, 117.5])
+def test_ellipses_equal_those_of_scikit_image(angle):
+    from skimage.draw import ellipse
+
+    center, long, short = np.array([30.3, 24.6]), 20.2, 9.1
+    turn = np.deg2rad(angle)
+    one, other = (
+        long * np.array([np.cos(turn), np.sin(turn)]),
+        short * np.array([-np.sin(turn), np.cos(turn)]),
+    )
+    expected = np.zeros((50, 60), bool)
+    row, column = center[::-1] - 0.5  # scikit-image puts the centre of the first pixel at 0
+    expected[ellipse(row, column, short, long, shape=(50, 60), rotation=-turn)] = True
+    corners = [center - one - other, center + one - other, center + one + other, center - one + other]
+    forms = [corners, [center, center + one, center + other]]
+    forms += [[corners[0], corners[2]]] if not angle else []
+    for points in forms:
+        window = RASTERIZERS["ellipse"]([point.tolist() for point in points], 50, 60)
+        found = np.zeros((50, 60), bool)
+        window.crop(found)[:] = window.inside
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_ellipse_without_area_is_rejected():
+    for points in ([[1, 1]], [[1, 1], [1, 5]], [[1, 1], [1, 1], [4, 4]]):
+        with pytest.raises(ValueError, match="expected"):
+            RASTERIZERS["ellipse"](points, 20, 20)
+
+
+@pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "quadrilateral"])
+def test_rotated_boxes_are_drawn_as_their_outline(kind):
+    from skimage.draw import polygon2mask
+
+    corners = np.array([[10.2, 2.1], [20.4, 12.3], [12.6, 20.1], [2.4, 9.9]])
+    window = RASTERIZERS[kind](corners.tolist(), 24, 24)
+    found = np.zeros((24, 24), bool)
+    window.crop(found)[:] = window.inside
+    np.testing.assert_array_equal(found, polygon2mask((24, 24), corners[:, ::-1] - 0.5))
+
+
+def test_outlines_may_be_polygons_and_rle_of_both_kinds():
+    left, middle = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    left[:, 0], middle[1:3, 2] = True, True
+    outlines = [{"size": [4, 6], "counts": encode_rle(mask)[n]} for n, mask in enumerate((left, middle))]
+    outlines.append([5, 0, 6, 0, 6, 4, 5, 4])
+    found = fill_outlines(outlines, 4, 6).inside
+    expected = left | middle
+    expected[:, 5] = True
+    np.testing.assert_array_equal(found, expected)

@@ -94,7 +94,7 @@ def test_coco_files_of_train_and_val_are_the_parts(make, parts):
             assert mask == Path(f"data/mine/masks/{part}/{image.name}").resolve()
             assert set(np.unique(pixels(mask))) == {0, value}
     code, _, err = make(*parts, "--save_dir", "b", "--split", 0.6, 0.4, 0)
-    assert (code, "val.json: images[0]: " in err, err.count("is used twice")) == (1, True, 2)
+    assert (code, "val.json: images[0]: " in err, err.count("is used twice, first in")) == (1, True, 2)
 
 
 def test_coco_files_with_different_categories_are_rejected(make, parts):

@@ -14,7 +14,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from paddleseg_u2net.metrics.protocol import MeasureStretch
+from paddleseg_u2net.metrics.protocol import AbsentClasses, MeasureStretch
 from paddleseg_u2net.metrics.saliency import precision_recall, stretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MapMeasures
@@ -77,12 +77,22 @@ def test_means_over_images_do_not_depend_on_the_order():
     assert np.isnan(SegmentationMeasures(3).means_over_images()["class_IoU"]).all()
 
 
-def test_segmentation_equals_paddleseg():
+def test_classes_in_no_mask_and_no_prediction_are_left_out_of_the_means_as_in_scikit_learn():
+    prediction, mask = RNG.choice([0, 2, 3], (20, 30)), RNG.choice([0, 2, 5], (20, 30))  # of 0 .. 6
+    scores = measured([(prediction, mask)], 7)
+    p, m = prediction.ravel(), mask.ravel()  # scikit-learn counts the labels of either by default
+    options = {"average": "macro", "zero_division": 0}
+    assert scores["mIoU"] == pytest.approx(jaccard_score(m, p, **options))
+    assert scores["Dice"] == pytest.approx(f1_score(m, p, **options))
+
+
+@pytest.mark.parametrize("num_classes", [3, 5])  # of which three occur
+def test_segmentation_equals_paddleseg(num_classes):
     import paddle
     from paddleseg.utils import metrics as stock
 
     prediction, mask = RNG.integers(0, 3, (2, 40, 30))
-    measures = SegmentationMeasures(3)
+    measures = SegmentationMeasures(num_classes, absent=AbsentClasses.ZERO)
     measures.update(prediction, mask)
     scores = measures.compute()
     areas = [paddle.to_tensor(area) for area in measures.areas]

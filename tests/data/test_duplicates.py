@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from paddleseg_u2net.data.inspection import THUMBNAIL_SIDE, sample, thumbnail
-from paddleseg_u2net.data_check.duplicates import (
+from paddleseg_u2net.data.duplicates import (
     MAX_DETAIL_DISTANCE,
     MAX_DISTANCE,
     MAX_MATCHES,
@@ -17,6 +16,7 @@ from paddleseg_u2net.data_check.duplicates import (
     find_matches,
     same_picture,
 )
+from paddleseg_u2net.data.inspection import THUMBNAIL_SIDE, sample, thumbnail
 
 RNG = np.random.default_rng(0)
 

@@ -59,6 +59,22 @@ def find_matches(first: np.ndarray, second: np.ndarray | None = None) -> Iterato
                 yield Match(*key, mirrored)
 
 
+def find_turned(thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Find images of one set of which one is the other mirrored, upside down or turned by 90 degrees.
+
+    Args:
+        thumbs: (N, 16, 16, 3) uint8 thumbnails.
+
+    Yields:
+        Indices of two images; a pair may come more than once.
+    """
+    for turns in range(4):
+        for step in (1, -1):
+            if (turns, step) != (0, 1):
+                turned = np.ascontiguousarray(np.rot90(thumbs[:, :, ::step], turns, (1, 2)))
+                yield from (pair for pair in _index_pairs(thumbs, turned) if pair[0] != pair[1])
+
+
 def _index_pairs(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
     """For each thumbnail of `second`, all matches in `first`, or the `MAX_MATCHES` nearest.
 

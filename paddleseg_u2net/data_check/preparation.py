@@ -1,0 +1,34 @@
+"""What preparing a data set ignored, converted, merged and left out, as its dataset.json says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from paddleseg_u2net.data.item_counts import ItemCounts, shown
+from paddleseg_u2net.data_check.survey import DatasetSurvey
+from paddleseg_u2net.errors import Fault
+
+RECORD = "dataset.json"  # beside the lists that make-dataset and prepare write
+
+
+def changed_items(survey: DatasetSurvey) -> Iterator[Fault]:
+    """Yield a fault for each reason for which items were not simply kept when the data sets were prepared."""
+    lists = {pair.files.where.rpartition(":")[0] for pair in survey.pairs}
+    for folder in sorted({Path(path).parent for path in lists if path}):
+        for row in ItemCounts.from_json(_read(folder / RECORD).get("items")).rows():
+            if row.reason:
+                names = f"; first: {text}" if (text := shown(row)) else ""
+                what = f"{row.count} {row.items} {row.outcome}: {row.reason}{names}"
+                yield Fault(str(folder / RECORD), what)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a record; empty if there is none, or if it is another kind of file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

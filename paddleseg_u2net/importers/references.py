@@ -1,0 +1,68 @@
+"""Names of files, folders and parts as the files of a data set give them, resolved inside its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.importers.list_writer import PARTS
+
+MAX_BYTES = 64 << 20  # of one text file of a data set; known ones have up to a few MB
+MAX_REFERENCE = 4096  # characters of a path
+# names of a part -> its index in PARTS
+PART_NAMES = {
+    name: PARTS.index(part)
+    for part, names in {
+        "train": ("train", "training"),
+        "val": ("val", "valid", "validation"),
+        "test": ("test", "testing"),
+    }.items()
+    for name in names
+}
+
+
+def find_inside(folder: Path, reference: str) -> Path | None:
+    r"""Find the file or folder inside `folder` that a reference of a file means.
+
+    References written on another machine lead elsewhere: `../train/images`, or an absolute path.
+    They are not followed: the longest end of the path that exists inside `folder` is taken.
+
+    Args:
+        folder: the folder of the data set.
+        reference: the path as written, with / or \.
+
+    Returns:
+        The path below `folder`, or `folder` itself for `.`; None if there is none.
+    """
+    if len(reference) > MAX_REFERENCE:
+        return None
+    parts = [part for part in reference.strip().replace("\\", "/").split("/") if part not in ("", ".")]
+    for start in range(len(parts)):
+        found = folder.joinpath(*parts[start:])
+        if ".." not in parts[start:] and os.path.exists(found):  # False for names that no file can have
+            return found
+    return None if parts else folder
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file.
+
+    Raises:
+        DataError: the file does not exist, is too large, or is not UTF-8.
+    """
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise DataError([Fault(str(path), f"{size} bytes, expected at most {MAX_BYTES}")])
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError([Fault(str(path), "no such file")]) from None
+    except UnicodeDecodeError:
+        raise DataError([Fault(str(path), "not UTF-8", "save it as UTF-8")]) from None
+
+
+def all_parts_named(names: Mapping[str, object]) -> bool:
+    """Whether names are those of parts, with train and val among them."""
+    parts = [PART_NAMES.get(name.lower()) for name in names]
+    return None not in parts and {0, 1} <= set(parts)

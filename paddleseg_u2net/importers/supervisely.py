@@ -1,0 +1,145 @@
+"""Read projects of Supervisely: meta.json, and data sets with the folders `img` and `ann`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from paddleseg_u2net.data.item_counts import ItemCounts
+from paddleseg_u2net.errors import DataError, Fault, suggest
+from paddleseg_u2net.importers.annotations import (
+    AnnotatedImage,
+    AnnotationSet,
+    Region,
+    find_key_faults,
+    read_json,
+)
+from paddleseg_u2net.importers.list_writer import PARTS
+from paddleseg_u2net.importers.references import PART_NAMES, all_parts_named
+from paddleseg_u2net.io.images import list_images
+
+META, IMAGES, ANNOTATIONS = "meta.json", "img", "ann"
+# geometryType -> kind of rasterizer, and the key of an object that holds the shape
+AREA_SHAPES = {
+    "polygon": ("pixel polygon", "points"),
+    "rectangle": ("pixel rectangle", "points"),
+    "bitmap": ("compressed bitmap", "bitmap"),
+}
+SHAPES_WITHOUT_AREA = ("point", "line", "polyline", "graph", "cuboid", "cuboid_2d")
+OBJECT_KEYS = {"classTitle": (str,)}
+
+
+def read_supervisely(folder: Path) -> list[AnnotationSet]:
+    """Read a project; the classes have the order of meta.json, later objects are on top.
+
+    Args:
+        folder: the folder of meta.json.
+
+    Returns:
+        One set; or one for train, val and test each, if the data sets of the project have these names.
+
+    Raises:
+        DataError: meta.json cannot be used.
+        FileNotFoundError: there is no data set with `img` and `ann`.
+    """
+    meta = read_json(folder / META)
+    shapes = {
+        row["title"]: row.get("shape")
+        for row in meta.get("classes", []) or []
+        if not find_key_faults("", row, {"title": (str,)})
+    }
+    found = {
+        path.parent: _top(path.parent, folder) for path in sorted(folder.rglob(ANNOTATIONS)) if path.is_dir()
+    }
+    found = {path: name for path, name in found.items() if (path / IMAGES).is_dir()}
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: no data set with folders {IMAGES} and {ANNOTATIONS}. Fix: name the folder of {META}"
+        )
+    split = all_parts_named(dict.fromkeys(found.values()))
+    counts = ItemCounts()
+    labels = {number: title for number, title in enumerate(shapes)}
+    sets = [AnnotationSet(folder, [], labels, [], counts) for _ in (PARTS if split else PARTS[:1])]
+    for path, name in found.items():
+        part = sets[PART_NAMES[name.lower()] if split else 0]
+        images, faults = _read_images(path, folder, shapes, counts)
+        part.images.extend(images)
+        part.faults.extend(faults)  # pyright: ignore[reportAttributeAccessIssue]
+    return sets
+
+
+def _top(path: Path, folder: Path) -> str:
+    """Return the name of the data set of a project that a folder belongs to."""
+    return next(iter(path.relative_to(folder).parts), "")
+
+
+def _read_images(
+    path: Path, folder: Path, shapes: dict[str, Any], counts: ItemCounts
+) -> tuple[list[AnnotatedImage], list[Fault | str]]:
+    """Read the annotated images of one data set."""
+    images: list[AnnotatedImage] = []
+    faults: list[Fault | str] = []
+    files = {file.relative_to(path / IMAGES).as_posix(): file for file in list_images(path / IMAGES)}
+    used = set()
+    for name, file in files.items():
+        candidates = (path / ANNOTATIONS / f"{stem}.json" for stem in (name, Path(name).with_suffix("")))
+        annotation = next((place for place in candidates if place.is_file()), None)
+        if annotation is None:
+            counts.add("left out", "images", "no annotation file", file)
+            continue
+        used.add(annotation)
+        try:
+            images.append(_read_image(file, annotation, folder, shapes, counts, faults))
+        except DataError as error:
+            faults += error.faults
+    for annotation in sorted((path / ANNOTATIONS).rglob("*.json")):
+        if annotation not in used:
+            faults.append(
+                Fault(str(annotation), f"no such image in {path / IMAGES}", "add it, or remove the file")
+            )
+    return images, faults
+
+
+def _read_image(
+    image: Path,
+    path: Path,
+    folder: Path,
+    shapes: dict[str, Any],
+    counts: ItemCounts,
+    faults: list[Fault | str],
+) -> AnnotatedImage:
+    """Read one annotation file; faults of single objects are appended, others are raised as DataError."""
+    content = read_json(path)
+    wrong = find_key_faults(str(path), content, {"objects": (list,), "size": (dict,)})
+    wrong = wrong or find_key_faults(f"{path}: size", content["size"], {"height": (int,), "width": (int,)})
+    if wrong:
+        raise DataError(wrong)
+    regions: list[Region] = []
+    for index, row in enumerate(content["objects"]):
+        where = f"{path}: objects[{index}]"
+        wrong += find_key_faults(where, row, OBJECT_KEYS) or _add_object(where, row, shapes, regions, counts)
+    faults += wrong
+    size = content["size"]["height"], content["size"]["width"]
+    name = image.relative_to(folder).with_suffix("").as_posix()
+    return AnnotatedImage(image, name, str(path), size, regions, in_order=True, faulty=len(wrong))
+
+
+def _add_object(
+    where: str, row: dict, shapes: dict[str, Any], regions: list[Region], counts: ItemCounts
+) -> list[Fault]:
+    """Append an object to `regions`, count it in `left_out`, or return its fault."""
+    title = row["classTitle"]
+    kind = row.get("geometryType") or shapes.get(title)
+    if title not in shapes:
+        return [Fault(where, f"classTitle '{title}': not in {META}.{suggest(title, shapes)}")]
+    if kind in SHAPES_WITHOUT_AREA:
+        counts.add("left out", "annotations", f"shape without an area: {kind}", where)
+        return []
+    if kind not in AREA_SHAPES:
+        known = ", ".join((*AREA_SHAPES, *SHAPES_WITHOUT_AREA))
+        return [Fault(where, f"geometryType {kind!r}: expected {known}", "convert it to a bitmap")]
+    rasterizer, key = AREA_SHAPES[kind]
+    wrong = find_key_faults(where, row, {key: (dict,)})
+    if not wrong:
+        regions.append(Region(f"{where}: {key}", title, rasterizer, row[key]))
+    return wrong
