@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from paddleseg_u2net.environment.optional_imports import need
-from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, Identity, dataflow
+from paddleseg_u2net.models.architecture import BN_EPSILON, HEADS, NETWORKS, SIDES, Identity, dataflow
 from paddleseg_u2net.models.safe_pickle import MAX_BYTES
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,16 @@ NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "_mean", "moving_varia
 VARIABLES = {"conv": ("kernel", "bias"), "bn": tuple(NORM)}  # order of Keras 3, which numbers them
 MOST = 100_000  # objects in a file
 IN_ARCHIVE = "model.weights.h5"  # member of a .keras file
-BLOCK = re.compile(r"(?:^|/)(stage[1-6]d?)/conv_b(\d)(_d)?/(conv|bn)/vars/(\d)$")
-HEAD = re.compile(r"(?:^|/)(side[1-6]|outconv)/vars/(\d)$")
+# paths are made of attributes in tf_keras 2.13 and later, and of numbered classes in Keras 3
+BLOCK = re.compile(r"/(stage[1-6]d?|(rsu\df?)(?:_(\d))?)/conv_b(\d)(_d)?/(conv|bn)/vars/(\d)$")
+HEAD = re.compile(r"/(side[1-6]|outconv|conv2d(?:_(\d))?)/vars/(\d)$")
+STAGES = {  # stages of each class, in the order in which the port makes them
+    "rsu7": ("stage1", "stage1d"),
+    "rsu6": ("stage2", "stage2d"),
+    "rsu5": ("stage3", "stage3d"),
+    "rsu4": ("stage4", "stage4d"),
+    "rsu4f": ("stage5", "stage6", "stage5d"),
+}
 EPSILON_NOTE = (
     "Keras weights: {} is added to each variance, because BatchNorm of Keras adds 0.001 where this network "
     "adds 0.00001. The port divides pixels by 255 and uses no mean and std, so Normalize needs mean 0, std 1"
@@ -129,17 +137,31 @@ def _by_path(arrays: Iterator[tuple[str, np.ndarray]]) -> dict[str, State]:
     layers: dict[str, State] = {}
     for path, value in arrays:
         if match := BLOCK.search(path):
-            stage, level, back, kind, index = match.groups()
+            stage, kind_of_stage, number, level, back, kind, index = match.groups()
+            if kind_of_stage:
+                stage = STAGES[kind_of_stage][int(number or 0)]
             node = f"{stage}.rebnconv{'in' if level == '0' else level}{'d' if back else ''}"
         elif match := HEAD.search(path):
-            (node, index), kind = match.groups(), "conv"
+            (name, number, index), kind = match.groups(), "conv"
+            node = f"conv2d_{number or 0}" if name.startswith("conv2d") else name
         else:
             raise ValueError(f"{path} is no layer of the TensorFlow port of U²-Net")
-        names = VARIABLES[kind]
-        if int(index) >= len(names):
-            raise ValueError(f"{path}: expected {len(names)} variables, {', '.join(names)}")
-        layers.setdefault(node, {})[names[int(index)]] = value
-    return layers
+        layers.setdefault(node, {})[VARIABLES[kind][int(index)]] = value
+    return _named_heads(layers)
+
+
+def _named_heads(layers: dict[str, State]) -> dict[str, State]:
+    """Name numbered heads: U2NET makes the side outputs from fine to coarse, U2NETP from coarse to fine.
+
+    In U2NETP alone all side outputs read the same number of channels.
+    """
+    numbered = [f"conv2d_{i}" for i in range(len(HEADS))]
+    if not all("kernel" in layers.get(name, {}) for name in numbered):
+        return layers
+    narrow = len({layers[name]["kernel"].shape for name in numbered[:-1]}) == 1
+    order = [*(reversed(SIDES) if narrow else SIDES), "outconv"]
+    names = dict(zip(numbered, order, strict=True))
+    return {names.get(node, node): parts for node, parts in layers.items()}
 
 
 def _by_order(arrays: Iterator[tuple[str, np.ndarray]]) -> dict[str, State]:

@@ -46,6 +46,9 @@ def _read_onnx(path: Path) -> State:
 
     graph = onnx.load(path, load_external_data=False).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:  # PyTorch writes equal tensors once
+        if node.op_type == "Identity" and node.input[0] in arrays:
+            arrays[node.output[0]] = arrays[node.input[0]]
     found = [
         node
         for node in graph.node
@@ -152,6 +155,7 @@ MISTAKEN = {
     b"<": ("is a web page", "fetch the file itself"),
     b"version https://git-lfs": ("is a pointer of Git LFS", "git lfs pull"),
     b"\x1f\x8b": ("is a gzip archive", "unpack it"),
+    b"\xd8^:\x7f": ("is an encrypted checkpoint of MindSpore", "save it without enc_key"),
     b"model_checkpoint_path": ("is an index of TensorFlow", "save with model.save_weights('u2net.h5')"),
     b"PK": ("is a ZIP archive that is damaged, or without weights", "fetch it again, or unpack it"),
 }

@@ -252,7 +252,9 @@ def find_state(source: str, content: Any, unread: list[str], key: str | None = N
     """
     sets = list(_sets(content))
     if unread:
-        log.warning("%s: holds objects; none of their code is run, only tensors are read: %s", source, _shown(unread))
+        log.warning(
+            "%s: holds objects; none of their code is run, only tensors are read: %s", source, _shown(unread)
+        )
     if not sets:
         return {}
     chosen = _choose(source, sets, key)
