@@ -64,8 +64,8 @@ def read_keras(path: Path) -> State:
                 raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
             source = io.BytesIO(archive.read(IN_ARCHIVE))
     with h5py.File(source, "r") as file:
-        root = file["model_weights"] if "model_weights" in file else file
         reader = _Datasets(h5py)
+        root = reader.child(file, "model_weights") if "model_weights" in file else file
         if "layer_names" in root.attrs:
             layers = _by_order(reader.legacy(root))
         else:
@@ -238,6 +238,6 @@ def _state(layers: Mapping[str, State]) -> State:
             else:
                 state[f"{norm}.{NORM[name]}"] = value
         if "moving_variance" in parts:
-            shifted = np.float64(parts["moving_variance"]) + (KERAS_EPSILON - BN_EPSILON)
+            shifted = parts["moving_variance"].astype(np.float64) + (KERAS_EPSILON - BN_EPSILON)
             state[f"{norm}._variance"] = shifted.astype(np.float32)
     return state

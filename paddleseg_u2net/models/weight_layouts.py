@@ -35,11 +35,11 @@ FIRST = "stage1.rebnconvin.conv_s1.weight"
 FIRST_OF_REIMPLEMENTATION = "encode_modules.0.conv_in.conv.weight"
 MINDSPORE_NOTE = (
     "its names are those of the MindSpore port, which resizes inside of the network without half-pixel "
-    "centres; this network uses them, as the official one does, so maps differ slightly near edges"
+    "centres; this network uses them, as the official one does, so maps differ: docs/weights.md"
 )
 SEGALL_NOTE = (
     "looks like a checkpoint of SegAll, whose newer versions resize inside of the network with "
-    "align_corners=True; this network uses False, as the official one does, so maps may differ slightly"
+    "align_corners=True; this network uses False, as the official one does, so maps may differ: docs/weights.md"
 )
 BIAS_NOTE = "its convolutions have no bias; zeros are added, which computes the same"
 

@@ -100,8 +100,8 @@ def test_epsilon_of_keras_is_moved_into_the_variances(golden, caplog):
     caplog.set_level("INFO")
     state = read_state(golden)
     with h5py.File(golden) as file:
-        names = list(file["u2net"].attrs["weight_names"])
-        first = min((n for n in names if n.endswith(b"moving_variance:0")), key=len).decode()
+        names = list(map(str, file["u2net"].attrs["weight_names"]))
+        first = min((name for name in names if name.endswith("moving_variance:0")), key=len)
         stored = file["u2net"][first][()]
     expected = 1 / np.sqrt(np.float64(stored) + 1e-3)
     found = 1 / np.sqrt(np.float64(state["stage1.rebnconvin.bn_s1._variance"]) + 1e-5)

@@ -1,4 +1,4 @@
-"""Checkpoints of MindSpore; the file in `golden/` was written by MindSpore 2.10 with a checksum and extras."""
+"""Checkpoints of MindSpore; the file in `golden/` was written by MindSpore 2.10 with a checksum."""
 
 from __future__ import annotations
 
