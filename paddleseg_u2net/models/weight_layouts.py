@@ -39,7 +39,7 @@ MINDSPORE_NOTE = (
 )
 SEGALL_NOTE = (
     "looks like a checkpoint of SegAll, whose newer versions resize inside of the network with "
-    "align_corners=True; this network uses False, as the official one does, so maps may differ: docs/weights.md"
+    "align_corners=True; this network uses False, as the official one does; maps may differ: docs/weights.md"
 )
 BIAS_NOTE = "its convolutions have no bias; zeros are added, which computes the same"
 
