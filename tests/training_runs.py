@@ -10,7 +10,8 @@ import paddle
 from paddleseg_u2net import builders
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.data.dataset import open_datasets
-from paddleseg_u2net.models.weight_files import read_pickle, read_state
+from paddleseg_u2net.models.safe_pickle import read_pickle
+from paddleseg_u2net.models.weight_files import read_state
 from paddleseg_u2net.training.settings import TrainingSettings
 from paddleseg_u2net.training.trainer import Trainer
 

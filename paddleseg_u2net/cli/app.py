@@ -53,7 +53,7 @@ COMMANDS = {
     "make-dataset": Command(DATA, "turn your own images and annotations into a data set"),
     "check-dataset": Command(DATA, "find and repair faults of a data set"),
     "average-weights": Command(MORE, "average checkpoints of one network: WiSE-FT, model soups"),
-    "convert-weights": Command(MORE, "convert weights between .pdparams, .safetensors and .npz"),
+    "convert-weights": Command(MORE, "convert weights of other implementations and between formats"),
     "benchmark": Command(MORE, "measure the speed of prediction on this machine"),
     "demo": Command(MORE, "predict real photographs, then train, validate and predict"),
 }

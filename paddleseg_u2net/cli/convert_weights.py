@@ -14,12 +14,13 @@ from paddleseg_u2net.cli.flags import INPUT, OUTPUT, parser
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.models.architecture import identify
 from paddleseg_u2net.models.pretrained import KNOWN, resolve
-from paddleseg_u2net.models.weight_files import READERS, State, read_state
+from paddleseg_u2net.models.weight_files import SUFFIXES, State, read_state
 
 ABOUT = "Convert weights between formats. The result is read back and compared."
 EXAMPLES = """\
   u2net convert-weights u2netp u2netp.pdparams
   u2net convert-weights u2net.pth u2net.safetensors
+  u2net convert-weights model_best.pth model.pdparams     weights of other implementations: docs/weights.md
 """
 
 
@@ -49,8 +50,10 @@ WRITERS: dict[str, Callable[[Path, State], None]] = {
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `u2net convert-weights`."""
     flags = parser("u2net convert-weights", ABOUT, EXAMPLES)
-    about = f"known name ({', '.join(KNOWN)}) or weight file: {', '.join(READERS)}"
-    flags.add_argument_group(INPUT).add_argument("source", help=about)
+    about = f"known name ({', '.join(KNOWN)}) or weight file ({SUFFIXES}; the content decides)"
+    inputs = flags.add_argument_group(INPUT)
+    inputs.add_argument("source", help=about)
+    inputs.add_argument("--key", help="which weights to take from a file with several, such as model_ema")
     about = f"file to write: {', '.join(WRITERS)}"
     flags.add_argument_group(OUTPUT).add_argument("target", type=Path, help=about)
     return flags
@@ -59,16 +62,17 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `u2net convert-weights`; returns the exit code."""
     args = build_parser().parse_args(argv)
-    print(convert(args.source, args.target))
+    print(convert(args.source, args.target, args.key))
     return 0
 
 
-def convert(source: str, target: Path) -> str:
+def convert(source: str, target: Path, key: str | None = None) -> str:
     """Convert weights, read the result back and compare it.
 
     Args:
         source: known name or weight file.
         target: .pdparams, .safetensors or .npz file that does not exist yet.
+        key: which set of weights to take from a file with several; None for the most likely one.
 
     Returns:
         A line that says what was written and which network it fits.
@@ -78,7 +82,7 @@ def convert(source: str, target: Path) -> str:
         ValueError: the format of the target is not supported, or it does not read back as it was written.
     """
     require_new(target)
-    return write_weights(target, read_state(resolve(source)))
+    return write_weights(target, read_state(resolve(source), key))
 
 
 def require_new(target: Path, any_format: bool = False) -> None:

@@ -22,6 +22,7 @@ INSTALL = {
     "paddle2onnx": "pip install --no-deps paddle2onnx==2.1.0   (Python 3.10 to 3.12; docs/install.md)",
     "PIL": "pip install pillow   (or --outputs without pseudo_color)",
     "onnx": "pip install onnx",
+    "h5py": _extra("keras"),
     "cv2": f"{_extra('predict')}   (or your own opencv-python)",
     "onnxruntime": _extra("predict"),
     "openvino": _extra("openvino"),

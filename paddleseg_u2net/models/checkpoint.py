@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paddleseg_u2net.config.loader import dump_config
 from paddleseg_u2net.io.files import atomic_write, remove_folder
 from paddleseg_u2net.models.pretrained import load_strict
-from paddleseg_u2net.models.weight_files import read_pickle
+from paddleseg_u2net.models.safe_pickle import read_pickle
 
 if TYPE_CHECKING:
     from paddle import nn

@@ -6,224 +6,24 @@ for any other network.
 
 from __future__ import annotations
 
-import io
-import math
-import pickle
-import re
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, dataflow
+from paddleseg_u2net.errors import MissingPackage
+from paddleseg_u2net.models import torch_files
+from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
+from paddleseg_u2net.models.keras_files import IN_ARCHIVE, read_keras
+from paddleseg_u2net.models.mindspore_files import read_mindspore
+from paddleseg_u2net.models.safe_pickle import TORCH_MAGIC
+from paddleseg_u2net.models.torch_files import Pickled, checked_members
+from paddleseg_u2net.models.weight_layouts import State, find_state
 
-State = dict[str, np.ndarray]
 FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity
-MAX_BYTES = 4 << 30
-TORCH_MAGIC = 0x1950A86A20F9469CFC6C
-TORCH_DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Byte": "u1"}
-
-
-class _Storage:
-    """The storage of a PyTorch tensor; its data follow the pickle that refers to it."""
-
-    def __init__(self, dtype: str, size: int):
-        self.dtype, self.size = np.dtype(dtype), size
-        self.data: np.ndarray | None = None
-
-    def read(self, data: bytes) -> None:
-        expected = self.size * self.dtype.itemsize
-        if len(data) != expected:
-            raise ValueError(f"truncated: a tensor has {len(data)} bytes, expected {expected}")
-        self.data = np.frombuffer(data, self.dtype)
-
-
-class _Tensor:
-    """A PyTorch tensor: a strided view of a storage."""
-
-    def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any):
-        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
-
-    def array(self) -> np.ndarray:
-        """The values; a view that exceeds its storage or repeats parts of it is rejected."""
-        data = self.storage.data if isinstance(self.storage, _Storage) else None
-        numbers = [self.offset, *self.shape, *self.strides]
-        if not isinstance(data, np.ndarray) or not all(type(n) is int and n >= 0 for n in numbers):
-            raise ValueError("corrupt: a tensor without data or with invalid sizes")
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if last >= len(data) or math.prod(self.shape) > len(data):
-            raise ValueError(f"corrupt: a tensor of shape {tuple(self.shape)} exceeds its storage")
-        strides = [s * data.itemsize for s in self.strides]
-        return np.lib.stride_tricks.as_strided(data[self.offset :], self.shape, strides).copy()
-
-
-class _Dtype:
-    """A numpy dtype; only plain numbers are allowed."""
-
-    def __init__(self, code: Any, *_: Any):
-        if not (isinstance(code, str) and re.fullmatch("[<>|=]?(f[248]|[iu][1248]|b1)", code)):
-            raise ValueError(f"holds an array of {code!r}, expected numbers")
-        self.value = np.dtype(code)
-
-    def __setstate__(self, state: Any) -> None:
-        if state[1] in ("<", ">"):
-            self.value = self.value.newbyteorder(state[1])
-
-
-class _Array:
-    """A numpy array, built from its bytes alone."""
-
-    def __init__(self, *_: Any):
-        self.value: np.ndarray | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, data = state
-        if not isinstance(data, bytes) or not isinstance(dtype, _Dtype):
-            raise ValueError("corrupt: an array without bytes")
-        self.value = np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C").copy()
-
-    def array(self) -> np.ndarray:
-        """The values."""
-        if self.value is None:
-            raise ValueError("corrupt: an array without bytes")
-        return self.value
-
-
-def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
-    return np.frombuffer(data, dtype.value)[0]
-
-
-NUMPY_NAMES = {"_reconstruct": _Array, "scalar": _scalar}
-SAFE_GLOBALS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "tuple"): tuple,
-    ("_codecs", "encode"): lambda text, encoding: str(text).encode(encoding),
-    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-    **{("torch", f"{name}Storage"): dtype for name, dtype in TORCH_DTYPES.items()},
-    ("numpy", "ndarray"): None,  # an argument of `_reconstruct`, never called
-    ("numpy", "dtype"): _Dtype,
-    **{
-        (f"numpy.{package}.multiarray", name): value
-        for package in ("core", "_core")  # numpy 1 and 2
-        for name, value in NUMPY_NAMES.items()
-    },
-}
-
-
-class _SafeUnpickler(pickle.Unpickler):
-    """Unpickles numbers and containers into classes of this module and rejects any other object.
-
-    No code that the file names can run, and no memory outside the file's content is read.
-    """
-
-    def __init__(self, file: BinaryIO):
-        super().__init__(file)
-        self.storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in SAFE_GLOBALS:
-            raise ValueError(f"holds {module}.{name}, expected only tensors and containers; not loaded")
-        return SAFE_GLOBALS[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        _, dtype, key, _, size, *_ = pid
-        return self.storages.setdefault(key, _Storage(dtype, size))
-
-
-def _plain(obj: Any) -> Any:
-    """Replace the stand-ins for arrays by arrays, in all nested containers."""
-    if isinstance(obj, (_Tensor, _Array)):
-        return obj.array()
-    if isinstance(obj, Mapping):
-        return {key: _plain(value) for key, value in obj.items()}
-    if isinstance(obj, (list, tuple)):
-        return type(obj)(_plain(value) for value in obj)
-    return obj
-
-
-def _state(obj: Any) -> State:
-    """Find the state dict in what a training script saved."""
-    for wrapper in ("state_dict", "model"):
-        if isinstance(obj, Mapping) and isinstance(obj.get(wrapper), Mapping):
-            obj = obj[wrapper]
-    if not isinstance(obj, Mapping):
-        raise ValueError(f"holds a {type(obj).__name__}, expected a state dict")
-    # Paddle writes a tensor outside of a state dict as (name, array)
-    values = {key: value[1] if isinstance(value, tuple) else value for key, value in _plain(obj).items()}
-    return {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
-
-
-def _from_torch(state: State) -> State:
-    """Rename PyTorch's keys to Paddle's."""
-    renamed = {}
-    for key, value in state.items():
-        key = key.removeprefix("module.")  # added by torch.nn.DataParallel
-        key = key.replace("running_mean", "_mean").replace("running_var", "_variance")
-        if not key.endswith("num_batches_tracked"):
-            renamed[key] = value
-    return renamed
-
-
-def _read_torch_zip(path: Path) -> State:
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.split("/", 1)[-1]: info for info in archive.infolist()}
-        if sum(info.file_size for info in members.values()) > MAX_BYTES:
-            raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
-        if "data.pkl" not in members:
-            raise ValueError("has no data.pkl, so torch.save did not write it")
-        unpickler = _SafeUnpickler(io.BytesIO(archive.read(members["data.pkl"])))
-        obj = unpickler.load()
-        for key, storage in unpickler.storages.items():
-            storage.read(archive.read(members[f"data/{key}"]))
-    return _from_torch(_state(obj))
-
-
-def _read_torch_legacy(path: Path) -> State:
-    with path.open("rb") as file:
-        magic, _protocol, _system = (_SafeUnpickler(file).load() for _ in range(3))
-        if magic != TORCH_MAGIC:
-            raise ValueError("torch.save did not write it")
-        unpickler = _SafeUnpickler(file)
-        obj = unpickler.load()
-        for key in _SafeUnpickler(file).load():
-            storage = unpickler.storages[key]
-            file.seek(8, io.SEEK_CUR)  # the size of the storage, which is known already
-            storage.read(file.read(storage.size * storage.dtype.itemsize))
-    return _from_torch(_state(obj))
-
-
-def _read_torch(path: Path) -> State:
-    return _read_torch_zip(path) if zipfile.is_zipfile(path) else _read_torch_legacy(path)
-
-
-def read_pickle(path: Path) -> Any:
-    """Read a file of `paddle.save`.
-
-    Args:
-        path: such as a `.pdopt` file.
-
-    Returns:
-        Its content as numpy arrays, numbers and containers.
-
-    Raises:
-        ValueError: the file is truncated or holds other objects.
-    """
-    try:
-        with path.open("rb") as file:
-            return _plain(_SafeUnpickler(file).load())
-    except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(
-            f"{path}: cannot be read as a file of paddle.save: {error}. Fix: use another checkpoint"
-        ) from error
-
-
-def _read_pdparams(path: Path) -> State:
-    with path.open("rb") as file:
-        return _state(_plain(_SafeUnpickler(file).load()))
+HEAD_BYTES = 512
 
 
 def _read_safetensors(path: Path) -> State:
@@ -233,6 +33,8 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _read_npz(path: Path) -> State:
+    with zipfile.ZipFile(path) as archive:
+        checked_members(archive)
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return dict(archive)
 
@@ -244,20 +46,24 @@ def _read_onnx(path: Path) -> State:
 
     graph = onnx.load(path, load_external_data=False).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    weights = [
-        [arrays[name] for name in node.input[1:]]
+    for node in graph.node:  # PyTorch writes equal tensors once
+        if node.op_type == "Identity" and node.input[0] in arrays:
+            arrays[node.output[0]] = arrays[node.input[0]]
+    found = [
+        node
         for node in graph.node
         if node.op_type == "Conv" and all(name in arrays for name in node.input[1:])
     ]
     # names and order are the same in every network of the family
     convolutions = [node for node in dataflow(NETWORKS["U2Net"]) if node.weight]
-    if any(node.op_type == "BatchNormalization" for node in graph.node) or len(weights) != len(convolutions):
+    if any(node.op_type == "BatchNormalization" for node in graph.node) or len(found) != len(convolutions):
         raise ValueError(
-            f"holds {len(weights)} convolutions, expected the {len(convolutions)} of U²-Net "
+            f"holds {len(found)} convolutions, expected the {len(convolutions)} of U²-Net "
             "with BatchNorm folded in"
         )
     state: State = {}
-    for node, (weight, *bias) in zip(convolutions, weights, strict=True):
+    for node, conv_node in zip(convolutions, _heads_last(graph, found), strict=True):
+        weight, *bias = [arrays[name] for name in conv_node.input[1:]]
         name, channels, has_norm = node.name, len(weight), node.operation == "conv_relu"
         conv = f"{name}.conv_s1" if has_norm else name
         state[f"{conv}.weight"] = weight
@@ -269,45 +75,140 @@ def _read_onnx(path: Path) -> State:
     return state
 
 
+def _heads_last(graph: Any, convolutions: list[Any]) -> list[Any]:
+    """Sort the convolutions of a graph as `dataflow` does: side outputs as they are fused, then the fusion.
+
+    The order in the file is not enough, because implementations compute the side outputs in other orders.
+    """
+    maker = {output: node for node in graph.node for output in node.output}
+    fused = convolutions[-1]  # it needs all others
+    joined = maker.get(fused.input[0])
+    if joined is None or joined.op_type != "Concat" or len(joined.input) != len(SIDES):
+        raise ValueError("its last convolution does not fuse six side outputs, as that of U²-Net does")
+    sides = []
+    for name in joined.input:
+        node = maker.get(name)
+        while node is not None and node.op_type != "Conv":
+            node = maker.get(node.input[0]) if node.input else None
+        sides.append(node)
+    rest = [node for node in convolutions if node is not fused and not any(node is side for side in sides)]
+    return [*rest, *sides, fused]
+
+
 def state_of(layer: Any) -> State:
     """Return the weights of a network as numpy arrays, by state-dict key."""
     return {key: value.numpy() for key, value in layer.state_dict().items()}
 
 
-READERS: dict[str, Callable[[Path], State]] = {
-    ".pdparams": _read_pdparams,
-    ".pth": _read_torch,
-    ".pt": _read_torch,
-    ".onnx": _read_onnx,
-    ".safetensors": _read_safetensors,
-    ".npz": _read_npz,
+class Format(NamedTuple):
+    """A format of weight files.
+
+    Args:
+        name: for messages.
+        suffixes: usual ones, for messages; the content decides.
+        matches: whether a file is of this format, from its path and first bytes.
+        read: reads arrays in containers.
+    """
+
+    name: str
+    suffixes: str
+    matches: Callable[[Path, bytes], bool]
+    read: Callable[[Path], Any]
+
+
+def _zip_with(suffix: str) -> Callable[[Path, bytes], bool]:
+    """Whether a file is a ZIP archive with a member whose name ends so."""
+
+    def matches(path: Path, head: bytes) -> bool:
+        if not head.startswith(b"PK") or not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(suffix) for name in archive.namelist())
+
+    return matches
+
+
+def _starts(*beginnings: bytes) -> Callable[[Path, bytes], bool]:
+    return lambda _, head: head.startswith(beginnings)
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
+MAGIC_BYTES = TORCH_MAGIC.to_bytes(10, "little")
+FORMATS = (
+    Format("PyTorch", ".pth, .pt, .ckpt, .tar, .bin", _zip_with("data.pkl"), torch_files.read_zip),
+    Format("Keras", ".keras", _zip_with(IN_ARCHIVE), read_keras),
+    Format("numpy", ".npz", _zip_with(".npy"), _read_npz),
+    Format("Keras", ".h5", _starts(b"\x89HDF\r\n\x1a\n"), read_keras),
+    Format("safetensors", ".safetensors", _is_safetensors, _read_safetensors),
+    Format("PyTorch before 1.6", ".pth", lambda _, head: MAGIC_BYTES in head[:32], torch_files.read_legacy),
+    Format("Paddle", ".pdparams", _starts(b"\x80"), torch_files.read_single),
+    Format("MindSpore", ".ckpt", _starts(b"\x0a"), read_mindspore),
+    Format("ONNX with BatchNorm folded in", ".onnx", _starts(b"\x08"), _read_onnx),
+)
+SUFFIXES = ", ".join(dict.fromkeys(suffix for row in FORMATS for suffix in row.suffixes.split(", ")))
+# beginnings of files that are often taken for weights: what they are, and what to do
+MISTAKEN = {
+    b"": ("is empty", "fetch or save it again"),
+    b"<": ("is a web page", "fetch the file itself"),
+    b"version https://git-lfs": ("is a pointer of Git LFS", "git lfs pull"),
+    b"\x1f\x8b": ("is a gzip archive", "unpack it"),
+    b"\xd8^:\x7f": ("is an encrypted checkpoint of MindSpore", "save it without enc_key"),
+    b"model_checkpoint_path": ("is an index of TensorFlow", "save with model.save_weights('u2net.h5')"),
+    b"PK": ("is a ZIP archive that is damaged, or without weights", "fetch it again, or unpack it"),
 }
 
 
-def read_state(path: str | Path) -> State:
-    """Read a weight file.
+def _unknown(head: bytes) -> ValueError:
+    """The error for a file of no known format."""
+    if head[257:262] == b"ustar":
+        return ValueError("is a tar archive. Fix: unpack it, and give the weight file inside")
+    for beginning, (what, fix) in MISTAKEN.items():
+        if head.startswith(beginning) and (beginning or not head):
+            return ValueError(f"{what}. Fix: {fix}")
+    known = ", ".join(f"{row.name} ({row.suffixes})" for row in FORMATS)
+    return ValueError(
+        f"begins with {head[:8]!r}, which no known format does. Fix: a file of {known}; of TensorFlow "
+        "checkpoints, save with model.save_weights('u2net.h5')"
+    )
+
+
+def read_state(path: str | Path, key: str | None = None) -> State:
+    """Read a weight file; its content decides the format, not its suffix.
 
     Args:
-        path: .pdparams (Paddle), .pth or .pt (PyTorch), .onnx (BatchNorm folded), .safetensors or .npz.
+        path: file of Paddle, PyTorch, Keras, MindSpore, ONNX (BatchNorm folded), safetensors or numpy.
+        key: which set of weights to take from a file with several; None for the most likely one.
 
     Returns:
-        Arrays by state-dict key, as they are stored in the file.
+        Arrays by state-dict key, see `weight_layouts.find_state`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: its format is unknown, it is broken, or it holds more than tensors.
+        MissingPackage: the format needs a package that is not installed.
+        ValueError: its format is unknown, it is broken, or it holds no tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file")
-    if path.suffix not in READERS:
-        raise ValueError(f"{path}: unknown weight format '{path.suffix}', expected {', '.join(READERS)}")
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    row = next((row for row in FORMATS if row.matches(path, head)), None)
+    kind = f"weights of {row.name}" if row else "weights"
     try:
-        state = READERS[path.suffix](path)
+        if row is None:
+            raise _unknown(head)
+        content = row.read(path)
+    except MissingPackage:
+        raise
     except Exception as error:  # each library raises errors of its own
-        raise ValueError(
-            f"{path}: cannot be read as {path.suffix}: {error}. Fix: fetch or save it again"
-        ) from error
+        fix = "" if "Fix: " in str(error) else ". Fix: fetch or save it again"
+        raise ValueError(f"{path}: cannot be read as {kind}: {error}{fix}") from error
+    unread = content.unread if isinstance(content, Pickled) else []
+    state = find_state(str(path), content.content if isinstance(content, Pickled) else content, unread, key)
     if not state:
-        raise ValueError(f"{path}: holds no tensors")
+        besides = f", only objects that are not read: {', '.join(unread[:9])}" if unread else ""
+        raise ValueError(f"{path}: holds no tensors{besides}. Fix: save the state_dict() of the network")
     return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import tarfile
 import zipfile
 
 import numpy as np
@@ -12,13 +13,18 @@ import pytest
 from support import GOLDEN
 
 from paddleseg_u2net.models.architecture import NETWORKS, dataflow
+from paddleseg_u2net.models.safe_pickle import read_pickle
 from paddleseg_u2net.models.u2net import U2Netp
-from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, _from_torch, read_pickle, read_state
+from paddleseg_u2net.models.weight_files import FOLDED_VARIANCE, MISTAKEN, read_state
+from paddleseg_u2net.models.weight_layouts import find_state
 
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
 def test_pytorch_files_are_read_in_both_layouts(name):
-    """Written by torch 2.13: DataParallel prefix, Parameter, offset, transposed, float16, float64, int64."""
+    """Written by torch 2.13: DataParallel prefix, Parameter, offset, transposed, float16, float64, int64.
+
+    Half precision is widened.
+    """
     state = read_state(GOLDEN / name)
     base = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
     prefix = "stage1.rebnconvin."
@@ -26,7 +32,7 @@ def test_pytorch_files_are_read_in_both_layouts(name):
         f"{prefix}conv_s1.weight": base,
         f"{prefix}conv_s1.bias": np.array([1.5, -2.5], np.float32),
         f"{prefix}bn_s1._mean": np.array([2.0, 3.0]),
-        f"{prefix}bn_s1._variance": np.array([1, 4], np.float16),
+        f"{prefix}bn_s1._variance": np.array([1, 4], np.float32),
         "shared": base.transpose(3, 2, 1, 0),
     }
     assert set(state) == set(expected)
@@ -39,7 +45,7 @@ def test_official_keys_are_renamed():
     ours = set(U2Netp(1).state_dict())
     official = {k.replace("._mean", ".running_mean").replace("._variance", ".running_var") for k in ours}
     official |= {k.replace("running_var", "num_batches_tracked") for k in official if "running_var" in k}
-    assert set(_from_torch(dict.fromkeys(official, np.zeros(1)))) == ours
+    assert set(find_state("a", dict.fromkeys(official, np.zeros(2)), [])) == ours
 
 
 def test_pdparams_of_paddle_and_paddleseg_are_read_without_paddle(tmp_path):
@@ -99,13 +105,15 @@ def hostile(path):
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".pdparams", ".npz"])
 def test_code_in_a_weight_file_is_rejected_and_does_not_run(tmp_path, capsys, suffix):
-    with pytest.raises(ValueError, match=f"a{suffix}: cannot be read"):
+    with pytest.raises(ValueError, match=f"a{suffix}: (cannot be read|holds no tensors)"):
         read_state(hostile(tmp_path / f"a{suffix}"))
     assert capsys.readouterr().out == ""
 
 
 def test_rejected_object_is_named(tmp_path):
-    with pytest.raises(ValueError, match="holds builtins.print, expected only tensors and containers"):
+    with pytest.raises(
+        ValueError, match="holds no tensors, only objects that are not read: builtins.print. Fix: "
+    ):
         read_state(hostile(tmp_path / "a.pdparams"))
 
 
@@ -167,12 +175,70 @@ def test_array_of_anything_but_numbers_is_rejected(tmp_path, value):
         read_state(tmp_path / "a.pdparams")
 
 
-def test_unknown_suffix_and_missing_file_are_named(tmp_path):
-    (tmp_path / "a.h5").touch()
-    with pytest.raises(ValueError, match=r"unknown weight format '.h5', expected .pdparams, .pth"):
-        read_state(tmp_path / "a.h5")
+def test_optimizer_state_with_objects_is_rejected_with_their_names(tmp_path):
+    with pytest.raises(ValueError, match="holds builtins.print, expected only tensors and containers. Fix: "):
+        read_pickle(hostile(tmp_path / "a.pdopt"))
+
+
+def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match="b.pth: no such weight file"):
-        read_state(tmp_path / "b.pth")
+        read_state("b.pth")
+
+
+@pytest.mark.parametrize(("beginning", "told"), MISTAKEN.items())
+def test_files_that_are_taken_for_weights_are_told_apart(tmp_path, beginning, told):
+    (tmp_path / "a.pth").write_bytes(beginning + b" and more" if beginning else b"")
+    with pytest.raises(ValueError, match="cannot be read as weights") as caught:
+        read_state(tmp_path / "a.pth")
+    assert "{}. Fix: {}".format(*told) in str(caught.value)
+
+
+def test_content_of_an_unknown_format_and_a_tar_archive_are_named(tmp_path):
+    (tmp_path / "a.pth").write_bytes(bytes(range(200, 230)))
+    with pytest.raises(ValueError, match=r"no known format does. Fix: a file of PyTorch \(.pth, .pt"):
+        read_state(tmp_path / "a.pth")
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        archive.add(GOLDEN / "torch_zip.pth", "a.pth")
+    with pytest.raises(ValueError, match="is a tar archive. Fix: unpack it"):
+        read_state(tmp_path / "b.tar")
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".bin", ".WEIGHTS", ""])
+@pytest.mark.parametrize("kind", [".onnx", ".safetensors", ".npz"])
+def test_content_decides_the_format_and_not_the_suffix(tmp_path, official_weights, kind, suffix):
+    from safetensors.numpy import save_file
+
+    state = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    path = tmp_path / f"a{suffix}"
+    if kind == ".npz":
+        with path.open("wb") as file:
+            np.savez(file, **state)
+    elif kind == ".safetensors":
+        save_file(state, path)
+    else:
+        path.write_bytes(official_weights.read_bytes())
+        state = read_state(official_weights)
+    for key, value in read_state(path).items():
+        np.testing.assert_array_equal(value, state[key])
+
+
+def test_side_outputs_of_an_onnx_file_are_told_apart_by_their_fusion(official_weights, tmp_path):
+    """The PyTorch re-implementation computes them from coarse to fine, so its file has them so."""
+    import onnx
+
+    model = onnx.load(official_weights)
+    nodes, weights = list(model.graph.node), read_state(official_weights)
+    sides = [i for i, n in enumerate(nodes) if n.op_type == "Conv" and n.input[1].startswith("side")]
+    assert len(sides) == 6
+    moved = [nodes[i] for i in reversed(sides)]
+    rest = [node for i, node in enumerate(nodes) if i not in sides]
+    first_use = min(i for i, node in enumerate(rest) if set(node.input) & {m.output[0] for m in moved})
+    del model.graph.node[:]
+    model.graph.node.extend([*rest[:first_use], *moved, *rest[first_use:]])
+    onnx.save(model, tmp_path / "a.onnx")
+    found = read_state(tmp_path / "a.onnx")
+    for i in range(1, 7):
+        np.testing.assert_array_equal(found[f"side{i}.weight"], weights[f"side{i}.weight"])
 
 
 def test_onnx_of_another_network_is_rejected(tmp_path):

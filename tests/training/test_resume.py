@@ -19,7 +19,7 @@ from paddleseg_u2net.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from paddleseg_u2net.models.weight_files import read_pickle
+from paddleseg_u2net.models.safe_pickle import read_pickle
 from paddleseg_u2net.training.saving import keep_earlier_run, write_run_record
 from paddleseg_u2net.training.settings import TrainingSettings
 

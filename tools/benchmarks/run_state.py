@@ -52,7 +52,8 @@ def load_step(folder: Path) -> dict[str, Any]:
         ValueError: a file is damaged.
     """
     from paddleseg_u2net.config.loader import load_config
-    from paddleseg_u2net.models.weight_files import read_pickle, read_state
+    from paddleseg_u2net.models.safe_pickle import read_pickle
+    from paddleseg_u2net.models.weight_files import read_state
 
     progress = json.loads((folder / "state.json").read_text())
     return {
