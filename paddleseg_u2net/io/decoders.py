@@ -1,0 +1,168 @@
+"""Content of an image file -> pixels: which decoder reads which format, which page, and what is damage."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+
+from paddleseg_u2net.errors import MissingPackage
+from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
+
+# Pillow's readers; it tries all it knows otherwise, PostScript through another program included
+READERS = ("Jpeg", "Mpo", "Png", "WebP", "Bmp", "Tiff", "Gif", "Avif", "Jpeg2K", "Ppm")
+BY_OPENCV = {"PNG", "WEBP", "BMP", "DIB"}  # its decoders release Python's lock
+BYTES = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "La", "RGBa", "CMYK", "YCbCr"}  # modes of 8 bits
+MAX_PAGES = 256  # of a TIFF that are compared
+IS_MASK = 4  # bit of TIFF's tag NewSubfileType: the page is a transparency mask of another one
+SUBFILE_TYPE = 254
+MAX_SCANS = 1000  # of a progressive JPEG; each costs a pass over all pixels, and encoders write about ten
+SCAN = b"\xff\xda"
+# what libjpeg reports of files whose pixels are all right
+HARMLESS = ("Invalid SOS", "Unknown Adobe", "unknown JFIF", "Inconsistent progression")
+PADDING = "extraneous bytes before marker 0xd9"
+
+
+def open_image(data: bytes) -> Any:
+    """Open a file's content by Pillow, without decoding pixels.
+
+    Args:
+        data: content of a file.
+
+    Raises:
+        Exception: of any kind, if it is no image that is read here, or its header is damaged.
+    """
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the size is checked by the caller
+    return Image.open(io.BytesIO(without_metadata(data)), formats=_formats())
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Pillow's names of the formats of READERS, as far as the installed Pillow has them."""
+    from PIL import Image
+
+    for name in READERS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"PIL.{name}ImagePlugin")
+    names = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+    return [name for name in names if name in Image.OPEN]
+
+
+def select_page(image: Any, data: bytes) -> str:
+    """Go to the page of a file that is read: the largest of a TIFF, the first frame of an animation.
+
+    Args:
+        image: opened by `open_image`.
+        data: content of the file.
+
+    Returns:
+        What is left out, for messages; empty if nothing is.
+    """
+    if image.format == "PNG":
+        return "the first frame of an animation" if b"acTL" in data[:HEADERS] else ""
+    if image.format != "TIFF":
+        animated = image.format != "MPO" and getattr(image, "is_animated", False)
+        return "the first frame of an animation" if animated else ""
+    areas = _page_areas(image)
+    largest = int(np.argmax(areas))
+    image.seek(largest)
+    if largest:
+        width, height = image.size
+        return f"page {largest + 1} of {len(areas)}, the largest ({width} x {height})"
+    return f"the first of {len(areas)} pages" if areas.count(areas[0]) > 1 else ""
+
+
+HEADERS = 1 << 16  # bytes that hold the chunks before the pixels of a PNG, large texts aside
+
+
+def _page_areas(image: Any) -> list[int]:
+    """Pixels of each page of a TIFF; 0 of a transparency mask."""
+    areas = []
+    for page in range(MAX_PAGES):
+        try:
+            image.seek(page)
+            is_mask = image.tag_v2.get(SUBFILE_TYPE, 0) & IS_MASK
+        except Exception:  # the end, or a damaged page, which raises any kind of error
+            break
+        areas.append(0 if is_mask and page else image.size[0] * image.size[1])
+    return areas
+
+
+def has_transparency(image: Any) -> bool:
+    """Whether an image opened by `open_image` stores transparency."""
+    return bool(image.has_transparency_data) and image.mode in BYTES
+
+
+def profile_in(image: Any, data: bytes) -> bytes | None:
+    """The ICC profile of an image opened by `open_image`; None without one."""
+    return profile_of(data) if image.format == "PNG" else image.info.get("icc_profile")
+
+
+def decode(image: Any, data: bytes) -> tuple[np.ndarray, bool]:
+    """Decode the selected page to RGB, without transparency and colour profile.
+
+    Args:
+        image: opened by `open_image`.
+        data: content of the file.
+
+    Returns:
+        (H, W, 3) uint8, and whether the decoder has applied the orientation of the file.
+
+    Raises:
+        Exception: of any kind; the content is damaged or of a kind that is not read.
+    """
+    if image.format in ("JPEG", "MPO"):
+        return decode_jpeg(data), False
+    if image.format == "TIFF" and image.mode not in BYTES:
+        return _decode_by_opencv(data, image.tell()), True
+    if image.format in BY_OPENCV or image.mode not in BYTES:
+        array = np.frombuffer(without_metadata(data), np.uint8)
+        pixels = cv2.imdecode(array, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is not None:
+            return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), False
+    return np.asarray(image.convert("RGB")), image.format == "TIFF"  # raises an error that says why
+
+
+def _decode_by_opencv(data: bytes, page: int) -> np.ndarray:
+    done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR, range=(page, page + 1))
+    if not done:
+        raise ValueError("OpenCV cannot decode it")
+    return cv2.cvtColor(pages[0], cv2.COLOR_BGR2RGB)
+
+
+def decode_jpeg(data: bytes) -> np.ndarray:
+    """Decode a JPEG to (H, W, 3) uint8 RGB, not turned; CMYK by the plain formula.
+
+    Raises:
+        ValueError: damaged, wherever in the file, or of too many scans.
+    """
+    if data.count(SCAN) > MAX_SCANS:
+        raise ValueError(f"it has more than {MAX_SCANS} scans")
+    try:
+        import simplejpeg  # OpenCV and Pillow keep to themselves what libjpeg says about damage
+    except ModuleNotFoundError:
+        raise MissingPackage("simplejpeg reads JPEG files. Fix: pip install simplejpeg") from None
+    try:
+        return simplejpeg.decode_jpeg(data)
+    except ValueError as error:
+        if not _is_harmless(str(error), data):
+            raise
+    return simplejpeg.decode_jpeg(data, strict=False)
+
+
+def _is_harmless(warning: str, data: bytes) -> bool:
+    """Whether a warning of libjpeg leaves the pixels as they were."""
+    if warning.startswith(HARMLESS):
+        return True
+    if not warning.endswith(PADDING):
+        return False
+    end = data.rfind(b"\xff\xd9")
+    count = next(int(word) for word in warning.split() if word.isdigit())
+    return len(set(data[max(end - count, 0) : end])) == 1  # filling bytes of the encoder
