@@ -40,9 +40,8 @@ def read_bytes(path: Path, kind: str = "image") -> bytes:
     with path.open("rb") as file:
         found = find_kind(file.read(HEAD))
     holds = f"holds {found.name} of" if found else "has"
-    raise ValueError(
-        f"{path}: {holds} {status.st_size / 1e9:.1f} GB, more than {MAX_BYTES / 1e9:.1f}. Fix: make it smaller"
-    )
+    what = f"{holds} {status.st_size / 1e9:.1f} GB, more than {MAX_BYTES / 1e9:.1f}"
+    raise ValueError(str(Fault(str(path), what, "make it smaller")))
 
 
 def _access_error(path: Path, kind: str, error: OSError) -> OSError:

@@ -20,19 +20,9 @@ EXPORT = "export it as PNG or JPEG"
 HEAD = 4096  # bytes at the beginning that decide
 MAX_TEXT = 60  # characters shown of a text
 FLOATS, LARGEST_BITS = 3, 16  # of TIFF: sample format of fractions; more bits are not read
-TIFF_BITS, TIFF_COMPRESSION, TIFF_SAMPLES, TIFF_FORMAT, DNG_VERSION = 258, 259, 277, 339, 50706
-# names of TIFF compressions; those of READ are decoded here
-TIFF_NAMES = {
-    1: "none",
-    2: "CCITT",
-    3: "CCITT",
-    4: "CCITT",
-    5: "LZW",
-    7: "JPEG",
-    8: "deflate",
-    32773: "PackBits",
-}
-TIFF_NAMES |= {32946: "deflate", 6: "old JPEG", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA"}
+TIFF_BITS, TIFF_COMPRESSION, TIFF_FORMAT, DNG_VERSION = 258, 259, 339, 50706
+# names of TIFF compressions that not every decoder has; those of TIFF_READ are always decoded
+TIFF_NAMES = {6: "old JPEG", 34676: "SGI LogLuv", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA"}
 TIFF_NAMES |= {50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
 TIFF_READ = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 JPEG_LOSSLESS = {0xC3: "lossless", 0xC7: "lossless", 0xCB: "lossless", 0xF7: "JPEG-LS"}
@@ -185,6 +175,7 @@ SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\x7fELF", PROGRAM),
     (0, b"MZ", PROGRAM),
 )
+BEGINNINGS = (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n")  # looked for behind other bytes
 # brands of the ISO media format, in the bytes after `ftyp`; any other is a video
 BRANDS = (
     (("avif", "avis"), AVIF),
@@ -221,7 +212,13 @@ def find_kind(data: bytes) -> FileKind | None:
         return VIDEO
     if data and not any(data):
         return FileKind("nothing but zero bytes, as an interrupted copy leaves them", RESTORE)
-    return _find_text(data[:HEAD])
+    return _find_behind(data[:HEAD]) or _find_text(data[:HEAD])
+
+
+def _find_behind(head: bytes) -> FileKind | None:
+    """An image behind other bytes, as some programs leave headers of a transfer before it."""
+    found = min((start for start in map(head.find, BEGINNINGS) if start > 0), default=0)
+    return FileKind(f"an image behind {found} other bytes", f"remove them, or {FETCH}") if found else None
 
 
 def _find_text(head: bytes) -> FileKind | None:

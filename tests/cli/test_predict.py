@@ -253,7 +253,7 @@ def test_broken_files_are_reported_and_all_others_are_done(run, trained, photos_
     assert "Predicted 3 of 6 images" in text
     assert len(error.splitlines()) == 3
     assert "0 empty.jpg: the file is empty" in error
-    assert "truncated.png: truncated, or not an image" in error
+    assert "truncated.png: a PNG image that is truncated" in error
     assert len(tree("out/saliency")) == 3
 
 

@@ -49,7 +49,7 @@ PLANTED = {
     "half an image": (
         lambda d: image_of(d, "p1").write_bytes(image_of(d, "p1").read_bytes()[:500]),
         "broken files",
-        "p1.png: truncated, or not an image",
+        "p1.png: a PNG image that is truncated",
     ),
     "text as a mask": (
         lambda d: mask_of(d, "p1").write_text("no"),
