@@ -28,6 +28,24 @@ def copy(root: Path, source: str, target: str, change=lambda image: image) -> No
     cv2.imwrite(str(image_of(root, target)), change(image))
 
 
+def save(root: Path, name: str, change) -> None:
+    with Image.open(image_of(root, name)) as image:
+        pixels = np.asarray(image)
+    Image.fromarray(change(pixels)).save(image_of(root, name))
+
+
+def two_pages(path: Path) -> None:
+    with Image.open(path) as image:
+        image.resize((8, 8)).save(path, "TIFF", save_all=True, append_images=[image.copy()])
+
+
+def damaged_jpeg(path: Path) -> None:
+    with Image.open(path) as image:
+        image.resize((99, 99)).save(path, "JPEG", quality=95)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(900) + content[len(content) // 2 + 900 :])
+
+
 def test_documentation_lists_every_check_with_its_severity():
     page = (ROOT / "docs" / "data" / "check_dataset.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w ]+) \| (error|warning|note) \|", page, re.MULTILINE)
@@ -131,6 +149,26 @@ PLANTED = {
         lambda d: cv2.imwrite(str(image_of(d, "p0")), np.full((32, 32, 3), (9, 200, 77), np.uint8)),
         "constant images",
         "p0.png: has one colour",
+    ),
+    "a transparent image": (
+        lambda d: save(d, "p0", lambda x: np.dstack([x, x[..., 0]])),
+        "transparent images",
+        "p0.png: seen over",
+    ),
+    "a TIFF of two pages": (
+        lambda d: two_pages(image_of(d, "p0")),
+        "several pages",
+        r"p0.png: page 2 of 2, the largest \(32 x 32\) is read",
+    ),
+    "a colour profile": (
+        lambda d: Image.open(image_of(d, "p0")).save(image_of(d, "p0"), icc_profile=b"junk"),
+        "colour profiles",
+        "p0.png: the ICC profile is ignored",
+    ),
+    "damage in the middle of a JPEG": (
+        lambda d: damaged_jpeg(image_of(d, "p1")),
+        "broken files",
+        "p1.png: a JPEG image that is truncated or damaged",
     ),
     "a mask too many": (
         lambda d: write_mask(mask_of(d, "zz"), np.zeros((3, 3), np.uint8)),
