@@ -10,8 +10,10 @@ import numpy as np
 
 log = logging.getLogger(__name__)
 
-GROUND = (255, 255, 255)  # R, G, B that transparent pixels are seen over
-GROUND_NAME = "white"
+# R, G, B that transparent pixels are seen over. White is as good for photographs, but hides white objects:
+# docs/prediction.md
+GROUND = (200, 200, 200)
+GROUND_NAME = "light grey"
 # kinds of notes, in this order -> what all of them have in common, and the level they are logged with
 NOTES = {
     "transparency": ("have transparent pixels", logging.WARNING),
@@ -30,6 +32,10 @@ class Note(NamedTuple):
 
     kind: str
     text: str
+
+
+# Pillow's modes of one channel of brightness
+GREY = {"1", "L", "LA", "La", "I;16", "I;16B", "I"}
 
 
 def note_lines(notes: Sequence[tuple[str, Note]], total: int) -> Iterator[tuple[int, str]]:
@@ -100,6 +106,3 @@ def to_srgb(pixels: np.ndarray, profile: bytes, mode: str, cmyk: Any = None) -> 
     image = cmyk if cmyk is not None else Image.fromarray(pixels[..., 0] if space == "L" else pixels)
     converted = np.asarray(conversion.transform.apply(image))
     return converted, [Note("profile", f"converted from '{conversion.name}' to sRGB by its ICC profile")]
-
-
-GREY = {"1", "L", "LA", "La", "I;16", "I;16B", "I"}  # Pillow's modes of one channel of brightness

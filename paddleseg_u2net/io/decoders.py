@@ -6,13 +6,15 @@ import contextlib
 import functools
 import importlib
 import io
+import logging
 from typing import Any
 
 import cv2
 import numpy as np
 
-from paddleseg_u2net.errors import MissingPackage
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
+
+log = logging.getLogger(__name__)
 
 # Pillow's readers; it tries all it knows otherwise, PostScript through another program included
 READERS = ("Jpeg", "Mpo", "Png", "WebP", "Bmp", "Tiff", "Gif", "Avif", "Jpeg2K", "Ppm")
@@ -121,16 +123,30 @@ def decode(image: Any, data: bytes) -> tuple[np.ndarray, bool]:
     if image.format in ("JPEG", "MPO"):
         return decode_jpeg(data), False
     if image.format == "TIFF" and image.mode not in BYTES:
-        return _decode_by_opencv(data, image.tell()), True
+        return _decode_page(data, image.tell()), True
     if image.format in BY_OPENCV or image.mode not in BYTES:
-        array = np.frombuffer(without_metadata(data), np.uint8)
-        pixels = cv2.imdecode(array, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if pixels is not None:
-            return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), False
+        with contextlib.suppress(ValueError, cv2.error):
+            return decode_by_opencv(without_metadata(data)), False
     return np.asarray(image.convert("RGB")), image.format == "TIFF"  # raises an error that says why
 
 
-def _decode_by_opencv(data: bytes, page: int) -> np.ndarray:
+@functools.cache
+def warn_missing(package: str, effect: str) -> None:
+    """Log once that a package is not installed, and what that means."""
+    log.warning("%s is not installed: %s. Fix: pip install %s", package, effect, package)
+
+
+def decode_by_opencv(
+    data: bytes, flags: int = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+) -> np.ndarray:
+    """Decode the content of an image file to (H, W, 3) uint8 RGB by OpenCV alone; ValueError if it cannot."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise ValueError("OpenCV cannot decode it")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _decode_page(data: bytes, page: int) -> np.ndarray:
     done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR, range=(page, page + 1))
     if not done:
         raise ValueError("OpenCV cannot decode it")
@@ -148,7 +164,8 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     try:
         import simplejpeg  # OpenCV and Pillow keep to themselves what libjpeg says about damage
     except ModuleNotFoundError:
-        raise MissingPackage("simplejpeg reads JPEG files. Fix: pip install simplejpeg") from None
+        warn_missing("simplejpeg", "damage in the middle of JPEG files is not noticed")
+        return decode_by_opencv(data)
     try:
         return simplejpeg.decode_jpeg(data)
     except ValueError as error:

@@ -11,7 +11,15 @@ import numpy as np
 
 from paddleseg_u2net.io.appearance import Note, flatten, note_lines, over_ground, to_srgb
 from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
-from paddleseg_u2net.io.decoders import decode, has_transparency, open_image, profile_in, select_page
+from paddleseg_u2net.io.decoders import (
+    decode,
+    decode_by_opencv,
+    has_transparency,
+    open_image,
+    profile_in,
+    select_page,
+    warn_missing,
+)
 from paddleseg_u2net.io.files import atomic_write
 
 log = logging.getLogger(__name__)
@@ -101,6 +109,8 @@ def decode_photograph(path: Path, data: bytes, max_pixels: int = MAX_PIXELS) -> 
     try:
         image = open_image(data)
         left_out = select_page(image, data)
+    except ModuleNotFoundError:
+        return _without_pillow(path, data, max_pixels)
     except Exception as error:  # Pillow's readers raise any kind of error
         raise unreadable(path, data, error) from None
     with image:
@@ -115,6 +125,17 @@ def decode_photograph(path: Path, data: bytes, max_pixels: int = MAX_PIXELS) -> 
     if left_out:
         notes.append(Note("pages", f"{left_out} is read"))
     return Photograph(pixels, orientation, alpha, tuple(notes))
+
+
+def _without_pillow(path: Path, data: bytes, max_pixels: int) -> Photograph:
+    """Decode as far as OpenCV can, which bounds the size by itself before it is known here."""
+    warn_missing("Pillow", "transparency, ICC profiles and pages of images are ignored")
+    try:
+        pixels = decode_by_opencv(data, cv2.IMREAD_COLOR)
+    except (ValueError, cv2.error) as error:
+        raise unreadable(path, data, error) from None
+    check_size(path, (pixels.shape[1], pixels.shape[0]), max_pixels)
+    return Photograph(pixels)
 
 
 def _decode(image: Any, data: bytes, orientation: int) -> tuple[np.ndarray, np.ndarray | None, list[Note]]:

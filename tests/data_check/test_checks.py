@@ -158,7 +158,7 @@ PLANTED = {
     "a TIFF of two pages": (
         lambda d: two_pages(image_of(d, "p0")),
         "several pages",
-        r"p0.png: page 2 of 2, the largest \(32 x 32\) is read",
+        "p0.png: page 2 of 2, the largest (32 x 32) is read",
     ),
     "a colour profile": (
         lambda d: Image.open(image_of(d, "p0")).save(image_of(d, "p0"), icc_profile=b"junk"),
@@ -315,8 +315,14 @@ def test_broken_exif_data_is_ignored(tmp_path):
 def test_training_logs_warnings_of_the_cheap_checks(data, caplog):
     shutil.copy(image_of(data, "p4"), image_of(data, "p0"))
     write_mask(mask_of(data, "p1"), np.zeros((32, 32), np.uint8))
-    check_before_training(load_sets(data))
+    save(data, "p2", lambda x: np.dstack([x, x[..., 0]]))
+    with Image.open(image_of(data, "p3")) as image:
+        image.save(image_of(data, "p3"), icc_profile=b"junk")
+    with caplog.at_level("INFO"):
+        check_before_training(load_sets(data))
     assert "same file in two sets: 1, first: " in caplog.text
+    assert "transparent images: 1, first: " in caplog.text
+    assert "train: 1 of 4 images have other colours than sRGB, first: " in caplog.text
     assert "empty masks: 1, first: " in caplog.text
 
 

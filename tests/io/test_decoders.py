@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import time
 import tracemalloc
 import zlib
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from paddleseg_u2net.data.masks import read_raw
+from paddleseg_u2net.io.decoders import warn_missing
 from paddleseg_u2net.io.images import read_image, read_photograph
 
 RNG = np.random.default_rng(0)
@@ -83,7 +85,7 @@ def test_a_png_with_one_wrong_bit_is_named(tmp_path, bit):
     [
         lambda jpeg: jpeg + bytes(5000),  # a camera's filling
         lambda jpeg: jpeg[:-2] + bytes(64) + jpeg[-2:],  # filling before the end marker
-        lambda jpeg: jpeg.replace(b"\xff\xda\0\x0c\x03", b"\xff\xda\0\x0c\x03").replace(
+        lambda jpeg: jpeg.replace(  # a header of a scan as some telephones write it
             b"\0\x3f\0", b"\0\x3e\0"
         ),
     ],
@@ -202,3 +204,14 @@ def test_the_first_frame_of_an_animation_is_read_and_said(tmp_path, kind, name):
     photograph = read_photograph(tmp_path / name)
     assert (photograph.image == (255, 0, 0)).all()
     assert [note.text for note in photograph.notes] == ["the first frame of an animation is read"]
+
+
+@pytest.mark.parametrize(("package", "module"), [("Pillow", "PIL"), ("simplejpeg", "simplejpeg")])
+def test_images_are_read_without_a_package_that_is_named(tmp_path, monkeypatch, caplog, package, module):
+    (tmp_path / "a.jpg").write_bytes(encoded("JPEG"))
+    whole = read_image(tmp_path / "a.jpg")
+    warn_missing.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), whole)
+    assert f"{package} is not installed: " in caplog.text
+    warn_missing.cache_clear()

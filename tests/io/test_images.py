@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddleseg_u2net.io.images import list_images, read_image, write_image
+from paddleseg_u2net.io.images import list_images, read_image, read_photograph, write_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -23,11 +23,12 @@ def test_written_pixels_are_read_back(tmp_path, name):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_alpha_is_written_and_dropped_when_read(tmp_path):
-    rgba = np.dstack([RGB, np.full((20, 30), 7, np.uint8)])
+def test_alpha_is_written_beside_the_colours(tmp_path):
+    alpha = np.full((20, 30), 7, np.uint8)
+    rgba = np.dstack([RGB, alpha])
     write_image(tmp_path / "a.png", rgba)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), rgba)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
+    np.testing.assert_array_equal(read_photograph(tmp_path / "a.png").alpha, alpha)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16"])
