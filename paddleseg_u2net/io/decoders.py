@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from paddleseg_u2net.io.jpeg_segments import SCAN, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,10 @@ MAX_PAGES = 256  # of a TIFF that are compared
 IS_MASK = 4  # bit of TIFF's tag NewSubfileType: the page is a transparency mask of another one
 SUBFILE_TYPE = 254
 MAX_SCANS = 1000  # of a progressive JPEG; each costs a pass over all pixels, and encoders write about ten
-SCAN = b"\xff\xda"
+END = b"\xff\xd9"
+# lengths of the codes of the usual Huffman table for AC coefficients of brightness (ITU-T T.81, table K.5)
+USUAL_TABLE = bytes([0x10, 0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7D])
+HOLE = 64
 # what libjpeg reports of files whose pixels are all right
 HARMLESS = ("Invalid SOS", "Unknown Adobe", "unknown JFIF", "Inconsistent progression")
 PADDING = "extraneous bytes before marker 0xd9"
@@ -159,8 +163,10 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     Raises:
         ValueError: damaged, wherever in the file, or of too many scans.
     """
-    if data.count(SCAN) > MAX_SCANS:
+    if data.count(bytes([0xFF, SCAN])) > MAX_SCANS:
         raise ValueError(f"it has more than {MAX_SCANS} scans")
+    if _has_hole(data):
+        raise ValueError(f"{HOLE} zero bytes or more in a row among its pixels")
     try:
         import simplejpeg  # OpenCV and Pillow keep to themselves what libjpeg says about damage
     except ModuleNotFoundError:
@@ -174,12 +180,22 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     return simplejpeg.decode_jpeg(data, strict=False)
 
 
+def _has_hole(data: bytes) -> bool:
+    """Whether a part was never written, as interrupted copies leave it; such bytes may still decode.
+
+    With the usual Huffman tables, zero bytes in a row mean that all coefficients of many blocks are -1.
+    """
+    start = next((start for marker, start in segments(data) if marker == SCAN), len(data))
+    end = data.find(END, start)
+    return data.find(USUAL_TABLE, 0, start) >= 0 and data.find(bytes(HOLE), start, max(end, start)) >= 0
+
+
 def _is_harmless(warning: str, data: bytes) -> bool:
     """Whether a warning of libjpeg leaves the pixels as they were."""
     if warning.startswith(HARMLESS):
         return True
     if not warning.endswith(PADDING):
         return False
-    end = data.rfind(b"\xff\xd9")
+    end = data.rfind(END)
     count = next(int(word) for word in warning.split() if word.isdigit())
     return len(set(data[max(end - count, 0) : end])) == 1  # filling bytes of the encoder

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 from collections.abc import Callable
 from typing import NamedTuple
+
+from paddleseg_u2net.io.jpeg_segments import segments
 
 SAVE_AGAIN = "save it again as PNG or JPEG"
 RESTORE = "restore it from its source, or leave it out"
@@ -68,14 +69,12 @@ def _tiff_problem(data: bytes) -> str:
 
 
 def _jpeg_problem(data: bytes) -> str:
-    position = 2
-    while position + 5 < len(data) and data[position] == 0xFF:
-        marker, length, bits = data[position + 1], *struct.unpack_from(">HB", data, position + 2)
+    for marker, start in segments(data):
         if marker in JPEG_LOSSLESS:
             return f"it is {JPEG_LOSSLESS[marker]}"
-        if marker in JPEG_FRAMES:
+        if marker in JPEG_FRAMES and start + 4 < len(data):
+            bits = data[start + 4]
             return f"it has {bits} bits per sample" if bits != 8 else ""
-        position += 2 + length
     return ""
 
 

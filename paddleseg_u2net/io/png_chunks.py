@@ -34,7 +34,8 @@ def without_metadata(data: bytes) -> bytes:
     """A file without the chunks that do not decide its pixels; other files than PNG unchanged."""
     if not data.startswith(SIGNATURE):
         return data
-    parts, last, dropped = [SIGNATURE], len(SIGNATURE), False
+    parts: list[bytes | memoryview] = [SIGNATURE]
+    last, dropped = len(SIGNATURE), False
     for name, start, end in chunks(data):
         if name in NEEDED:
             parts.append(memoryview(data)[start:end])

@@ -363,7 +363,7 @@ def test_results_of_earlier_runs_are_not_predicted(run, trained, photos_dir):
 
 def test_damaged_and_changed_images_are_summed_up(run, trained, photos_dir):
     with Image.open(photos_dir / "a.png") as image:
-        picture = image.convert("RGB").resize((200, 150))
+        picture = image.convert("RGB").resize((200, 150), Image.Resampling.NEAREST)
     picture.save(photos_dir / "damaged.jpg", quality=95)
     content = bytearray((photos_dir / "damaged.jpg").read_bytes())
     content[len(content) // 2 : len(content) // 2 + 900] = bytes(900)
@@ -372,7 +372,7 @@ def test_damaged_and_changed_images_are_summed_up(run, trained, photos_dir):
     cut = picture.copy()
     cut.putalpha(Image.linear_gradient("L").resize(picture.size))
     cut.save(photos_dir / "cut.png")
-    picture.resize((20, 15)).save(photos_dir / "scan.tif", save_all=True, append_images=[picture])
+    picture.resize((20, 15)).save(photos_dir / "scan.tif", save_all=True, append_images=[picture.copy()])
     code, text, error = run("predict", "--model_path", trained, photos_dir, "--save_dir", "out")
     assert code == 1
     assert "Predicted 5 of 7 images" in text

@@ -65,6 +65,19 @@ def test_jpegs_damaged_in_the_middle_are_named(tmp_path, kind, damage):
         read(DAMAGE[damage](whole), tmp_path)
 
 
+def test_a_part_that_was_never_written_is_found_behind_a_preview(tmp_path):
+    preview = encoded("JPEG", PICTURE.resize((24, 18)))
+    whole = encoded("JPEG", quality=95)
+    whole = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(preview) + 2) + preview + whole[2:]
+    np.testing.assert_array_equal(
+        read(whole, tmp_path).image, read(encoded("JPEG", quality=95), tmp_path).image
+    )
+    for length in (64, 65, 500):
+        for start in range(len(whole) * 2 // 3, len(whole) - 600, 97):
+            with pytest.raises(ValueError, match="zero bytes or more in a row among its pixels"):
+                read(whole[:start] + bytes(length) + whole[start + length :], tmp_path)
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
 def test_tiffs_damaged_in_the_middle_are_named(tmp_path, compression):
     whole = encoded("TIFF", compression=compression)
