@@ -187,7 +187,8 @@ def _has_hole(data: bytes) -> bool:
     """
     start = next((start for marker, start in segments(data) if marker == SCAN), len(data))
     end = data.find(END, start)
-    return data.find(USUAL_TABLE, 0, start) >= 0 and data.find(bytes(HOLE), start, max(end, start)) >= 0
+    hole = data.find(bytes(HOLE), start, end) if 0 <= data.find(USUAL_TABLE, 0, start) < end else -1
+    return hole >= 0 and any(data[hole:end])  # zeros up to the end are filling bytes of an encoder
 
 
 def _is_harmless(warning: str, data: bytes) -> bool:
