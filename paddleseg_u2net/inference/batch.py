@@ -19,6 +19,7 @@ from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
 from paddleseg_u2net.io.appearance import Note, note_lines
+from paddleseg_u2net.io.file_kinds import is_plain_text
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image, read_photograph
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _images_in(folder: Path, save_dir: Path) -> list[Image]:
 def _is_text(path: Path) -> bool:
     """Whether a file without an image's suffix is a list; PaddleSeg takes any such file for one."""
     with path.open("rb") as file:
-        return b"\0" not in file.read(1 << 16)
+        return is_plain_text(file.read(1 << 16))
 
 
 def _named(line: str, path: Path) -> Path:

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.io.file_kinds import HEAD, find_kind, why_unreadable
 
 MAX_BYTES = 2**31 - 1  # of a file; OpenCV counts them in 32 bits
 
@@ -35,8 +36,6 @@ def read_bytes(path: Path, kind: str = "image") -> bytes:
         if error.errno is None:
             raise
         raise _access_error(path, kind, error) from None
-    from paddleseg_u2net.io.file_kinds import HEAD, find_kind
-
     with path.open("rb") as file:
         found = find_kind(file.read(HEAD))
     holds = f"holds {found.name} of" if found else "has"
@@ -63,8 +62,6 @@ def unreadable(path: Path, data: bytes, error: Exception, what: str = "") -> Val
         error: what its decoder raised.
         what: beginning of the message.
     """
-    from paddleseg_u2net.io.file_kinds import why_unreadable
-
     # Pillow says of all files that it does not open that it cannot identify them
     reason = "" if type(error).__name__ == "UnidentifiedImageError" else str(error) or type(error).__name__
     why, fix = why_unreadable(data, reason)

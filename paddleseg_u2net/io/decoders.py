@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from paddleseg_u2net.io.file_kinds import IS_MASK, SUBFILE_TYPE, is_camera_raw
 from paddleseg_u2net.io.jpeg_segments import SCAN, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
 
@@ -22,8 +23,6 @@ READERS = ("Jpeg", "Mpo", "Png", "WebP", "Bmp", "Tiff", "Gif", "Avif", "Jpeg2K",
 BY_OPENCV = {"PNG", "WEBP", "BMP", "DIB"}  # its decoders release Python's lock
 BYTES = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "La", "RGBa", "CMYK", "YCbCr"}  # modes of 8 bits
 MAX_PAGES = 256  # of a TIFF that are compared
-IS_MASK = 4  # bit of TIFF's tag NewSubfileType: the page is a transparency mask of another one
-SUBFILE_TYPE = 254
 MAX_SCANS = 1000  # of a progressive JPEG; each costs a pass over all pixels, and encoders write about ten
 END = b"\xff\xd9"
 # lengths of the codes of the usual Huffman table for AC coefficients of brightness (ITU-T T.81, table K.5)
@@ -76,6 +75,8 @@ def select_page(image: Any, data: bytes) -> str:
     if image.format != "TIFF":
         animated = image.format != "MPO" and getattr(image, "is_animated", False)
         return "the first frame of an animation" if animated else ""
+    if is_camera_raw(image.tag_v2):
+        raise ValueError
     areas = _page_areas(image)
     largest = int(np.argmax(areas))
     image.seek(largest)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from paddleseg_u2net.io.jpeg_segments import segments
 
@@ -22,6 +22,8 @@ HEAD = 4096  # bytes at the beginning that decide
 MAX_TEXT = 60  # characters shown of a text
 FLOATS, LARGEST_BITS = 3, 16  # of TIFF: sample format of fractions; more bits are not read
 TIFF_BITS, TIFF_COMPRESSION, TIFF_FORMAT, DNG_VERSION = 258, 259, 339, 50706
+SUBFILE_TYPE, SUB_DIRECTORIES = 254, 330
+IS_PREVIEW, IS_MASK = 1, 4  # bits of SUBFILE_TYPE: a page shows another one smaller, or is its transparency
 # names of TIFF compressions that not every decoder has; those of TIFF_READ are always decoded
 TIFF_NAMES = {6: "old JPEG", 34676: "SGI LogLuv", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA"}
 TIFF_NAMES |= {50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
@@ -59,13 +61,22 @@ def _tiff_problem(data: bytes) -> str:
         fractions = FLOATS in directory.get(TIFF_FORMAT, (1,))
     except Exception:  # a damaged directory raises any kind of error
         return ""
-    if DNG_VERSION in directory:
-        return "it is a camera raw file (DNG)"
+    if is_camera_raw(directory):
+        return "it is a camera raw file, whose first page is only a preview"
     if fractions or bits > LARGEST_BITS:
         return f"its samples are {'fractions' if fractions else 'numbers'} of {bits} bits"
     if compression not in TIFF_READ:
         return f"its compression is {TIFF_NAMES.get(compression, 'unknown')} ({compression})"
     return ""
+
+
+def is_camera_raw(tags: Mapping[int, Any]) -> bool:
+    """Whether the first page of a TIFF belongs to a camera raw file (DNG, NEF, ARW), as its preview.
+
+    Args:
+        tags: number -> value.
+    """
+    return DNG_VERSION in tags or bool(SUB_DIRECTORIES in tags and tags.get(SUBFILE_TYPE, 0) & IS_PREVIEW)
 
 
 def _jpeg_problem(data: bytes) -> str:
@@ -139,7 +150,7 @@ SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"DDS ", FileKind("a DDS texture")),
     (0, b"\0\0\1\0", FileKind("a Windows icon")),
     (0, b"icns", FileKind("a macOS icon")),
-    *((0, b"P%d" % number, NETPBM) for number in range(1, 8)),
+    *((0, b"P%d%c" % (number, blank), NETPBM) for number in range(1, 8) for blank in b"\n\r\t "),
     (128, b"DICM", FileKind("a DICOM file")),
     (344, b"n+1\0", FileKind("a NIfTI volume")),
     (0, b"SIMPLE  =", FileKind("a FITS file")),
@@ -233,6 +244,11 @@ def _find_text(head: bytes) -> FileKind | None:
         return None
     shown = " ".join(text.split())[:MAX_TEXT]
     return FileKind(f"a text that begins with {shown!r}", "name an image")
+
+
+def is_plain_text(head: bytes) -> bool:
+    """Whether the beginning of a file is that of a text, as a list of images is, and of no known document."""
+    return b"\0" not in head and _find_text(head[:HEAD]) not in (HTML, XML, SVG, LFS, ANNEX, BASE64)
 
 
 def why_unreadable(data: bytes, reason: str = "") -> tuple[str, str]:

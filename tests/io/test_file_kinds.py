@@ -96,6 +96,13 @@ def test_content_that_is_no_readable_image_is_named(tmp_path, name):
         read_image(tmp_path / "a.jpg")
 
 
+@pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: 1, 330: 8}], ids=["DNG", "NEF"])
+def test_the_preview_of_a_camera_raw_file_is_not_taken_for_the_photograph(tmp_path, tags):
+    PICTURE.save(tmp_path / "a.tif", tiffinfo=tags)
+    with pytest.raises(ValueError, match="a TIFF image that is not supported: it is a camera raw file"):
+        read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("name", ["nothing", "a page", "LFS", "HEIC", "half a GIF", "noise"])
 def test_masks_say_the_same(tmp_path, name):
     content, message = FOREIGN[name]
