@@ -91,6 +91,8 @@ def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
     """The images that one path names, and the folder that their outputs would mirror."""
     if path.is_dir():
         return _images_in(path, save_dir), path
+    if not path.is_file() and os.path.lexists(path):
+        return [Image(path)], path.parent  # a broken link or a pipe; reading it says so
     if not path.is_file():
         pattern = any(character in str(path) for character in "*?[")
         what = "no file matches this pattern" if pattern else "no such file or folder"

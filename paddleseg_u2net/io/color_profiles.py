@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import struct
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,41 @@ import numpy as np
 SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # Pillow's mode -> colour space of an ICC profile
 SAME = 3  # levels of 255 by which a profile's colours may differ from sRGB and still count as sRGB
 GRID = 17  # levels of each channel that are compared with sRGB
+
+
+# X, Y, Z (D50) of white, and of red, green and blue of Adobe RGB (1998), whose curve is a power
+WHITE = (0.9642, 1.0, 0.8249)
+ADOBE = {
+    b"rXYZ": (0.60974, 0.20528, 0.01947),
+    b"gXYZ": (0.31111, 0.62567, 0.06087),
+    b"bXYZ": (0.14919, 0.06317, 0.74457),
+}
+ADOBE_GAMMA = 563 / 256
+ADOBE_NAME = b"Adobe RGB (1998), named by EXIF\0"
+
+
+def adobe_rgb() -> bytes:
+    """A profile of the colour space Adobe RGB (1998).
+
+    Source: Adobe RGB (1998) Color Image Encoding, 2005-05; the file format of ICC.1:2001-04.
+    """
+    points = {b"wtpt": WHITE, **ADOBE}
+    tags = {name: b"XYZ \0\0\0\0" + _fixed(*point) for name, point in points.items()}
+    tags |= dict.fromkeys(
+        (b"rTRC", b"gTRC", b"bTRC"), b"curv" + struct.pack(">4xIHxx", 1, round(ADOBE_GAMMA * 256))
+    )
+    tags[b"desc"] = b"desc" + struct.pack(">4xI", len(ADOBE_NAME)) + ADOBE_NAME + bytes(80)
+    start, table, content = 132 + 12 * len(tags), b"", b""
+    for name, value in tags.items():
+        table += name + struct.pack(">II", start + len(content), len(value))
+        content += value + bytes(-len(value) % 4)
+    kinds = (0x02100000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    head = struct.pack(">I4xI4s4s4s12x4s28x12s48x", start + len(content), *kinds, _fixed(*WHITE))
+    return head + struct.pack(">I", len(tags)) + table + content
+
+
+def _fixed(*numbers: float) -> bytes:
+    return struct.pack(f">{len(numbers)}i", *(round(number * 65536) for number in numbers))
 
 
 class Conversion(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from paddleseg_u2net.io.color_profiles import adobe_rgb
 from paddleseg_u2net.io.file_kinds import IS_MASK, SUBFILE_TYPE, is_camera_raw
 from paddleseg_u2net.io.jpeg_segments import SCAN, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 READERS = ("Jpeg", "Mpo", "Png", "WebP", "Bmp", "Tiff", "Gif", "Avif", "Jpeg2K", "Ppm")
 BY_OPENCV = {"PNG", "WEBP", "BMP", "DIB"}  # its decoders release Python's lock
 BYTES = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "La", "RGBa", "CMYK", "YCbCr"}  # modes of 8 bits
+EXIF_PHOTO, EXIF_NAMES, COLOR_SPACE = 0x8769, 0xA005, 0xA001  # EXIF's parts, and the tag of the colour space
+ADOBE_RGB, ADOBE_NAME = 2, "R03"  # values of that tag and of the first name
 MAX_PAGES = 256  # of a TIFF that are compared
 MAX_SCANS = 1000  # of a progressive JPEG; each costs a pass over all pixels, and encoders write about ten
 END = b"\xff\xd9"
@@ -108,8 +111,22 @@ def has_transparency(image: Any) -> bool:
 
 
 def profile_in(image: Any, data: bytes) -> bytes | None:
-    """The ICC profile of an image opened by `open_image`; None without one."""
-    return profile_of(data) if image.format == "PNG" else image.info.get("icc_profile")
+    """The ICC profile of an image opened by `open_image`; None without one.
+
+    Cameras that are set to Adobe RGB often store no profile, but say so in their EXIF data.
+    """
+    if image.format == "PNG":
+        return profile_of(data)
+    profile = image.info.get("icc_profile")
+    if profile or image.format not in ("JPEG", "MPO"):
+        return profile
+    with contextlib.suppress(Exception):  # broken tags raise any kind of error
+        exif = image.getexif()
+        photo, names = exif.get_ifd(EXIF_PHOTO), exif.get_ifd(EXIF_PHOTO).get(EXIF_NAMES, {})
+        names = names if isinstance(names, dict) else exif.get_ifd(EXIF_NAMES)
+        if photo.get(COLOR_SPACE) == ADOBE_RGB or names.get(1) == ADOBE_NAME:
+            return adobe_rgb()
+    return profile
 
 
 def decode(image: Any, data: bytes) -> tuple[np.ndarray, bool]:

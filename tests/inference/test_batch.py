@@ -192,6 +192,13 @@ def test_documents_are_not_taken_for_lists(tmp_path, name, content, message):
     assert message in str(fault)
 
 
+def test_broken_links_are_named(tmp_path):
+    (tmp_path / "a.png").symlink_to("gone.png")
+    (job,) = plan_jobs(find_images([tmp_path / "a.png"], OUT), OUT, ["saliency"])
+    (fault,) = predictor().run_job(job)
+    assert str(fault) == f"{tmp_path}/a.png: a link to gone.png, which does not exist"
+
+
 def test_a_list_may_begin_with_any_name(tmp_path):
     for name in ("P1010001.png", "BMW.png", "[1].png", "MZ.png"):
         write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))

@@ -193,6 +193,19 @@ def test_a_grey_profile_applies_to_grey_images(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("tags", [{0xA001: 2}, {0xA001: 0xFFFF, 0xA005: {1: "R03"}}], ids=["tag", "name"])
+def test_adobe_rgb_that_a_camera_names_in_its_exif_data_becomes_srgb(tmp_path, tags):
+    colours = np.kron(RNG.integers(60, 200, (4, 5, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x8769] = tags
+    Image.fromarray(colours).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
+    with Image.open(tmp_path / "a.jpg") as image:
+        expected = by_hand(np.asarray(image), ADOBE, ADOBE_GAMMA)
+    photograph = read_photograph(tmp_path / "a.jpg")
+    assert np.abs(photograph.image - expected).max() <= 2
+    assert "converted from 'Adobe RGB (1998), named by EXIF' to sRGB" in photograph.notes[0].text
+
+
 def print_profile() -> bytes:
     """CMYK by a table of the 16 corners: lightness 0 with black ink, else 100 - 20 for each other ink."""
     corners = np.array(np.meshgrid(*[[0, 1]] * 4, indexing="ij")).reshape(4, 16).T
