@@ -131,6 +131,7 @@ def open_datasets(specs: Sequence[DatasetSpec]) -> list[Dataset]:
     inspections = [inspect(spec) for spec in specs]
     raise_faults(inspections)
     for inspection in inspections:
+        inspection.log_notes(logging.WARNING)
         empty = sum(content.share == 0 for content in inspection.contents if content)
         if empty:
             log.warning("%s: %d of %d masks are empty", inspection.spec.name, empty, len(inspection.spec))

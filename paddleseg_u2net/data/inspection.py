@@ -26,7 +26,9 @@ from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import DataError, Fault
-from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, decode_image, read_bytes, read_header
+from paddleseg_u2net.io.appearance import Note, note_lines
+from paddleseg_u2net.io.contents import read_bytes
+from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, decode_photograph
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class PairRecord(NamedTuple):
         mismatch: the fault if image and mask differ in size.
         size: (H, W) of the image, upright.
         orientation: EXIF orientation of the image; 1 is upright.
+        notes: what was changed or left out when the image was read.
         digest: checksum of the image file.
         thumb: (16, 16, 3) uint8, see `thumbnail`.
         constant: whether the image has a single colour.
@@ -63,6 +66,7 @@ class PairRecord(NamedTuple):
     mismatch: Fault | None = None
     size: tuple[int, int] | None = None
     orientation: int = UPRIGHT
+    notes: tuple[Note, ...] = ()
     digest: bytes = b""
     thumb: np.ndarray | None = None
     constant: bool = False
@@ -106,10 +110,11 @@ def read_pair(pair: Pair) -> PairRecord:
     record, image, raw = PairRecord(pair), None, None
     try:
         data = read_bytes(pair.image)
-        header = read_header(data)
-        image = decode_image(pair.image, data, header)
+        photograph = decode_photograph(pair.image, data)
+        image = photograph.image
         record = _add_image(record, image)._replace(
-            orientation=header.orientation if header else UPRIGHT,
+            orientation=photograph.orientation,
+            notes=photograph.notes,
             digest=hashlib.blake2b(data, digest_size=16).digest(),
         )
     except (OSError, ValueError) as error:
@@ -217,6 +222,13 @@ class Inspection:
         of_all = [self.no_foreground] if self.no_foreground else []
         return [*self.spec.faults, *of_files, *self.contradictions.values(), *of_all]
 
+    def log_notes(self, level: int) -> None:
+        """Log what was changed or left out when images were read, as far as it has this level of logging."""
+        notes = [(record.place, note) for record in self.records for note in record.notes]
+        for own, line in note_lines(notes, len(self.records)):
+            if own == level:
+                log.log(level, "%s: %s", self.spec.name, line)
+
 
 def inspect(spec: DatasetSpec, records: Sequence[PairRecord] | None = None) -> Inspection:
     """Read every file of a data set once and decide how its masks are read.
@@ -242,6 +254,7 @@ def inspect(spec: DatasetSpec, records: Sequence[PairRecord] | None = None) -> I
     inspection = Inspection(spec, records, encoding, contradictions, contents, no_foreground)
     if not inspection.faults:
         log.info("%s: %d images, %s", spec.name, len(spec), encoding)
+        inspection.log_notes(logging.INFO)
     return inspection
 
 

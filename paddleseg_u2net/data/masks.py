@@ -6,7 +6,6 @@ saliency) or `grey` (the pixel is a brightness: 0 and 255, or soft values betwee
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +14,15 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
+from paddleseg_u2net.io.decoders import open_image, select_page
 from paddleseg_u2net.io.images import (
     MAX_PIXELS,
     UPRIGHT,
     check_size,
     orientation_of,
-    pillow,
-    read_bytes,
     upright,
 )
 
@@ -84,16 +82,17 @@ def read_raw(path: Path, what: str = "mask") -> RawMask:
 def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
     """Decode the content of a mask file; see `read_raw`. `path` and `what` are used in messages."""
     try:
-        with pillow().open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
+            select_page(image, data)
             check_size(path, image.size, MAX_PIXELS)
             image.load()
             orientation = orientation_of(image, data)
             image = upright(image, orientation)
             values = np.asarray(image)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: cannot be read as a {what}: the file is empty or no image") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a {what}: {error}") from None
+    except TooManyPixels:
+        raise
+    except Exception as error:  # Pillow's readers raise any kind of error
+        raise unreadable(path, data, error, f"cannot be read as a {what}: ") from None
     if image.mode in ("LA", "RGBA") and values[..., -1].min() < 255 and not np.ptp(values[..., 0]):
         raise ValueError(
             f"{path}: one grey value, the content is in the alpha channel. Fix: save that as a grey {what}"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.data.inspection import PairRecord
+from paddleseg_u2net.data_check.image_checks import (
+    Example,
+    Examples,
+    exif_rotation,
+    images_where,
+    noted,
+    tiny_images,
+)
 from paddleseg_u2net.data_check.preparation import changed_items
 from paddleseg_u2net.data_check.statistics import class_balance
 from paddleseg_u2net.data_check.survey import (
@@ -20,20 +27,10 @@ from paddleseg_u2net.data_check.survey import (
     mask_overlap,
 )
 from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.io.appearance import GROUND_NAME
 from paddleseg_u2net.io.images import SUFFIXES
 
-TINY = 32  # pixels; U²-Net halves its input five times
 RARE = 1e-3  # share of all pixels
-
-
-class Example(NamedTuple):
-    """One fault that a check found, and the pairs to draw for it."""
-
-    fault: Fault
-    pairs: tuple[SurveyedPair, ...] = ()
-
-
-Examples = Iterator[Example]
 
 
 # -- checks of lists and single pairs -------------------------------------------------------------------
@@ -53,27 +50,6 @@ def _size_mismatch(survey: DatasetSurvey) -> Examples:
     for pair in survey.pairs:
         if pair.record.mismatch:
             yield Example(pair.record.mismatch, (pair,))
-
-
-def _exif_rotation(survey: DatasetSurvey) -> Examples:
-    for pair in survey.pairs:
-        record = pair.record
-        if record.rotated_differently:
-            orientations = f"{record.orientation} of the image, {record.mask_orientation} of its mask"
-            yield Example(Fault(record.place, f"EXIF orientation {orientations}"), (pair,))
-
-
-def _tiny_images(survey: DatasetSurvey) -> Examples:
-    for pair in survey.pairs:
-        size = pair.record.size
-        if size and min(size) < TINY:
-            yield Example(Fault(pair.record.place, f"(H, W) {size}, below {TINY} pixels"), (pair,))
-
-
-def _images_where(survey: DatasetSurvey, is_wrong: Callable[[PairRecord], bool], what: str) -> Examples:
-    for pair in survey.pairs:
-        if is_wrong(pair.record):
-            yield Example(Fault(pair.record.place, what), (pair,))
 
 
 def _listed_twice(survey: DatasetSurvey) -> Examples:
@@ -245,7 +221,7 @@ CHECKS = (
     Check(
         "EXIF rotation",
         "warning",
-        _exif_rotation,
+        exif_rotation,
         "read upright here, maybe not by other programs: check the pair; --fix stores upright pixels",
     ),
     Check("empty masks", "warning", _empty_masks, "right for scenes without an object, else draw the mask"),
@@ -254,22 +230,37 @@ CHECKS = (
     Check(
         "image is its mask",
         "warning",
-        lambda survey: _images_where(survey, lambda record: record.is_mask, "shows its mask"),
+        lambda survey: images_where(survey, lambda record: record.is_mask, "shows its mask"),
         "restore the image",
     ),
     Check(
         "constant images",
         "warning",
-        lambda survey: _images_where(survey, lambda record: record.constant, "has one colour"),
+        lambda survey: images_where(survey, lambda record: record.constant, "has one colour"),
         "leave it out",
     ),
-    Check("tiny images", "warning", _tiny_images, "leave it out, or use the original"),
+    Check("tiny images", "warning", tiny_images, "leave it out, or use the original"),
+    Check(
+        "transparent images",
+        "warning",
+        lambda survey: noted(survey, "transparency"),
+        f"seen over {GROUND_NAME}: store it over a background of the kind that photographs have",
+    ),
+    Check(
+        "several pages",
+        "warning",
+        lambda survey: noted(survey, "pages"),
+        "store the page that belongs to the mask as a file of its own",
+    ),
     Check(
         "duplicates",
         "note",
         lambda survey: _matches(survey.duplicates, "shows the same as"),
         "it counts more than once",
         cheap=False,
+    ),
+    Check(
+        "colour profiles", "note", lambda survey: noted(survey, "profile"), "colours are converted to sRGB"
     ),
     Check("masks without a pair", "note", _masks_without_a_pair, "add their images, or ignore this"),
     Check(

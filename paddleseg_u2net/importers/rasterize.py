@@ -8,7 +8,6 @@ a common edge have no pixel in common. A self-intersecting polygon is filled by 
 from __future__ import annotations
 
 import base64
-import io
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size, pillow
+from paddleseg_u2net.io.decoders import open_image
+from paddleseg_u2net.io.images import MAX_PIXELS, check_size
 
 MAX_COORDINATE = 1e7  # larger values cannot be pixel coordinates
 
@@ -246,7 +246,7 @@ def fill_bitmap(shape: Any, height: int, width: int) -> Window:
     try:
         left, top = np.round(as_points(shape.get("points"), 1)[0]).astype(int).tolist()
         data = base64.b64decode(shape.get("mask") or "", validate=True)
-        with pillow().open(io.BytesIO(data)) as picture:
+        with open_image(data) as picture:
             check_size(Path("mask"), picture.size, MAX_PIXELS)
             inside = np.asarray(picture) > 0
     except (OSError, SyntaxError, TypeError, ValueError) as error:

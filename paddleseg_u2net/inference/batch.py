@@ -18,7 +18,9 @@ from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
-from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image
+from paddleseg_u2net.io.appearance import Note, note_lines
+from paddleseg_u2net.io.file_kinds import is_plain_text
+from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image, read_photograph
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
@@ -89,6 +91,8 @@ def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
     """The images that one path names, and the folder that their outputs would mirror."""
     if path.is_dir():
         return _images_in(path, save_dir), path
+    if not path.is_file() and os.path.lexists(path):
+        return [Image(path)], path.parent  # a broken link or a pipe; reading it says so
     if not path.is_file():
         pattern = any(character in str(path) for character in "*?[")
         what = "no file matches this pattern" if pattern else "no such file or folder"
@@ -118,7 +122,7 @@ def _images_in(folder: Path, save_dir: Path) -> list[Image]:
 def _is_text(path: Path) -> bool:
     """Whether a file without an image's suffix is a list; PaddleSeg takes any such file for one."""
     with path.open("rb") as file:
-        return b"\0" not in file.read(1 << 16)
+        return is_plain_text(file.read(1 << 16))
 
 
 def _named(line: str, path: Path) -> Path:
@@ -222,11 +226,14 @@ class BatchPredictor:
     ):
         self.predictor, self.palette = predictor, palette
         self.max_pixels, self.parallel = max_pixels, parallel
+        self.notes: list[tuple[str, Note]] = []  # appended to by all threads
 
     def run_job(self, job: Job) -> list[Fault]:
         """Predict one image and write its results; returns what went wrong."""
         try:
-            image = read_image(job.image, self.max_pixels)
+            photograph = read_photograph(job.image, self.max_pixels)
+            image = photograph.image
+            self.notes += [(str(job.image), note) for note in photograph.notes]
             prediction = self.predictor.predict([image])[0]
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
@@ -243,6 +250,7 @@ class BatchPredictor:
     def run_jobs(self, jobs: Sequence[Job]) -> Iterator[list[Fault]]:
         """Run jobs in threads, so that reading, inference and writing of several images overlap.
 
+        What was changed or left out when images were read is logged at the end.
         OpenCV, the engines and file access release Python's lock while they work.
 
         Yields:
@@ -250,5 +258,8 @@ class BatchPredictor:
         """
         if self.parallel > 1:
             cv2.setNumThreads(1)
+        self.notes = []
         with ThreadPoolExecutor(self.parallel) as pool:
             yield from pool.map(self.run_job, jobs)  # if this ends early, jobs not started are cancelled
+        for level, line in note_lines(self.notes, len(jobs)):
+            log.log(level, "%s", line)

@@ -16,7 +16,7 @@ from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
 from paddleseg_u2net.engines.adapters import PhotographEngine
 from paddleseg_u2net.engines.base import Engine
 from paddleseg_u2net.inference.model_source import config_of, load_engine
-from paddleseg_u2net.io.images import MAX_PIXELS, pillow, read_image
+from paddleseg_u2net.io.images import MAX_PIXELS, pillow, read_and_log
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.metrics.saliency import stretch
 
@@ -161,7 +161,7 @@ class Predictor:
         Returns:
             (H, W) float32 saliency in [0, 1], or (H, W) uint8 class ids where num_classes is 2 or more.
         """
-        image = read_image(image) if isinstance(image, (str, Path)) else image
+        image = read_and_log(image) if isinstance(image, (str, Path)) else image
         prediction = self.predict([image])[0]
         return prediction.saliency if self.num_classes == 1 else prediction.classes
 

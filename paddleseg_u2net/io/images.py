@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from paddleseg_u2net.io.appearance import Note, flatten, note_lines, over_ground, to_srgb
+from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
+from paddleseg_u2net.io.decoders import (
+    decode,
+    decode_by_opencv,
+    has_transparency,
+    open_image,
+    profile_in,
+    select_page,
+    warn_missing,
+)
 from paddleseg_u2net.io.files import atomic_write
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -35,72 +47,131 @@ class Header(NamedTuple):
     orientation: int = UPRIGHT
 
 
+class Photograph(NamedTuple):
+    """An image file as a network sees it.
+
+    Args:
+        image: (H, W, 3) uint8, sRGB, upright, transparent pixels over GROUND.
+        orientation: EXIF orientation of the file, 1 to 8, already applied.
+        alpha: (H, W) uint8, the opacity of each pixel, upright; None if all are opaque.
+        notes: what was changed or left out.
+    """
+
+    image: np.ndarray
+    orientation: int = UPRIGHT
+    alpha: np.ndarray | None = None
+    notes: tuple[Note, ...] = ()
+
+
 def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
     """Raise ValueError if an image has too many pixels according to its header."""
     if size[0] * size[1] > max_pixels:
-        raise ValueError(
+        raise TooManyPixels(
             f"{path}: {size[0]} x {size[1]} pixels, more than {max_pixels / 1e6:.0f} million. "
             "Fix: make it smaller, or raise --max_pixels of u2net predict"
         )
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode an image file to 8-bit RGB: rotated by its EXIF tag, alpha dropped.
-
-    Args:
-        path: file of a format in SUFFIXES, under any name; of animations the first frame is read.
-        max_pixels: larger images are rejected before decoding.
+    """Decode an image file to 8-bit RGB as a network sees it; see `read_photograph`.
 
     Returns:
         (H, W, 3) uint8, RGB.
+    """
+    return read_photograph(path, max_pixels).image
+
+
+def read_and_log(path: str | Path) -> np.ndarray:
+    """Decode an image file like `read_image`, and log what was changed or left out."""
+    photograph = read_photograph(path)
+    for level, line in note_lines([(str(path), note) for note in photograph.notes], 1):
+        log.log(level, "%s", line)
+    return photograph.image
+
+
+def read_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
+    """Decode an image file: upright, in sRGB, transparent pixels over GROUND.
+
+    Args:
+        path: file of a format in SUFFIXES, under any name; of animations the first frame is read, of TIFF
+            files the largest page.
+        max_pixels: larger images are rejected before decoding.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: empty, truncated, too large, or not an image.
+        OSError: there is no such file, or it cannot be read.
+        ValueError: empty, truncated, damaged, too large, or not an image; the message says which.
     """
-    path = Path(path)
-    data = read_bytes(path)
-    return decode_image(path, data, read_header(data), max_pixels)
+    return decode_photograph(Path(path), read_bytes(Path(path)), max_pixels)
 
 
-def read_bytes(path: Path, kind: str = "image") -> bytes:
-    """Return the content of a file; FileNotFoundError if there is none."""
+def decode_photograph(path: Path, data: bytes, max_pixels: int = MAX_PIXELS) -> Photograph:
+    """Decode the content of an image file like `read_photograph`; `path` is named in messages."""
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(f"{path}: no such {kind} file") from None
+        image = open_image(data)
+        left_out = select_page(image, data)
+    except ModuleNotFoundError:
+        return _without_pillow(path, data, max_pixels)
+    except Exception as error:  # Pillow's readers raise any kind of error
+        raise unreadable(path, data, error) from None
+    with image:
+        check_size(path, image.size, max_pixels)
+        orientation = orientation_of(image, data)
+        try:
+            pixels, alpha, notes = _decode(image, data, orientation)
+        except (MemoryError, ImportError):
+            raise
+        except Exception as error:  # as above
+            raise unreadable(path, data, error) from None
+    if left_out:
+        notes.append(Note("pages", f"{left_out} is read"))
+    return Photograph(pixels, orientation, alpha, tuple(notes))
 
 
-def decode_image(path: Path, data: bytes, header: Header | None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode the content of an image file like `read_image`; `path` is named in messages."""
-    if not data:
-        raise ValueError(f"{path}: the file is empty")
-    image = None
-    if header:
-        check_size(path, header.size, max_pixels)
-        with contextlib.suppress(cv2.error):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(
-            f"{path}: truncated, or not an image of {', '.join(sorted(SUFFIXES))} in whole numbers. "
-            "Fix: save it again as PNG or JPEG"
-        )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+def _without_pillow(path: Path, data: bytes, max_pixels: int) -> Photograph:
+    """Decode as far as OpenCV can, which bounds the size by itself before it is known here."""
+    warn_missing("Pillow", "transparency, ICC profiles and pages of images are ignored")
+    try:
+        pixels = decode_by_opencv(data, cv2.IMREAD_COLOR)
+    except (ValueError, cv2.error) as error:
+        raise unreadable(path, data, error) from None
+    check_size(path, (pixels.shape[1], pixels.shape[0]), max_pixels)
+    return Photograph(pixels)
+
+
+def _decode(image: Any, data: bytes, orientation: int) -> tuple[np.ndarray, np.ndarray | None, list[Note]]:
+    """Upright pixels as a network sees them, opacity, and what was changed."""
+    profile, mode = profile_in(image, data), image.mode
+    alpha, notes, turned = None, [], image.format == "TIFF"
+    if has_transparency(image):
+        pixels, alpha, notes = flatten(image)
+    else:
+        pixels, turned = decode(image, data)
+    if mode == "CMYK" and not profile:
+        notes.append(Note("profile", "CMYK without an ICC profile, converted by the plain formula"))
+    elif profile is not None:
+        pixels, changes = to_srgb(pixels, profile, mode, image if mode == "CMYK" else None)
+        notes += changes
+    if alpha is not None:
+        pixels = over_ground(pixels, alpha)
+    if not turned:
+        pixels, alpha = turn(pixels, orientation), None if alpha is None else turn(alpha, orientation)
+    return pixels, alpha, notes
+
+
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Rotate or mirror (H, W) or (H, W, C) according to an EXIF orientation."""
+    if orientation == UPRIGHT:
+        return pixels
+    return np.asarray(upright(pillow().fromarray(pixels), orientation))
 
 
 def read_header(data: bytes) -> Header | None:
-    """Read the header of an encoded image; None if it is not an image.
-
-    Without Pillow the image has to be decoded to learn its size; OpenCV bounds that.
-    """
-    with contextlib.suppress(OSError, SyntaxError, ValueError, cv2.error):
-        try:
-            with pillow().open(io.BytesIO(data)) as image:
-                return Header(image.size, orientation_of(image, data))
-        except ModuleNotFoundError:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-            return None if image is None else Header((image.shape[1], image.shape[0]))
-    return None
+    """Read the header of an encoded image; None if it is not an image."""
+    try:
+        with open_image(data) as image:
+            return Header(image.size, orientation_of(image, data))
+    except Exception:  # Pillow's readers raise any kind of error
+        return None
 
 
 def orientation_of(image: Any, data: bytes) -> int:

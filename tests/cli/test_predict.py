@@ -253,7 +253,7 @@ def test_broken_files_are_reported_and_all_others_are_done(run, trained, photos_
     assert "Predicted 3 of 6 images" in text
     assert len(error.splitlines()) == 3
     assert "0 empty.jpg: the file is empty" in error
-    assert "truncated.png: truncated, or not an image" in error
+    assert "truncated.png: a PNG image that is truncated" in error
     assert len(tree("out/saliency")) == 3
 
 
@@ -359,3 +359,27 @@ def test_results_of_earlier_runs_are_not_predicted(run, trained, photos_dir):
     code, text, _ = run("predict", *words)
     assert code == 0
     assert "Predicted 3 of 3 images" in text
+
+
+def test_damaged_and_changed_images_are_summed_up(run, trained, photos_dir):
+    with Image.open(photos_dir / "a.png") as image:
+        picture = image.convert("RGB").resize((200, 150), Image.Resampling.NEAREST)
+    picture.save(photos_dir / "damaged.jpg", quality=95)
+    content = bytearray((photos_dir / "damaged.jpg").read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 900] = bytes(900)
+    (photos_dir / "damaged.jpg").write_bytes(content)
+    (photos_dir / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    cut = picture.copy()
+    cut.putalpha(Image.linear_gradient("L").resize(picture.size))
+    cut.save(photos_dir / "cut.png")
+    picture.resize((20, 15)).save(photos_dir / "scan.tif", save_all=True, append_images=[picture.copy()])
+    code, text, error = run("predict", "--model_path", trained, photos_dir, "--save_dir", "out")
+    assert code == 1
+    assert "Predicted 5 of 7 images" in text
+    first, second = error.splitlines()
+    assert "damaged.jpg: a JPEG image that is truncated or damaged" in first
+    assert "phone.jpg: holds a HEIC image. Fix: convert it to JPEG or PNG" in second
+    assert f"1 of 7 images have transparent pixels, first: {photos_dir}/cut.png: seen over light grey" in text
+    assert "1 of 7 images hold more than one picture, first: " in text
+    assert "scan.tif: page 2 of 2, the largest (200 x 150) is read" in text
+    assert pixels("out/saliency/scan.png").shape == (150, 200)

@@ -61,7 +61,7 @@ def test_faults_of_all_data_sets_are_reported_together(data):
         f"train_list.txt:1: {data / 'images' / 'p0.png'}: no such image file",
         f"train_list.txt:2: {data / 'masks' / 'p1.png'}: cannot be read as a mask",
         f"train_list.txt:3: {data / 'masks' / 'p2.png'}: mask (H, W) (32, 16) differs from",
-        f"val_list.txt:1: {image}: truncated, or not an image",
+        f"val_list.txt:1: {image}: a PNG image that is truncated",
     ):
         assert part in message
 

@@ -30,6 +30,24 @@ def copy(root: Path, source: str, target: str, change=lambda image: image) -> No
     cv2.imwrite(str(image_of(root, target)), change(image))
 
 
+def save(root: Path, name: str, change) -> None:
+    with Image.open(image_of(root, name)) as image:
+        pixels = np.asarray(image)
+    Image.fromarray(change(pixels)).save(image_of(root, name))
+
+
+def two_pages(path: Path) -> None:
+    with Image.open(path) as image:
+        image.resize((8, 8)).save(path, "TIFF", save_all=True, append_images=[image.copy()])
+
+
+def damaged_jpeg(path: Path) -> None:
+    with Image.open(path) as image:
+        image.resize((99, 99)).save(path, "JPEG", quality=95)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(900) + content[len(content) // 2 + 900 :])
+
+
 def test_documentation_lists_every_check_with_its_severity():
     page = (ROOT / "docs" / "data" / "check_dataset.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\w ]+) \| (error|warning|note) \|", page, re.MULTILINE)
@@ -61,7 +79,7 @@ PLANTED = {
     "half an image": (
         lambda d: image_of(d, "p1").write_bytes(image_of(d, "p1").read_bytes()[:500]),
         "broken files",
-        "p1.png: truncated, or not an image",
+        "p1.png: a PNG image that is truncated",
     ),
     "text as a mask": (
         lambda d: mask_of(d, "p1").write_text("no"),
@@ -143,6 +161,26 @@ PLANTED = {
         lambda d: cv2.imwrite(str(image_of(d, "p0")), np.full((32, 32, 3), (9, 200, 77), np.uint8)),
         "constant images",
         "p0.png: has one colour",
+    ),
+    "a transparent image": (
+        lambda d: save(d, "p0", lambda x: np.dstack([x, x[..., 0]])),
+        "transparent images",
+        "p0.png: seen over",
+    ),
+    "a TIFF of two pages": (
+        lambda d: two_pages(image_of(d, "p0")),
+        "several pages",
+        "p0.png: page 2 of 2, the largest (32 x 32) is read",
+    ),
+    "a colour profile": (
+        lambda d: Image.open(image_of(d, "p0")).save(image_of(d, "p0"), icc_profile=b"junk"),
+        "colour profiles",
+        "p0.png: the ICC profile is ignored",
+    ),
+    "damage in the middle of a JPEG": (
+        lambda d: damaged_jpeg(image_of(d, "p1")),
+        "broken files",
+        "p1.png: a JPEG image that is truncated or damaged",
     ),
     "a mask too many": (
         lambda d: write_mask(mask_of(d, "zz"), np.zeros((3, 3), np.uint8)),
@@ -294,8 +332,14 @@ def test_broken_exif_data_is_ignored(tmp_path):
 def test_training_logs_warnings_of_the_cheap_checks(data, caplog):
     shutil.copy(image_of(data, "p4"), image_of(data, "p0"))
     write_mask(mask_of(data, "p1"), np.zeros((32, 32), np.uint8))
-    check_before_training(load_sets(data))
+    save(data, "p2", lambda x: np.dstack([x, x[..., 0]]))
+    with Image.open(image_of(data, "p3")) as image:
+        image.save(image_of(data, "p3"), icc_profile=b"junk")
+    with caplog.at_level("INFO"):
+        check_before_training(load_sets(data))
     assert "same file in two sets: 1, first: " in caplog.text
+    assert "transparent images: 1, first: " in caplog.text
+    assert "train: 1 of 4 images have other colours than sRGB, first: " in caplog.text
     assert "empty masks: 1, first: " in caplog.text
 
 

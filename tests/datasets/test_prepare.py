@@ -194,7 +194,7 @@ def test_all_faults_are_reported_together_and_nothing_is_created(tmp_path):
         (
             "DRIVE",
             {"training.zip": ["training/images/21_a.tif", "training/1st_manual/21_b.gif=x"]},
-            "training/training/1st_manual/21_b.gif: cannot be read as a mask: cannot identify",
+            "training/training/1st_manual/21_b.gif: cannot be read as a mask: holds a text",
         ),
         (
             "DRIVE",

@@ -242,7 +242,7 @@ def test_all_faults_of_files_are_reported_together_and_nothing_is_written(make, 
         err,
         (
             "p1.png: no mask named 'p1'",
-            "p2.png: truncated",
+            "p2.png: a PNG image that is truncated",
             "p3.png: cannot be read as a mask",
             "p5.png: holds 1, but 6 masks are grey",
             "p4.png: mask (H, W) (9, 9) differs from its image's (40, 48)",

@@ -165,7 +165,7 @@ def test_fault_of_a_job_does_not_stop_the_others(parallel):
     found = find_images([Path("a"), Path("b")], OUT)
     faults = list(predictor(parallel=parallel).run_jobs(plan_jobs(found, OUT, ["saliency", "added"])))
     assert [len(one) for one in faults] == [1, 0, 0, 0]
-    assert str(faults[0][0]).startswith("a/broken.png: truncated, or not an image")
+    assert str(faults[0][0]).startswith("a/broken.png: holds a text that begins with 'no image'")
     assert tree("out/saliency") == ["a/sub/y.png", "a/x.png", "b/x.png"]
     assert read_image("out/saliency/a/x.png")[0, 0].tolist() == [128] * 3
 
@@ -175,3 +175,32 @@ def test_max_pixels_is_a_fault_of_the_image():
     (fault,) = predictor(max_pixels=19).run_job(job)
     assert "4 pixels, more than" in fault.what
     assert predictor(max_pixels=20).run_job(job) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.svg", "<svg width='1'/>", "a.svg: holds an SVG drawing. Fix: export"),
+        ("pointer", "version https://git-lfs.github.com/spec/v1\n", "pointer: holds a Git LFS"),
+        ("a.html", "<!doctype html>", r"a.html: holds a web page"),
+    ],
+)
+def test_documents_are_not_taken_for_lists(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    (job,) = plan_jobs(find_images([tmp_path / name], OUT), OUT, ["saliency"])
+    (fault,) = predictor().run_job(job)
+    assert message in str(fault)
+
+
+def test_broken_links_are_named(tmp_path):
+    (tmp_path / "a.png").symlink_to("gone.png")
+    (job,) = plan_jobs(find_images([tmp_path / "a.png"], OUT), OUT, ["saliency"])
+    (fault,) = predictor().run_job(job)
+    assert str(fault) == f"{tmp_path}/a.png: a link to gone.png, which does not exist"
+
+
+def test_a_list_may_begin_with_any_name(tmp_path):
+    for name in ("P1010001.png", "BMW.png", "[1].png", "MZ.png"):
+        write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+        (tmp_path / "list.txt").write_text(name)
+        assert [path.name for path in find_images([tmp_path / "list.txt"], OUT).images] == [name]

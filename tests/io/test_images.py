@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddleseg_u2net.io.images import list_images, read_image, write_image
+from paddleseg_u2net.io.images import list_images, read_image, read_photograph, write_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -23,11 +23,12 @@ def test_written_pixels_are_read_back(tmp_path, name):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_alpha_is_written_and_dropped_when_read(tmp_path):
-    rgba = np.dstack([RGB, np.full((20, 30), 7, np.uint8)])
+def test_alpha_is_written_beside_the_colours(tmp_path):
+    alpha = np.full((20, 30), 7, np.uint8)
+    rgba = np.dstack([RGB, alpha])
     write_image(tmp_path / "a.png", rgba)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), rgba)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
+    np.testing.assert_array_equal(read_photograph(tmp_path / "a.png").alpha, alpha)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16"])
@@ -62,7 +63,7 @@ def test_truncated_files_are_named(tmp_path, suffix, share):
     whole = cv2.imencode(suffix, np.repeat(np.repeat(RGB, 8, 0), 8, 1))[1].tobytes()
     path = tmp_path / f"a{suffix}"
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ValueError, match=f"a{suffix}: truncated, or not an image"):
+    with pytest.raises(ValueError, match=rf"a{suffix}: an? \w+ image that is truncated or damaged"):
         read_image(path)
 
 
@@ -72,9 +73,9 @@ def test_empty_foreign_and_missing_files_are_named(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     for name, error, message in (
         ("empty.jpg", ValueError, "empty.jpg: the file is empty"),
-        ("text.jpg", ValueError, "text.jpg: truncated, or not an image"),
+        ("text.jpg", ValueError, r"text.jpg: holds a web page \(HTML\)"),
         ("missing.jpg", FileNotFoundError, "missing.jpg: no such image file"),
-        ("folder.jpg", FileNotFoundError, "folder.jpg: no such image file"),
+        ("folder.jpg", IsADirectoryError, "folder.jpg: is a folder, not an image file"),
     ):
         with pytest.raises(error, match=message):
             read_image(tmp_path / name)

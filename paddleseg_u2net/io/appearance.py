@@ -1,0 +1,108 @@
+"""Pixels as people see them: transparency over a plain ground, colours in sRGB; and what was changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+# R, G, B that transparent pixels are seen over. White is as good for photographs, but hides white objects:
+# docs/prediction.md
+GROUND = (200, 200, 200)
+GROUND_NAME = "light grey"
+# kinds of notes, in this order -> what all of them have in common, and the level they are logged with
+NOTES = {
+    "transparency": ("have transparent pixels", logging.WARNING),
+    "pages": ("hold more than one picture", logging.WARNING),
+    "profile": ("have other colours than sRGB", logging.INFO),
+}
+
+
+class Note(NamedTuple):
+    """What was changed or left out when an image was read.
+
+    Args:
+        kind: a key of NOTES.
+        text: what was done to this image.
+    """
+
+    kind: str
+    text: str
+
+
+# Pillow's modes of one channel of brightness
+GREY = {"1", "L", "LA", "La", "I;16", "I;16B", "I"}
+
+
+def note_lines(notes: Sequence[tuple[str, Note]], total: int) -> Iterator[tuple[int, str]]:
+    """Summarize the notes of many images: one line for each kind, with its level of logging.
+
+    Args:
+        notes: place of an image, and its note.
+        total: number of images that were read.
+    """
+    for kind, (what, level) in NOTES.items():
+        found = [(place, note) for place, note in notes if note.kind == kind]
+        if found:
+            place, note = found[0]
+            yield level, f"{len(found)} of {total} images {what}, first: {place}: {note.text}"
+
+
+def flatten(image: Any) -> tuple[np.ndarray, np.ndarray | None, list[Note]]:
+    """Separate an image of Pillow that stores transparency into colours and opacity.
+
+    Returns:
+        (H, W, 3) uint8, colours of transparent pixels as stored; (H, W) uint8, or None if all are opaque.
+    """
+    rgba = np.asarray(image.convert("RGBA"))
+    pixels, alpha = np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+    if alpha.min() == 255:
+        return pixels, None, []
+    if alpha.max() == 0:  # programs that write 32-bit pixels and know no transparency
+        return pixels, None, [Note("transparency", "the alpha channel is 0 everywhere and is ignored")]
+    return pixels, alpha, [Note("transparency", f"seen over {GROUND_NAME}")]
+
+
+def over_ground(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Put pixels over GROUND.
+
+    Args:
+        pixels: (H, W, 3) uint8, not multiplied by alpha.
+        alpha: (H, W) uint8, 0 is transparent.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    from PIL import Image
+
+    ground = Image.new("RGB", pixels.shape[1::-1], GROUND)
+    ground.paste(Image.fromarray(pixels), mask=Image.fromarray(alpha))
+    return np.asarray(ground)
+
+
+def to_srgb(pixels: np.ndarray, profile: bytes, mode: str, cmyk: Any = None) -> tuple[np.ndarray, list[Note]]:
+    """Convert pixels to sRGB by an ICC profile.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        profile: content of the ICC profile.
+        mode: Pillow's mode of the file.
+        cmyk: the image of Pillow if its mode is CMYK.
+    """
+    from paddleseg_u2net.io.color_profiles import find_conversion
+
+    space = "CMYK" if cmyk is not None else "L" if mode in GREY and profile[16:20] == b"GRAY" else "RGB"
+    conversion = find_conversion(profile, space)
+    if conversion.problem:
+        return pixels, [Note("profile", f"the ICC profile is ignored: {conversion.problem}")]
+    if conversion.transform is None:
+        return pixels, []
+    from PIL import Image
+
+    image = cmyk if cmyk is not None else Image.fromarray(pixels[..., 0] if space == "L" else pixels)
+    converted = np.asarray(conversion.transform.apply(image))
+    return converted, [Note("profile", f"converted from '{conversion.name}' to sRGB by its ICC profile")]
