@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 # keys of a dataset section besides the arguments of `list_pairs`
 OTHER_KEYS = (
     *("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download"),
-    "multi_scale",
+    *("multi_scale", "img_max", "mask_colors"),
 )
 
 

@@ -158,6 +158,7 @@ def _record(summary: BuildSummary, options: BuildOptions) -> str:
         "classes": summary.classes,
         "mask_encoding": summary.encoding.name,
         "ignore_index": summary.encoding.ignore_index,
+        "mask_colors": summary.encoding.colors,
         "split": list(options.shares) if options.shares else "as given",
         "seed": options.seed if options.shares else None,
         "stratify": options.stratify,

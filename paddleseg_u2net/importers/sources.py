@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from paddleseg_u2net.data.agreement import agree, as_classes
 from paddleseg_u2net.data.inspection import PairRecord, inspect, read_pair, read_pairs
 from paddleseg_u2net.data.masks import (
     IDS_BELOW,
@@ -226,9 +227,11 @@ def _read_masks(
     """Read images and mask files, and decide how the masks are decoded."""
     pairs = [image.pair for image in images]
     records = read_pairs(pairs, "all images")
-    levels = [record.mask_levels for record in records if record.mask_levels]
-    count, ignore_index = count_classes(levels, meaning)
-    inspection = inspect(DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images"), records)
+    (agreement,) = agree([DatasetSpec(pairs, 1, name="all images")], [records])
+    found = (as_classes(record.mask_levels, agreement.palettes) for record in records)
+    count, ignore_index = count_classes([mask for mask in found if mask], meaning)
+    spec = DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images")
+    inspection = inspect(spec, records, agreement)
     return records, inspection.encoding, inspection.faults
 
 

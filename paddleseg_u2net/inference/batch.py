@@ -18,6 +18,7 @@ from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
+from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image
 
 if TYPE_CHECKING:
@@ -226,16 +227,16 @@ class BatchPredictor:
     def run_job(self, job: Job) -> list[Fault]:
         """Predict one image and write its results; returns what went wrong."""
         try:
-            image = read_image(job.image, self.max_pixels)
+            image = self.predictor.read(job.image, self.max_pixels)
             prediction = self.predictor.predict([image])[0]
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit
             return [Fault(job.where, f"{job.image}: {str(error).strip() or 'out of memory'}")]
-        faults = []
+        faults, picture = [], as_rgb(image)
         for name, target in job.results.items():
             try:
-                OUTPUTS[name].write(target, image, prediction, self.palette)
+                OUTPUTS[name].write(target, picture, prediction, self.palette)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
                 faults.append(Fault(job.where, f"{job.image}: {name}: {error}"))
         return faults

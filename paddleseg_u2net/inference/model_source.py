@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.config.loader import CONFIGS, load_config, section
+from paddleseg_u2net.data.section import WHITE
 from paddleseg_u2net.engines.adapters import FixedSizeEngine, PhotographEngine, ProbabilityEngine, adapt
 from paddleseg_u2net.engines.base import PADDLE, Engine, choose, engines_for, open_engine
 from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, Deployment, find_record, read_record
@@ -87,7 +89,7 @@ def config_of(
         ValueError: no config is given, and the model carries none.
     """
     if config is not None:
-        return load_config(config, opts=opts)
+        return _with_white_of(model_path, load_config(config, opts=opts))
     if known := KNOWN.get(str(model_path)):
         return load_config(CONFIGS / known.config, opts=opts)
     if record := find_record(model_path):
@@ -102,6 +104,16 @@ def config_of(
         f"{model_path} carries no config ({CONFIG} beside it). Fix: add --config, for the published weights "
         f"--config {next(iter(KNOWN.values())).config}"
     )
+
+
+def _with_white_of(model_path: str | Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Add the white of 16-bit images that a model was trained with, unless the config sets one."""
+    with contextlib.suppress(OSError, ValueError):  # the model carries no config
+        white = config_of(model_path).get("val_dataset", {}).get(WHITE)
+        if white and WHITE not in config.get("val_dataset", {WHITE: None}):
+            log.info("val_dataset: %s: %d, as in the training of %s", WHITE, white, model_path)
+            config["val_dataset"][WHITE] = white
+    return config
 
 
 def load_engine(

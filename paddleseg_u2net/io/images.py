@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from paddleseg_u2net.io.depth import in_whole_numbers, to_8bit
 from paddleseg_u2net.io.files import atomic_write
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
@@ -73,19 +74,24 @@ def read_bytes(path: Path, kind: str = "image") -> bytes:
 
 def decode_image(path: Path, data: bytes, header: Header | None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode the content of an image file like `read_image`; `path` is named in messages."""
+    return to_8bit(decode_stored(path, data, header, max_pixels))
+
+
+def decode_stored(path: Path, data: bytes, header: Header | None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode like `decode_image`, but keep the values of 16-bit files: (H, W, 3) uint8 or uint16."""
     if not data:
         raise ValueError(f"{path}: the file is empty")
     image = None
     if header:
         check_size(path, header.size, max_pixels)
         with contextlib.suppress(cv2.error):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         raise ValueError(
             f"{path}: truncated, or not an image of {', '.join(sorted(SUFFIXES))} in whole numbers. "
             "Fix: save it again as PNG or JPEG"
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(in_whole_numbers(path, image), cv2.COLOR_BGR2RGB)
 
 
 def read_header(data: bytes) -> Header | None:
