@@ -22,7 +22,8 @@ from paddleseg_u2net.environment.processes import (
     u2net_command,
     u2net_environment,
 )
-from paddleseg_u2net.io.images import list_images, read_image
+from paddleseg_u2net.io.images import read_image
+from paddleseg_u2net.io.listing import list_images
 from paddleseg_u2net.models.pretrained import KNOWN
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from paddleseg_u2net.export.onnx_preprocessing import check_writable
 from paddleseg_u2net.export.quantization import Quantization, calibrate
 from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
-from paddleseg_u2net.io.images import list_images, read_image
+from paddleseg_u2net.io.images import read_image
+from paddleseg_u2net.io.listing import list_images
 from paddleseg_u2net.models.pretrained import KNOWN
 from paddleseg_u2net.models.weight_files import state_of
 

@@ -126,7 +126,13 @@ class SourceFormat(NamedTuple):
 
 def _read_coco(args: argparse.Namespace) -> ImageSource:
     files = zip(args.coco, args.image_dir, strict=True)
-    return from_annotations([read_coco(path, image_dir, args.crowd) for path, image_dir in files])
+    return from_annotations(
+        [read_coco(path, image_dir, args.crowd) for path, image_dir in files], args.image_dir
+    )
+
+
+def _read_labelme(args: argparse.Namespace) -> ImageSource:
+    return from_annotations([read_labelme(folder) for folder in args.labelme], args.labelme)
 
 
 def _read_folders(args: argparse.Namespace) -> ImageSource:
@@ -138,7 +144,7 @@ def _read_folders(args: argparse.Namespace) -> ImageSource:
 SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index")
 FORMATS = {
     "coco": SourceFormat(("image_dir",), ("crowd",), _read_coco),
-    "labelme": SourceFormat((), (), lambda args: from_annotations(list(map(read_labelme, args.labelme)))),
+    "labelme": SourceFormat((), (), _read_labelme),
     "list": SourceFormat(
         ("dataset_root",), MASK_FILE_FLAGS, lambda args: from_lists(args.list, args.dataset_root)
     ),

@@ -70,7 +70,8 @@ class Dataset:
 
         Returns:
             Image (H, W, 3) uint8 RGB, or (H, W, C) if `channels` is neither 1 nor 3; and mask (H, W): float32
-            in [0, 1], or uint8 class ids if `num_classes` is above 1. Ignored pixels of the mask are `IGNORE`.
+            in [0, 1], or uint8 class ids if `num_classes` is above 1. Ignored pixels of the mask are
+            `IGNORE`.
 
         Raises:
             FileNotFoundError: a file does not exist any more.

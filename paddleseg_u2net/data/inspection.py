@@ -237,11 +237,13 @@ class Inspection:
 
 def inspect_together(specs: Sequence[DatasetSpec]) -> list[Inspection]:
     """Read every file of data sets that are used together, see `inspect`."""
-    records = [
-        read_pairs(spec.pairs, spec.name, partial(read_pair, channels=spec.channels)) for spec in specs
-    ]
+    records = [_read(spec) for spec in specs]
     agreements = agree(specs, records)
     return [inspect(*one) for one in zip(specs, records, agreements, strict=True)]
+
+
+def _read(spec: DatasetSpec) -> list[PairRecord]:
+    return read_pairs(spec.pairs, spec.name, partial(read_pair, channels=spec.channels))
 
 
 def inspect(
@@ -258,8 +260,7 @@ def inspect(
         records: what `read_pairs` returned for its pairs, if the files have been read before.
         agreement: what was decided together with other data sets; None to decide it for this one.
     """
-    if records is None:
-        records = read_pairs(spec.pairs, spec.name, partial(read_pair, channels=spec.channels))
+    records = _read(spec) if records is None else records
     agreement = agreement or agree([spec], [records])[0]
     levels = [as_classes(record.mask_levels, agreement.palettes) for record in records]
     encoding, contradictions = decide_encoding(

@@ -75,7 +75,7 @@ def _check_length(where: str, value: Any, channels: int) -> None:
     count = len(value) if isinstance(value, (list, tuple)) else 1
     if count not in (1, channels):
         raise ConfigError(
-            f"{where}: {count} numbers, but {CHANNELS} is {channels}. Fix: {channels} numbers, one per channel"
+            f"{where}: {count} numbers, but {CHANNELS} is {channels}. Fix: {channels} of them, one a channel"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +20,8 @@ from paddleseg_u2net.data_check.survey import (
     examine,
     mask_overlap,
 )
+from paddleseg_u2net.data_check.unused import lost_files, masks_without_a_pair, other_files
 from paddleseg_u2net.errors import Fault
-from paddleseg_u2net.io.images import SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -147,23 +146,6 @@ def _soft_masks(survey: DatasetSurvey) -> Examples:
             yield Example(Fault(dataset.name, what))
 
 
-def _masks_without_a_pair(survey: DatasetSurvey) -> Examples:
-    """Files in the folders of masks that belong to no pair and share their name with no image."""
-    pairs = [pair.files for pair in survey.pairs]
-    used = {str(path) for pair in pairs for path in (pair.image, pair.mask)}
-    image_folders = {pair.image.parent for pair in pairs}
-    stems = {Path(name).stem for folder in image_folders for name in _names(folder)}
-    for folder in sorted({pair.mask.parent for pair in pairs if pair.mask} - image_folders):
-        for name in _names(folder):
-            path = os.path.join(folder, name)
-            if path not in used and Path(name).suffix.lower() in SUFFIXES and Path(name).stem not in stems:
-                yield Example(Fault(path, "no pair uses this mask, and no image has its name"))
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if folder.is_dir() else []
-
-
 # -- checks that compare images -------------------------------------------------------------------------
 
 
@@ -275,7 +257,24 @@ CHECKS = (
         "it counts more than once",
         cheap=False,
     ),
-    Check("masks without a pair", "note", _masks_without_a_pair, "add their images, or ignore this"),
+    Check(
+        "files that are not read",
+        "warning",
+        lambda survey: map(Example, lost_files(survey)),
+        "convert them to PNG or JPEG, restore the links, or ignore this",
+    ),
+    Check(
+        "masks without a pair",
+        "note",
+        lambda survey: map(Example, masks_without_a_pair(survey)),
+        "add their images, or ignore this",
+    ),
+    Check(
+        "unused files",
+        "note",
+        lambda survey: map(Example, other_files(survey)),
+        "list or pair them, or ignore this",
+    ),
     Check("rare classes", "note", _rare_classes, "raise its CrossEntropyLoss weight, or add images of it"),
     Check("soft masks", "note", _soft_masks, "soft values are kept for saliency"),
 )

@@ -158,9 +158,8 @@ def _require_clear_encoding(dataset: SurveyedDataset) -> None:
     """Raise DataError if the encoding is unclear even without the masks that contradict it."""
     spec = dataset.spec
     palettes = dataset.inspection.agreement.palettes
-    levels = [
-        as_classes(pair.record.mask_levels, palettes) for pair in dataset.pairs if not pair.contradiction
-    ]
+    sound = [pair.record.mask_levels for pair in dataset.pairs if not pair.contradiction]
+    levels = [as_classes(mask, palettes) for mask in sound]
     _, faults = decide_encoding(levels, spec.num_classes, spec.ignore_index, spec.mask_encoding)
     unclear = [*faults.values(), *filter(None, [dataset.inspection.no_foreground])]
     if unclear:

@@ -16,12 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
+from paddleseg_u2net.data.unused import Unused, as_record, unused_files
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.config_writer import config_text, path_text
 from paddleseg_u2net.importers.list_writer import PARTS, absolute, find_root, list_texts
 from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, MaskMeaning, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
 from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.listing import unused_text
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +70,14 @@ class BuildSummary(NamedTuple):
         counts: number of images of each part that has any.
         classes: names of class 0, 1, …; for saliency of background and object.
         encoding: how masks are decoded.
+        unused: files in the folders of the source that are not used, by reason.
     """
 
     config: Path
     counts: dict[str, int]
     classes: list[str]
     encoding: MaskEncoding
+    unused: Unused = {}
 
     def command(self, template: str) -> str:
         """Return CHECK_COMMAND or TRAIN_COMMAND with the path of the config, quoted for a shell."""
@@ -159,6 +163,7 @@ def _record(summary: BuildSummary, options: BuildOptions) -> str:
         "mask_encoding": summary.encoding.name,
         "ignore_index": summary.encoding.ignore_index,
         "mask_colors": summary.encoding.colors,
+        "unused_files": as_record(summary.unused),
         "split": list(options.shares) if options.shares else "as given",
         "seed": options.seed if options.shares else None,
         "stratify": options.stratify,
@@ -229,9 +234,19 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
         images, count = _handle_empty(found.images, options), found.encoding.num_classes
         parts = _split_by_shares(images, count == 1, options) if options.shares else _keep_given_parts(images)
         counts = {part: len(members) for part, members in zip(PARTS, parts, strict=True) if members}
-        summary = BuildSummary(config, counts, _class_names(found.classes, count), found.encoding)
+        names, unused = _class_names(found.classes, count), _count_unused(source)
+        summary = BuildSummary(config, counts, names, found.encoding, unused)
         config_path.write_text(_write(parts, summary, options, folder), encoding="utf-8")
     return summary
+
+
+def _count_unused(source: ImageSource) -> Unused:
+    """The files in the folders of a source that it does not use; logs them."""
+    used = [path for image in source.images for path in image.pair[:2] if path]
+    used += [Path(image.annotated.where) for image in source.images if image.annotated]
+    if unused := unused_files(source.folders, used):
+        log.warning(unused_text(unused))
+    return unused
 
 
 def _check_is_free(path: Path) -> None:

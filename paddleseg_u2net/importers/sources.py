@@ -60,11 +60,13 @@ class ImageSource(NamedTuple):
         images: the images.
         faults: everything that is wrong with the lists or annotations.
         labels: labels of annotations in class order; None for mask files.
+        folders: where its files lie; other files in them are counted.
     """
 
     images: list[ImportedImage]
     faults: Faults
     labels: list[str] | None = None
+    folders: Sequence[Path] = ()
 
 
 class MaskMeaning(NamedTuple):
@@ -137,12 +139,15 @@ def from_folders(
         fix = "--mask_suffix _gt, or --image_suffix .jpg --mask_suffix .png"
         raise DataError([Fault(str(folder), "images and masks cannot be distinguished", fix)])
     folders = list(zip(image_dirs, mask_dirs, strict=True))
-    return _from_files([pair_folders(*pair, image_suffix, mask_suffix) for pair in folders], image_dirs)
+    found = [pair_folders(*pair, image_suffix, mask_suffix) for pair in folders]
+    return _from_files(found, image_dirs)._replace(folders=[*image_dirs, *mask_dirs])
 
 
 def from_lists(paths: Sequence[Path], root: Path) -> ImageSource:
     """Read PaddleSeg list files, one per part, whose paths are relative to `root`."""
-    return _from_files([read_list(path, root) for path in paths], [root] * len(paths))
+    source = _from_files([read_list(path, root) for path in paths], [root] * len(paths))
+    files = {path for image in source.images for path in image.pair[:2] if path}
+    return source._replace(folders=sorted({path.parent for path in files}))
 
 
 def _from_files(found: Sequence[tuple], roots: Sequence[Path]) -> ImageSource:
@@ -155,15 +160,15 @@ def _from_files(found: Sequence[tuple], roots: Sequence[Path]) -> ImageSource:
     return ImageSource(images, [fault for _, faults in found for fault in faults])
 
 
-def from_annotations(sets: Sequence[AnnotationSet]) -> ImageSource:
-    """Collect the images of COCO files or LabelMe folders, one per part."""
+def from_annotations(sets: Sequence[AnnotationSet], folders: Sequence[Path] = ()) -> ImageSource:
+    """Collect the images of COCO files or LabelMe folders, one per part; `folders` hold the images."""
     labels, faults = merge_labels(sets)
     images = [
         ImportedImage(image.name, Pair(image.image, None, image.where), image, part)
         for part, annotations in enumerate(sets)
         for image in annotations.images
     ]
-    return ImageSource(images, [fault for one in sets for fault in one.faults] + faults, labels)
+    return ImageSource(images, [fault for one in sets for fault in one.faults] + faults, labels, folders)
 
 
 def find_repeated_names(images: Iterable[ImportedImage]) -> list[Fault]:

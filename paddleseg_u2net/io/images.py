@@ -153,14 +153,3 @@ def write_image(path: Path, image: np.ndarray) -> None:
         )
     with atomic_write(path) as partial:
         partial.write_bytes(encoded.tobytes())
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List all image files below a folder, sorted, without hidden files and folders."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )

@@ -151,6 +151,8 @@ def test_result_older_than_its_image_is_not_done():
 class Half:
     """A stand-in for `Predictor`: each pixel is 0.5."""
 
+    read = staticmethod(lambda path, max_pixels: read_image(path, max_pixels))
+
     def predict(self, images):
         return [Prediction(np.full((1, *image.shape[:2]), 0.5, np.float32)) for image in images]
 
