@@ -111,7 +111,8 @@ def compare(masks: Sequence[Indexed | None], given: Colors | None = None) -> Pal
     for items, _ in sorted(counts.items(), key=lambda item: -item[1]) if not given else ():
         if next(_conflicts(dict(items), colors), None) is None:
             colors |= dict(items)
-    differ = {i: clash for i, found in own.items() if (clash := next(_conflicts(found, colors), None))}
+    clashes = {i: next(_conflicts(found, colors), None) for i, found in own.items()}
+    differ = {i: value for i, value in clashes.items() if value is not None}
     known = set(colors.values())
     strange = {i: level for i, level in differ.items() if not set(own[i].values()) <= known}
     if given:
@@ -139,8 +140,8 @@ def _fault(
     value = next((other for other, color in own[index].items() if color not in known), value)
     what = f"the palette has the colour {own[index][value]} for the value {value}"
     if expected := colors.get(value):
-        same = (i for i, found in own.items() if found.get(value) == expected)
-        place = next((mask.where for i in same if (mask := masks[i]) is not None), "mask_colors")
+        alike = (masks[i] for i, found in own.items() if found.get(value) == expected)
+        place = next((other.where for other in alike if other is not None), "mask_colors")
         what += f", but {expected} in {place}"
     else:
         what += f", which is none of {', '.join(map(str, colors.values()))}"

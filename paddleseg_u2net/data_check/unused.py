@@ -10,6 +10,8 @@ from paddleseg_u2net.data_check.survey import DatasetSurvey
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.listing import stem_of, unused_text
 
+LARGEST = 1 << 26  # bytes of a list file that is read
+
 
 def lost_files(survey: DatasetSurvey) -> Iterator[Fault]:
     """Files that may be images and are not read, a fault for each folder."""
@@ -19,11 +21,26 @@ def lost_files(survey: DatasetSurvey) -> Iterator[Fault]:
 
 
 def other_files(survey: DatasetSurvey) -> Iterator[Fault]:
-    """All other files that no pair uses, a fault for each folder."""
+    """All other files that no pair uses and no list beside those of the pairs names, a fault a folder."""
+    named = _names_in_lists(survey) | {fault.where for fault in masks_without_a_pair(survey)}
     for folder, unused in _by_folder(survey):
         lost = may_be_lost(unused)
-        if others := {reason: paths for reason, paths in unused.items() if reason not in lost}:
+        others = {reason: list(paths) for reason, paths in unused.items() if reason not in lost}
+        left = [path for path in others.pop(NO_PAIR, ()) if not {path.name, str(path)} & named]
+        others |= {NO_PAIR: left} if left else {}
+        if others:
             yield Fault(str(folder), unused_text(others, folder))
+
+
+def _names_in_lists(survey: DatasetSurvey) -> set[str]:
+    """Names of files in all list files beside those that were checked: of other parts of the data set."""
+    folders = {Path(pair.files.where).parent for pair in survey.pairs if ":" in pair.files.where}
+    names: set[str] = set()
+    for path in (path for folder in folders for path in folder.glob("*.txt")):
+        text = path.read_text(encoding="utf-8", errors="replace") if path.stat().st_size < LARGEST else ""
+        for line in text.splitlines():
+            names |= {Path(word.strip()).name for word in (*line.split("\t"), *line.split())}
+    return names
 
 
 def masks_without_a_pair(survey: DatasetSurvey) -> Iterator[Fault]:

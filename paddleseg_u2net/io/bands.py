@@ -142,9 +142,9 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
         return None
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-    tags = ImageFileDirectory_v2(data[: 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8])
     file = io.BytesIO(data)
     with contextlib.suppress(Exception):  # Pillow raises whatever the damage leads to
+        tags = ImageFileDirectory_v2(data[: 16 if b"+" in data[2:4] else 8])
         file.seek(tags.next)
         tags.load(file)
         samples, kind = int(tags.get(SAMPLES, 1)), tags.get(PHOTOMETRIC)

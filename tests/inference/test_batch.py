@@ -82,7 +82,7 @@ def test_missing_path_is_a_fault_and_the_others_are_found():
     first, *others, last = found.faults
     assert first == Fault("gone.png", "no such file or folder")
     assert [str(fault) for fault in others] == [
-        "hollow: no images (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in this folder",
+        "hollow: no images (BMP, JPEG, JPEG 2000, PNG, TIFF, WebP) in this folder",
         "*.jpg: no file matches this pattern",
         "empty.txt: this list names no images that exist. Fix: name one image per line, relative to the "
         "folder of the list",
