@@ -67,7 +67,10 @@ def used_colors(levels: np.ndarray, palette: np.ndarray | None) -> dict[int, Col
     """
     if palette is None or not len(palette):
         return {}
-    found = {int(level): tuple(map(int, palette[level])) for level in levels if level < len(palette)}
+    found: dict[int, Color] = {}
+    for level in levels[levels < len(palette)].tolist():
+        red, green, blue = palette[level].tolist()
+        found[level] = red, green, blue
     plain = all(color == (level,) * 3 for level, color in found.items())
     return {} if plain or len(set(found.values())) < len(levels) else found
 
