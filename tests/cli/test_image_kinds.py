@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
+from annotation_files import labelme_shape, write_labelme
 from PIL import Image
 from support import make_config, pixels, write_mask
 
@@ -176,3 +177,15 @@ def test_make_dataset_counts_what_it_does_not_use(run, tmp_path):
         "not an image": 1,
     }
     assert record["in no pair"]["first"] == [str(root / "masks" / "old.png")]
+
+
+def test_make_dataset_counts_labelme_images_without_json(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / "my").mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (4, 6, 3), np.uint8)).save(tmp_path / "my" / f"{name}.jpg")
+        if name != "c":
+            write_labelme(tmp_path / "my" / f"{name}.json", labelme_shape("cat", [[1, 1], [4, 1], [4, 3]]))
+    code, *text = run("make-dataset", "--labelme", tmp_path / "my")
+    assert code == 0
+    assert f"1 file is not used: 1 in no pair: {tmp_path}/my/c.jpg" in "".join(text)

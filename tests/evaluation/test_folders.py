@@ -250,7 +250,7 @@ def test_12_bits_in_16_bit_files_are_rejected(evaluate, folders, side):
     code, _, error = evaluate(*folders)
     expected = {
         "maps": "no 16-bit map has a value above 4080. Fix: store them in 8 bits, or so that white is 65535",
-        "masks": "16-bit masks whose white is 4095 (12 bits), and here white is 65535. Fix: store all of them",
+        "masks": "16-bit masks whose white is 4095 (12 bits), and here white is 65535. Fix: store all",
     }
     assert (code, expected[side] in error) == (1, True)
 
