@@ -15,7 +15,8 @@ from paddleseg_u2net.data.inspection import Inspection, inspect_together, raise_
 from paddleseg_u2net.data.masks import MaskEncoding, read_raw
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
-from paddleseg_u2net.io.bands import read_picture
+from paddleseg_u2net.io.bands import decode_picture
+from paddleseg_u2net.io.images import read_bytes, read_header
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ class Dataset:
         pair = self.spec.pairs[index]
         if pair.mask is None:
             raise ValueError(f"{pair.image}: has no mask. Fix: add one, or remove the image")
-        image = read_picture(pair.image, self.spec.channels, self.white)
+        data = read_bytes(pair.image)
+        image = decode_picture(pair.image, data, read_header(data), self.spec.channels, self.white).pixels
         return image, self.encoding.decode(read_raw(pair.mask))
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:

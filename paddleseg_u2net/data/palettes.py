@@ -6,6 +6,7 @@ keep only the colours in use, give a class another index in each file; its colou
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +57,13 @@ class PaletteAgreement(NamedTuple):
 
 def colors_of(image: Any) -> np.ndarray:
     """The palette of an image of Pillow: (N, 3) uint8 RGB."""
-    return np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    return _palette(bytes(image.getpalette("RGB") or ()))
+
+
+@functools.lru_cache(maxsize=64)
+def _palette(colors: bytes) -> np.ndarray:
+    """(N, 3) uint8; the masks of a data set mostly share one, so that it is kept once."""
+    return np.frombuffer(colors, np.uint8).reshape(-1, 3)
 
 
 def used_colors(levels: np.ndarray, palette: np.ndarray | None) -> dict[int, Color]:

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from paddleseg_u2net.data.masks import MaskLevels, RawMask, decide_encoding, read_raw, tally
+from paddleseg_u2net.data.palettes import compare
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.evaluation.matching import MatchedFiles
 from paddleseg_u2net.io.depth import bits_text
@@ -93,7 +94,12 @@ class FolderScores:
             folder: of the maps.
         """
         encoding, contradictions = decide_encoding(self.mask_levels, 1, None, None)
-        self.faults += contradictions.values()
+        palettes = compare(self.mask_levels)
+        self.faults += [*contradictions.values(), *palettes.faults.values()]
+        what = "the palette holds the colours of the other masks in another order"
+        self.faults += [
+            Fault(place, what, "store all masks with one palette") for place in palettes.reordered
+        ]
         for mask in self.mask_levels:
             highest = mask.levels[-1]
             if mask.kind == "16-bit" and 1 < highest <= WHITE < encoding.top16:
@@ -213,7 +219,7 @@ def _score_chunk(pairs: Sequence[tuple[str, Path, Path]], settings: FolderSettin
             raw_map, raw_mask = _read_map(map_path), read_raw(mask_path)
             part.brightest |= Counter({raw_map.kind: int(raw_map.values.max())})
             levels = _lowest_and_highest(tally(raw_mask)[0])
-            part.mask_levels.append(MaskLevels(str(mask_path), raw_mask.kind, levels))
+            part.mask_levels.append(MaskLevels(str(mask_path), raw_mask.kind, levels, raw_mask.palette))
             saliency, mask = _decode_map(raw_map), _decode_mask(raw_mask)
             if saliency.shape != mask.shape:
                 saliency = _resize(saliency, map_path, mask, mask_path, settings)

@@ -242,6 +242,20 @@ def test_masks_of_two_scales_are_rejected(evaluate, folders):
     assert (code, message in error) == (1, True)
 
 
+def test_indexed_masks_of_two_palettes_are_rejected(evaluate, folders):
+    maps, masks = folders
+    for index, path in enumerate(sorted(masks.rglob("*.png"))):
+        ids = (read_grey(path) > 128).astype(np.uint8) ^ (index == 1)
+        picture = Image.frombytes("P", ids.shape[::-1], ids.tobytes())
+        picture.putpalette([0, 255, 0, 255, 0, 0] if index == 1 else [255, 0, 0, 0, 255, 0])
+        picture.save(path)
+    code, _, error = evaluate(maps, masks)
+    message = (
+        "the palette holds the colours of the other masks in another order. Fix: store all masks with one"
+    )
+    assert (code, error.count(message)) == (1, 1)
+
+
 @pytest.mark.parametrize("side", ["maps", "masks"])
 def test_12_bits_in_16_bit_files_are_rejected(evaluate, folders, side):
     folder = folders[side == "masks"]
