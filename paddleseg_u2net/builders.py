@@ -17,6 +17,7 @@ from paddleseg_u2net.config.schema import check_arguments
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.multi_scale import read_sizes
 from paddleseg_u2net.data.pairs import Pair, check_list_keys, list_pairs
+from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels, read_keys
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.stock_transforms import check_transforms
 from paddleseg_u2net.datasets.prepare import find_data
@@ -143,29 +144,25 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}. Fix: {num_classes}, that of the model")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
-    transforms = _build_transforms(key, cfg.pop("transforms", []), num_classes)
+    channels, steps = cfg.get(CHANNELS, 3), cfg.pop("transforms", [])
+    check_channels(key, steps, channels)
+    transforms = _build_transforms(key, steps, num_classes)
     kind, download = cfg.pop("type"), cfg.pop("download", False)
     sizes = read_sizes(key, cfg.pop("multi_scale", None))
     cfg.pop("num_classes", None)
     if type(download) is not bool:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
     if kind != "Dataset":
+        white = cfg.pop(WHITE, None)
         pairs, ignore_index = _stock_pairs(key, kind, cfg, download)
-        return DatasetSpec(
-            pairs, num_classes, transforms, ignore_index, "index", mode=mode, name=key, multi_scale=sizes
-        )
-    channels = cfg.pop("img_channels", 3)
-    in_channels = config["model"].get("in_channels", 3)
-    if "backbone" not in config["model"] and in_channels != channels:
-        raise ConfigError(
-            f"{key}: images of {channels} channels, but model: in_channels: {in_channels}. "
-            "Fix: set img_channels and in_channels alike"
-        )
-    ignore_index, mask_encoding = cfg.pop("ignore_index", None), cfg.pop("mask_encoding", None)
+        named: dict[str, Any] = {"mode": mode, "name": key, "multi_scale": sizes, "white": white}
+        return DatasetSpec(pairs, num_classes, transforms, ignore_index, "index", **named)
+    model = config["model"]
+    keys = read_keys(key, cfg, None if "backbone" in model else model.get("in_channels", 3))
     check_list_keys(key, cfg)
     pairs, faults = list_pairs(**find_data(cfg, download))
     return DatasetSpec(
-        pairs, num_classes, transforms, ignore_index, mask_encoding, channels, mode, key, faults, sizes
+        pairs, num_classes, transforms, mode=mode, name=key, faults=faults, multi_scale=sizes, **keys
     )
 
 

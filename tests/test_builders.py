@@ -93,6 +93,7 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
             "coef: 1 numbers, but U²-Net has 7 outputs. Fix: one per output",
         ),
         (["model.in_channels=1"], "images of 3 channels, but model: in_channels: 1. Fix: set img_channels"),
+        (["train_dataset.mask_colors=[1]"], "train_dataset: mask_colors: expected different colours as {0:"),
         (["train_dataset.train_path=3"], "train_dataset: train_path: expected text, got 3"),
         (["loss.types.0.ignore_index=250"], "samples mark ignored pixels by 255"),
         (["optimizer.type=Adan"], "optimizer: type: Adan: no such component. Did you mean 'Adam'?"),

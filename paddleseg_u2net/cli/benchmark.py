@@ -22,7 +22,7 @@ from paddleseg_u2net.environment.processes import (
     u2net_command,
     u2net_environment,
 )
-from paddleseg_u2net.io.images import list_images, read_image
+from paddleseg_u2net.io.listing import list_images
 from paddleseg_u2net.models.pretrained import KNOWN
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def measure_engine(args: argparse.Namespace) -> dict[str, float]:
     started = time.perf_counter()
     predictor = Predictor(args.model_path, args.config, "cpu", backend=backend, precision=precision)
     loaded = time.perf_counter()
-    image = predictor.preprocessing(read_image(list_images(args.image_path)[0]))[0]
+    image = predictor.preprocessing(predictor.read(list_images(args.image_path)[0]))[0]
     tensor = np.repeat(image[None], int(batch), axis=0)
     times = []
     for _ in range(CALLS + 1):

@@ -23,7 +23,8 @@ from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.datasets.synthetic import draw_dataset
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.environment.processes import u2net_command, u2net_environment
-from paddleseg_u2net.io.images import list_images, read_image, write_image
+from paddleseg_u2net.io.images import read_image, write_image
+from paddleseg_u2net.io.listing import list_images
 
 ABOUT = "Predict real photographs with published weights, then train, validate and predict from one YAML."
 EXAMPLES = """\

@@ -22,7 +22,8 @@ from paddleseg_u2net.export.onnx_preprocessing import check_writable
 from paddleseg_u2net.export.quantization import Quantization, calibrate
 from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
-from paddleseg_u2net.io.images import list_images, read_image
+from paddleseg_u2net.io.bands import read_picture
+from paddleseg_u2net.io.listing import list_images
 from paddleseg_u2net.models.pretrained import KNOWN
 from paddleseg_u2net.models.weight_files import state_of
 
@@ -176,7 +177,8 @@ def load_images(config: Mapping[str, Any], key: str, folder: Path | None, count:
         found = list_images(folder)[:count]
         if not found:
             raise ValueError(f"{folder}: holds no images. Fix: a folder with images")
-        return [(read_image(path), None) for path in found]
+        own = preprocessing_of(config)
+        return [(read_picture(path, own.image_channels, own.white), None) for path in found]
     from paddleseg_u2net.builders import build_dataset_spec
     from paddleseg_u2net.data.dataset import open_datasets
 

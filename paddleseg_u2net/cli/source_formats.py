@@ -30,11 +30,11 @@ class SourceFormat(NamedTuple):
 
 
 def _read_coco(args: argparse.Namespace) -> ImageSource:
-    return from_annotations(read_coco_files(args.coco, args.image_dir, args.crowd))
+    return from_annotations(read_coco_files(args.coco, args.image_dir, args.crowd), args.image_dir)
 
 
 def _read_labelme(args: argparse.Namespace) -> ImageSource:
-    return from_annotations(list(map(read_labelme, args.labelme)))
+    return from_annotations(list(map(read_labelme, args.labelme)), args.labelme)
 
 
 def _read_folders(args: argparse.Namespace) -> ImageSource:
@@ -48,9 +48,7 @@ ANNOTATION_FLAGS = ("keep_unused",)
 MASK_FILE_FORMATS = ("list", "folder", "mask_dir")
 FORMATS = {
     "coco": SourceFormat(("image_dir",), ("crowd", *ANNOTATION_FLAGS), _read_coco),
-    "labelme": SourceFormat(
-        (), ANNOTATION_FLAGS, lambda args: from_annotations(list(map(read_labelme, args.labelme)))
-    ),
+    "labelme": SourceFormat((), ANNOTATION_FLAGS, _read_labelme),
     "list": SourceFormat(
         ("dataset_root",),
         MASK_FILE_FLAGS,

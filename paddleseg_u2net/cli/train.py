@@ -21,6 +21,7 @@ from paddleseg_u2net.cli.flags import (
     share,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
+from paddleseg_u2net.data.section import record_decisions
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
@@ -156,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
         return 0
     data = _open_data(specs, trainer.rank.count)
+    record_decisions(config, data)
     _prepare_folder(trainer, specs)
     trainer.run(*data)
     return _finish(trainer)

@@ -17,6 +17,7 @@ import yaml
 
 from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
 from paddleseg_u2net.data.preprocessing import Preprocessing
+from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels
 from paddleseg_u2net.errors import ConfigError, suggest
 
 BASE, INHERITED = "_base_", "_inherited_"
@@ -244,7 +245,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
     """Return the preprocessing of a config, which is that of its `val_dataset`."""
     dataset = section(config, "val_dataset")
-    return Preprocessing.from_transforms(dataset.get("transforms", []), dataset.get("img_channels", 3))
+    transforms, channels = dataset.get("transforms", []), dataset.get(CHANNELS, 3)
+    check_channels("val_dataset", transforms, channels)
+    return Preprocessing.from_transforms(transforms, channels, dataset.get(WHITE))
 
 
 def class_count(config: Mapping[str, Any]) -> int:

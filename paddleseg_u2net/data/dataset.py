@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.inspection import Inspection, inspect, raise_faults
+from paddleseg_u2net.data.inspection import Inspection, inspect_together, raise_faults
 from paddleseg_u2net.data.masks import MaskEncoding, read_raw
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
-from paddleseg_u2net.io.images import read_image
+from paddleseg_u2net.io.bands import decode_picture
+from paddleseg_u2net.io.contents import read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,12 @@ class Dataset:
     Args:
         spec: pairs, transforms and units.
         encoding: how the masks are read.
+        white: stored value of white in 16-bit images; None takes that of each image.
     """
 
     spec: DatasetSpec
     encoding: MaskEncoding
+    white: int | None = None
 
     @classmethod
     def from_inspection(cls, inspection: Inspection) -> Dataset:
@@ -55,7 +58,7 @@ class Dataset:
             DataError: the inspection found faults.
         """
         raise_faults([inspection])
-        return cls(inspection.spec, inspection.encoding)
+        return cls(inspection.spec, inspection.encoding, inspection.agreement.white)
 
     def __len__(self) -> int:
         return len(self.spec)
@@ -67,8 +70,9 @@ class Dataset:
             index: position in the data set.
 
         Returns:
-            Image (H, W, 3) uint8 RGB, and mask (H, W): float32 in [0, 1], or uint8 class ids if `num_classes`
-            is above 1. Ignored pixels of the mask are `IGNORE`.
+            Image (H, W, 3) uint8 RGB, or (H, W, C) if `channels` is neither 1 nor 3; and mask (H, W): float32
+            in [0, 1], or uint8 class ids if `num_classes` is above 1. Ignored pixels of the mask are
+            `IGNORE`.
 
         Raises:
             FileNotFoundError: a file does not exist any more.
@@ -77,7 +81,9 @@ class Dataset:
         pair = self.spec.pairs[index]
         if pair.mask is None:
             raise ValueError(f"{pair.image}: has no mask. Fix: add one, or remove the image")
-        return read_image(pair.image), self.encoding.decode(read_raw(pair.mask))
+        data = read_bytes(pair.image)
+        image = decode_picture(pair.image, data, self.spec.channels, self.white).image
+        return image, self.encoding.decode(read_raw(pair.mask))
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """Load one pair and apply the transforms.
@@ -128,7 +134,7 @@ def open_datasets(specs: Sequence[DatasetSpec]) -> list[Dataset]:
     Raises:
         DataError: the faults of all of them.
     """
-    inspections = [inspect(spec) for spec in specs]
+    inspections = inspect_together(specs)
     raise_faults(inspections)
     for inspection in inspections:
         inspection.log_notes(logging.WARNING)

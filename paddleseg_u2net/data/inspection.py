@@ -6,13 +6,15 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from paddleseg_u2net.data.agreement import Agreement, agree, as_classes
 from paddleseg_u2net.data.masks import (
     MaskContent,
     MaskEncoding,
@@ -27,8 +29,9 @@ from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.io.appearance import Note, note_lines
+from paddleseg_u2net.io.bands import as_rgb, decode_picture
 from paddleseg_u2net.io.contents import read_bytes
-from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, decode_photograph
+from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,8 @@ class PairRecord(NamedTuple):
         mask_size: (H, W) of the mask, upright.
         mask_orientation: EXIF orientation of the mask.
         mask_sample: (32, 32), stored values of the mask, see `sample`.
+        top: largest stored value of a 16-bit image; 0 for 8 bits.
+        held: channels of a multi-band image; 0 for other images.
     """
 
     pair: Pair
@@ -76,6 +81,8 @@ class PairRecord(NamedTuple):
     mask_size: tuple[int, int] | None = None
     mask_orientation: int = UPRIGHT
     mask_sample: np.ndarray | None = None
+    top: int = 0
+    held: int = 0
 
     @property
     def place(self) -> str:
@@ -105,14 +112,21 @@ class PairRecord(NamedTuple):
         return [*self.broken, *([self.mismatch] if self.mismatch else [])]
 
 
-def read_pair(pair: Pair) -> PairRecord:
-    """Read an image and its mask; faults of files that cannot be read become part of the record."""
+def read_pair(pair: Pair, channels: int = 3) -> PairRecord:
+    """Read an image and its mask; faults of files that cannot be read become part of the record.
+
+    Args:
+        pair: the files.
+        channels: of the image, see `bands.read_picture`.
+    """
     record, image, raw = PairRecord(pair), None, None
     try:
         data = read_bytes(pair.image)
-        photograph = decode_photograph(pair.image, data)
+        photograph = decode_picture(pair.image, data, channels)
         image = photograph.image
         record = _add_image(record, image)._replace(
+            top=photograph.top,
+            held=photograph.held,
             orientation=photograph.orientation,
             notes=photograph.notes,
             digest=hashlib.blake2b(data, digest_size=16).digest(),
@@ -137,6 +151,7 @@ def read_pair(pair: Pair) -> PairRecord:
 
 
 def _add_image(record: PairRecord, image: np.ndarray) -> PairRecord:
+    image = as_rgb(image)
     thumb = thumbnail(image)
     # the thumbnail of a noisy image is even, so the image decides
     constant = all(float(cv2.meanStdDev(pixels)[1].max()) < NOISE for pixels in (thumb, image))
@@ -146,7 +161,7 @@ def _add_image(record: PairRecord, image: np.ndarray) -> PairRecord:
 def _add_mask(record: PairRecord, raw: RawMask) -> PairRecord:
     levels, counts = tally(raw)
     return record._replace(
-        mask_levels=MaskLevels(record.mask_place, raw.kind, levels),
+        mask_levels=MaskLevels(record.mask_place, raw.kind, levels, raw.palette),
         counts=counts,
         mask_size=raw.values.shape,
         mask_orientation=raw.orientation,
@@ -206,6 +221,7 @@ class Inspection:
         contradictions: index of the pair -> fault of a mask that does not fit the encoding.
         contents: one per pair: what the mask contains; None if it cannot be read or contradicts the encoding.
         no_foreground: the fault of training data in which no mask has any foreground.
+        agreement: what was decided together with other data sets.
     """
 
     spec: DatasetSpec
@@ -214,6 +230,7 @@ class Inspection:
     contradictions: Mapping[int, Fault]
     contents: Sequence[MaskContent | None]
     no_foreground: Fault | None
+    agreement: Agreement = Agreement()
 
     @property
     def faults(self) -> list[Fault]:
@@ -230,20 +247,39 @@ class Inspection:
                 log.log(level, "%s: %s", self.spec.name, line)
 
 
-def inspect(spec: DatasetSpec, records: Sequence[PairRecord] | None = None) -> Inspection:
-    """Read every file of a data set once and decide how its masks are read.
+def inspect_together(specs: Sequence[DatasetSpec]) -> list[Inspection]:
+    """Read every file of data sets that are used together, see `inspect`."""
+    records = [_read(spec) for spec in specs]
+    agreements = agree(specs, records)
+    return [inspect(*one) for one in zip(specs, records, agreements, strict=True)]
+
+
+def _read(spec: DatasetSpec) -> list[PairRecord]:
+    return read_pairs(spec.pairs, spec.name, partial(read_pair, channels=spec.channels))
+
+
+def inspect(
+    spec: DatasetSpec,
+    records: Sequence[PairRecord] | None = None,
+    agreement: Agreement | None = None,
+) -> Inspection:
+    """Read every file of a data set once and decide how its images and masks are read.
 
     Logs the number of images and the encoding if there are no faults.
 
     Args:
         spec: the data set.
         records: what `read_pairs` returned for its pairs, if the files have been read before.
+        agreement: what was decided together with other data sets; None to decide it for this one.
     """
-    records = read_pairs(spec.pairs, spec.name) if records is None else records
-    levels = [record.mask_levels for record in records]
+    records = _read(spec) if records is None else records
+    agreement = agreement or agree([spec], [records])[0]
+    levels = [as_classes(record.mask_levels, agreement.palettes) for record in records]
     encoding, contradictions = decide_encoding(
         levels, spec.num_classes, spec.ignore_index, spec.mask_encoding
     )
+    encoding = replace(encoding, colors=agreement.palettes.colors)
+    contradictions = dict(sorted({**contradictions, **agreement.palettes.faults}.items()))
     contents = [
         encoding.measure(record.mask_levels, record.counts)
         if record.mask_levels and index not in contradictions
@@ -251,11 +287,25 @@ def inspect(spec: DatasetSpec, records: Sequence[PairRecord] | None = None) -> I
         for index, record in enumerate(records)
     ]
     no_foreground = _no_foreground(spec, encoding, contents)
-    inspection = Inspection(spec, records, encoding, contradictions, contents, no_foreground)
+    inspection = Inspection(spec, records, encoding, contradictions, contents, no_foreground, agreement)
     if not inspection.faults:
         log.info("%s: %d images, %s", spec.name, len(spec), encoding)
         inspection.log_notes(logging.INFO)
+        _warn_of_unused_channels(spec, records)
     return inspection
+
+
+def _warn_of_unused_channels(spec: DatasetSpec, records: Sequence[PairRecord]) -> None:
+    more = [record for record in records if record.held > spec.channels]
+    if more:
+        log.warning(
+            "%s: %d images hold more channels than img_channels: %d, first: %s (%d). The others are not used",
+            spec.name,
+            len(more),
+            spec.channels,
+            more[0].place,
+            more[0].held,
+        )
 
 
 def _no_foreground(

@@ -15,9 +15,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from paddleseg_u2net.data.palettes import Color, by_color, colors_of
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
 from paddleseg_u2net.io.decoders import open_image, select_page
+from paddleseg_u2net.io.depth import bits_text, white_of
 from paddleseg_u2net.io.images import (
     MAX_PIXELS,
     UPRIGHT,
@@ -41,11 +43,13 @@ class RawMask(NamedTuple):
         values: (H, W), uint8 or uint16, upright.
         kind: `1-bit`, `palette`, `8-bit`, `RGB` (of equal channels) or `16-bit`.
         orientation: EXIF orientation of the file, already applied to `values`.
+        palette: (N, 3) uint8 RGB, the colour of each value; None without a palette.
     """
 
     values: np.ndarray
     kind: str
     orientation: int = UPRIGHT
+    palette: np.ndarray | None = None
 
 
 class MaskLevels(NamedTuple):
@@ -55,11 +59,13 @@ class MaskLevels(NamedTuple):
         where: path of the mask, after file and line of the list that names it.
         kind: see `RawMask`.
         levels: (L,), the distinct stored values, sorted.
+        palette: see `RawMask`.
     """
 
     where: str
     kind: str
     levels: np.ndarray
+    palette: np.ndarray | None = None
 
 
 def read_raw(path: Path, what: str = "mask") -> RawMask:
@@ -100,7 +106,7 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
     if image.mode == "1":
         return RawMask(values.astype(np.uint8), "1-bit", orientation)
     if image.mode == "P":
-        return RawMask(values, "palette", orientation)
+        return RawMask(values, "palette", orientation, colors_of(image))
     if image.mode.startswith("I"):
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise ValueError(f"{path}: holds values beyond 16 bits. Fix: save it with 8 or 16 bits")
@@ -152,34 +158,38 @@ class MaskEncoding:
         num_classes: 1 decodes to soft masks, a larger number to class ids.
         ignore_index: stored value of ignored pixels; None if no value is ignored.
         top16: the value of white in 16-bit files.
+        colors: value -> colour, where palettes have different orders and classes are found by colour.
     """
 
     name: str
     num_classes: int
     ignore_index: int | None = None
     top16: int = 65535
+    colors: Mapping[int, Color] | None = None
 
     def __str__(self) -> str:
         """The line that is logged before training."""
         grey = "0 .. white -> 0 .. 1" if self.num_classes == 1 else "above half of white -> class 1"
-        meaning = "pixel = class id" if self.name == "index" else grey
+        meaning = f"pixel = class id{' by colour' if self.colors else ''}" if self.name == "index" else grey
         ignored = f", {self.ignore_index} ignored" if self.ignore_index is not None else ""
-        return f"mask_encoding: {self.name} ({meaning}{ignored})"
+        usual = self.name == "index" or self.top16 in (255, 65535)
+        white = "" if usual else f", 16-bit files: {bits_text(self.top16)}"
+        return f"mask_encoding: {self.name} ({meaning}{white}{ignored})"
 
     def decode(self, raw: RawMask) -> np.ndarray:
         """Decode to (H, W): float32 in [0, 1] for saliency, else uint8 class ids; `IGNORE` where ignored."""
-        values = raw.values
+        values = stored = by_color(raw.values, raw.palette, self.colors)
         if self.name == "grey" and raw.kind != "1-bit":
             values = values / (self.top16 if raw.kind == "16-bit" else 255)
             values = values if self.num_classes == 1 else values > 0.5
         decoded = values.astype(np.float32 if self.num_classes == 1 else np.uint8)
         if self.ignore_index is not None:
-            decoded[raw.values == self.ignore_index] = IGNORE
+            decoded[stored == self.ignore_index] = IGNORE
         return decoded
 
     def measure(self, mask: MaskLevels, counts: np.ndarray) -> MaskContent:
         """Measure a mask from its levels and the number of pixels of each, (L,) int."""
-        values = self.decode(RawMask(mask.levels, mask.kind))
+        values = self.decode(RawMask(mask.levels, mask.kind, palette=mask.palette))
         counts = np.where(values == IGNORE, 0, counts)
         total = max(int(counts.sum()), 1)
         single = self.num_classes == 1
@@ -206,7 +216,7 @@ def decide_encoding(
     """
     readable = {index: mask for index, mask in enumerate(masks) if mask}
     highest16 = max((mask.levels[-1] for mask in readable.values() if mask.kind == "16-bit"), default=65535)
-    top16 = 255 if highest16 <= 255 else 65535
+    top16 = white_of(highest16)
     informative = {  # 1-bit masks and empty ones fit every encoding
         index: mask._replace(levels=levels)
         for index, mask in readable.items()

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from paddleseg_u2net.errors import ConfigError, Fault, suggest
-from paddleseg_u2net.io.images import list_images
+from paddleseg_u2net.io.listing import first_names, list_images, stem_of
 
 log = logging.getLogger(__name__)
 
 # keys of a dataset section besides the arguments of `list_pairs`
 OTHER_KEYS = (
     *("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download"),
-    "multi_scale",
+    *("multi_scale", "img_max", "mask_colors"),
 )
 
 
@@ -110,8 +110,24 @@ def pair_folders(
         faults.append(Fault(str(images[stem][0]), what, "" if number else fix))
     if unused := sorted(masks.keys() - images.keys()):
         log.warning("%s: %d masks have no image, first: %s", mask_dir, len(unused), masks[unused[0]][0])
+    _log_other_endings(image_side, mask_side, images, masks)
     paired = [Pair(paths[0], masks[stem][0]) for stem, paths in images.items() if stem in masks]
     return paired, faults
+
+
+def _log_other_endings(
+    image_side: tuple[Path, str],
+    mask_side: tuple[Path, str],
+    images: Mapping[str, Sequence[Path]],
+    masks: Mapping[str, Sequence[Path]],
+) -> None:
+    """Log the images of both folders whose names end neither as images nor as masks do."""
+    if image_side[1] or mask_side[1]:
+        taken = {path for found in (images, masks) for paths in found.values() for path in paths}
+        files = {path for folder in {image_side[0], mask_side[0]} for path in list_images(folder)}
+        if left := sorted(files - taken):
+            endings = f"'{image_side[1]}' nor '{mask_side[1]}'"
+            log.warning("%d files end neither with %s: %s", len(left), endings, first_names(left))
 
 
 def second_files(found: Mapping[str, Sequence[Path]]) -> list[Fault]:
@@ -159,7 +175,7 @@ def by_stem(folder: Path, suffix: str = "", apart: tuple[Path, str] | None = Non
 
 def _stem(path: Path, suffix: str) -> str | None:
     """Remove the file format and the suffix from a path; None if it does not end with the suffix."""
-    text = str(path if "." in suffix else path.with_suffix(""))
+    text = str(path if "." in suffix else stem_of(path))
     return text[: len(text) - len(suffix)] if text.endswith(suffix) else None
 
 

@@ -145,19 +145,24 @@ class Preprocessing:
 
     Args:
         steps: (name of a transform, its arguments), in the order of application.
-        channels: 3, or 1 to convert images to grey first.
+        channels: 3, 1 to convert images to grey first, or the channels of multi-band images.
+        white: stored value of white in the 16-bit images of the training data; None takes that of each image.
     """
 
     steps: tuple[tuple[str, dict[str, Any]], ...]
     channels: int = 3
+    white: int | None = None
 
     @classmethod
-    def from_transforms(cls, transforms: Sequence[dict], channels: int = 3) -> Preprocessing:
+    def from_transforms(
+        cls, transforms: Sequence[dict], channels: int = 3, white: int | None = None
+    ) -> Preprocessing:
         """Create the preprocessing from the `val_dataset.transforms` of a config.
 
         Args:
             transforms: `type` and arguments of each.
             channels: see `Preprocessing`.
+            white: see `Preprocessing`.
 
         Raises:
             ValueError: a transform is random or cannot be undone, or an argument is unknown.
@@ -176,13 +181,18 @@ class Preprocessing:
             if unknown := set(arguments) - allowed:
                 raise ValueError(f"val_dataset.transforms: {name} has no argument {', '.join(unknown)}")
             steps.append((name, arguments))
-        return cls(tuple(steps), channels)
+        return cls(tuple(steps), channels, white)
+
+    @property
+    def image_channels(self) -> int:
+        """Number of channels of the images that it takes."""
+        return 3 if self.channels == 1 else self.channels
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, list[tuple[str, Size]]]:
         """Preprocess one image.
 
         Args:
-            image: (H, W, 3) uint8, RGB.
+            image: (H, W, image_channels) uint8, RGB first.
 
         Returns:
             The input (channels, h, w) float32, and the changes of size for `restore`: kind of change and

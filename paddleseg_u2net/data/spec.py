@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paddleseg_u2net.data.masks import ENCODINGS, IGNORE
 from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.data.palettes import Color
 from paddleseg_u2net.errors import Fault
 
 
@@ -20,11 +21,14 @@ class DatasetSpec:
         transforms: callables on PaddleSeg's sample dict, applied in this order.
         ignore_index: stored mask value of ignored pixels; None if no value is ignored.
         mask_encoding: `index`, `grey`, or None to decide it from all masks.
-        channels: 3 for RGB images, 1 to convert them to grey.
+        channels: 3 for RGB images, 1 to convert them to grey; another number for the first channels of
+            multi-band files.
         mode: `train`, `val` or `test`; training data must contain foreground.
         name: how log lines and messages call the data set.
         faults: faults found while listing the pairs; reported together with those of the files.
         multi_scale: sizes (H, W), one of which is drawn for each batch; empty to leave samples as they are.
+        white: stored value of white in 16-bit images; None to decide it from all of them.
+        mask_colors: class id -> colour in the palettes of masks; None to compare the palettes.
 
     Raises:
         ValueError: a value is out of range, or two values contradict each other.
@@ -40,6 +44,8 @@ class DatasetSpec:
     name: str = "dataset"
     faults: Sequence[Fault] = ()
     multi_scale: Sequence[tuple[int, int]] = ()
+    white: int | None = None
+    mask_colors: Mapping[int, Color] | None = None
 
     def __post_init__(self):
         name, encoding, ignored = self.name, self.mask_encoding, self.ignore_index
@@ -55,8 +61,10 @@ class DatasetSpec:
             raise ValueError(
                 f"{name}: ignore_index: {ignored!r}, expected a value of the mask files, or null"
             )
-        if self.channels not in (1, 3):
-            raise ValueError(f"{name}: img_channels: {self.channels}, expected 1 or 3")
+        if type(self.channels) is not int or self.channels < 1:
+            raise ValueError(f"{name}: img_channels: {self.channels!r}, expected a whole number above 0")
+        if self.white is not None and (type(self.white) is not int or not 1 <= self.white <= 65535):
+            raise ValueError(f"{name}: img_max: {self.white!r}, expected 1 .. 65535, or null")
 
     def __len__(self) -> int:
         return len(self.pairs)

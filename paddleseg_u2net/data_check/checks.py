@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +25,9 @@ from paddleseg_u2net.data_check.survey import (
     SurveyedPair,
     mask_overlap,
 )
+from paddleseg_u2net.data_check.unused import lost_files, masks_without_a_pair, other_files
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.appearance import GROUND_NAME
-from paddleseg_u2net.io.images import SUFFIXES
 
 RARE = 1e-3  # share of all pixels
 
@@ -117,23 +116,6 @@ def _soft_masks(survey: DatasetSurvey) -> Examples:
             what = f"{len(soft)} of {len(dataset.contents)} masks have soft edges: "
             what += f"{np.mean(soft):.1%} of their pixels on average, {max(soft):.1%} at most"
             yield Example(Fault(dataset.name, what))
-
-
-def _masks_without_a_pair(survey: DatasetSurvey) -> Examples:
-    """Files in the folders of masks that belong to no pair and share their name with no image."""
-    pairs = [pair.files for pair in survey.pairs]
-    used = {str(path) for pair in pairs for path in (pair.image, pair.mask)}
-    image_folders = {pair.image.parent for pair in pairs}
-    stems = {Path(name).stem for folder in image_folders for name in _names(folder)}
-    for folder in sorted({pair.mask.parent for pair in pairs if pair.mask} - image_folders):
-        for name in _names(folder):
-            path = os.path.join(folder, name)
-            if path not in used and Path(name).suffix.lower() in SUFFIXES and Path(name).stem not in stems:
-                yield Example(Fault(path, "no pair uses this mask, and no image has its name"))
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if folder.is_dir() else []
 
 
 # -- checks that compare images -------------------------------------------------------------------------
@@ -262,7 +244,24 @@ CHECKS = (
     Check(
         "colour profiles", "note", lambda survey: noted(survey, "profile"), "colours are converted to sRGB"
     ),
-    Check("masks without a pair", "note", _masks_without_a_pair, "add their images, or ignore this"),
+    Check(
+        "files that are not read",
+        "warning",
+        lambda survey: map(Example, lost_files(survey)),
+        "convert them to PNG or JPEG, restore the links, or ignore this",
+    ),
+    Check(
+        "masks without a pair",
+        "note",
+        lambda survey: map(Example, masks_without_a_pair(survey)),
+        "add their images, or ignore this",
+    ),
+    Check(
+        "unused files",
+        "note",
+        lambda survey: map(Example, other_files(survey)),
+        "list or pair them, or ignore this",
+    ),
     Check(
         "preparation",
         "note",

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from paddleseg_u2net.data.agreement import as_classes
 from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
@@ -34,8 +35,9 @@ from paddleseg_u2net.data_check.survey import (
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.faulty_items import kind_of
+from paddleseg_u2net.io.bands import read_picture
 from paddleseg_u2net.io.files import atomic_write
-from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow, read_image, upright, write_image
+from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow, upright, write_image
 
 RECORD = "fixed.json"
 SOFT_IGNORE = 128  # value of ignored pixels in a written soft mask, where 255 is the object
@@ -171,7 +173,9 @@ def _plan(survey: DatasetSurvey) -> Iterator[Task]:
 def _require_clear_encoding(dataset: SurveyedDataset) -> None:
     """Raise DataError if the encoding is unclear even without the masks that contradict it."""
     spec = dataset.spec
-    levels = [pair.record.mask_levels for pair in dataset.pairs if not pair.contradiction]
+    palettes = dataset.inspection.agreement.palettes
+    sound = [pair.record.mask_levels for pair in dataset.pairs if not pair.contradiction]
+    levels = [as_classes(mask, palettes) for mask in sound]
     _, faults = decide_encoding(levels, spec.num_classes, spec.ignore_index, spec.mask_encoding)
     unclear = [*faults.values(), *filter(None, [dataset.inspection.no_foreground])]
     if unclear:
@@ -231,8 +235,9 @@ def _write(task: Task, folder: Path, with_ignore: bool) -> list[str]:
     record, changes = task.pair.record, []
     assert record.pair.mask is not None
     if record.orientation != UPRIGHT:
-        write_image(folder / task.image, read_image(record.pair.image))
-        changes.append("image rotated upright")
+        white = task.pair.dataset.inspection.agreement.white
+        write_image(folder / task.image, read_picture(record.pair.image, white=white))
+        changes.append(f"image rotated upright{', stored with 8 bits' if record.top else ''}")
     else:
         with atomic_write(folder / task.image) as partial:
             partial.write_bytes(record.pair.image.read_bytes())

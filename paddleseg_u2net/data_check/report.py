@@ -17,8 +17,8 @@ from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette
 from paddleseg_u2net.data_check.checks import Example, Finding
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedDataset, SurveyedPair
+from paddleseg_u2net.io.bands import read_picture
 from paddleseg_u2net.io.files import atomic_write
-from paddleseg_u2net.io.images import read_image
 
 JSON, PAGE, TEMPLATE = "report.json", "report.html", "report.html.j2"
 DRAWN, LISTED = 6, 50  # examples of a check that are shown with and without a picture
@@ -120,7 +120,8 @@ def _figure(pairs: Sequence[SurveyedPair], caption: str) -> dict[str, Any]:
 def _picture(pair: SurveyedPair) -> str:
     """The overlay of a pair as a JPEG in a data URI."""
     files = pair.files
-    image, mask = read_image(files.image), np.zeros((1, 1), np.uint8)
+    image = read_picture(files.image, white=pair.dataset.inspection.agreement.white)
+    mask = np.zeros((1, 1), np.uint8)
     if files.mask and pair.record.mask_levels:
         mask = pair.dataset.encoding.decode(read_raw(files.mask))
     drawn = overlay(image, mask, make_palette(pair.dataset.spec.num_classes))

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.data.duplicates import find_matches
-from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect
+from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect_together
 from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask, read_raw
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
@@ -131,7 +131,7 @@ class DatasetSurvey:
 
 def examine(specs: Sequence[DatasetSpec]) -> DatasetSurvey:
     """Read each file of several data sets once."""
-    return DatasetSurvey([SurveyedDataset(inspect(spec)) for spec in specs])
+    return DatasetSurvey([SurveyedDataset(inspection) for inspection in inspect_together(specs)])
 
 
 def find_shared_files(datasets: Sequence[Sequence[SurveyedPair]]) -> list[ImageMatch]:
@@ -244,7 +244,9 @@ def _class_ids(pair: SurveyedPair, sampled: bool = False) -> np.ndarray:
     assert record.mask_levels is not None
     assert record.mask_sample is not None
     assert pair.files.mask is not None
-    raw = RawMask(record.mask_sample, record.mask_levels.kind) if sampled else read_raw(pair.files.mask)
+    levels = record.mask_levels
+    stored = RawMask(record.mask_sample, levels.kind, palette=levels.palette)
+    raw = stored if sampled else read_raw(pair.files.mask)
     decoded = pair.dataset.encoding.decode(raw)
     decoded[decoded == IGNORE] = 0
     return decoded if decoded.dtype == np.uint8 else (decoded >= 0.5).astype(np.uint8)

@@ -37,6 +37,7 @@ INSTALL = {
     "jinja2": _extra("data"),
     "prettytable": _extra("data"),
     "skimage": _extra("demo"),
+    "tifffile": _extra("multiband"),
     "ray": _extra("cluster"),
 }
 # warnings of Paddle and paddleseg at import, and of Pillow about files that we report ourselves

@@ -16,6 +16,7 @@ from paddleseg_u2net.evaluation.plots import literal_text
 from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
+from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.files import atomic_write
 
 LONGEST = 640  # pixels of the longer side of a picture on the sheet
@@ -73,6 +74,7 @@ def _pictures(
 ) -> list[np.ndarray]:
     """Photograph, mask and prediction, each (h, w, 3) uint8 RGB and at most LONGEST pixels long."""
     prediction, ignored = predictor.predict([image])[0], mask == IGNORE
+    image = as_rgb(image)
     if len(prediction.probabilities) == 1:
         true = np.repeat(to_8bit(np.where(ignored, 0, mask))[..., None], 3, axis=2)
         found = np.repeat(to_8bit(prediction.saliency)[..., None], 3, axis=2)

@@ -21,13 +21,16 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from paddleseg_u2net.data.masks import MaskLevels, RawMask, decide_encoding, read_raw, tally
+from paddleseg_u2net.data.palettes import compare
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.evaluation.matching import MatchedFiles
+from paddleseg_u2net.io.depth import bits_text
 from paddleseg_u2net.metrics.protocol import MeasureStretch
 from paddleseg_u2net.metrics.table import MEASURES, MapMeasures
 
 CHUNK = 16  # images per task of a worker process
 WHITE, FOREGROUND_ABOVE = 255, 128
+TWELVE_BITS = 4095  # 16-bit maps none of which is brighter were stored with 12 bits or fewer
 EIGHT_BITS = ("8-bit", "RGB")
 EMPTY_MASKS = (
     "F, weighted F and boundary measures of an empty mask are 0, S is 1 - mean(map), E is the share of "
@@ -91,7 +94,12 @@ class FolderScores:
             folder: of the maps.
         """
         encoding, contradictions = decide_encoding(self.mask_levels, 1, None, None)
-        self.faults += contradictions.values()
+        palettes = compare(self.mask_levels)
+        self.faults += [*contradictions.values(), *palettes.faults.values()]
+        what = "the palette holds the colours of the other masks in another order"
+        self.faults += [
+            Fault(place, what, "store all masks with one palette") for place in palettes.reordered
+        ]
         for mask in self.mask_levels:
             highest = mask.levels[-1]
             if mask.kind == "16-bit" and 1 < highest <= WHITE < encoding.top16:
@@ -100,9 +108,13 @@ class FolderScores:
             elif mask.kind in EIGHT_BITS and 1 < highest <= FOREGROUND_ABOVE and not contradictions:
                 what = f"no value exceeds {highest}, and foreground is what exceeds {FOREGROUND_ABOVE}"
                 self.faults.append(Fault(mask.where, what, "store it as 0 and 255"))
+        if encoding.top16 not in (WHITE, 65535):
+            first = next(mask.where for mask in self.mask_levels if mask.kind == "16-bit")
+            what = f"16-bit masks whose {bits_text(encoding.top16)}, and here white is 65535"
+            self.faults.append(Fault(first, what, "store all of them with 8 bits, 0 and 255"))
         for kinds, least, fix in (
             (EIGHT_BITS, 1, "store them times 255"),
-            (("16-bit",), WHITE, "store them in 8 bits, or times 257"),
+            (("16-bit",), TWELVE_BITS, "store them in 8 bits, or so that white is 65535"),
         ):
             if 0 < (highest := max(self.brightest[kind] for kind in kinds)) <= least:
                 self.faults.append(Fault(str(folder), f"no {kinds[0]} map has a value above {highest}", fix))
@@ -207,7 +219,7 @@ def _score_chunk(pairs: Sequence[tuple[str, Path, Path]], settings: FolderSettin
             raw_map, raw_mask = _read_map(map_path), read_raw(mask_path)
             part.brightest |= Counter({raw_map.kind: int(raw_map.values.max())})
             levels = _lowest_and_highest(tally(raw_mask)[0])
-            part.mask_levels.append(MaskLevels(str(mask_path), raw_mask.kind, levels))
+            part.mask_levels.append(MaskLevels(str(mask_path), raw_mask.kind, levels, raw_mask.palette))
             saliency, mask = _decode_map(raw_map), _decode_mask(raw_mask)
             if saliency.shape != mask.shape:
                 saliency = _resize(saliency, map_path, mask, mask_path, settings)

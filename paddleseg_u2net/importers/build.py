@@ -17,6 +17,7 @@ import numpy as np
 
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
+from paddleseg_u2net.data.unused import Unused, as_record, unused_files
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.config_writer import config_text, path_text
 from paddleseg_u2net.importers.copies import copy_keys
@@ -25,6 +26,7 @@ from paddleseg_u2net.importers.list_writer import PARTS, absolute, find_root, li
 from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, MaskMeaning, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
 from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.listing import unused_text
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class BuildSummary(NamedTuple):
         classes: names of class 0, 1, …; for saliency of background and object.
         encoding: how masks are decoded.
         items: what became of the items of the source.
+        unused: files in the folders of the source that are not used, by reason.
     """
 
     config: Path
@@ -81,6 +84,7 @@ class BuildSummary(NamedTuple):
     classes: list[str]
     encoding: MaskEncoding
     items: ItemCounts
+    unused: Unused = {}
 
     def command(self, template: str) -> str:
         """Return CHECK_COMMAND or TRAIN_COMMAND with the path of the config, quoted for a shell."""
@@ -178,6 +182,8 @@ def _record(summary: BuildSummary, options: BuildOptions) -> str:
         "classes": summary.classes,
         "mask_encoding": summary.encoding.name,
         "ignore_index": summary.encoding.ignore_index,
+        "mask_colors": summary.encoding.colors,
+        "unused_files": as_record(summary.unused),
         "split": list(options.shares) if options.shares else "as given",
         "seed": options.seed if options.shares else None,
         "stratify": options.stratify,
@@ -251,11 +257,21 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
         images = _handle_empty(found.images, options, found.counts)
         parts = _split_by_shares(images, count == 1, options) if options.shares else _keep_given_parts(images)
         counts = {part: len(members) for part, members in zip(PARTS, parts, strict=True) if members}
-        classes = _class_names(found.classes, count)
+        classes, unused = _class_names(found.classes, count), _count_unused(source)
         _count_absent(images, classes, found.counts)
-        summary = BuildSummary(config, counts, classes, found.encoding, found.counts)
+        summary = BuildSummary(config, counts, classes, found.encoding, found.counts, unused)
         config_path.write_text(_write(parts, summary, options, folder), encoding="utf-8")
     return summary
+
+
+def _count_unused(source: ImageSource) -> Unused:
+    """The files in the folders of a source that it does not use; logs them."""
+    used = [path for image in source.images for path in image.pair[:2] if path]
+    used += [Path(image.annotated.where) for image in source.images if image.annotated]
+    used += source.used
+    if unused := unused_files(source.folders, used):
+        log.warning(unused_text(unused))
+    return unused
 
 
 def _check_is_free(path: Path) -> None:

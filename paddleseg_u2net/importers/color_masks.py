@@ -220,7 +220,8 @@ def from_color_masks(
     images = [_to_be_drawn(image, table, unknown) for image in source.images]
     reported = faults if unknown == UNKNOWN_MODES[0] else []
     used = [name for name in table.order if keep_unused or labels[name]]
-    return ImageSource(images, source.faults, used, counts, [*source.conflicts, *reported])
+    conflicts = [*source.conflicts, *reported]
+    return ImageSource(images, source.faults, used, counts, conflicts, source.folders, masks)
 
 
 def _count_labels(

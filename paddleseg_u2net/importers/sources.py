@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.data.agreement import agree, as_classes
 from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect, read_pairs
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import (
@@ -56,6 +57,8 @@ class ImageSource(NamedTuple):
         labels: labels of annotations in class order; None for mask files.
         counts: what was left out, ignored or converted so far, and why; None if nothing was.
         conflicts: what is wrong with the lists or annotations as a whole.
+        folders: where its files lie; other files in them are counted.
+        used: files that it uses besides its images, masks and annotations.
     """
 
     images: list[ImportedImage]
@@ -63,6 +66,8 @@ class ImageSource(NamedTuple):
     labels: list[str] | None = None
     counts: ItemCounts | None = None
     conflicts: Faults = ()
+    folders: Sequence[Path] = ()
+    used: Sequence[Path] = ()
 
 
 class MaskMeaning(NamedTuple):
@@ -157,12 +162,15 @@ def from_folders(
         fix = "--mask_suffix _gt, or --image_suffix .jpg --mask_suffix .png"
         raise DataError([Fault(str(folder), "images and masks cannot be distinguished", fix)])
     folders = list(zip(image_dirs, mask_dirs, strict=True))
-    return _from_files([pair_folders(*pair, image_suffix, mask_suffix) for pair in folders], image_dirs)
+    found = [pair_folders(*pair, image_suffix, mask_suffix) for pair in folders]
+    return _from_files(found, image_dirs)._replace(folders=[*image_dirs, *mask_dirs])
 
 
 def from_lists(paths: Sequence[Path], root: Path) -> ImageSource:
     """Read PaddleSeg list files, one per part, whose paths are relative to `root`."""
-    return _from_files([read_list(path, root) for path in paths], [root] * len(paths))
+    source = _from_files([read_list(path, root) for path in paths], [root] * len(paths))
+    files = {path for image in source.images for path in image.pair[:2] if path}
+    return source._replace(folders=sorted({path.parent for path in files}))
 
 
 def _from_files(found: Sequence[tuple], roots: Sequence[Path]) -> ImageSource:
@@ -175,8 +183,8 @@ def _from_files(found: Sequence[tuple], roots: Sequence[Path]) -> ImageSource:
     return ImageSource(images, [fault for _, faults in found for fault in faults])
 
 
-def from_annotations(sets: Sequence[AnnotationSet]) -> ImageSource:
-    """Collect the images of COCO files or LabelMe folders, one per part."""
+def from_annotations(sets: Sequence[AnnotationSet], folders: Sequence[Path] = ()) -> ImageSource:
+    """Collect the images of annotation files or folders, one set per part; `folders` hold the images."""
     counts = ItemCounts()
     sets = unite_labels(sets, counts)
     labels, conflicts = merge_labels(sets)
@@ -190,7 +198,8 @@ def from_annotations(sets: Sequence[AnnotationSet]) -> ImageSource:
         for part, one in enumerate(sets)
         for image in one.images
     ]
-    return ImageSource(images, [fault for one in sets for fault in one.faults], labels, counts, conflicts)
+    faults = [fault for one in sets for fault in one.faults]
+    return ImageSource(images, faults, labels, counts, conflicts, folders)
 
 
 def find_repeated_names(images: Iterable[ImportedImage]) -> dict[int, Fault]:
@@ -276,10 +285,12 @@ def _read_masks(images: Sequence[ImportedImage], meaning: MaskMeaning, skip_faul
 
 
 def _inspect_masks(records: Sequence[PairRecord], meaning: MaskMeaning) -> Inspection:
-    levels = [record.mask_levels for record in records if record.mask_levels]
-    count, ignore_index = count_classes(levels, meaning)
     pairs = [record.pair for record in records]
-    return inspect(DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images"), records)
+    (agreement,) = agree([DatasetSpec(pairs, 1, name="all images")], [records])
+    found = (as_classes(record.mask_levels, agreement.palettes) for record in records)
+    count, ignore_index = count_classes([mask for mask in found if mask], meaning)
+    spec = DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images")
+    return inspect(spec, records, agreement)
 
 
 def count_classes(levels: Sequence[MaskLevels], meaning: MaskMeaning) -> tuple[int, int | None]:

@@ -16,7 +16,7 @@ from paddleseg_u2net.importers.annotations import (
 )
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.references import PART_NAMES, all_parts_named
-from paddleseg_u2net.io.images import list_images
+from paddleseg_u2net.io.listing import list_images
 
 META, IMAGES, ANNOTATIONS = "meta.json", "img", "ann"
 # geometryType -> kind of rasterizer, and the key of an object that holds the shape

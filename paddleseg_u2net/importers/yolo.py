@@ -16,7 +16,7 @@ from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet,
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.rasterize import abbreviate
 from paddleseg_u2net.importers.references import PART_NAMES, find_inside, read_lines
-from paddleseg_u2net.io.images import list_images
+from paddleseg_u2net.io.listing import list_images
 
 CONFIGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAME_LISTS = ("classes.txt", "obj.names")  # one name per line

@@ -19,16 +19,16 @@ from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
 from paddleseg_u2net.io.appearance import Note, note_lines
+from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.file_kinds import is_plain_text
-from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image, read_photograph
+from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, read_image
+from paddleseg_u2net.io.listing import READ, is_image, list_images
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
     from paddleseg_u2net.inference.refine import TwoPassPredictor
 
 log = logging.getLogger(__name__)
-
-OTHER_FORMATS = {".gif", ".heic", ".heif", ".avif", ".jp2", ".svg", ".pdf"}
 
 
 class Image(NamedTuple):
@@ -97,7 +97,7 @@ def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
         pattern = any(character in str(path) for character in "*?[")
         what = "no file matches this pattern" if pattern else "no such file or folder"
         raise DataError([Fault(str(path), what)])
-    if path.suffix.lower() in SUFFIXES or not _is_text(path):
+    if path.suffix.lower() in SUFFIXES or is_image(path) or not _is_text(path):
         return [Image(path)], path.parent
     images = [Image(_named(line, path), f"{path}:{number}") for number, line in list_lines(path)]
     if not any(image.path.is_file() for image in images):
@@ -112,10 +112,7 @@ def _images_in(folder: Path, save_dir: Path) -> list[Image]:
     results = [result for result in results if folder.resolve() in result.parents]
     found = [path for path in list_images(folder) if not set(results) & set(path.resolve().parents)]
     if not found:
-        raise DataError([Fault(str(folder), f"no images ({', '.join(sorted(SUFFIXES))}) in this folder")])
-    other = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in OTHER_FORMATS and p.is_file()]
-    if other:
-        log.warning("%d file(s) of other formats are left out, first: %s", len(other), other[0])
+        raise DataError([Fault(str(folder), f"no images ({', '.join(sorted(READ))}) in this folder")])
     return [Image(path) for path in found]
 
 
@@ -231,7 +228,7 @@ class BatchPredictor:
     def run_job(self, job: Job) -> list[Fault]:
         """Predict one image and write its results; returns what went wrong."""
         try:
-            photograph = read_photograph(job.image, self.max_pixels)
+            photograph = self.predictor.open(job.image, self.max_pixels)
             image = photograph.image
             self.notes += [(str(job.image), note) for note in photograph.notes]
             prediction = self.predictor.predict([image])[0]
@@ -239,10 +236,10 @@ class BatchPredictor:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit
             return [Fault(job.where, f"{job.image}: {str(error).strip() or 'out of memory'}")]
-        faults = []
+        faults, picture = [], as_rgb(image)
         for name, target in job.results.items():
             try:
-                OUTPUTS[name].write(target, image, prediction, self.palette)
+                OUTPUTS[name].write(target, picture, prediction, self.palette)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
                 faults.append(Fault(job.where, f"{job.image}: {name}: {error}"))
         return faults

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.config.loader import CONFIGS, load_config, section
+from paddleseg_u2net.data.section import COLORS, WHITE
 from paddleseg_u2net.engines.adapters import FixedSizeEngine, PhotographEngine, ProbabilityEngine, adapt
 from paddleseg_u2net.engines.base import PADDLE, Engine, choose, engines_for, open_engine
 from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, Deployment, find_record, read_record
@@ -87,7 +89,7 @@ def config_of(
         ValueError: no config is given, and the model carries none.
     """
     if config is not None:
-        return load_config(config, opts=opts)
+        return _with_decisions_of(model_path, load_config(config, opts=opts))
     if known := KNOWN.get(str(model_path)):
         return load_config(CONFIGS / known.config, opts=opts)
     if record := find_record(model_path):
@@ -102,6 +104,22 @@ def config_of(
         f"{model_path} carries no config ({CONFIG} beside it). Fix: add --config, for the published weights "
         f"--config {next(iter(KNOWN.values())).config}"
     )
+
+
+def _with_decisions_of(model_path: str | Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Add what a training decided from its files, unless the config sets it: see `record_decisions`.
+
+    The white of 16-bit images belongs to the model; the colours of palettes to the data it was trained on.
+    """
+    data = config.get("val_dataset")
+    with contextlib.suppress(OSError, ValueError):  # the model carries no config
+        own = config_of(model_path).get("val_dataset", {}) if data else {}
+        same_data = bool(data) and own.get("dataset_root") == data.get("dataset_root")
+        for key in (WHITE, COLORS) if same_data else (WHITE,):
+            if data and key in own and key not in data:
+                log.info("val_dataset: %s: %s, as in the training of %s", key, own[key], model_path)
+                data[key] = own[key]
+    return config
 
 
 def load_engine(

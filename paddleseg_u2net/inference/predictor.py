@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,17 @@ import numpy as np
 
 from paddleseg_u2net.config.loader import class_count, load_config, preprocessing_of
 from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
+from paddleseg_u2net.data.section import WHITE
 from paddleseg_u2net.engines.adapters import PhotographEngine
 from paddleseg_u2net.engines.base import Engine
 from paddleseg_u2net.inference.model_source import config_of, load_engine
-from paddleseg_u2net.io.images import MAX_PIXELS, pillow, read_and_log
+from paddleseg_u2net.io.appearance import note_lines
+from paddleseg_u2net.io.bands import open_picture
+from paddleseg_u2net.io.images import MAX_PIXELS, Photograph, pillow
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.metrics.saliency import stretch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ class Predictor:
             raise ValueError("Predictor: an engine needs a config. Fix: Predictor(engine, config)")
         self.engine: Engine = model
         prepares = isinstance(model, PhotographEngine)  # then the transforms of the config are in the model
-        self.preprocessing = Preprocessing(()) if prepares else preprocessing_of(config)
+        self.preprocessing = _without_steps(config) if prepares else preprocessing_of(config)
         self.num_classes = class_count(config)
         self.augmentation = augmentation or TestTimeAugmentation()
         self.parallel = parallel
@@ -156,20 +162,36 @@ class Predictor:
         """Predict one image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or a path.
+            image: (H, W, C) uint8, RGB first, or a path; C is 3, or the channels of a multi-band model.
 
         Returns:
             (H, W) float32 saliency in [0, 1], or (H, W) uint8 class ids where num_classes is 2 or more.
         """
-        image = read_and_log(image) if isinstance(image, (str, Path)) else image
+        image = self.read(image) if isinstance(image, (str, Path)) else image
         prediction = self.predict([image])[0]
         return prediction.saliency if self.num_classes == 1 else prediction.classes
+
+    def read(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Read an image like `open`, and log what was changed or left out."""
+        photograph = self.open(path, max_pixels)
+        for level, line in note_lines([(str(path), note) for note in photograph.notes], 1):
+            log.log(level, "%s", line)
+        return photograph.image
+
+    def open(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
+        """Read an image as this model takes it; see `bands.open_picture`.
+
+        Args:
+            path: the file.
+            max_pixels: larger images are rejected before decoding.
+        """
+        return open_picture(path, self.preprocessing.image_channels, self.preprocessing.white, max_pixels)
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict several images; network inputs of the same size share a batch.
 
         Args:
-            images: (H, W, 3) uint8 RGB each, of any sizes.
+            images: (H, W, C) uint8, RGB first, of any sizes; C as in `__call__`.
 
         Returns:
             One prediction per image, in the same order.
@@ -179,7 +201,7 @@ class Predictor:
             ValueError: the network's output holds NaN.
         """
         for image in images:
-            _check_image(image)
+            _check_image(image, self.preprocessing.image_channels)
         prepared = [self.preprocessing(image) for image in images]
         predictions: list[Prediction | None] = [None] * len(images)
         groups: dict[tuple, list[int]] = {}
@@ -241,9 +263,16 @@ def _resize_by_pillow(image: np.ndarray, size: Size) -> np.ndarray:
     return np.asarray(resized)[..., None]
 
 
-def _check_image(image: Any) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise TypeError(f"expected an image (H, W, 3) uint8, RGB, or its path, got {found}")
+def _without_steps(config: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing of a model that applies the transforms itself."""
+    return Preprocessing((), white=config.get("val_dataset", {}).get(WHITE))
+
+
+def _check_image(image: Any, channels: int) -> None:
+    array = isinstance(image, np.ndarray)
+    if not array or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels:
+        found = f"{image.dtype} {image.shape}" if array else type(image).__name__
+        kind = ", RGB" if channels == 3 else ""
+        raise TypeError(f"expected an image (H, W, {channels}) uint8{kind}, or its path, got {found}")
     if not image.size:
         raise TypeError(f"expected an image with pixels, got {image.shape}")

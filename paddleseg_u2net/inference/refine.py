@@ -12,7 +12,7 @@ import numpy as np
 from paddleseg_u2net.data.crops import square_around
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
-from paddleseg_u2net.io.images import read_and_log
+from paddleseg_u2net.io.images import MAX_PIXELS, Photograph
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.metrics.saliency import stretch
 
@@ -103,9 +103,17 @@ class TwoPassPredictor:
 
     def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Predict one image; see `Predictor.__call__`."""
-        image = read_and_log(image) if isinstance(image, (str, Path)) else image
+        image = self.read(image) if isinstance(image, (str, Path)) else image
         prediction = self.predict([image])[0]
         return prediction.saliency if self.num_classes == 1 else prediction.classes
+
+    def read(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """Read an image for both passes; see `Predictor.read`."""
+        return self.first.read(path, max_pixels)
+
+    def open(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
+        """Read an image for both passes; see `Predictor.open`."""
+        return self.first.open(path, max_pixels)
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict several images; see `Predictor.predict`."""

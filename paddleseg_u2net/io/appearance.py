@@ -52,19 +52,19 @@ def note_lines(notes: Sequence[tuple[str, Note]], total: int) -> Iterator[tuple[
             yield level, f"{len(found)} of {total} images {what}, first: {place}: {note.text}"
 
 
-def flatten(image: Any) -> tuple[np.ndarray, np.ndarray | None, list[Note]]:
-    """Separate an image of Pillow that stores transparency into colours and opacity.
-
-    Returns:
-        (H, W, 3) uint8, colours of transparent pixels as stored; (H, W) uint8, or None if all are opaque.
-    """
-    rgba = np.asarray(image.convert("RGBA"))
-    pixels, alpha = np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+def split_alpha(alpha: np.ndarray) -> tuple[np.ndarray | None, list[Note]]:
+    """Tell what the opacity (H, W) uint8 of an image means; None if all pixels count as opaque."""
     if alpha.min() == 255:
-        return pixels, None, []
+        return None, []
     if alpha.max() == 0:  # programs that write 32-bit pixels and know no transparency
-        return pixels, None, [Note("transparency", "the alpha channel is 0 everywhere and is ignored")]
-    return pixels, alpha, [Note("transparency", f"seen over {GROUND_NAME}")]
+        return None, [Note("transparency", "the alpha channel is 0 everywhere and is ignored")]
+    return alpha, [Note("transparency", f"seen over {GROUND_NAME}")]
+
+
+def straight(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Divide colours (H, W, 3) uint8 that were multiplied by alpha (H, W) uint8 by it."""
+    colors = pixels * (255 / np.maximum(alpha, 1, dtype=np.float32))[..., None]
+    return np.rint(colors.clip(0, 255)).astype(np.uint8)
 
 
 def over_ground(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:

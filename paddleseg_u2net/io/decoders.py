@@ -7,13 +7,14 @@ import functools
 import importlib
 import io
 import logging
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from paddleseg_u2net.io.color_profiles import adobe_rgb
-from paddleseg_u2net.io.file_kinds import IS_MASK, SUBFILE_TYPE, is_camera_raw
+from paddleseg_u2net.io.file_kinds import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
 from paddleseg_u2net.io.jpeg_segments import SCAN, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
 
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 READERS = ("Jpeg", "Mpo", "Png", "WebP", "Bmp", "Tiff", "Gif", "Avif", "Jpeg2K", "Ppm")
 BY_OPENCV = {"PNG", "WEBP", "BMP", "DIB"}  # its decoders release Python's lock
 BYTES = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "La", "RGBa", "CMYK", "YCbCr"}  # modes of 8 bits
+PNG_BITS = 24  # position of the bits of a channel in a file
+# beginning of the pixels of a JPEG 2000 file, and the position in it of the bits of a channel
+JPEG_2000_START, JPEG_2000_BITS = b"\xff\x4f\xff\x51", 42
+TIFF_EXTRA, IS_PREMULTIPLIED = 338, 1  # tag of the channels beside colours, and one of its values
 EXIF_PHOTO, EXIF_NAMES, COLOR_SPACE = 0x8769, 0xA005, 0xA001  # EXIF's parts, and the tag of the colour space
 ADOBE_RGB, ADOBE_NAME = 2, "R03"  # values of that tag and of the first name
 MAX_PAGES = 256  # of a TIFF that are compared
@@ -83,10 +88,20 @@ def select_page(image: Any, data: bytes) -> str:
     areas = _page_areas(image)
     largest = int(np.argmax(areas))
     image.seek(largest)
-    if largest:
-        width, height = image.size
-        return f"page {largest + 1} of {len(areas)}, the largest ({width} x {height})"
-    return f"the first of {len(areas)} pages" if areas.count(areas[0]) > 1 else ""
+    return page_text(largest, len(areas) if largest or areas.count(areas[0]) > 1 else 1, image.size)
+
+
+def page_text(page: int, pages: int, size: tuple[int, int]) -> str:
+    """The page of a TIFF file that is read, for messages; empty if nothing else matters.
+
+    Args:
+        page: its index.
+        pages: number of pages, 1 if the others are smaller copies.
+        size: (width, height) of the page.
+    """
+    if page:
+        return f"page {page + 1} of {pages}, the largest ({size[0]} x {size[1]})"
+    return f"the first of {pages} pages" if pages > 1 else ""
 
 
 HEADERS = 1 << 16  # bytes that hold the chunks before the pixels of a PNG, large texts aside
@@ -103,11 +118,6 @@ def _page_areas(image: Any) -> list[int]:
             break
         areas.append(0 if is_mask and page else image.size[0] * image.size[1])
     return areas
-
-
-def has_transparency(image: Any) -> bool:
-    """Whether an image opened by `open_image` stores transparency."""
-    return bool(image.has_transparency_data) and image.mode in BYTES
 
 
 def profile_in(image: Any, data: bytes) -> bytes | None:
@@ -129,27 +139,80 @@ def profile_in(image: Any, data: bytes) -> bytes | None:
     return profile
 
 
-def decode(image: Any, data: bytes) -> tuple[np.ndarray, bool]:
-    """Decode the selected page to RGB, without transparency and colour profile.
+class Stored(NamedTuple):
+    """Pixels as a file stores them, without its colour profile.
+
+    Args:
+        pixels: (H, W, 3), RGB; uint8, or whole numbers of 16 bits.
+        alpha: (H, W), uint8 or uint16, the opacity; None if the file has none.
+        premultiplied: whether the colours are multiplied by the opacity.
+        turned: whether the decoder has applied the orientation of the file.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    premultiplied: bool = False
+    turned: bool = False
+
+
+def decode(image: Any, data: bytes) -> Stored:
+    """Decode the selected page.
 
     Args:
         image: opened by `open_image`.
         data: content of the file.
 
-    Returns:
-        (H, W, 3) uint8, and whether the decoder has applied the orientation of the file.
-
     Raises:
         Exception: of any kind; the content is damaged or of a kind that is not read.
     """
     if image.format in ("JPEG", "MPO"):
-        return decode_jpeg(data), False
-    if image.format == "TIFF" and image.mode not in BYTES:
-        return _decode_page(data, image.tell()), True
-    if image.format in BY_OPENCV or image.mode not in BYTES:
+        return Stored(decode_jpeg(data))
+    tiff = image.format == "TIFF"
+    transparent = bool(image.has_transparency_data) and image.mode in BYTES
+    if image.mode not in BYTES or _bits(image, data) > 8:
+        try:
+            return _decode_deep(image, data, transparent)
+        except (ValueError, cv2.error):
+            image.load()  # raises an error that says why
+            raise
+    if image.format in BY_OPENCV and not transparent:
         with contextlib.suppress(ValueError, cv2.error):
-            return decode_by_opencv(without_metadata(data)), False
-    return np.asarray(image.convert("RGB")), image.format == "TIFF"  # raises an error that says why
+            return Stored(decode_by_opencv(data))
+    if not transparent:
+        return Stored(np.asarray(image.convert("RGB")), turned=tiff)  # raises an error that says why
+    rgba = np.asarray(image.convert("RGBA"))
+    return Stored(np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3]), turned=tiff)
+
+
+def _bits(image: Any, data: bytes) -> int:
+    """Bits of a channel as stored; 8 where Pillow's mode says it."""
+    if image.format == "PNG":
+        return data[PNG_BITS]
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(TIFF_BITS, (1,)))
+    start = data.find(JPEG_2000_START) if image.format == "JPEG2000" else -1
+    return (data[start + JPEG_2000_BITS] & 127) + 1 if start >= 0 else 8
+
+
+def _decode_deep(image: Any, data: bytes, transparent: bool) -> Stored:
+    """Decode with more than 8 bits a channel, which Pillow reduces to 8."""
+    tiff = image.format == "TIFF"
+    read = partial(_decode_page, data, image.tell()) if tiff else partial(_decode_by_opencv, data)
+    # OpenCV turns TIFF files in any case
+    rgb = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | (0 if tiff else cv2.IMREAD_IGNORE_ORIENTATION)
+    if not transparent:
+        return Stored(_as_rgb(read(rgb)), turned=tiff)
+    stored = read(cv2.IMREAD_UNCHANGED)
+    if stored.ndim != 3 or stored.shape[2] != 4:  # the opacity is not a channel, or of another number
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        return Stored(_as_rgb(read(rgb)), alpha.astype(np.uint16) * 257, turned=tiff)
+    premultiplied = tiff and image.tag_v2.get(TIFF_EXTRA) == (IS_PREMULTIPLIED,)
+    return Stored(_as_rgb(stored), np.ascontiguousarray(stored[..., 3]), premultiplied, tiff)
+
+
+def _as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Colours of (H, W, 3 or 4) as OpenCV returns them."""
+    return np.ascontiguousarray(pixels[..., 2::-1])
 
 
 @functools.cache
@@ -161,18 +224,22 @@ def warn_missing(package: str, effect: str) -> None:
 def decode_by_opencv(
     data: bytes, flags: int = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 ) -> np.ndarray:
-    """Decode the content of an image file to (H, W, 3) uint8 RGB by OpenCV alone; ValueError if it cannot."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    """Decode the content of an image file to (H, W, 3) RGB by OpenCV alone; ValueError if it cannot."""
+    return cv2.cvtColor(_decode_by_opencv(data, flags), cv2.COLOR_BGR2RGB)
+
+
+def _decode_by_opencv(data: bytes, flags: int) -> np.ndarray:
+    pixels = cv2.imdecode(np.frombuffer(without_metadata(data), np.uint8), flags)
     if pixels is None:
         raise ValueError("OpenCV cannot decode it")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels
 
 
-def _decode_page(data: bytes, page: int) -> np.ndarray:
-    done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR, range=(page, page + 1))
+def _decode_page(data: bytes, page: int, flags: int) -> np.ndarray:
+    done, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags, range=(page, page + 1))
     if not done:
         raise ValueError("OpenCV cannot decode it")
-    return cv2.cvtColor(pages[0], cv2.COLOR_BGR2RGB)
+    return pages[0]
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from paddleseg_u2net.io.appearance import Note, flatten, note_lines, over_ground, to_srgb
+from paddleseg_u2net.io.appearance import Note, over_ground, split_alpha, straight, to_srgb
 from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
 from paddleseg_u2net.io.decoders import (
     decode,
     decode_by_opencv,
-    has_transparency,
     open_image,
     profile_in,
     select_page,
     warn_missing,
 )
+from paddleseg_u2net.io.depth import DEEPEST, NegativeValues, in_whole_numbers, to_8bit, top_of, white_of
 from paddleseg_u2net.io.files import atomic_write
-
-log = logging.getLogger(__name__)
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -51,16 +48,21 @@ class Photograph(NamedTuple):
     """An image file as a network sees it.
 
     Args:
-        image: (H, W, 3) uint8, sRGB, upright, transparent pixels over GROUND.
+        image: (H, W, 3) uint8, sRGB, upright, transparent pixels over GROUND; of multi-band files (H, W, C),
+            the stored channels.
         orientation: EXIF orientation of the file, 1 to 8, already applied.
         alpha: (H, W) uint8, the opacity of each pixel, upright; None if all are opaque.
         notes: what was changed or left out.
+        top: largest stored value of a 16-bit file; 0 for 8 bits.
+        held: channels that a multi-band file holds; 0 for other files.
     """
 
     image: np.ndarray
     orientation: int = UPRIGHT
     alpha: np.ndarray | None = None
     notes: tuple[Note, ...] = ()
+    top: int = 0
+    held: int = 0
 
 
 def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
@@ -81,14 +83,6 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return read_photograph(path, max_pixels).image
 
 
-def read_and_log(path: str | Path) -> np.ndarray:
-    """Decode an image file like `read_image`, and log what was changed or left out."""
-    photograph = read_photograph(path)
-    for level, line in note_lines([(str(path), note) for note in photograph.notes], 1):
-        log.log(level, "%s", line)
-    return photograph.image
-
-
 def read_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
     """Decode an image file: upright, in sRGB, transparent pixels over GROUND.
 
@@ -104,48 +98,62 @@ def read_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograp
     return decode_photograph(Path(path), read_bytes(Path(path)), max_pixels)
 
 
-def decode_photograph(path: Path, data: bytes, max_pixels: int = MAX_PIXELS) -> Photograph:
-    """Decode the content of an image file like `read_photograph`; `path` is named in messages."""
+def decode_photograph(
+    path: Path, data: bytes, max_pixels: int = MAX_PIXELS, white: int | None = None
+) -> Photograph:
+    """Decode the content of an image file like `read_photograph`.
+
+    Args:
+        path: named in messages.
+        data: content of the file.
+        max_pixels: larger images are rejected before decoding.
+        white: stored value of white in 16-bit files, see `depth.to_8bit`.
+    """
     try:
         image = open_image(data)
         left_out = select_page(image, data)
     except ModuleNotFoundError:
-        return _without_pillow(path, data, max_pixels)
+        return _without_pillow(path, data, max_pixels, white)
     except Exception as error:  # Pillow's readers raise any kind of error
         raise unreadable(path, data, error) from None
     with image:
         check_size(path, image.size, max_pixels)
         orientation = orientation_of(image, data)
         try:
-            pixels, alpha, notes = _decode(image, data, orientation)
-        except (MemoryError, ImportError):
+            photograph = _decode(path, image, data, orientation, white)
+        except (MemoryError, ImportError, NegativeValues):
             raise
         except Exception as error:  # as above
             raise unreadable(path, data, error) from None
     if left_out:
-        notes.append(Note("pages", f"{left_out} is read"))
-    return Photograph(pixels, orientation, alpha, tuple(notes))
+        notes = (*photograph.notes, Note("pages", f"{left_out} is read"))
+        photograph = photograph._replace(notes=notes)
+    return photograph
 
 
-def _without_pillow(path: Path, data: bytes, max_pixels: int) -> Photograph:
+def _without_pillow(path: Path, data: bytes, max_pixels: int, white: int | None) -> Photograph:
     """Decode as far as OpenCV can, which bounds the size by itself before it is known here."""
     warn_missing("Pillow", "transparency, ICC profiles and pages of images are ignored")
     try:
-        pixels = decode_by_opencv(data, cv2.IMREAD_COLOR)
+        stored = decode_by_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except (ValueError, cv2.error) as error:
         raise unreadable(path, data, error) from None
-    check_size(path, (pixels.shape[1], pixels.shape[0]), max_pixels)
-    return Photograph(pixels)
+    check_size(path, (stored.shape[1], stored.shape[0]), max_pixels)
+    stored = in_whole_numbers(path, stored)
+    return Photograph(to_8bit(stored, white), top=top_of(stored))
 
 
-def _decode(image: Any, data: bytes, orientation: int) -> tuple[np.ndarray, np.ndarray | None, list[Note]]:
-    """Upright pixels as a network sees them, opacity, and what was changed."""
-    profile, mode = profile_in(image, data), image.mode
-    alpha, notes, turned = None, [], image.format == "TIFF"
-    if has_transparency(image):
-        pixels, alpha, notes = flatten(image)
-    else:
-        pixels, turned = decode(image, data)
+def _decode(path: Path, image: Any, data: bytes, orientation: int, white: int | None) -> Photograph:
+    """The selected page of an image opened by `open_image`, as a network sees it."""
+    profile, mode, notes = profile_in(image, data), image.mode, []
+    stored, alpha, premultiplied, turned = decode(image, data)
+    stored = in_whole_numbers(path, stored)
+    pixels, top = to_8bit(stored, white), top_of(stored)
+    if alpha is not None:
+        used = max(white or 0, white_of(top))  # opacity has the bits of the colours, or all 16
+        alpha = to_8bit(alpha, used if alpha.max() <= used else DEEPEST)
+        pixels = straight(pixels, alpha) if premultiplied else pixels
+        alpha, notes = split_alpha(alpha)
     if mode == "CMYK" and not profile:
         notes.append(Note("profile", "CMYK without an ICC profile, converted by the plain formula"))
     elif profile is not None:
@@ -155,14 +163,16 @@ def _decode(image: Any, data: bytes, orientation: int) -> tuple[np.ndarray, np.n
         pixels = over_ground(pixels, alpha)
     if not turned:
         pixels, alpha = turn(pixels, orientation), None if alpha is None else turn(alpha, orientation)
-    return pixels, alpha, notes
+    return Photograph(pixels, orientation, alpha, tuple(notes), top)
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Rotate or mirror (H, W) or (H, W, C) according to an EXIF orientation."""
-    if orientation == UPRIGHT:
-        return pixels
-    return np.asarray(upright(pillow().fromarray(pixels), orientation))
+    """Rotate or mirror (H, W) or (H, W, C) as stored to upright, by its EXIF orientation, 1 to 8."""
+    if orientation >= SIDEWAYS:
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
 def read_header(data: bytes) -> Header | None:
@@ -218,14 +228,3 @@ def write_image(path: Path, image: np.ndarray) -> None:
         )
     with atomic_write(path) as partial:
         partial.write_bytes(encoded.tobytes())
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List all image files below a folder, sorted, without hidden files and folders."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )

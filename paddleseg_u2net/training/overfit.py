@@ -30,6 +30,7 @@ from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.preprocessing import NORMALIZATIONS
 from paddleseg_u2net.data.visualize import make_palette, overlay
 from paddleseg_u2net.environment.devices import set_device
+from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
 from paddleseg_u2net.training.settings import TrainingSettings
@@ -96,7 +97,7 @@ def overfit(
     set_device(device)
     config = _config_of_check(config, learning_rate or LEARNING_RATE)
     spec = replace(build_dataset_spec(config, "train_dataset"), pairs=_choose(inspection))
-    data = Dataset(spec, inspection.encoding)
+    data = Dataset(spec, inspection.encoding, inspection.agreement.white)
     paddle.seed(settings.seed)
     network = build_network(config["model"])
     optimizer = build_optimizer(config, network)
@@ -201,7 +202,7 @@ def _draw(data: Dataset, predictions: np.ndarray) -> np.ndarray:
     for index, prediction in enumerate(predictions):
         image, mask = data.load(index)
         width = max(round(image.shape[1] * PANEL_HEIGHT / image.shape[0]), 1)
-        image = cv2.resize(image, (width, PANEL_HEIGHT), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(as_rgb(image), (width, PANEL_HEIGHT), interpolation=cv2.INTER_AREA)
         colored = [overlay(image, palette[_class_ids(values, width)]) for values in (mask, prediction)]
         rows.append(np.hstack([image, *colored]))
     width = max(row.shape[1] for row in rows)

@@ -14,6 +14,7 @@ from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette
 from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.files import atomic_write
 
 IMAGES = 6  # columns
@@ -46,7 +47,7 @@ def draw_preview(data: Dataset, networks: Mapping[str, Predict]) -> np.ndarray:
     palette = make_palette(data.spec.num_classes)
     for index in indices:
         image, mask = data.load(index)
-        cells = [image, colored(mask, palette)]
+        cells = [as_rgb(image), colored(mask, palette)]
         for predict in networks.values():  # one at a time: images of a batch need equal sizes
             (prediction,) = predict([image])
             single = data.spec.num_classes == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.config.loader import differences, dump_config, load_config
+from paddleseg_u2net.data.section import without_decisions
 from paddleseg_u2net.io.files import atomic_write, remove_partial_files
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
@@ -106,7 +107,8 @@ def config_changes(folder: Path, config: Mapping[str, Any]) -> list[str]:
     """Differences between the config of a checkpoint and the current one, `key: old -> new`; logs them."""
     if not (folder / checkpoint.CONFIG).is_file():
         return []
-    changes = differences(load_config(folder / checkpoint.CONFIG), config)
+    saved, current = (without_decisions(cfg) for cfg in (load_config(folder / checkpoint.CONFIG), config))
+    changes = differences(saved, current)
     if changes:
         log.warning("The config differs from the checkpoint's: %s", "; ".join(changes))
     return changes

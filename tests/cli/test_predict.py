@@ -63,11 +63,11 @@ def test_list_may_name_images_anywhere_and_with_spaces(run, trained, photos_dir)
 
 
 def test_files_of_other_formats_are_logged(run, trained, photos_dir):
-    (photos_dir / "moving.gif").touch()
+    (photos_dir / "moving.gif").write_bytes(b"GIF89a")
     words = ["--image_path", photos_dir, "--save_dir", "out", "--outputs", "saliency"]
     code, text, _ = run("predict", "--model_path", trained, *words)
     assert code == 0
-    assert "1 file(s) of other formats are left out, first: " in text
+    assert "1 file is not used: 1 GIF is not read: moving.gif" in text
 
 
 def test_files_folders_and_lists_together_and_one_that_is_missing(run, trained, photos_dir, tmp_path):
@@ -324,7 +324,7 @@ def test_missing_image_of_a_list_is_reported_with_its_line(run, trained, photos_
         (["--image_path", "nothing"], "error: nothing: no such file or folder"),
         (["nothing"], "error: nothing: no such file or folder"),
         (["--image_path", "*.jpg"], "error: *.jpg: no file matches this pattern"),
-        (["--image_path", "hollow"], "hollow: no images (.bmp, "),
+        (["--image_path", "hollow"], "hollow: no images (BMP, "),
         (["--image_path", "empty.txt"], "empty.txt: this list names no images that exist"),
         (["--image_path", "utf16.txt"], "utf16.txt: the list is not valid UTF-8. Fix: save it"),
         (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: unknown. Fix: any of added"),

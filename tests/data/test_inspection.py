@@ -33,7 +33,8 @@ def message_of(*specs: DatasetSpec) -> str:
             {"num_classes": 2, "ignore_index": "255"},
             "ignore_index: '255', expected a value of the mask files",
         ),
-        ({"num_classes": 1, "channels": 4}, "img_channels: 4, expected 1 or 3"),
+        ({"num_classes": 1, "channels": 0}, "img_channels: 0, expected a whole number above 0"),
+        ({"num_classes": 1, "white": 0}, "img_max: 0, expected 1 .. 65535"),
     ],
 )
 def test_specs_with_wrong_values_are_rejected(options, message):

@@ -192,6 +192,16 @@ PLANTED = {
         "preparation",
         "dataset.json: 3 annotations ignored: crowd regions (--crowd class); first: a.json: ",
     ),
+    "an image in a format that is not read": (
+        lambda d: (image_of(d, "old").with_suffix(".heic")).write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)),
+        "files that are not read",
+        "images: 1 file is not read: 1 HEIC is not read: old.heic",
+    ),
+    "an image without a mask, and notes": (
+        lambda d: (shutil.copy(image_of(d, "p1"), image_of(d, "new")), (d / "images/notes.md").touch()),
+        "unused files",
+        "images: 2 files are not used: 1 in no pair: new.png; 1 not an image: notes.md",
+    ),
     "a soft mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))),
         "soft masks",

@@ -242,6 +242,33 @@ def test_masks_of_two_scales_are_rejected(evaluate, folders):
     assert (code, message in error) == (1, True)
 
 
+def test_indexed_masks_of_two_palettes_are_rejected(evaluate, folders):
+    maps, masks = folders
+    for index, path in enumerate(sorted(masks.rglob("*.png"))):
+        ids = (read_grey(path) > 128).astype(np.uint8) ^ (index == 1)
+        picture = Image.frombytes("P", ids.shape[::-1], ids.tobytes())
+        picture.putpalette([0, 255, 0, 255, 0, 0] if index == 1 else [255, 0, 0, 0, 255, 0])
+        picture.save(path)
+    code, _, error = evaluate(maps, masks)
+    message = (
+        "the palette holds the colours of the other masks in another order. Fix: store all masks with one"
+    )
+    assert (code, error.count(message)) == (1, 1)
+
+
+@pytest.mark.parametrize("side", ["maps", "masks"])
+def test_12_bits_in_16_bit_files_are_rejected(evaluate, folders, side):
+    folder = folders[side == "masks"]
+    for path in folder.rglob("*.png"):
+        Image.fromarray(read_grey(path).astype(np.uint16) * 16).save(path)
+    code, _, error = evaluate(*folders)
+    expected = {
+        "maps": "no 16-bit map has a value above 4080. Fix: store them in 8 bits, or so that white is 65535",
+        "masks": "16-bit masks whose white is 4095 (12 bits), and here white is 65535. Fix: store all",
+    }
+    assert (code, expected[side] in error) == (1, True)
+
+
 def test_masks_too_dark_for_foreground_are_rejected(evaluate, folders):
     maps, masks = folders
     for path in masks.rglob("*.png"):

@@ -97,6 +97,8 @@ def test_record_says_how_the_data_set_was_made(make, photo_set):
         "classes": ["background", "object"],
         "mask_encoding": "grey",
         "ignore_index": None,
+        "mask_colors": None,
+        "unused_files": {},
         "split": [0.5, 0.3, 0.2],
         "seed": 3,
         "stratify": True,

@@ -13,7 +13,7 @@ from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.batch import BatchPredictor, Job, find_images, plan_jobs
 from paddleseg_u2net.inference.predictor import Prediction
-from paddleseg_u2net.io.images import read_image, write_image
+from paddleseg_u2net.io.images import read_image, read_photograph, write_image
 
 OUT = Path("out")
 
@@ -82,7 +82,7 @@ def test_missing_path_is_a_fault_and_the_others_are_found():
     first, *others, last = found.faults
     assert first == Fault("gone.png", "no such file or folder")
     assert [str(fault) for fault in others] == [
-        "hollow: no images (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) in this folder",
+        "hollow: no images (BMP, JPEG, JPEG 2000, PNG, TIFF, WebP) in this folder",
         "*.jpg: no file matches this pattern",
         "empty.txt: this list names no images that exist. Fix: name one image per line, relative to the "
         "folder of the list",
@@ -150,6 +150,8 @@ def test_result_older_than_its_image_is_not_done():
 
 class Half:
     """A stand-in for `Predictor`: each pixel is 0.5."""
+
+    open = staticmethod(read_photograph)
 
     def predict(self, images):
         return [Prediction(np.full((1, *image.shape[:2]), 0.5, np.float32)) for image in images]

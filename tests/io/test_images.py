@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddleseg_u2net.io.images import list_images, read_image, read_photograph, write_image
+from paddleseg_u2net.io.images import read_image, read_photograph, write_image
+from paddleseg_u2net.io.listing import list_images
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)

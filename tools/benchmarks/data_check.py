@@ -31,7 +31,8 @@ from paddleseg_u2net.data.pairs import Pair, pair_folders
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.survey import examine
-from paddleseg_u2net.io.images import list_images, read_image
+from paddleseg_u2net.io.images import read_image
+from paddleseg_u2net.io.listing import list_images
 from tools.benchmarks.measuring import ROOT, benchmark_parser, peak_memory
 
 COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -1,0 +1,94 @@
+"""Values of images with more than 8 bits -> 8 bits, by the range that is used.
+
+Cameras and scanners store 10, 12 or 14 bits in 16-bit files. Their white is 1023, 4095 or 16383; scaled as 16
+bits such an image would be almost black.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+DEEPEST = 65535  # white of files that use all 16 bits
+
+
+class NegativeValues(ValueError):
+    """An image with values below black."""
+
+
+def white_of(top: int) -> int:
+    """The value of white in files whose largest value is `top`: 2^n - 1 of the fewest bits n, 8 or more."""
+    return (1 << max(int(top).bit_length(), 8)) - 1
+
+
+def in_whole_numbers(path: Path, image: np.ndarray) -> np.ndarray:
+    """Return an image of signed integers as uint8 or uint16.
+
+    Raises:
+        NegativeValues: there are any.
+        ValueError: values that are no whole numbers of 8 or 16 bits.
+    """
+    if image.dtype in (np.uint8, np.uint16):
+        return image
+    if image.dtype not in (np.int8, np.int16):
+        raise ValueError(
+            f"{path}: holds values of type {image.dtype}, expected whole numbers of 8 or 16 bits. "
+            "Fix: convert it to 16-bit TIFF or PNG"
+        )
+    if image.min() < 0:
+        raise NegativeValues(
+            f"{path}: holds negative values, down to {image.min()}. Fix: shift them, so that black is 0"
+        )
+    return image.astype(f"u{image.dtype}")
+
+
+def top_of(image: np.ndarray) -> int:
+    """The largest value of a uint16 image; 0 for uint8, whose range is known."""
+    return int(image.max()) if image.dtype == np.uint16 else 0
+
+
+def to_8bit(image: np.ndarray, white: int | None = None) -> np.ndarray:
+    """Scale a uint16 image to uint8, rounded to the nearest; a uint8 image is returned unchanged.
+
+    Args:
+        image: (H, W) or (H, W, C), uint8 or uint16.
+        white: the stored value that becomes 255; None, or a value below the image's own, takes `white_of` the
+            image.
+    """
+    if image.dtype == np.uint8:
+        return image
+    scale = 255 / max(white or 0, white_of(top_of(image)))
+    flat = np.ascontiguousarray(image).reshape(image.shape[0], -1)  # OpenCV would refuse many channels
+    return cv2.convertScaleAbs(flat, alpha=scale).reshape(image.shape)
+
+
+def bits_text(white: int) -> str:
+    """`white is 4095 (12 bits)`."""
+    return f"white is {white} ({white.bit_length()} bits)"
+
+
+def announce(path: Path, top: int, white: int | None = None) -> None:
+    """Log how a 16-bit image whose largest value is `top` is scaled; once for each value of white."""
+    if top:
+        _announce_once(max(white or 0, white_of(top)), str(path), top, white)
+
+
+_announced: set[int] = set()  # values of white that a log line has named in this process
+
+
+def _announce_once(used: int, path: str, top: int, white: int | None) -> None:
+    if used in _announced:
+        return
+    _announced.add(used)
+    if white is None:
+        why = f"its largest value is {top}"
+    elif used == white:
+        why = "as in the training data"
+    else:
+        why = f"its largest value {top} is above the {white} of the training data"
+    log.info("%s: 16-bit file, %s: %s (said once for each)", path, bits_text(used), why)
