@@ -187,6 +187,7 @@ def add_augmentation_flags(target: argparse.ArgumentParser, switch: str) -> None
     group = target.add_argument_group("test-time augmentation and sliding window")
     about = "average the predictions of --scales and --flip_*"
     group.add_argument(f"--{switch}", dest="aug_eval", action="store_true", help=about)
+    target.set_defaults(switch=f"--{switch}")
     add_flags(group, AUGMENTED)
     group.add_argument("--is_slide", action="store_true", help="average the predictions of a sliding window")
     add_flags(group, WINDOW)
@@ -210,16 +211,16 @@ def augmentation_from(
     window = {key: options[key] for key in WINDOW if options.get(key)}
     if augmented.get("scales") in (1, [1]):
         del augmented["scales"]
+    in_config, switch = "test_config: {aug_eval: true}", getattr(args, "switch", None)
     if getattr(args, "aug_eval", False) and not augmented:
-        raise ConfigError("--aug_eval and --aug_pred: nothing to average. Fix: add --scales or --flip_*")
+        raise ConfigError(f"{switch}: nothing to average. Fix: add --scales or --flip_horizontal")
     if augmented and not options.get("aug_eval"):
         idle = ", ".join(f"--{key}" if key in given else f"test_config: {key}" for key in augmented)
-        raise ConfigError(
-            f"{idle}: no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict), or "
-            "test_config: {aug_eval: true}"
-        )
+        raise ConfigError(f"{idle}: no effect alone. Fix: add {switch or in_config}")
     if len(window) != (len(WINDOW) if options.get("is_slide") else 0):
-        raise ConfigError("a sliding window is incomplete. Fix: --is_slide, --crop_size W H and --stride W H")
+        keys = "test_config: {is_slide: true, crop_size: [W, H], stride: [W, H]}"
+        fix = "--is_slide, --crop_size W H and --stride W H" if args else keys
+        raise ConfigError(f"a sliding window is incomplete. Fix: {fix}")
     if "scales" in augmented and not isinstance(augmented["scales"], list):
         augmented["scales"] = [augmented["scales"]]
     return TestTimeAugmentation(**augmented, **window)

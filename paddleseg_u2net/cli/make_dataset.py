@@ -24,6 +24,7 @@ from paddleseg_u2net.cli.flags import (
     nonempty_path,
     parser,
 )
+from paddleseg_u2net.data.masks import ENCODINGS
 from paddleseg_u2net.importers.build import (
     CHECK_COMMAND,
     TRAIN_COMMAND,
@@ -97,6 +98,7 @@ OPTION_FLAGS: Flags = {
         "help": "number of classes with background, if the masks do not show all or contain only 0 and 1",
     },
     "ignore_index": {"type": non_negative_int, "help": "mask value of ignored pixels"},
+    "mask_encoding": {"choices": ENCODINGS, "help": "how masks are read; default: decided over all masks"},
     "split": {
         "nargs": len(PARTS),
         "type": float,
@@ -135,7 +137,7 @@ def _read_folders(args: argparse.Namespace) -> ImageSource:
     )
 
 
-SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index")
+SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index", "mask_encoding")
 FORMATS = {
     "coco": SourceFormat(("image_dir",), ("crowd",), _read_coco),
     "labelme": SourceFormat((), (), lambda args: from_annotations(list(map(read_labelme, args.labelme)))),
@@ -243,7 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = BuildOptions(
         save_dir=args.save_dir,
         config_out=args.config_out,
-        meaning=MaskMeaning(args.saliency, args.classes, args.num_classes, args.ignore_index),
+        meaning=MaskMeaning(
+            args.saliency, args.classes, args.num_classes, args.ignore_index, args.mask_encoding
+        ),
         shares=args.shares,
         seed=args.seed,
         group_by=args.group_by,

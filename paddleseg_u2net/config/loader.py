@@ -18,6 +18,7 @@ import yaml
 from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.io.paths import local_path
 
 BASE, INHERITED = "_base_", "_inherited_"
 HERE = "${here}"  # in a path of a dataset section: the folder of the config file
@@ -115,7 +116,7 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: _base_: expected the path of a file or a list of them, got {bases!r}")
     for base in bases:
-        places = (path.parent / base, CONFIGS / _inside_configs(Path(base)))
+        places = (local_path(base, path.parent), CONFIGS / _inside_configs(local_path(base)))
         base_path = next((place for place in places if place.is_file()), None)
         if base_path is None:
             raise ConfigError(f"{path}: _base_: {base}: no such file ({places[0]})")

@@ -232,6 +232,7 @@ def inspect(spec: DatasetSpec, records: Sequence[PairRecord] | None = None) -> I
     encoding, contradictions = decide_encoding(
         levels, spec.num_classes, spec.ignore_index, spec.mask_encoding
     )
+    contradictions = {key: _reworded(fault, spec) for key, fault in contradictions.items()}
     contents = [
         encoding.measure(record.mask_levels, record.counts)
         if record.mask_levels and index not in contradictions
@@ -252,7 +253,12 @@ def _no_foreground(
     if spec.mode != "train" or not shares or any(shares):
         return None
     what = f"none of the {len(shares)} masks has any foreground, as they are read ({encoding})"
-    return Fault(spec.name, what, "check the masks, mask_encoding and ignore_index")
+    return _reworded(Fault(spec.name, what, "check the masks, mask_encoding and ignore_index"), spec)
+
+
+def _reworded(fault: Fault, spec: DatasetSpec) -> Fault:
+    """The fault with settings named as the running command takes them."""
+    return fault._replace(fix=spec.fix_as(fault.fix))
 
 
 def raise_faults(inspections: Sequence[Inspection]) -> None:

@@ -25,6 +25,7 @@ class DatasetSpec:
         name: how log lines and messages call the data set.
         faults: faults found while listing the pairs; reported together with those of the files.
         multi_scale: sizes (H, W), one of which is drawn for each batch; empty to leave samples as they are.
+        fix_as: names the settings in a fix as the running command takes them; see `data.wording`.
 
     Raises:
         ValueError: a value is out of range, or two values contradict each other.
@@ -40,6 +41,7 @@ class DatasetSpec:
     name: str = "dataset"
     faults: Sequence[Fault] = ()
     multi_scale: Sequence[tuple[int, int]] = ()
+    fix_as: Callable[[str], str] = str
 
     def __post_init__(self):
         name, encoding, ignored = self.name, self.mask_encoding, self.ignore_index
@@ -49,7 +51,8 @@ class DatasetSpec:
             raise ValueError(f"{name}: num_classes: {self.num_classes}, expected 1 .. {IGNORE}")
         if encoding == "grey" and self.num_classes > 2:
             raise ValueError(
-                f"{name}: mask_encoding: grey means at most two classes, got {self.num_classes}. Fix: index"
+                f"{name}: mask_encoding: grey means at most two classes, got {self.num_classes}. "
+                f"Fix: {self.fix_as('mask_encoding: index')}"
             )
         if ignored is not None and (type(ignored) is not int or not 0 <= ignored <= 65535):
             raise ValueError(

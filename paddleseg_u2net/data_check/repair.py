@@ -159,9 +159,8 @@ def _require_clear_encoding(dataset: SurveyedDataset) -> None:
     _, faults = decide_encoding(levels, spec.num_classes, spec.ignore_index, spec.mask_encoding)
     unclear = [*faults.values(), *filter(None, [dataset.inspection.no_foreground])]
     if unclear:
-        raise DataError(
-            [*unclear, Fault("--fix", "cannot decide the encoding of the masks", "set mask_encoding")]
-        )
+        fix = spec.fix_as("set mask_encoding")
+        raise DataError([*unclear, Fault("--fix", "cannot decide the encoding of the masks", fix)])
 
 
 def _leaks(survey: DatasetSurvey) -> dict[tuple[str, int], Fault]:

@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -106,6 +107,11 @@ class DatasetSurvey:
     def pairs(self) -> Iterator[SurveyedPair]:
         """The pairs of all data sets."""
         return itertools.chain.from_iterable(dataset.pairs for dataset in self.datasets)
+
+    def reworded(self, advice: Any) -> Any:
+        """A named tuple whose `fix` names settings as the running command takes them."""
+        specs = [dataset.spec for dataset in self.datasets[:1]]
+        return advice._replace(fix=specs[0].fix_as(advice.fix)) if specs else advice
 
     @functools.cached_property
     def shared_files(self) -> list[ImageMatch]:

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from paddleseg_u2net.data.masks import MaskLevels, RawMask, decide_encoding, read_raw, tally
+from paddleseg_u2net.data.wording import as_files
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.evaluation.matching import MatchedFiles
 from paddleseg_u2net.metrics.protocol import MeasureStretch
@@ -91,7 +92,7 @@ class FolderScores:
             folder: of the maps.
         """
         encoding, contradictions = decide_encoding(self.mask_levels, 1, None, None)
-        self.faults += contradictions.values()
+        self.faults += [fault._replace(fix=as_files(fault.fix)) for fault in contradictions.values()]
         for mask in self.mask_levels:
             highest = mask.levels[-1]
             if mask.kind == "16-bit" and 1 < highest <= WHITE < encoding.top16:

@@ -22,6 +22,7 @@ from paddleseg_u2net.data.masks import (
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
+from paddleseg_u2net.data.wording import as_flags
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import (
     AnnotatedImage,
@@ -30,8 +31,11 @@ from paddleseg_u2net.importers.annotations import (
     draw_mask,
     merge_labels,
 )
-from paddleseg_u2net.io.images import pillow
+from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow
 
+TURN_PIXELS = "rotate the pixels of the image and annotate it again"
+SWAP_SIZE = "exchange width and height in the annotations, or use the annotated image"
+SAME_SIZE = "use the annotated image"
 RUN_LENGTHS = 3  # zlib's Z_RLE: for masks as small as its full search, in a third of the time
 Faults = Sequence[Fault | str]
 
@@ -75,12 +79,14 @@ class MaskMeaning(NamedTuple):
         classes: names of class 1, 2, …
         num_classes: number of classes with background; needed if the masks do not show all of them.
         ignore_index: mask value of ignored pixels.
+        mask_encoding: `index`, `grey`, or None to decide it from all masks.
     """
 
     saliency: bool = False
     classes: list[str] | None = None
     num_classes: int | None = None
     ignore_index: int | None = None
+    mask_encoding: str | None = None
 
 
 class InspectedImage(NamedTuple):
@@ -228,7 +234,9 @@ def _read_masks(
     records = read_pairs(pairs, "all images")
     levels = [record.mask_levels for record in records if record.mask_levels]
     count, ignore_index = count_classes(levels, meaning)
-    inspection = inspect(DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images"), records)
+    encoding = meaning.mask_encoding
+    spec = DatasetSpec(pairs, count, (), ignore_index, encoding, name="all images", fix_as=as_flags)
+    inspection = inspect(spec, records)
     return records, inspection.encoding, inspection.faults
 
 
@@ -249,7 +257,7 @@ def count_classes(levels: Sequence[MaskLevels], meaning: MaskMeaning) -> tuple[i
     elif meaning.num_classes or meaning.classes:
         count = meaning.num_classes or len(meaning.classes or ()) + 1
     else:
-        contradictions = decide_encoding(levels, 1, meaning.ignore_index, None)[1]
+        contradictions = decide_encoding(levels, 1, meaning.ignore_index, meaning.mask_encoding)[1]
         as_ids = all(mask.kind == "palette" for mask in levels) or largest <= IDS_BELOW
         count = largest + 1 if contradictions and as_ids and largest > 1 else 1
     implied = meaning.ignore_index is None and count > 2 and IGNORE in values
@@ -283,12 +291,10 @@ def _draw_mask_file(
     if record.size is None:
         return record
     if annotated.size not in (None, record.size):
-        what = (
-            f"(H, W) {annotated.size} differs from {record.size} of {annotated.image}, "
-            "which is upright by its EXIF tag"
-        )
-        turned = annotated.size == record.size[::-1]
-        fix = "rotate the pixels of the image and annotate it again" if turned else "use the annotated image"
+        what = f"(H, W) {annotated.size} differs from {record.size} of {annotated.image}, "
+        what += "which is upright by its EXIF tag" if record.orientation != UPRIGHT else "which has no EXIF tag"
+        swapped = annotated.size == record.size[::-1]
+        fix = TURN_PIXELS if swapped and record.orientation >= SIDEWAYS else SWAP_SIZE if swapped else SAME_SIZE
         return record._replace(mismatch=Fault(annotated.where, what, fix))
     ids, faults = draw_mask(annotated, values, *record.size)
     if faults:

@@ -18,7 +18,8 @@ from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
-from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, list_images, read_image
+from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, TooLarge, list_images, read_image
+from paddleseg_u2net.io.paths import local_path
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
@@ -123,9 +124,9 @@ def _is_text(path: Path) -> bool:
 
 def _named(line: str, path: Path) -> Path:
     """The image that a line of a list names: the whole line if that file exists, else its first column."""
-    image = path.parent / line
+    image = local_path(line, path.parent)
     if not image.is_file():
-        image = path.parent / line.split("\t" if "\t" in line else None)[0].strip()
+        image = local_path(line.split("\t" if "\t" in line else None)[0].strip(), path.parent)
     return _absolute(image)
 
 
@@ -228,6 +229,8 @@ class BatchPredictor:
         try:
             image = read_image(job.image, self.max_pixels)
             prediction = self.predictor.predict([image])[0]
+        except TooLarge as error:
+            return [Fault(job.where, f"{error}, or raise --max_pixels")]
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit

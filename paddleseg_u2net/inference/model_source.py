@@ -99,8 +99,8 @@ def config_of(
     if row := known_file(weights):
         return load_config(CONFIGS / row.config, opts=opts)
     raise ValueError(
-        f"{model_path} carries no config ({CONFIG} beside it). Fix: add --config, for the published weights "
-        f"--config {next(iter(KNOWN.values())).config}"
+        f"{model_path} carries no config. Fix: put its config beside it as {weights.parent / CONFIG}, or, "
+        f"for --model_path, --config FILE, of weights of the authors {next(iter(KNOWN.values())).config}"
     )
 
 

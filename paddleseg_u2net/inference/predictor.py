@@ -211,7 +211,7 @@ class Predictor:
             size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
             if scale != 1 and size[0] * size[1] > MAX_PIXELS:
                 raise ValueError(
-                    f"--scales {scale}: an input of {size} (h, w) is too large. Fix: smaller ones"
+                    f"scales: {scale}: an input of {size} (h, w) is too large. Fix: smaller ones"
                 )
             maps = np.flip(self._slide(np.flip(resize_batch(batch, size), axes)), axes)
             maps = resize_batch(maps, (height, width))

@@ -28,6 +28,10 @@ TURNS = {
 XMP = ("xmp", "XML:com.adobe.xmp")  # keys of Pillow's `info` for XMP metadata
 
 
+class TooLarge(ValueError):
+    """An image with more pixels than allowed."""
+
+
 class Header(NamedTuple):
     """Header of an encoded image: (width, height) as stored, and EXIF orientation 1 to 8."""
 
@@ -38,9 +42,9 @@ class Header(NamedTuple):
 def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
     """Raise ValueError if an image has too many pixels according to its header."""
     if size[0] * size[1] > max_pixels:
-        raise ValueError(
+        raise TooLarge(
             f"{path}: {size[0]} x {size[1]} pixels, more than {max_pixels / 1e6:.0f} million. "
-            "Fix: make it smaller, or raise --max_pixels of u2net predict"
+            "Fix: make it smaller"
         )
 
 

@@ -20,7 +20,7 @@ from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.download import download, verify
 from paddleseg_u2net.io.files import atomic_write, digest, require_writable
 from paddleseg_u2net.io.urls import MIRROR, redirect
-from paddleseg_u2net.models.architecture import HEADS, identify
+from paddleseg_u2net.models.architecture import HEADS, identify, state_shapes
 from paddleseg_u2net.models.weight_files import State, read_state
 
 if TYPE_CHECKING:
@@ -279,12 +279,11 @@ def _misfit(source: str | Path, network: str, state: State, differences: list[st
     lines += differences[:SHOWN]
     if len(differences) > SHOWN:
         lines.append(f"… and {len(differences) - SHOWN} more")
-    if fits := identify({key: value.shape for key, value in state.items()}):
-        configs = [row.config for row in KNOWN.values() if row.network == fits.network]
-        hint = f", as in configs/{configs[0]}" if (fits.num_classes, fits.in_channels) == (1, 3) else ""
-        lines.append(f"Fix: it fits a model of {fits}{hint}")
+    fits = identify({key: value.shape for key, value in state.items()})
+    if fits and not _differences(state, state_shapes(fits)):
+        lines.append(f"Fix: in the config, model: {{{fits}}}; or weights of the config's model")
     else:
-        lines.append("Fix: give the weights of this network; these are not of the U²-Net family")
+        lines.append(f"Fix: complete weights of {network}; these fit no network of the U²-Net family")
     return "\n".join(lines)
 
 
