@@ -6,6 +6,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,17 @@ from paddleseg_u2net.data.multi_scale import read_sizes
 from paddleseg_u2net.data.pairs import Pair, check_list_keys, list_pairs
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.stock_transforms import check_transforms
+from paddleseg_u2net.data.wording import as_options
 from paddleseg_u2net.datasets.prepare import find_data
+from paddleseg_u2net.datasets.stock import STOCK, StockPairs, known_files, require_classes, require_root
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.models.architecture import HEADS, NETWORKS
+from paddleseg_u2net.models.run_folders import best_file
 from paddleseg_u2net.registry import MODELS, REGISTRIES
+from paddleseg_u2net.schedules import build_schedule
 
-SCHEDULE_LENGTH = {
-    "PolynomialDecay": "decay_steps",
-    "OneCycleLR": "total_steps",
-    "CosineAnnealingDecay": "T_max",
-}
-SCHEDULES = {
-    name: found
-    for name, found in vars(paddle.optimizer.lr).items()
-    if isinstance(found, type)
-    and issubclass(found, paddle.optimizer.lr.LRScheduler)
-    and name != "LRScheduler"
-}
-WARMUP_KEYS = ("warmup_iters", "warmup_start_lr")
 OLD_OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}  # accepted by paddleseg
 CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
 
@@ -124,7 +117,22 @@ def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
         if own := MODELS.get(cfg["type"]):
             check_arguments(f"model: {cfg['type']}", own, arguments)
             return own(**arguments)
-        return _build("MODELS", "model", cfg)
+        return _build("MODELS", "model", _with_weight_files(cfg))
+
+
+def _with_weight_files(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """A section of a network in which `pretrained` names the weight file of a run folder, as paddleseg needs.
+
+    Args:
+        cfg: the section, with that of a backbone inside.
+    """
+    found = {
+        key: _with_weight_files(value) if isinstance(value, dict) else value for key, value in cfg.items()
+    }
+    source = found.get("pretrained")
+    if isinstance(source, str) and (folder := local_path(source)).is_dir():
+        found["pretrained"] = str(best_file(folder))
+    return found
 
 
 def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
@@ -149,10 +157,25 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     cfg.pop("num_classes", None)
     if type(download) is not bool:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
+    if edge := cfg.pop("edge", False):
+        raise ConfigError(f"{key}: edge: {edge}: labels of edges are not supported. Fix: edge: false")
+    fix_as = partial(as_options, section=key)
     if kind != "Dataset":
-        pairs, ignore_index = _stock_pairs(key, kind, cfg, download)
+        require_classes(key, kind, num_classes)
+        read = known_files if kind in STOCK else _stock_pairs
+        found, ignore_index, relabel = read(key, kind, cfg, download)
         return DatasetSpec(
-            pairs, num_classes, transforms, ignore_index, "index", mode=mode, name=key, multi_scale=sizes
+            found[0],
+            num_classes,
+            transforms,
+            ignore_index,
+            "index",
+            mode=mode,
+            name=key,
+            faults=found[1],
+            multi_scale=sizes,
+            relabel=relabel,
+            fix_as=fix_as,
         )
     channels = cfg.pop("img_channels", 3)
     in_channels = config["model"].get("in_channels", 3)
@@ -165,7 +188,17 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     check_list_keys(key, cfg)
     pairs, faults = list_pairs(**find_data(cfg, download))
     return DatasetSpec(
-        pairs, num_classes, transforms, ignore_index, mask_encoding, channels, mode, key, faults, sizes
+        pairs,
+        num_classes,
+        transforms,
+        ignore_index,
+        mask_encoding,
+        channels,
+        mode,
+        key,
+        faults,
+        sizes,
+        fix_as=fix_as,
     )
 
 
@@ -176,20 +209,7 @@ def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int)
     return operators
 
 
-def _require_root(key: str, kind: str, root: Any, download: bool) -> None:
-    """Fetch a known data set if asked to; reject a missing folder, which paddleseg would fetch unchecked."""
-    if root:
-        find_data({"dataset_root": root}, download)
-    if not root or not Path(str(root)).is_dir():
-        raise ConfigError(
-            f"{key}: dataset_root: {root}: no such folder, and {kind} would fetch it unchecked. "
-            "Fix: prepare the data, and set dataset_root to their folder"
-        )
-
-
-def _stock_pairs(
-    key: str, kind: str, cfg: Mapping[str, Any], download: bool
-) -> tuple[list[Pair], int | None]:
+def _stock_pairs(key: str, kind: str, cfg: Mapping[str, Any], download: bool) -> StockPairs:
     """Return the pairs that a dataset class of paddleseg lists, and the mask value it ignores."""
     from paddleseg.datasets import Dataset as StockDataset
 
@@ -200,9 +220,10 @@ def _stock_pairs(
         raise ConfigError(
             f"{key}: {kind} changes labels while it reads them. Fix: use type: Dataset with a list"
         )
-    _require_root(key, kind, cfg.get("dataset_root"), download)
+    require_root(key, kind, cfg.get("dataset_root"), download)
     built = _build("DATASETS", key, cfg)
-    return [Pair(Path(image), Path(mask), key) for image, mask in built.file_list], built.ignore_index
+    pairs = [Pair(Path(image), Path(mask), key) for image, mask in built.file_list]
+    return (pairs, []), built.ignore_index, None
 
 
 def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
@@ -258,7 +279,7 @@ def build_optimizer(config: Mapping[str, Any], network: paddle.nn.Layer) -> padd
 
     Source: paddleseg 2.8.0 cvlibs/builder.py, `SegBuilder.optimizer`.
     """
-    schedule = _build_schedule(config)
+    schedule = build_schedule(config)
     cfg = dict(section(config, "optimizer"))
     cfg["type"] = OLD_OPTIMIZER_NAMES.get(cfg["type"], cfg["type"])
     if cfg["type"] == "SGD" and "momentum" in cfg:
@@ -281,32 +302,6 @@ def _check_groups(groups: Any, network: paddle.nn.Layer) -> None:
             raise ConfigError(
                 f"optimizer: custom_cfg: name: {part}: in no parameter's name.{suggest(part, layers)}"
             )
-
-
-def _build_schedule(config: Mapping[str, Any]) -> paddle.optimizer.lr.LRScheduler:
-    """Build the `lr_scheduler` section; schedules that need a length get the run's, without the warm-up."""
-    cfg = dict(section(config, "lr_scheduler"))
-    kind = cfg.pop("type")
-    if kind not in SCHEDULES:
-        raise ConfigError(f"lr_scheduler: type: {kind}: no such schedule.{suggest(kind, SCHEDULES)}")
-    warmup = {key: cfg.pop(key) for key in WARMUP_KEYS if key in cfg}
-    if len(warmup) == 1:
-        raise ConfigError(f"lr_scheduler: {' and '.join(WARMUP_KEYS)}: expected both or neither")
-    if length := SCHEDULE_LENGTH.get(kind):
-        cfg.setdefault(length, max(config["iters"] - warmup.get("warmup_iters", 0), 1))
-    check_arguments(f"lr_scheduler: {kind}", SCHEDULES[kind], cfg)
-    try:
-        schedule = SCHEDULES[kind](**cfg)
-        if not warmup:
-            return schedule
-        return paddle.optimizer.lr.LinearWarmup(
-            learning_rate=schedule,
-            warmup_steps=warmup["warmup_iters"],
-            start_lr=warmup["warmup_start_lr"],
-            end_lr=cfg["learning_rate"],
-        )
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"lr_scheduler: {kind}: {error}") from error
 
 
 def _list_of_components(where: str, value: Any) -> list[dict[str, Any]]:

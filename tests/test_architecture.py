@@ -28,6 +28,7 @@ FOLDERS = (
     "importers",
     "data_check",
     "models",
+    "schedules",
     "builders",
     "onednn",
     "engines",
@@ -90,7 +91,7 @@ HEAVY = {"paddle", "paddleseg", "torch", "onnx", "onnxruntime", "openvino", "skl
 HEAVY |= {"matplotlib", "jinja2", "pandas"}
 # what importing a module of a folder may load of the package: these folders, and so many modules in all
 LOADS = {
-    "importers": ("errors environment io data config importers metrics.protocol", 30),
+    "importers": ("errors environment io data config importers metrics.protocol", 34),
     "inference": (
         "errors registry environment io data config models engines export inference metrics.protocol "
         "metrics.saliency",

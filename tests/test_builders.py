@@ -104,8 +104,8 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
             "type: Citiscapes: no such component. Did you mean 'Cityscapes'?",
         ),
         (
-            ["train_dataset={type: ADE20K, dataset_root: x}"],
-            "ADE20K changes labels while it reads them. Fix: use type: Dataset",
+            ["train_dataset={type: EG1800, dataset_root: x}"],
+            "EG1800 changes labels while it reads them. Fix: use type: Dataset",
         ),
         (["train_dataset.train_pth=x"], "train_dataset: train_pth: no such key. Did you mean 'train_path'?"),
         (["train_dataset.num_classes=3"], "train_dataset: num_classes: 3. Fix: 1, that of the model"),

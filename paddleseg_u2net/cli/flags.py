@@ -154,6 +154,23 @@ MAP_FLAGS: Flags = {
 }
 
 
+def config_defaults(target: argparse.ArgumentParser, values: Mapping[str, Any]) -> None:
+    """Make the values of flags that a config gives the defaults of these flags.
+
+    Args:
+        target: the parser; flags that it does not have are left out.
+        values: from `config.runtime.flag_values`.
+    """
+    for name, value in values.items():
+        action = target._option_string_actions.get(f"--{name}")
+        if action is None:
+            continue
+        if action.choices and value not in action.choices:
+            target.error(f"config: {name}: expected {', '.join(map(str, action.choices))}, got {value!r}")
+        # argparse converts and checks defaults that are text
+        target.set_defaults(**{name: value if isinstance(value, bool) else str(value)})
+
+
 def add_flags(target: argparse._ActionsContainer, flags: Flags) -> None:
     """Add the flags of a table to a parser or to one of its groups."""
     for name, options in flags.items():

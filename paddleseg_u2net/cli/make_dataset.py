@@ -137,7 +137,8 @@ def _read_folders(args: argparse.Namespace) -> ImageSource:
     )
 
 
-SUFFIX_FLAGS, MASK_FILE_FLAGS = ("image_suffix", "mask_suffix"), ("num_classes", "ignore_index", "mask_encoding")
+SUFFIX_FLAGS = ("image_suffix", "mask_suffix")
+MASK_FILE_FLAGS = ("num_classes", "ignore_index", "mask_encoding")
 FORMATS = {
     "coco": SourceFormat(("image_dir",), ("crowd",), _read_coco),
     "labelme": SourceFormat((), (), lambda args: from_annotations(list(map(read_labelme, args.labelme)))),

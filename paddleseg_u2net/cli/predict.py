@@ -27,6 +27,7 @@ from paddleseg_u2net.cli.flags import (
     positive_int,
 )
 from paddleseg_u2net.cli.model import REFINE_FLAGS, open_predictor
+from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import this_rank, wait_for_neighbours
@@ -174,6 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = find_images(args.image_path, args.save_dir)
     jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume)
     config = config_of(args.model_path, args.config, args.opts)
+    args.device = args.device or flag_values(config, ["global"]).get("device")
     require_writable(args.save_dir)
     faults = found.faults if rank.index == 0 else []
     parallel = threads_for(len(jobs))

@@ -14,6 +14,7 @@ from paddleseg_u2net.cli.flags import (
     Flags,
     add_group,
     augmentation_from,
+    config_defaults,
     non_negative_int,
     parser,
     positive_float,
@@ -21,6 +22,7 @@ from paddleseg_u2net.cli.flags import (
     share,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
+from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
@@ -165,6 +167,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the flags and reject combinations that make no sense."""
     flags = build_parser()
     args = flags.parse_args(argv)
+    if values := flag_values(load_config(args.config, opts=args.opts)):
+        if args.resume_model or "resume_model" in values:
+            values.pop("seed", None)  # the run keeps its own
+        config_defaults(flags, values)
+        args = flags.parse_args(argv)
     if args.early_stop_intervals and not args.do_eval:
         flags.error("--early_stop_intervals needs --do_eval, which measures the improvement")
     if args.resume_model and args.seed is not None:

@@ -19,12 +19,14 @@ from paddleseg_u2net.cli.flags import (
     Flags,
     add_augmentation_flags,
     add_group,
+    config_defaults,
     non_negative_int,
     nonempty_path,
     parser,
     positive_int,
 )
 from paddleseg_u2net.config.loader import in_file
+from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.engines.deploy_config import CARRIED
 from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.environment.optional_imports import need
@@ -88,7 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate a model and log its scores; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    flags = build_parser()
+    args = flags.parse_args(argv)
     from paddleseg_u2net.cli.model import open_predictor
     from paddleseg_u2net.config.loader import class_names
     from paddleseg_u2net.data.dataset import open_datasets
@@ -98,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paddleseg_u2net.metrics.protocol import MapProtocol
 
     config = config_of(args.model_path, args.config, args.opts)
+    config_defaults(flags, flag_values(config, ["global"]))
+    args = flags.parse_args(argv)
     settings = EvaluationSettings.from_config(config, auc_roc=args.auc_roc)
     in_config = MapProtocol.from_options(config.get("test_config", {}))
     map_protocol = MapProtocol.from_options(vars(args), default=in_config)

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from paddleseg_u2net.config.runtime import flag_values, infer_num_classes, merge_test_section
 from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.errors import ConfigError, suggest
@@ -200,16 +201,16 @@ def load_config(
     for key, value in (("batch_size", batch_size), ("iters", iters)):
         if value is not None:
             config[key] = value
-    for key in ("train_dataset", "val_dataset"):  # as paddleseg does for a model without num_classes
-        if "model" in config and "num_classes" in config.get(key, {}):
-            config["model"].setdefault("num_classes", config[key]["num_classes"])
+    infer_num_classes(config)
+    merge_test_section(config)
     for key in ("num_classes", "in_channels"):
         if not positive(count := config.get("model", {}).get(key, 1)):
             raise ConfigError(f"{path}: model.{key}: expected a whole number above 0, got {count!r}")
     for name, keys in (("finetune", FINETUNE_KEYS), ("test_config", TEST_KEYS)):
         check_keys(config.get(name, {}), keys, f"{path}: {name}")
-    if "class_names" in config and "model" in config:
-        with in_file(path):
+    with in_file(path):
+        flag_values(config)  # raises for values that are not supported
+        if "class_names" in config and "model" in config:
             class_names(config)
     return config
 

@@ -145,6 +145,9 @@ KEYS = {
     "lr_scheduler": COMPONENT,
     "loss": Rule(_is_loss, "a mapping of 'types' and 'coef'"),
     "test_config": MAPPING,
+    "global": MAPPING,  # these three: see `config.runtime`
+    "train": MAPPING,
+    "test": MAPPING,
     "Deploy": MAPPING,
     "metric": Rule(_is_metric, "one of {metrics}"),
     "class_names": Rule(_are_names, "a list of names, one per class, background included"),

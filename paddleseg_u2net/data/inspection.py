@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -101,8 +102,13 @@ class PairRecord(NamedTuple):
         return [*self.broken, *([self.mismatch] if self.mismatch else [])]
 
 
-def read_pair(pair: Pair) -> PairRecord:
-    """Read an image and its mask; faults of files that cannot be read become part of the record."""
+def read_pair(pair: Pair, spec: DatasetSpec | None = None) -> PairRecord:
+    """Read an image and its mask; faults of files that cannot be read become part of the record.
+
+    Args:
+        pair: the files.
+        spec: data set that says how mask files are stored; None for values as they are.
+    """
     record, image, raw = PairRecord(pair), None, None
     try:
         data = read_bytes(pair.image)
@@ -117,7 +123,8 @@ def read_pair(pair: Pair) -> PairRecord:
     try:
         if pair.mask:
             raw = decode_raw(pair.mask, read_bytes(pair.mask, "mask"))
-            record = _add_mask(record, raw)
+            raw = spec.relabelled(raw) if spec else raw
+            record = _add_mask(record, raw, spec.labels if spec else 0)
     except (OSError, ValueError) as error:
         record = record._replace(broken=(*record.broken, Fault(pair.where, str(error))))
     if image is None or raw is None:
@@ -127,7 +134,8 @@ def read_pair(pair: Pair) -> PairRecord:
             f"mask (H, W) {record.mask_size} differs from its image's {record.size} "
             "(both upright by their EXIF tags)"
         )
-        return record._replace(mismatch=Fault(record.mask_place, what, "make them the same size"))
+        fix = f"{spec.labels} masks beside each other" if spec and spec.labels else "make them the same size"
+        return record._replace(mismatch=Fault(record.mask_place, what, fix))
     return record._replace(is_mask=_is_grey(record.thumb) and _shows_its_mask(image, raw))
 
 
@@ -138,12 +146,13 @@ def _add_image(record: PairRecord, image: np.ndarray) -> PairRecord:
     return record._replace(size=image.shape[:2], thumb=thumb, constant=constant)
 
 
-def _add_mask(record: PairRecord, raw: RawMask) -> PairRecord:
+def _add_mask(record: PairRecord, raw: RawMask, labels: int) -> PairRecord:
     levels, counts = tally(raw)
+    height, width = raw.values.shape
     return record._replace(
         mask_levels=MaskLevels(record.mask_place, raw.kind, levels),
         counts=counts,
-        mask_size=raw.values.shape,
+        mask_size=(height, width if width % (labels or 1) else width // (labels or 1)),
         mask_orientation=raw.orientation,
         mask_sample=sample(raw.values, MASK_SIDE),
     )
@@ -227,7 +236,7 @@ def inspect(spec: DatasetSpec, records: Sequence[PairRecord] | None = None) -> I
         spec: the data set.
         records: what `read_pairs` returned for its pairs, if the files have been read before.
     """
-    records = read_pairs(spec.pairs, spec.name) if records is None else records
+    records = read_pairs(spec.pairs, spec.name, partial(read_pair, spec=spec)) if records is None else records
     levels = [record.mask_levels for record in records]
     encoding, contradictions = decide_encoding(
         levels, spec.num_classes, spec.ignore_index, spec.mask_encoding

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from paddleseg_u2net.data.masks import ENCODINGS, IGNORE
+import numpy as np
+
+from paddleseg_u2net.data.masks import ENCODINGS, IGNORE, RawMask, read_raw
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.errors import Fault
 
@@ -25,6 +28,9 @@ class DatasetSpec:
         name: how log lines and messages call the data set.
         faults: faults found while listing the pairs; reported together with those of the files.
         multi_scale: sizes (H, W), one of which is drawn for each batch; empty to leave samples as they are.
+        relabel: for each stored mask value 0 .. 255 the one that is used instead; None keeps the values.
+        labels: number of labels that a pixel can have at once; 0 for classes, of which a pixel has one. A
+            mask holds the labels beside each other, `labels` times as wide as its image; `num_classes` is 2.
         fix_as: names the settings in a fix as the running command takes them; see `data.wording`.
 
     Raises:
@@ -41,6 +47,8 @@ class DatasetSpec:
     name: str = "dataset"
     faults: Sequence[Fault] = ()
     multi_scale: Sequence[tuple[int, int]] = ()
+    relabel: tuple[int, ...] | None = None
+    labels: int = 0
     fix_as: Callable[[str], str] = str
 
     def __post_init__(self):
@@ -63,3 +71,13 @@ class DatasetSpec:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def relabelled(self, raw: RawMask) -> RawMask:
+        """A mask as stored, with its values replaced as `relabel` says."""
+        if self.relabel is None:
+            return raw
+        return raw._replace(values=np.array(self.relabel, np.uint8)[np.minimum(raw.values, IGNORE)])
+
+    def read_mask(self, path: Path) -> RawMask:
+        """Read a mask file of this data set; see `read_raw` and `relabelled`."""
+        return self.relabelled(read_raw(path))

@@ -276,7 +276,7 @@ CHECKS = (
         cheap=False,
     ),
     Check("masks without a pair", "note", _masks_without_a_pair, "add their images, or ignore this"),
-    Check("rare classes", "note", _rare_classes, "add images of it; of several classes, raise its CrossEntropyLoss weight"),
+    Check("rare classes", "note", _rare_classes, "add images of it; if not saliency, raise its loss weight"),
     Check("soft masks", "note", _soft_masks, "soft values are kept for saliency"),
 )
 

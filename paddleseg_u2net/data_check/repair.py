@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from paddleseg_u2net.data.inspection import PairRecord
-from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
+from paddleseg_u2net.data.masks import IGNORE, decide_encoding
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.survey import (
     DatasetSurvey,
@@ -219,7 +219,7 @@ def _write(task: Task, folder: Path, with_ignore: bool) -> list[str]:
     else:
         with atomic_write(folder / task.image) as partial:
             partial.write_bytes(record.pair.image.read_bytes())
-    raw = read_raw(record.pair.mask)
+    raw = task.pair.dataset.spec.read_mask(record.pair.mask)
     stored = to_8bit(task.pair.dataset.encoding.decode(raw), with_ignore)
     if raw.orientation != UPRIGHT:
         changes.append("mask rotated upright")

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect
-from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask, read_raw
+from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.duplicates import find_matches
@@ -250,7 +250,8 @@ def _class_ids(pair: SurveyedPair, sampled: bool = False) -> np.ndarray:
     assert record.mask_levels is not None
     assert record.mask_sample is not None
     assert pair.files.mask is not None
-    raw = RawMask(record.mask_sample, record.mask_levels.kind) if sampled else read_raw(pair.files.mask)
+    sample = RawMask(record.mask_sample, record.mask_levels.kind)
+    raw = sample if sampled else pair.dataset.spec.read_mask(pair.files.mask)
     decoded = pair.dataset.encoding.decode(raw)
     decoded[decoded == IGNORE] = 0
     return decoded if decoded.dtype == np.uint8 else (decoded >= 0.5).astype(np.uint8)

@@ -292,9 +292,10 @@ def _draw_mask_file(
         return record
     if annotated.size not in (None, record.size):
         what = f"(H, W) {annotated.size} differs from {record.size} of {annotated.image}, "
-        what += "which is upright by its EXIF tag" if record.orientation != UPRIGHT else "which has no EXIF tag"
+        tagged, sideways = record.orientation != UPRIGHT, record.orientation >= SIDEWAYS
+        what += "which is upright by its EXIF tag" if tagged else "which has no EXIF tag"
         swapped = annotated.size == record.size[::-1]
-        fix = TURN_PIXELS if swapped and record.orientation >= SIDEWAYS else SWAP_SIZE if swapped else SAME_SIZE
+        fix = (TURN_PIXELS if sideways else SWAP_SIZE) if swapped else SAME_SIZE
         return record._replace(mismatch=Fault(annotated.where, what, fix))
     ids, faults = draw_mask(annotated, values, *record.size)
     if faults:

@@ -18,12 +18,12 @@ from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.cache import cached_export, load_network, network_on_cpu
 from paddleseg_u2net.io.files import digest
 from paddleseg_u2net.models.architecture import NETWORKS
-from paddleseg_u2net.models.checkpoint import CONFIG, EMA, MODEL, numbered
+from paddleseg_u2net.models.checkpoint import CONFIG
 from paddleseg_u2net.models.pretrained import KNOWN, known_file, resolve
+from paddleseg_u2net.models.run_folders import best_file
 
 log = logging.getLogger(__name__)
 
-WEIGHT_FILES = (MODEL, EMA)
 PRECISIONS = ("auto", "fp32", "int8", "bf16")
 
 
@@ -33,17 +33,9 @@ def find_weights(model_path: str | Path) -> str | Path:
     Raises:
         FileNotFoundError: none of the three.
     """
-    path = Path(model_path)
-    if str(model_path) in KNOWN or not path.is_dir():
+    if str(model_path) in KNOWN or not Path(model_path).is_dir():
         return model_path
-    for folder in (path, path / "best_model", path / "ema_best_model", *reversed(numbered(path))):
-        for name in WEIGHT_FILES:
-            if (folder / name).is_file():
-                return folder / name
-    raise FileNotFoundError(
-        f"{path}: holds no {' or '.join(WEIGHT_FILES)}, and is neither a run nor an export. "
-        "Fix: the path of a weight file, a run or an export"
-    )
+    return best_file(Path(model_path))
 
 
 def model_file(model_path: str | Path) -> Path:

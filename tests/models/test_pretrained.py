@@ -174,7 +174,7 @@ def test_weights_of_the_other_network_are_rejected_with_what_would_fit(tmp_path)
     message = str(caught.value)
     assert "! stage1.rebnconv1.conv_s1.weight (16, 64, 3, 3), model (32, 64, 3, 3)" in message
     assert "… and 566 more" in message
-    assert "Fix: it fits a model of type: U2Netp, num_classes: 1, in_channels: 3" in message
+    assert "Fix: in the config, model: {type: U2Netp, num_classes: 1, in_channels: 3}" in message
     assert "configs/RGB/U2Net/u2netp_duts.yaml" in message
 
 
