@@ -161,9 +161,9 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
         raise ConfigError(f"{key}: edge: {edge}: labels of edges are not supported. Fix: edge: false")
     fix_as = partial(as_options, section=key)
     if kind != "Dataset":
-        require_classes(key, kind, num_classes)
         read = known_files if kind in STOCK else _stock_pairs
         found, ignore_index, relabel = read(key, kind, cfg, download)
+        require_classes(key, kind, num_classes)
         return DatasetSpec(
             found[0],
             num_classes,
@@ -214,12 +214,12 @@ def _stock_pairs(key: str, kind: str, cfg: Mapping[str, Any], download: bool) ->
     from paddleseg.datasets import Dataset as StockDataset
 
     cfg = {"type": kind, "transforms": [], **cfg}
-    check_component("DATASETS", key, cfg)
-    stock = _paddleseg().manager.DATASETS[kind]
+    stock = _paddleseg().manager.DATASETS.components_dict.get(kind, StockDataset)
     if stock.__getitem__ is not StockDataset.__getitem__:
         raise ConfigError(
             f"{key}: {kind} changes labels while it reads them. Fix: use type: Dataset with a list"
         )
+    check_component("DATASETS", key, cfg)
     require_root(key, kind, cfg.get("dataset_root"), download)
     built = _build("DATASETS", key, cfg)
     pairs = [Pair(Path(image), Path(mask), key) for image, mask in built.file_list]
