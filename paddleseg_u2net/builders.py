@@ -13,7 +13,7 @@ from typing import Any
 import paddle
 
 from paddleseg_u2net import models
-from paddleseg_u2net.config.loader import class_count, section
+from paddleseg_u2net.config.loader import class_count, is_multilabel, section
 from paddleseg_u2net.config.schema import check_arguments
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.multi_scale import read_sizes
@@ -148,10 +148,11 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     """
     cfg = dict(section(config, key))
     num_classes = class_count(config)
+    labels = num_classes if is_multilabel(config) else 0
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}. Fix: {num_classes}, that of the model")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
-    transforms = _build_transforms(key, cfg.pop("transforms", []), num_classes)
+    transforms = _build_transforms(key, cfg.pop("transforms", []), 2 if labels else num_classes, labels)
     kind, download = cfg.pop("type"), cfg.pop("download", False)
     sizes = read_sizes(key, cfg.pop("multi_scale", None))
     cfg.pop("num_classes", None)
@@ -161,6 +162,8 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
         raise ConfigError(f"{key}: edge: {edge}: labels of edges are not supported. Fix: edge: false")
     fix_as = partial(as_options, section=key)
     if kind != "Dataset":
+        if labels:
+            raise ConfigError(f"{key}: type: {kind}: its masks hold classes. Fix: leave use_multilabel out")
         read = known_files if kind in STOCK else _stock_pairs
         found, ignore_index, relabel = read(key, kind, cfg, download)
         require_classes(key, kind, num_classes)
@@ -189,7 +192,7 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     pairs, faults = list_pairs(**find_data(cfg, download))
     return DatasetSpec(
         pairs,
-        num_classes,
+        2 if labels else num_classes,
         transforms,
         ignore_index,
         mask_encoding,
@@ -198,14 +201,15 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
         key,
         faults,
         sizes,
+        labels=labels,
         fix_as=fix_as,
     )
 
 
-def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int) -> list[Any]:
+def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int, labels: int) -> list[Any]:
     """Build the transforms of a dataset section; reject those that damage its kind of masks."""
     operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(section)]
-    check_transforms(key, section, num_classes, training=key == "train_dataset")
+    check_transforms(key, section, num_classes, training=key == "train_dataset", labels=labels)
     return operators
 
 
@@ -246,20 +250,20 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
         )
     nested = [_list_of_components("loss: losses", item["losses"]) for item in types if "losses" in item]
     for item in [*types, *(item for items in nested for item in items)]:
-        _check_loss(item, class_count(config))
+        _check_loss(item, class_count(config), is_multilabel(config))
     return {
         "types": [_build("LOSSES", f"loss.types[{i}]", item) for i, item in enumerate(types)],
         "coef": coef,
     }
 
 
-def _check_loss(cfg: Mapping[str, Any], num_classes: int) -> None:
-    """Raise ConfigError for a loss that does not suit the labels."""
-    if cfg["type"] in (CLASS_LOSSES if num_classes == 1 else ("SaliencyLoss",)):
-        suitable = "SaliencyLoss" if num_classes == 1 else "CrossEntropyLoss"
-        raise ConfigError(
-            f"loss: {cfg['type']} does not suit num_classes: {num_classes}. Fix: type: {suitable}"
-        )
+def _check_loss(cfg: Mapping[str, Any], num_classes: int, multilabel: bool) -> None:
+    """Raise ConfigError for a loss that does not suit the masks."""
+    of_maps = multilabel or num_classes == 1
+    if cfg["type"] in (CLASS_LOSSES if of_maps else ("SaliencyLoss",)):
+        suitable = "SaliencyLoss" if of_maps else "CrossEntropyLoss"
+        what = "use_multilabel" if multilabel else f"num_classes: {num_classes}"
+        raise ConfigError(f"loss: {cfg['type']} does not suit {what}. Fix: type: {suitable}")
     if cfg.get("ignore_index", IGNORE) != IGNORE:
         raise ConfigError(
             f"loss: ignore_index: {cfg['ignore_index']}: samples mark ignored pixels by {IGNORE}, "

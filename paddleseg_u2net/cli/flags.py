@@ -7,10 +7,12 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.config.schema import TEST_KEYS
 from paddleseg_u2net.engines.base import BACKENDS
 from paddleseg_u2net.errors import ConfigError
@@ -123,6 +125,13 @@ MODEL_FLAGS: Flags = {
     },
     **DEVICE_FLAGS,
 }
+MULTILABEL: Flags = {
+    "use_multilabel": {
+        "action": "store_true",
+        "help": "classes are labels that may overlap, by sigmoid; a mask is num_classes times as wide as its "
+        "image; short for --opts use_multilabel=true, which the config of a run keeps",
+    },
+}
 AUGMENTED: Flags = {
     "scales": {"nargs": "+", "type": positive_float, "help": "factors on the size of the input"},
     "flip_horizontal": {"action": "store_true", "help": "predict the mirrored input too"},
@@ -169,6 +178,21 @@ def config_defaults(target: argparse.ArgumentParser, values: Mapping[str, Any]) 
             target.error(f"config: {name}: expected {', '.join(map(str, action.choices))}, got {value!r}")
         # argparse converts and checks defaults that are text
         target.set_defaults(**{name: value if isinstance(value, bool) else str(value)})
+
+
+def options(args: argparse.Namespace) -> list[str]:
+    """The changes of the config that the flags ask for: `--opts` and `--use_multilabel`."""
+    return [*(args.opts or ()), *(["use_multilabel=true"] if args.use_multilabel else [])]
+
+
+def parse_with_config(target: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the flags of a training; those that are not given have the values of its config, if it has any."""
+    args = target.parse_args(argv)
+    values = flag_values(load_config(args.config, opts=options(args)))
+    if args.resume_model or "resume_model" in values:
+        values.pop("seed", None)  # the run keeps its own
+    config_defaults(target, values)
+    return target.parse_args(argv) if values else args
 
 
 def add_flags(target: argparse._ActionsContainer, flags: Flags) -> None:

@@ -14,6 +14,7 @@ from paddleseg_u2net.cli.flags import (
     INPUT,
     MAP_FLAGS,
     MODEL_FLAGS,
+    MULTILABEL,
     OUTPUT,
     REFINE,
     Flags,
@@ -22,6 +23,7 @@ from paddleseg_u2net.cli.flags import (
     config_defaults,
     non_negative_int,
     nonempty_path,
+    options,
     parser,
     positive_int,
 )
@@ -78,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     from paddleseg_u2net.cli.model import REFINE_FLAGS
 
     inputs = ("config", "model_path", "opts")
-    add_group(flags, INPUT, {name: MODEL_FLAGS[name] for name in inputs})
+    add_group(flags, INPUT, {name: MODEL_FLAGS[name] for name in inputs}, MULTILABEL)
     add_group(flags, OUTPUT, SAVE_FLAGS)
     engine = {name: row for name, row in MODEL_FLAGS.items() if name not in inputs}
     add_group(flags, HOW, engine, VAL_FLAGS)
@@ -100,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paddleseg_u2net.inference.model_source import config_of
     from paddleseg_u2net.metrics.protocol import MapProtocol
 
-    config = config_of(args.model_path, args.config, args.opts)
+    config = config_of(args.model_path, args.config, options(args))
     config_defaults(flags, flag_values(config, ["global"]))
     args = flags.parse_args(argv)
     settings = EvaluationSettings.from_config(config, auc_roc=args.auc_roc)

@@ -210,6 +210,8 @@ def load_config(
         check_keys(config.get(name, {}), keys, f"{path}: {name}")
     with in_file(path):
         flag_values(config)  # raises for values that are not supported
+        if is_multilabel(config) and class_count(config) < 2:
+            raise ConfigError("use_multilabel: with num_classes: 1. Fix: leave it out; that is saliency")
         if "class_names" in config and "model" in config:
             class_names(config)
     return config
@@ -257,20 +259,28 @@ def class_count(config: Mapping[str, Any]) -> int:
     raise ConfigError("model: num_classes is missing. Fix: 1 for saliency, else the number of classes")
 
 
+def is_multilabel(config: Mapping[str, Any]) -> bool:
+    """Whether the classes of a model are labels of which a pixel can have several, or none."""
+    return config.get("use_multilabel", False)
+
+
 def class_names(config: Mapping[str, Any]) -> list[str]:
     """Return one name per class, background included: `class_names` of the config, or numbers.
 
-    A saliency model has the two classes background and object.
+    A saliency model has the two classes background and object; labels (`use_multilabel`) have no background.
 
     Raises:
         ConfigError: there are more or fewer names than classes.
     """
     count = max(class_count(config), 2)
-    default = ["background", "object"] if count == 2 else [f"class {number}" for number in range(count)]
+    default = [f"class {number}" for number in range(count)]
+    if count == 2 and not is_multilabel(config):
+        default = ["background", "object"]
     names = config.get("class_names", default)
     if len(names) != count or len(set(names)) != count:
         raise ConfigError(
-            f"class_names: {', '.join(names)}. Fix: {count} different names, one per class, background first"
+            f"class_names: {', '.join(names)}. Fix: {count} different names, one per class"
+            + ("" if is_multilabel(config) else ", background first")
         )
     return names
 

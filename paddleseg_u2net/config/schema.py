@@ -145,6 +145,7 @@ KEYS = {
     "lr_scheduler": COMPONENT,
     "loss": Rule(_is_loss, "a mapping of 'types' and 'coef'"),
     "test_config": MAPPING,
+    "use_multilabel": BOOLEAN,
     "global": MAPPING,  # these three: see `config.runtime`
     "train": MAPPING,
     "test": MAPPING,

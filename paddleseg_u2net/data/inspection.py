@@ -124,17 +124,19 @@ def read_pair(pair: Pair, spec: DatasetSpec | None = None) -> PairRecord:
         if pair.mask:
             raw = decode_raw(pair.mask, read_bytes(pair.mask, "mask"))
             raw = spec.relabelled(raw) if spec else raw
-            record = _add_mask(record, raw, spec.labels if spec else 0)
+            record = _add_mask(record, raw)
     except (OSError, ValueError) as error:
         record = record._replace(broken=(*record.broken, Fault(pair.where, str(error))))
     if image is None or raw is None:
         return record
-    if record.size != record.mask_size:
+    labels = spec.labels if spec else 0
+    height, width = image.shape[:2]
+    if record.mask_size != (height, width * (labels or 1)):
         what = (
             f"mask (H, W) {record.mask_size} differs from its image's {record.size} "
             "(both upright by their EXIF tags)"
         )
-        fix = f"{spec.labels} masks beside each other" if spec and spec.labels else "make them the same size"
+        fix = f"store {labels} masks beside each other" if labels else "make them the same size"
         return record._replace(mismatch=Fault(record.mask_place, what, fix))
     return record._replace(is_mask=_is_grey(record.thumb) and _shows_its_mask(image, raw))
 
@@ -146,13 +148,12 @@ def _add_image(record: PairRecord, image: np.ndarray) -> PairRecord:
     return record._replace(size=image.shape[:2], thumb=thumb, constant=constant)
 
 
-def _add_mask(record: PairRecord, raw: RawMask, labels: int) -> PairRecord:
+def _add_mask(record: PairRecord, raw: RawMask) -> PairRecord:
     levels, counts = tally(raw)
-    height, width = raw.values.shape
     return record._replace(
         mask_levels=MaskLevels(record.mask_place, raw.kind, levels),
         counts=counts,
-        mask_size=(height, width if width % (labels or 1) else width // (labels or 1)),
+        mask_size=raw.values.shape,
         mask_orientation=raw.orientation,
         mask_sample=sample(raw.values, MASK_SIDE),
     )

@@ -72,6 +72,11 @@ class DatasetSpec:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def colors(self) -> int:
+        """Number of values of a mask in pictures: without labels, and each label; or the classes."""
+        return self.labels + 1 if self.labels else self.num_classes
+
     def relabelled(self, raw: RawMask) -> RawMask:
         """A mask as stored, with its values replaced as `relabel` says."""
         if self.relabel is None:

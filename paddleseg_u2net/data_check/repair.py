@@ -120,6 +120,8 @@ def check_destination(datasets: Sequence[DatasetSpec], destination: Path, roots:
         raise ValueError(
             f"--fix {destination}: is inside {inside.pop()}, a folder of originals. Fix: another folder"
         )
+    if any(dataset.labels for dataset in datasets):
+        raise ValueError("--fix: not for labels that overlap. Fix: correct the reported faults by hand")
     for one, other in itertools.combinations(datasets, 2):
         if one.mode == other.mode:
             raise ValueError(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.config.loader import CONFIGS, load_config, section
+from paddleseg_u2net.config.loader import CONFIGS, is_multilabel, load_config, section
 from paddleseg_u2net.engines.adapters import FixedSizeEngine, PhotographEngine, ProbabilityEngine, adapt
 from paddleseg_u2net.engines.base import PADDLE, Engine, choose, engines_for, open_engine
 from paddleseg_u2net.engines.deploy_config import PADDLE_MODEL, Deployment, find_record, read_record
@@ -126,6 +126,11 @@ def load_engine(
     weights = resolve(find_weights(model_path))
     model = {key: value for key, value in section(dict(config), "model").items() if key != "pretrained"}
     device = choose_device(device)
+    if is_multilabel(config):
+        if backend not in ("auto", PADDLE) or precision not in ("auto", "fp32"):
+            raise ValueError(f"use_multilabel: computed by backend {PADDLE} in fp32. Fix: leave both out")
+        log.info("Model %s, fp32; backend %s on %s", weights, PADDLE, set_device(device))
+        return PaddleEngine(load_network(weights, model), multilabel=True)
     for candidate in _onnx_precisions(weights, model["type"], device, backend, precision):
         try:
             record = cached_export(weights, model, candidate)

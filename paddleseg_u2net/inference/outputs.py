@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paddleseg_u2net.data.multilabel import join_labels
 from paddleseg_u2net.data.visualize import overlay
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import SUFFIXES, write_image
@@ -37,7 +38,8 @@ def _write_pseudo_color(path: Path, image: np.ndarray, prediction: Prediction, p
 
 
 def _write_saliency(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    write_image(path, to_8bit(prediction.saliency))
+    maps = join_labels(prediction.probabilities) if prediction.multilabel else prediction.saliency
+    write_image(path, to_8bit(maps))
 
 
 def _write_cutout(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:

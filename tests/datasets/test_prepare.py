@@ -241,7 +241,10 @@ def test_foreign_folder_is_left_untouched(tmp_path, capsys):
     assert main(["DUTS-TR"]) == 1
     message = capsys.readouterr().err
     assert "data/DUTS-TR: exists, but this program did not create it" in message
-    assert "Fix: mv data/DUTS-TR data/DUTS-TR.own, then u2net prepare DUTS-TR --archive data/DUTS-TR.own" in message
+    assert (
+        "Fix: mv data/DUTS-TR data/DUTS-TR.own, then u2net prepare DUTS-TR --archive data/DUTS-TR.own"
+        in message
+    )
     assert tree(tmp_path / "data") == ["DUTS-TR/mine.txt"]
 
 
