@@ -15,6 +15,7 @@ import paddle
 from paddleseg_u2net import models
 from paddleseg_u2net.config.loader import class_count, is_multilabel, section
 from paddleseg_u2net.config.schema import check_arguments
+from paddleseg_u2net.data.arguments import fault_of
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.multi_scale import read_sizes
 from paddleseg_u2net.data.pairs import Pair, check_list_keys, list_pairs
@@ -25,9 +26,8 @@ from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.datasets.stock import STOCK, StockPairs, known_files, require_classes, require_root
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError, suggest
-from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.models.architecture import HEADS, NETWORKS
-from paddleseg_u2net.models.run_folders import best_file
+from paddleseg_u2net.models.stock_weights import with_way_round, with_weight_files
 from paddleseg_u2net.registry import MODELS, REGISTRIES
 from paddleseg_u2net.schedules import build_schedule
 
@@ -117,22 +117,11 @@ def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
         if own := MODELS.get(cfg["type"]):
             check_arguments(f"model: {cfg['type']}", own, arguments)
             return own(**arguments)
-        return _build("MODELS", "model", _with_weight_files(cfg))
-
-
-def _with_weight_files(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """A section of a network in which `pretrained` names the weight file of a run folder, as paddleseg needs.
-
-    Args:
-        cfg: the section, with that of a backbone inside.
-    """
-    found = {
-        key: _with_weight_files(value) if isinstance(value, dict) else value for key, value in cfg.items()
-    }
-    source = found.get("pretrained")
-    if isinstance(source, str) and (folder := local_path(source)).is_dir():
-        found["pretrained"] = str(best_file(folder))
-    return found
+        cfg = with_weight_files(cfg)
+        try:
+            return _build("MODELS", "model", cfg)
+        except ConfigError as error:
+            raise with_way_round(error, cfg) from error
 
 
 def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
@@ -152,7 +141,10 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}. Fix: {num_classes}, that of the model")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
-    transforms = _build_transforms(key, cfg.pop("transforms", []), 2 if labels else num_classes, labels)
+    operators = cfg.pop("transforms", [])
+    transforms = _build_operators(key, operators, cfg.get("img_channels", 3))
+    training = key == "train_dataset"
+    check_transforms(key, operators, 2 if labels else num_classes, training, labels)
     kind, download = cfg.pop("type"), cfg.pop("download", False)
     sizes = read_sizes(key, cfg.pop("multi_scale", None))
     cfg.pop("num_classes", None)
@@ -206,10 +198,15 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     )
 
 
-def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int, labels: int) -> list[Any]:
-    """Build the transforms of a dataset section; reject those that damage its kind of masks."""
-    operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(section)]
-    check_transforms(key, section, num_classes, training=key == "train_dataset", labels=labels)
+def _build_operators(key: str, section: list[dict[str, Any]], channels: int) -> list[Any]:
+    """Build the transforms of a dataset section, whose images have a number of channels."""
+    operators = []
+    for number, item in enumerate(section):
+        where = f"{key}.transforms[{number}]"
+        check_component("TRANSFORMS", where, item)
+        if fault := fault_of(item["type"], item, channels):
+            raise ConfigError(f"{where}: {fault}")
+        operators.append(_build("TRANSFORMS", where, item))
     return operators
 
 

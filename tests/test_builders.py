@@ -120,7 +120,7 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
         (["train_dataset.transforms.0.type=RandomAffine"], "RandomAffine would cut soft masks to 0 and 1"),
         (
             ["train_dataset.transforms.0={type: Resize, target_size: 3}"],
-            "transforms[0]: Resize: Type of `target_size`",
+            "transforms[0]: Resize: target_size: 3. Fix: [W, H], two whole numbers above 0",
         ),
     ],
 )

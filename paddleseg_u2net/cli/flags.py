@@ -186,7 +186,7 @@ def options(args: argparse.Namespace) -> list[str]:
 
 
 def parse_with_config(target: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the flags of a training; those that are not given have the values of its config, if it has any."""
+    """Parse the flags of a training; those that are not given have the values of its config."""
     args = target.parse_args(argv)
     values = flag_values(load_config(args.config, opts=options(args)))
     if args.resume_model or "resume_model" in values:

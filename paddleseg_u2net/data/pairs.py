@@ -65,7 +65,9 @@ def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[lis
             pairs.append(Pair(image, mask, where))
         else:
             what = f"expected 'image mask', got {len(columns)} column(s): '{line}'"
-            fix = "separate the two paths by a space (or a tab, where paths hold spaces)"
+            fix = f"separate the two paths by '{separator}', or remove the key separator"
+            if separator is None:
+                fix = "separate the two paths by a space (or a tab, where paths hold spaces)"
             faults.append(Fault(where, what, fix))
     return pairs, faults
 

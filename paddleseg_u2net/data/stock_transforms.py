@@ -86,7 +86,11 @@ FAULTS = (
 
 
 def check_transforms(
-    key: str, transforms: Sequence[Mapping[str, Any]], num_classes: int, training: bool, labels: int = 0
+    key: str,
+    transforms: Sequence[Mapping[str, Any]],
+    num_classes: int,
+    training: bool,
+    labels: int = 0,
 ) -> None:
     """Check that the transforms of a dataset section keep images and masks intact.
 

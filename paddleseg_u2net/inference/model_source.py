@@ -91,8 +91,8 @@ def config_of(
     if row := known_file(weights):
         return load_config(CONFIGS / row.config, opts=opts)
     raise ValueError(
-        f"{model_path} carries no config. Fix: put its config beside it as {weights.parent / CONFIG}, or, "
-        f"for --model_path, --config FILE, of weights of the authors {next(iter(KNOWN.values())).config}"
+        f"{model_path} carries no config. Fix: put its config beside it, as {weights.parent / CONFIG}; "
+        f"that of --model_path may be given by --config (published weights: {next(iter(KNOWN.values())).config})"
     )
 
 
@@ -142,7 +142,7 @@ def load_engine(
             log.warning("%s. A slower engine or precision is used instead", error)
     if precision not in ("auto", "fp32"):
         raise ValueError(
-            f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: another --backend"
+            f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: leave --precision out"
         )
     log.info("Model %s, fp32; backend %s on %s", weights, PADDLE, set_device(device))
     return PaddleEngine(load_network(weights, model))

@@ -48,5 +48,5 @@ def misfit(source: str | Path, network: str, state: State, found: list[str]) -> 
     if fits and not differences(state, state_shapes(fits)):
         lines.append(f"Fix: in the config, model: {{{fits}}}; or weights of the config's model")
     else:
-        lines.append(f"Fix: complete weights of {network}; these fit no network of the U²-Net family")
+        lines.append(f"Fix: complete weights of {network}, and the model section that they were trained with")
     return "\n".join(lines)

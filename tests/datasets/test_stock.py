@@ -34,11 +34,13 @@ def opened(tmp_path, kind: str, mode: str = "train"):
 
 
 def stock(tmp_path, kind: str, mode: str = "train"):
-    return getattr(paddleseg.datasets, kind)([], str(tmp_path / "set"), mode=mode)
+    return getattr(paddleseg.datasets, kind)(transforms=[], dataset_root=str(tmp_path / "set"), mode=mode)
 
 
 def test_class_counts_of_types_are_those_of_paddleseg():
-    found = {name: kind.NUM_CLASSES for name, kind in vars(paddleseg.datasets).items() if name in CLASSES_OF_TYPE}
+    found = {
+        name: kind.NUM_CLASSES for name, kind in vars(paddleseg.datasets).items() if name in CLASSES_OF_TYPE
+    }
     assert found == CLASSES_OF_TYPE
 
 
@@ -96,7 +98,9 @@ def test_wrong_numbers_of_classes_and_unknown_keys_are_rejected_and_the_fix_work
     (tmp_path / "set" / "train_list.txt").write_text("a.png m.png\n")
     section = {"type": "OpticDiscSeg", "dataset_root": str(tmp_path / "set"), "mode": "train"}
     path = make_config(tmp_path / "c.yaml", tmp_path, num_classes=3, train_dataset={**section, "edge": True})
-    with pytest.raises(ConfigError, match=re.escape("edge: True: labels of edges are not supported. Fix: edge: f")):
+    with pytest.raises(
+        ConfigError, match=re.escape("edge: True: labels of edges are not supported. Fix: edge: f")
+    ):
         build_dataset_spec(load_config(path), "train_dataset")
     opts = ["train_dataset.edge=false"]
     with pytest.raises(ConfigError, match="type: OpticDiscSeg has 2. Fix: num_classes: 2"):
