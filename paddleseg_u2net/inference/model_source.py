@@ -92,7 +92,8 @@ def config_of(
         return load_config(CONFIGS / row.config, opts=opts)
     raise ValueError(
         f"{model_path} carries no config. Fix: put its config beside it, as {weights.parent / CONFIG}; "
-        f"that of --model_path may be given by --config (published weights: {next(iter(KNOWN.values())).config})"
+        "that of --model_path may be given by --config (for published weights "
+        f"{next(iter(KNOWN.values())).config})"
     )
 
 

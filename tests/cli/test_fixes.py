@@ -13,8 +13,6 @@ from support import TinyNet, draw_pair, make_config, write_mask
 
 from paddleseg_u2net.cli.app import COMMANDS, MEMORY_FLAGS, command_module, guarded, main
 
-NUMBERS = r"--opts model\.num_classes=…"
-
 
 def run(words, capsys) -> tuple[int, str]:
     """Exit code of a command, and all that it printed."""
@@ -65,12 +63,14 @@ def test_fixes_of_masks_name_what_the_command_takes(tmp_path, dim, weights, caps
     words = list(commands_with_masks(tmp_path, dim))[number]
     code, text = run(words if words[0] != "make-dataset" else [*words, "--saliency"], capsys)
     assert code == 1
-    fixes = re.findall(r"(--(?:opts \S+=|)\S*mask_encoding[= ]grey)", text)
+    fixes = re.findall(r"(--(?:opts \S*)?mask_encoding[= ]grey)", text)
     assert fixes, text
     for flag in re.findall(r"--[a-z_]+", text.split("Fix:")[1].splitlines()[0]):
         assert flag in flags_of(words[0]), flag
     code, text = run([*words, *shlex.split(fixes[0])], capsys)
-    if words[0] == "check-dataset" and "--opts" in fixes[0] or words[0] == "train":  # both sections have masks
+    if (
+        words[0] == "check-dataset" and "--opts" in fixes[0] or words[0] == "train"
+    ):  # both sections have masks
         assert "val_dataset" not in text or code == 1
         both = f"{fixes[0]} {fixes[0].split()[-1].replace('train_', 'val_')}"
         code, text = run([*words, *shlex.split(both)], capsys)
@@ -81,8 +81,7 @@ def test_flags_of_masks_beside_a_config_name_the_options_that_work(tmp_path, cap
     draw_pair(tmp_path / "d", "a", white=2)
     (tmp_path / "d" / "train_list.txt").write_text("images/a.png masks/a.png\n")
     config = make_config(tmp_path / "c.yaml", tmp_path / "d")
-    text = config.read_text().replace("val_dataset", "test_config") and config.read_text()
-    config.write_text(re.sub(r"val_dataset:\n(  .*\n|  - .*\n)+", "", text).replace("  num_classes: 1\n", "", 1))
+    config.write_text(re.sub(r"val_dataset:\n(  .*\n)+", "", config.read_text()))
     words = ["check-dataset", "--config", config]
     code, text = run([*words, "--num_classes", 3], capsys)
     assert code == 2
@@ -92,7 +91,15 @@ def test_flags_of_masks_beside_a_config_name_the_options_that_work(tmp_path, cap
 
 
 def test_evaluate_tells_what_to_do_to_the_masks(dim, tmp_path, capsys):
-    words = ["evaluate", "--pred_dir", dim / "masks", "--label_dir", dim / "masks", "--save_dir", tmp_path / "s"]
+    words = [
+        "evaluate",
+        "--pred_dir",
+        dim / "masks",
+        "--label_dir",
+        dim / "masks",
+        "--save_dir",
+        tmp_path / "s",
+    ]
     code, text = run(words, capsys)
     assert code == 1
     assert "Fix: store objects as 255 and background as 0" in text
@@ -119,9 +126,9 @@ CONFIG_FIXES = [
         "train_dataset.transforms.1={type: RandomPaddingCrop, crop_size: [5, 5]}",
     ),
     (
-        "train_dataset.transforms.1={type: RandomRotation, max_rotation: x}",
-        "max_rotation: 'x'. Fix: a number",
-        "train_dataset.transforms.1={type: RandomRotation, max_rotation: 10}",
+        "train_dataset.transforms.1={type: RandomBlur, prob: x}",
+        "prob: 'x'. Fix: a number",
+        "train_dataset.transforms.1={type: RandomBlur, prob: 0.5}",
     ),
     (
         "train_dataset.transforms.1={type: ResizeByShort, short_size: [16, 24]}",
@@ -141,7 +148,6 @@ CONFIG_FIXES = [
         "Fix: test_config: {is_slide: true, crop_size: [W, H], stride: [W, H]}",
         "test_config={is_slide: true, crop_size: [8, 8], stride: [8, 8]}",
     ),
-    ("model.pretrained=nofile", "pretrained: no such key", "optimizer.type=Adam"),
 ]
 
 
@@ -198,7 +204,9 @@ def test_fixes_of_flags_and_transforms_in_val_and_predict(
     assert code == 0, text
 
 
-def test_a_limit_of_pixels_is_raised_only_where_it_can_be(config, weights, data, tmp_path, capsys, monkeypatch):
+def test_a_limit_of_pixels_is_raised_only_where_it_can_be(
+    config, weights, data, tmp_path, capsys, monkeypatch
+):
     image = data / "images" / "p0.png"
     words = ["predict", image, "--config", config, "--model_path", weights, "--save_dir", tmp_path / "out"]
     code, text = run([*words, "--max_pixels", 10], capsys)
@@ -236,7 +244,7 @@ def test_too_little_memory_names_flags_that_the_command_has(name, capsys):
 def test_lists_with_backslashes_are_read(data, config, weights, tmp_path, capsys):
     for path in data.glob("*_list.txt"):
         path.write_text(path.read_text().replace("/", "\\"))
-    images = tmp_path / "data" / "predict.txt"
+    images = data / "predict.txt"
     images.write_text("images\\p0.png\nimages\\p1.png masks\\p1.png\n")
     model = ["--config", config, "--model_path", weights]
     assert run(["check-dataset", "--dataset_root", data], capsys)[0] == 0
