@@ -26,11 +26,6 @@ def split_labels(mask: np.ndarray, labels: int) -> np.ndarray:
     return np.stack(np.split(mask, labels, axis=1), axis=-1)
 
 
-def join_labels(maps: np.ndarray) -> np.ndarray:
-    """(labels, H, W) -> (H, labels * W): the maps beside each other."""
-    return np.concatenate(list(maps), axis=1)
-
-
 def as_classes(labels: np.ndarray) -> np.ndarray:
     """One value for each pixel, for pictures.
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paddleseg_u2net.data.multilabel import join_labels
 from paddleseg_u2net.data.visualize import overlay
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import SUFFIXES, write_image
@@ -38,7 +37,9 @@ def _write_pseudo_color(path: Path, image: np.ndarray, prediction: Prediction, p
 
 
 def _write_saliency(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    maps = join_labels(prediction.probabilities) if prediction.multilabel else prediction.saliency
+    maps = prediction.saliency
+    if prediction.multilabel:  # beside each other, as in mask files
+        maps = np.concatenate(list(prediction.probabilities), axis=1)
     write_image(path, to_8bit(maps))
 
 

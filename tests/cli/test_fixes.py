@@ -183,7 +183,11 @@ VAL_FIXES = [
     ),
     (["--scales", "2"], "Fix: add --aug_", ["--aug", "--scales", "2"]),
     (["--aug"], "Fix: add --scales or --flip_horizontal", ["--aug", "--flip_horizontal"]),
-    (["--is_slide"], "Fix: --is_slide, --crop_size W H", "--is_slide --crop_size 8 8 --stride 8 8".split()),
+    (
+        ["--is_slide"],
+        "Fix: --is_slide, --crop_size W H",
+        ["--is_slide", "--crop_size", "8", "8", "--stride", "8", "8"],
+    ),
     (["--precision", "int8"], "Fix: leave --precision out", []),
 ]
 
@@ -199,7 +203,7 @@ def test_fixes_of_flags_and_transforms_in_val_and_predict(
         words += ["--image_path", data / "images" / "p0.png", "--save_dir", tmp_path / "out"]
     code, text = run([*words, *(switch if word == "--aug" else word for word in wrong)], capsys)
     assert (code, fix in text) == (1, True), text
-    assert not {"val": "--aug_pred", "predict": "--aug_eval"}[command] in text
+    assert {"val": "--aug_pred", "predict": "--aug_eval"}[command] not in text
     code, text = run([*words, *(switch if word == "--aug" else word for word in right)], capsys)
     assert code == 0, text
 

@@ -269,7 +269,7 @@ def test_foreign_folder_is_left_untouched(tmp_path, capsys):
         (
             ["MSRA10K"],
             1,
-            "plain http can be tampered with, and no checksum of this file is known. Fix: u2net prepare NAME --accept",
+            "plain http can be tampered with, and no checksum of this file is known. Fix: u2net prepare",
         ),
         (
             ["ECSSD", "--archive", "a.zip", "b"],
