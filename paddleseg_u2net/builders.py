@@ -6,39 +6,32 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import paddle
 
 from paddleseg_u2net import models
-from paddleseg_u2net.config.loader import class_count, section
+from paddleseg_u2net.config.loader import class_count, is_multilabel, section
 from paddleseg_u2net.config.schema import check_arguments
+from paddleseg_u2net.data.arguments import fault_of
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.multi_scale import read_sizes
 from paddleseg_u2net.data.pairs import Pair, check_list_keys, list_pairs
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels, read_keys
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.stock_transforms import check_transforms
+from paddleseg_u2net.data.wording import as_options
 from paddleseg_u2net.datasets.prepare import find_data
+from paddleseg_u2net.datasets.stock import STOCK, StockPairs, known_files, require_classes, require_root
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError, suggest
 from paddleseg_u2net.models.architecture import HEADS, NETWORKS
+from paddleseg_u2net.models.stock_weights import with_way_round, with_weight_files
 from paddleseg_u2net.registry import MODELS, REGISTRIES
+from paddleseg_u2net.schedules import build_schedule
 
-SCHEDULE_LENGTH = {
-    "PolynomialDecay": "decay_steps",
-    "OneCycleLR": "total_steps",
-    "CosineAnnealingDecay": "T_max",
-}
-SCHEDULES = {
-    name: found
-    for name, found in vars(paddle.optimizer.lr).items()
-    if isinstance(found, type)
-    and issubclass(found, paddle.optimizer.lr.LRScheduler)
-    and name != "LRScheduler"
-}
-WARMUP_KEYS = ("warmup_iters", "warmup_start_lr")
 OLD_OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}  # accepted by paddleseg
 CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
 
@@ -125,7 +118,11 @@ def build_network(cfg: Mapping[str, Any]) -> paddle.nn.Layer:
         if own := MODELS.get(cfg["type"]):
             check_arguments(f"model: {cfg['type']}", own, arguments)
             return own(**arguments)
-        return _build("MODELS", "model", cfg)
+        cfg = with_weight_files(cfg)
+        try:
+            return _build("MODELS", "model", cfg)
+        except ConfigError as error:
+            raise with_way_round(error, cfg) from error
 
 
 def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
@@ -141,65 +138,89 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     """
     cfg = dict(section(config, key))
     num_classes = class_count(config)
+    labels = num_classes if is_multilabel(config) else 0
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}. Fix: {num_classes}, that of the model")
     mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
-    channels, steps = cfg.get(CHANNELS, 3), cfg.pop("transforms", [])
-    check_channels(key, steps, channels)
-    transforms = _build_transforms(key, steps, num_classes)
+    channels, operators = cfg.get(CHANNELS, 3), cfg.pop("transforms", [])
+    transforms = _build_operators(key, operators, channels)
+    check_channels(key, operators, channels)
+    training = key == "train_dataset"
+    check_transforms(key, operators, 2 if labels else num_classes, training, labels)
     kind, download = cfg.pop("type"), cfg.pop("download", False)
     sizes = read_sizes(key, cfg.pop("multi_scale", None))
     cfg.pop("num_classes", None)
     if type(download) is not bool:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
+    if edge := cfg.pop("edge", False):
+        raise ConfigError(f"{key}: edge: {edge}: labels of edges are not supported. Fix: edge: false")
+    fix_as = partial(as_options, section=key)
     if kind != "Dataset":
+        if labels:
+            raise ConfigError(f"{key}: type: {kind}: its masks hold classes. Fix: leave use_multilabel out")
         white = cfg.pop(WHITE, None)
-        pairs, ignore_index = _stock_pairs(key, kind, cfg, download)
-        named: dict[str, Any] = {"mode": mode, "name": key, "multi_scale": sizes, "white": white}
-        return DatasetSpec(pairs, num_classes, transforms, ignore_index, "index", **named)
+        read = known_files if kind in STOCK else _stock_pairs
+        found, ignore_index, relabel = read(key, kind, cfg, download)
+        require_classes(key, kind, num_classes)
+        return DatasetSpec(
+            found[0],
+            num_classes,
+            transforms,
+            ignore_index,
+            "index",
+            mode=mode,
+            name=key,
+            faults=found[1],
+            multi_scale=sizes,
+            white=white,
+            relabel=relabel,
+            fix_as=fix_as,
+        )
     model = config["model"]
     keys = read_keys(key, cfg, None if "backbone" in model else model.get("in_channels", 3))
     check_list_keys(key, cfg)
     pairs, faults = list_pairs(**find_data(cfg, download))
     return DatasetSpec(
-        pairs, num_classes, transforms, mode=mode, name=key, faults=faults, multi_scale=sizes, **keys
+        pairs,
+        2 if labels else num_classes,
+        transforms,
+        mode=mode,
+        name=key,
+        faults=faults,
+        multi_scale=sizes,
+        labels=labels,
+        fix_as=fix_as,
+        **keys,
     )
 
 
-def _build_transforms(key: str, section: list[dict[str, Any]], num_classes: int) -> list[Any]:
-    """Build the transforms of a dataset section; reject those that damage its kind of masks."""
-    operators = [_build("TRANSFORMS", f"{key}.transforms[{i}]", item) for i, item in enumerate(section)]
-    check_transforms(key, section, num_classes, training=key == "train_dataset")
+def _build_operators(key: str, section: list[dict[str, Any]], channels: int) -> list[Any]:
+    """Build the transforms of a dataset section, whose images have a number of channels."""
+    operators = []
+    for number, item in enumerate(section):
+        where = f"{key}.transforms[{number}]"
+        check_component("TRANSFORMS", where, item)
+        if fault := fault_of(item["type"], item, channels):
+            raise ConfigError(f"{where}: {fault}")
+        operators.append(_build("TRANSFORMS", where, item))
     return operators
 
 
-def _require_root(key: str, kind: str, root: Any, download: bool) -> None:
-    """Fetch a known data set if asked to; reject a missing folder, which paddleseg would fetch unchecked."""
-    if root:
-        find_data({"dataset_root": root}, download)
-    if not root or not Path(str(root)).is_dir():
-        raise ConfigError(
-            f"{key}: dataset_root: {root}: no such folder, and {kind} would fetch it unchecked. "
-            "Fix: prepare the data, and set dataset_root to their folder"
-        )
-
-
-def _stock_pairs(
-    key: str, kind: str, cfg: Mapping[str, Any], download: bool
-) -> tuple[list[Pair], int | None]:
+def _stock_pairs(key: str, kind: str, cfg: Mapping[str, Any], download: bool) -> StockPairs:
     """Return the pairs that a dataset class of paddleseg lists, and the mask value it ignores."""
     from paddleseg.datasets import Dataset as StockDataset
 
     cfg = {"type": kind, "transforms": [], **cfg}
-    check_component("DATASETS", key, cfg)
-    stock = _paddleseg().manager.DATASETS[kind]
+    stock = _paddleseg().manager.DATASETS.components_dict.get(kind, StockDataset)
     if stock.__getitem__ is not StockDataset.__getitem__:
         raise ConfigError(
             f"{key}: {kind} changes labels while it reads them. Fix: use type: Dataset with a list"
         )
-    _require_root(key, kind, cfg.get("dataset_root"), download)
+    check_component("DATASETS", key, cfg)
+    require_root(key, kind, cfg.get("dataset_root"), download)
     built = _build("DATASETS", key, cfg)
-    return [Pair(Path(image), Path(mask), key) for image, mask in built.file_list], built.ignore_index
+    pairs = [Pair(Path(image), Path(mask), key) for image, mask in built.file_list]
+    return (pairs, []), built.ignore_index, None
 
 
 def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
@@ -222,20 +243,20 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
         )
     nested = [_list_of_components("loss: losses", item["losses"]) for item in types if "losses" in item]
     for item in [*types, *(item for items in nested for item in items)]:
-        _check_loss(item, class_count(config))
+        _check_loss(item, class_count(config), is_multilabel(config))
     return {
         "types": [_build("LOSSES", f"loss.types[{i}]", item) for i, item in enumerate(types)],
         "coef": coef,
     }
 
 
-def _check_loss(cfg: Mapping[str, Any], num_classes: int) -> None:
-    """Raise ConfigError for a loss that does not suit the labels."""
-    if cfg["type"] in (CLASS_LOSSES if num_classes == 1 else ("SaliencyLoss",)):
-        suitable = "SaliencyLoss" if num_classes == 1 else "CrossEntropyLoss"
-        raise ConfigError(
-            f"loss: {cfg['type']} does not suit num_classes: {num_classes}. Fix: type: {suitable}"
-        )
+def _check_loss(cfg: Mapping[str, Any], num_classes: int, multilabel: bool) -> None:
+    """Raise ConfigError for a loss that does not suit the masks."""
+    of_maps = multilabel or num_classes == 1
+    if cfg["type"] in (CLASS_LOSSES if of_maps else ("SaliencyLoss",)):
+        suitable = "SaliencyLoss" if of_maps else "CrossEntropyLoss"
+        what = "use_multilabel" if multilabel else f"num_classes: {num_classes}"
+        raise ConfigError(f"loss: {cfg['type']} does not suit {what}. Fix: type: {suitable}")
     if cfg.get("ignore_index", IGNORE) != IGNORE:
         raise ConfigError(
             f"loss: ignore_index: {cfg['ignore_index']}: samples mark ignored pixels by {IGNORE}, "
@@ -255,7 +276,7 @@ def build_optimizer(config: Mapping[str, Any], network: paddle.nn.Layer) -> padd
 
     Source: paddleseg 2.8.0 cvlibs/builder.py, `SegBuilder.optimizer`.
     """
-    schedule = _build_schedule(config)
+    schedule = build_schedule(config)
     cfg = dict(section(config, "optimizer"))
     cfg["type"] = OLD_OPTIMIZER_NAMES.get(cfg["type"], cfg["type"])
     if cfg["type"] == "SGD" and "momentum" in cfg:
@@ -278,32 +299,6 @@ def _check_groups(groups: Any, network: paddle.nn.Layer) -> None:
             raise ConfigError(
                 f"optimizer: custom_cfg: name: {part}: in no parameter's name.{suggest(part, layers)}"
             )
-
-
-def _build_schedule(config: Mapping[str, Any]) -> paddle.optimizer.lr.LRScheduler:
-    """Build the `lr_scheduler` section; schedules that need a length get the run's, without the warm-up."""
-    cfg = dict(section(config, "lr_scheduler"))
-    kind = cfg.pop("type")
-    if kind not in SCHEDULES:
-        raise ConfigError(f"lr_scheduler: type: {kind}: no such schedule.{suggest(kind, SCHEDULES)}")
-    warmup = {key: cfg.pop(key) for key in WARMUP_KEYS if key in cfg}
-    if len(warmup) == 1:
-        raise ConfigError(f"lr_scheduler: {' and '.join(WARMUP_KEYS)}: expected both or neither")
-    if length := SCHEDULE_LENGTH.get(kind):
-        cfg.setdefault(length, max(config["iters"] - warmup.get("warmup_iters", 0), 1))
-    check_arguments(f"lr_scheduler: {kind}", SCHEDULES[kind], cfg)
-    try:
-        schedule = SCHEDULES[kind](**cfg)
-        if not warmup:
-            return schedule
-        return paddle.optimizer.lr.LinearWarmup(
-            learning_rate=schedule,
-            warmup_steps=warmup["warmup_iters"],
-            start_lr=warmup["warmup_start_lr"],
-            end_lr=cfg["learning_rate"],
-        )
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"lr_scheduler: {kind}: {error}") from error
 
 
 def _list_of_components(where: str, value: Any) -> list[dict[str, Any]]:

@@ -235,7 +235,7 @@ def deep_supervision(outputs: Sequence[Tensor], label: Tensor, losses: dict) -> 
 
     Args:
         outputs: logits (N, C, H, W) of each output, fused output first.
-        label: (N, 1, H, W).
+        label: (N, 1, H, W); or (N, C, H, W) of C labels that overlap, each of which is measured alone.
         losses: `types` and `coef`, one of each per output, as paddleseg's SegBuilder returns them.
 
     Returns:
@@ -255,6 +255,9 @@ def deep_supervision(outputs: Sequence[Tensor], label: Tensor, losses: dict) -> 
     for logits, loss, coef in zip(outputs, losses["types"], losses["coef"], strict=True):
         # paddleseg's losses take class ids as (N, H, W); its MixedLoss returns a list
         squeeze = label.ndim == 4 and logits.shape[1] > 1
-        value = loss(logits, label.squeeze(1) if squeeze else label)
+        if squeeze and label.shape[1] > 1:  # labels that overlap: each is a map of its own
+            value = loss(*(x.reshape([-1, 1, *x.shape[2:]]) for x in (logits, label)))
+        else:
+            value = loss(logits, label.squeeze(1) if squeeze else label)
         parts.append(coef * (sum(value) if isinstance(value, list) else value))
     return paddle.add_n(parts), parts

@@ -28,6 +28,7 @@ FOLDERS = (
     "importers",
     "data_check",
     "models",
+    "schedules",
     "builders",
     "onednn",
     "engines",

@@ -105,8 +105,8 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
             "type: Citiscapes: no such component. Did you mean 'Cityscapes'?",
         ),
         (
-            ["train_dataset={type: ADE20K, dataset_root: x}"],
-            "ADE20K changes labels while it reads them. Fix: use type: Dataset",
+            ["train_dataset={type: EG1800, dataset_root: x}"],
+            "EG1800 changes labels while it reads them. Fix: use type: Dataset",
         ),
         (["train_dataset.train_pth=x"], "train_dataset: train_pth: no such key. Did you mean 'train_path'?"),
         (["train_dataset.num_classes=3"], "train_dataset: num_classes: 3. Fix: 1, that of the model"),
@@ -121,7 +121,7 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
         (["train_dataset.transforms.0.type=RandomAffine"], "RandomAffine would cut soft masks to 0 and 1"),
         (
             ["train_dataset.transforms.0={type: Resize, target_size: 3}"],
-            "transforms[0]: Resize: Type of `target_size`",
+            "transforms[0]: Resize: target_size: 3. Fix: [W, H], two whole numbers above 0",
         ),
     ],
 )

@@ -63,6 +63,7 @@ EXAMPLES = """\
   u2net val --model_path output                   what the best model of that run scores
 """
 SHELLS = ("bash", "zsh", "tcsh")
+MEMORY_FLAGS = ("--batch_size", "--num_workers", "--workers", "--scales")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and (command := COMMANDS.get(words[0])):
         return guarded(
-            lambda: command_module(words[0]).main(words[1:]), command.every_rank_logs, command.log_line
+            lambda: command_module(words[0]).main(words[1:]),
+            command.every_rank_logs,
+            command.log_line,
+            words[0],
         )
     if words in ([], ["--"]):
         print(help_text())
@@ -151,7 +155,10 @@ def completion(shell: str) -> str:
 
 
 def guarded(
-    command: Callable[[], int | None], every_rank_logs: bool = False, log_line: str = LOG_LINE
+    command: Callable[[], int | None],
+    every_rank_logs: bool = False,
+    log_line: str = LOG_LINE,
+    name: str = "",
 ) -> int:
     """Set up the process and run a command; faults of the user's input become one message on stderr.
 
@@ -159,6 +166,7 @@ def guarded(
         command: returns the exit code, or None for 0.
         every_rank_logs: see `Command`.
         log_line: see `Command`.
+        name: of the subcommand, key of COMMANDS.
 
     Returns:
         The exit code; 1 for a fault, 130 after an interruption. `U2NET_DEBUG=1` shows the traceback.
@@ -176,10 +184,16 @@ def guarded(
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         return _fail(error)
     except MemoryError:
-        return _fail("not enough memory. Fix: a smaller batch, image or --scales")
+        return _fail(f"not enough memory. Fix: {', or '.join(['smaller images', *_memory_flags(name)])}")
     except KeyboardInterrupt:
         print("Interrupted", file=sys.stderr)
         return 130
+
+
+def _memory_flags(name: str) -> list[str]:
+    """The flags of a subcommand whose smaller values need less memory, as advice."""
+    known = command_module(name).build_parser()._option_string_actions if name else {}
+    return [f"a smaller {flag}" for flag in MEMORY_FLAGS if flag in known]
 
 
 def _fail(error: BaseException | str) -> int:

@@ -129,10 +129,11 @@ def scores(args: argparse.Namespace, predictor: Predictor) -> dict[str, float]:
     """MAE and maxF of a predictor on the photographs."""
     from paddleseg_u2net.data.dataset import open_datasets
     from paddleseg_u2net.data.spec import DatasetSpec
+    from paddleseg_u2net.data.wording import as_files
     from paddleseg_u2net.evaluation.model import evaluate
 
     pairs, faults = pair_folders(args.image_path, args.mask_path)
-    (dataset,) = open_datasets([DatasetSpec(pairs, num_classes=1, mode="val", faults=faults)])
+    (dataset,) = open_datasets([DatasetSpec(pairs, 1, mode="val", faults=faults, fix_as=as_files)])
     measured = evaluate(predictor, dataset).compute()
     return {name: measured[name] for name in ("MAE", "maxF")}
 

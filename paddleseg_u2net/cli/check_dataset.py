@@ -14,6 +14,7 @@ from paddleseg_u2net.config.loader import in_file, load_config
 from paddleseg_u2net.data.masks import ENCODINGS
 from paddleseg_u2net.data.pairs import Pair, list_pairs, pair_folders, read_list
 from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data.wording import as_flags, as_options
 from paddleseg_u2net.data_check.checks import Finding, run_checks
 from paddleseg_u2net.data_check.report import JSON, PAGE, write_reports
 from paddleseg_u2net.data_check.statistics import summary
@@ -103,7 +104,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--image_dir needs --mask_dir, and --mask_dir needs --image_dir")
     unused = [name for name in NOT_WITH_CONFIG if args.config and getattr(args, name) is not None]
     if unused:
-        parser.error(f"--{unused[0]} cannot be used with --config. Fix: --opts train_dataset.{unused[0]}=…")
+        options = as_options(unused[0], "train_dataset")
+        parser.error(f"--{unused[0]} cannot be used with --config. Fix: {options}")
     if args.fix and args.overfit:
         parser.error("--overfit cannot be used with --fix. Fix: write the copy first, then check that")
     for name in ("overfit", "opts", "device"):
@@ -190,7 +192,7 @@ def _dataset(found: tuple[list[Pair], list[Fault]], mode: str, options: dict[str
         raise ValueError(
             "there is no pair of image and mask. Fix: give both the same name, except for the suffix"
         )
-    return DatasetSpec(pairs, mode=mode, name=mode, faults=faults, **options)
+    return DatasetSpec(pairs, mode=mode, name=mode, faults=faults, fix_as=as_flags, **options)
 
 
 # -- output ---------------------------------------------------------------------------------------------

@@ -36,8 +36,10 @@ def check_colors(flags: argparse.ArgumentParser, args: argparse.Namespace) -> bo
         flags.error("--labelmap and --colors: expected one of them")
     if args.unknown_colors != UNKNOWN_MODES[0] and not colors:
         flags.error("--unknown_colors needs --labelmap or --colors")
-    if colors and (args.num_classes or args.ignore_index is not None):
-        flags.error("--num_classes and --ignore_index cannot be used with colours, whose labels decide")
+    of_values = ("num_classes", "ignore_index", "mask_encoding")
+    if colors and any(getattr(args, name) is not None for name in of_values):
+        names = " and ".join(f"--{name}" for name in of_values)
+        flags.error(f"{names} cannot be used with colours, whose labels decide")
     return colors
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from paddleseg_u2net.cli.flags import HOW, INPUT, MODEL_FLAGS, OUTPUT, Flags, add_group, parser
-from paddleseg_u2net.config.loader import preprocessing_of, section
+from paddleseg_u2net.config.loader import is_multilabel, preprocessing_of, section
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.engines.deploy_config import OUTPUT_OPS
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.export.exporter import REPORT, check_options, export
 from paddleseg_u2net.export.formats import FORMATS
 from paddleseg_u2net.export.onnx_preprocessing import check_writable
@@ -101,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `u2net export`; returns the exit code."""
     args = build_parser().parse_args(argv)
     config = config_of(args.model_path, args.config, args.opts)
+    if is_multilabel(config):
+        raise ConfigError("use_multilabel: such models are not exported. Fix: u2net predict with the weights")
     model = section(config, "model")
     shape = input_shape(args.input_shape, model.get("in_channels", 3))
     check_options(

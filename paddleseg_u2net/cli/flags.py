@@ -7,10 +7,12 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.config.schema import TEST_KEYS
 from paddleseg_u2net.engines.base import BACKENDS
 from paddleseg_u2net.errors import ConfigError
@@ -123,6 +125,13 @@ MODEL_FLAGS: Flags = {
     },
     **DEVICE_FLAGS,
 }
+MULTILABEL: Flags = {
+    "use_multilabel": {
+        "action": "store_true",
+        "help": "classes are labels that may overlap, by sigmoid; a mask is num_classes times as wide as its "
+        "image; short for --opts use_multilabel=true, which the config of a run keeps",
+    },
+}
 AUGMENTED: Flags = {
     "scales": {"nargs": "+", "type": positive_float, "help": "factors on the size of the input"},
     "flip_horizontal": {"action": "store_true", "help": "predict the mirrored input too"},
@@ -152,6 +161,38 @@ MAP_FLAGS: Flags = {
     "minmax": {"action": "store_true", "default": None, "help": "short for --map_protocol minmax"},
     "official": {"action": "store_true", "default": None, "help": "short for --map_protocol official"},
 }
+
+
+def config_defaults(target: argparse.ArgumentParser, values: Mapping[str, Any]) -> None:
+    """Make the values of flags that a config gives the defaults of these flags.
+
+    Args:
+        target: the parser; flags that it does not have are left out.
+        values: from `config.runtime.flag_values`.
+    """
+    for name, value in values.items():
+        action = target._option_string_actions.get(f"--{name}")
+        if action is None:
+            continue
+        if action.choices and value not in action.choices:
+            target.error(f"config: {name}: expected {', '.join(map(str, action.choices))}, got {value!r}")
+        # argparse converts and checks defaults that are text
+        target.set_defaults(**{name: value if isinstance(value, bool) else str(value)})
+
+
+def options(args: argparse.Namespace) -> list[str]:
+    """The changes of the config that the flags ask for: `--opts` and `--use_multilabel`."""
+    return [*(args.opts or ()), *(["use_multilabel=true"] if args.use_multilabel else [])]
+
+
+def parse_with_config(target: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the flags of a training; those that are not given have the values of its config."""
+    args = target.parse_args(argv)
+    values = flag_values(load_config(args.config, opts=options(args)))
+    if args.resume_model or "resume_model" in values:
+        values.pop("seed", None)  # the run keeps its own
+    config_defaults(target, values)
+    return target.parse_args(argv) if values else args
 
 
 def add_flags(target: argparse._ActionsContainer, flags: Flags) -> None:
@@ -187,6 +228,7 @@ def add_augmentation_flags(target: argparse.ArgumentParser, switch: str) -> None
     group = target.add_argument_group("test-time augmentation and sliding window")
     about = "average the predictions of --scales and --flip_*"
     group.add_argument(f"--{switch}", dest="aug_eval", action="store_true", help=about)
+    target.set_defaults(switch=f"--{switch}")
     add_flags(group, AUGMENTED)
     group.add_argument("--is_slide", action="store_true", help="average the predictions of a sliding window")
     add_flags(group, WINDOW)
@@ -210,16 +252,16 @@ def augmentation_from(
     window = {key: options[key] for key in WINDOW if options.get(key)}
     if augmented.get("scales") in (1, [1]):
         del augmented["scales"]
+    in_config, switch = "test_config: {aug_eval: true}", getattr(args, "switch", None)
     if getattr(args, "aug_eval", False) and not augmented:
-        raise ConfigError("--aug_eval and --aug_pred: nothing to average. Fix: add --scales or --flip_*")
+        raise ConfigError(f"{switch}: nothing to average. Fix: add --scales or --flip_horizontal")
     if augmented and not options.get("aug_eval"):
         idle = ", ".join(f"--{key}" if key in given else f"test_config: {key}" for key in augmented)
-        raise ConfigError(
-            f"{idle}: no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict), or "
-            "test_config: {aug_eval: true}"
-        )
+        raise ConfigError(f"{idle}: no effect alone. Fix: add {switch or in_config}")
     if len(window) != (len(WINDOW) if options.get("is_slide") else 0):
-        raise ConfigError("a sliding window is incomplete. Fix: --is_slide, --crop_size W H and --stride W H")
+        keys = "test_config: {is_slide: true, crop_size: [W, H], stride: [W, H]}"
+        fix = "--is_slide, --crop_size W H and --stride W H" if args else keys
+        raise ConfigError(f"a sliding window is incomplete. Fix: {fix}")
     if "scales" in augmented and not isinstance(augmented["scales"], list):
         augmented["scales"] = [augmented["scales"]]
     return TestTimeAugmentation(**augmented, **window)

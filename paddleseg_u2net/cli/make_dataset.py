@@ -27,6 +27,7 @@ from paddleseg_u2net.cli.flags import (
     parser,
 )
 from paddleseg_u2net.cli.source_formats import ANNOTATION_FLAGS, FORMATS, MASK_FILE_FLAGS, MASK_FILE_FORMATS
+from paddleseg_u2net.data.masks import ENCODINGS
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.importers.build import (
     CHECK_COMMAND,
@@ -108,6 +109,7 @@ OPTION_FLAGS: Flags = {
         "help": "number of classes with background, if the masks do not show all or contain only 0 and 1",
     },
     "ignore_index": {"type": non_negative_int, "help": "mask value of ignored pixels"},
+    "mask_encoding": {"choices": ENCODINGS, "help": "how masks are read; default: decided over all masks"},
     "split": {
         "nargs": len(PARTS),
         "type": float,
@@ -238,7 +240,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         save_dir=args.save_dir,
         config_out=args.config_out,
         meaning=MaskMeaning(
-            args.saliency, args.classes, args.num_classes, args.ignore_index, args.keep_unused
+            args.saliency,
+            args.classes,
+            args.num_classes,
+            args.ignore_index,
+            args.keep_unused,
+            args.mask_encoding,
         ),
         shares=args.shares,
         seed=args.seed,

@@ -15,6 +15,7 @@ from paddleseg_u2net.cli.flags import (
     INPUT,
     MAP_FLAGS,
     MODEL_FLAGS,
+    MULTILABEL,
     OUTPUT,
     REFINE,
     Flags,
@@ -23,10 +24,12 @@ from paddleseg_u2net.cli.flags import (
     add_group,
     non_negative_int,
     nonempty_path,
+    options,
     parser,
     positive_int,
 )
 from paddleseg_u2net.cli.model import REFINE_FLAGS, open_predictor
+from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import this_rank, wait_for_neighbours
@@ -66,6 +69,7 @@ INPUT_FLAGS: Flags = {
     "config": MODEL_FLAGS["config"],
     "model_path": {"help": f"{MODEL_FLAGS['model_path']['help']}; default without --config: {DEFAULT_MODEL}"},
     "opts": MODEL_FLAGS["opts"],
+    **MULTILABEL,
 }
 OUTPUT_FLAGS: Flags = {
     "save_dir": {"type": Path, "default": "./output/result", "help": "folder of the results (%(default)s)"},
@@ -133,7 +137,7 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
     """
     device, map_protocol = device_name(args.device, args.device_id), MapProtocol.from_options(vars(args))
     predictor = open_predictor(args, config, device, parallel, map_protocol)
-    palette = make_palette(predictor.num_classes, args.custom_color)
+    palette = make_palette(predictor.colors, args.custom_color)
     return BatchPredictor(predictor, palette, args.max_pixels, parallel)
 
 
@@ -173,7 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, rank = parse(build_parser(), argv), this_rank()
     found = find_images(args.image_path, args.save_dir)
     jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume)
-    config = config_of(args.model_path, args.config, args.opts)
+    config = config_of(args.model_path, args.config, options(args))
+    args.device = args.device or flag_values(config, ["global"]).get("device")
     require_writable(args.save_dir)
     faults = found.faults if rank.index == 0 else []
     parallel = threads_for(len(jobs))

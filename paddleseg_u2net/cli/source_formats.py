@@ -43,7 +43,7 @@ def _read_folders(args: argparse.Namespace) -> ImageSource:
 
 
 SUFFIX_FLAGS = ("image_suffix", "mask_suffix")
-MASK_FILE_FLAGS = ("num_classes", "ignore_index", *COLOR_FLAGS, "keep_unused")
+MASK_FILE_FLAGS = ("num_classes", "ignore_index", "mask_encoding", *COLOR_FLAGS, "keep_unused")
 ANNOTATION_FLAGS = ("keep_unused",)
 MASK_FILE_FORMATS = ("list", "folder", "mask_dir")
 FORMATS = {

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.cli.flags import (
     DEVICE_FLAGS,
+    MULTILABEL,
     Flags,
     add_group,
     augmentation_from,
     non_negative_int,
+    options,
+    parse_with_config,
     parser,
     positive_float,
     positive_int,
@@ -49,6 +52,7 @@ FLAGS: dict[str, Flags] = {
     "input": {
         "config": {"required": True, "help": "YAML file of model, data, loss and schedule"},
         "opts": DEVICE_FLAGS["opts"],
+        **MULTILABEL,
         "resume_model": {
             "type": Path,
             "help": "iter_N folder to resume from; the result equals that of an uninterrupted run",
@@ -166,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the flags and reject combinations that make no sense."""
     flags = build_parser()
-    args = flags.parse_args(argv)
+    args = parse_with_config(flags, argv)
     if args.early_stop_intervals and not args.do_eval:
         flags.error("--early_stop_intervals needs --do_eval, which measures the improvement")
     if args.resume_model and args.seed is not None:
@@ -189,7 +193,7 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
         learning_rate=args.learning_rate,
         batch_size=args.batch_size,
         iters=args.iters,
-        opts=args.opts,
+        opts=options(args),
     )
     for key in ("iters", "batch_size"):
         if key not in config:

@@ -14,17 +14,21 @@ from paddleseg_u2net.cli.flags import (
     INPUT,
     MAP_FLAGS,
     MODEL_FLAGS,
+    MULTILABEL,
     OUTPUT,
     REFINE,
     Flags,
     add_augmentation_flags,
     add_group,
+    config_defaults,
     non_negative_int,
     nonempty_path,
+    options,
     parser,
     positive_int,
 )
 from paddleseg_u2net.config.loader import in_file
+from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.engines.deploy_config import CARRIED
 from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.environment.optional_imports import need
@@ -82,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     from paddleseg_u2net.cli.model import REFINE_FLAGS
 
     inputs = ("config", "model_path", "opts")
-    add_group(flags, INPUT, {name: MODEL_FLAGS[name] for name in inputs})
+    add_group(flags, INPUT, {name: MODEL_FLAGS[name] for name in inputs}, MULTILABEL)
     add_group(flags, OUTPUT, SAVE_FLAGS)
     engine = {name: row for name, row in MODEL_FLAGS.items() if name not in inputs}
     add_group(flags, HOW, engine, VAL_FLAGS)
@@ -94,7 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate a model and log its scores; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    flags = build_parser()
+    args = flags.parse_args(argv)
     from paddleseg_u2net.cli.model import open_predictor
     from paddleseg_u2net.config.loader import class_names
     from paddleseg_u2net.data.dataset import open_datasets
@@ -103,7 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paddleseg_u2net.inference.model_source import config_of
     from paddleseg_u2net.metrics.protocol import MapProtocol
 
-    config = config_of(args.model_path, args.config, args.opts)
+    config = config_of(args.model_path, args.config, options(args))
+    config_defaults(flags, flag_values(config, ["global"]))
+    args = flags.parse_args(argv)
     settings = EvaluationSettings.from_config(config, None, args.auc_roc, args.absent_classes)
     in_config = MapProtocol.from_options(config.get("test_config", {}))
     map_protocol = MapProtocol.from_options(vars(args), default=in_config)

@@ -15,10 +15,12 @@ from typing import Any
 
 import yaml
 
+from paddleseg_u2net.config.runtime import flag_values, infer_num_classes, merge_test_section
 from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels
 from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.io.paths import local_path
 
 BASE, INHERITED = "_base_", "_inherited_"
 HERE = "${here}"  # in a path of a dataset section: the folder of the config file
@@ -116,7 +118,7 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: _base_: expected the path of a file or a list of them, got {bases!r}")
     for base in bases:
-        places = (path.parent / base, CONFIGS / _inside_configs(Path(base)))
+        places = (local_path(base, path.parent), CONFIGS / _inside_configs(local_path(base)))
         base_path = next((place for place in places if place.is_file()), None)
         if base_path is None:
             raise ConfigError(f"{path}: _base_: {base}: no such file ({places[0]})")
@@ -200,16 +202,18 @@ def load_config(
     for key, value in (("batch_size", batch_size), ("iters", iters)):
         if value is not None:
             config[key] = value
-    for key in ("train_dataset", "val_dataset"):  # as paddleseg does for a model without num_classes
-        if "model" in config and "num_classes" in config.get(key, {}):
-            config["model"].setdefault("num_classes", config[key]["num_classes"])
+    infer_num_classes(config)
+    merge_test_section(config)
     for key in ("num_classes", "in_channels"):
         if not positive(count := config.get("model", {}).get(key, 1)):
             raise ConfigError(f"{path}: model.{key}: expected a whole number above 0, got {count!r}")
     for name, keys in (("finetune", FINETUNE_KEYS), ("test_config", TEST_KEYS)):
         check_keys(config.get(name, {}), keys, f"{path}: {name}")
-    if "class_names" in config and "model" in config:
-        with in_file(path):
+    with in_file(path):
+        flag_values(config)  # raises for values that are not supported
+        if is_multilabel(config) and class_count(config) < 2:
+            raise ConfigError("use_multilabel: with num_classes: 1. Fix: leave it out; that is saliency")
+        if "class_names" in config and "model" in config:
             class_names(config)
     return config
 
@@ -258,20 +262,28 @@ def class_count(config: Mapping[str, Any]) -> int:
     raise ConfigError("model: num_classes is missing. Fix: 1 for saliency, else the number of classes")
 
 
+def is_multilabel(config: Mapping[str, Any]) -> bool:
+    """Whether the classes of a model are labels of which a pixel can have several, or none."""
+    return config.get("use_multilabel", False)
+
+
 def class_names(config: Mapping[str, Any]) -> list[str]:
     """Return one name per class, background included: `class_names` of the config, or numbers.
 
-    A saliency model has the two classes background and object.
+    A saliency model has the two classes background and object; labels (`use_multilabel`) have no background.
 
     Raises:
         ConfigError: there are more or fewer names than classes.
     """
     count = max(class_count(config), 2)
-    default = ["background", "object"] if count == 2 else [f"class {number}" for number in range(count)]
+    default = [f"class {number}" for number in range(count)]
+    if count == 2 and not is_multilabel(config):
+        default = ["background", "object"]
     names = config.get("class_names", default)
     if len(names) != count or len(set(names)) != count:
         raise ConfigError(
-            f"class_names: {', '.join(names)}. Fix: {count} different names, one per class, background first"
+            f"class_names: {', '.join(names)}. Fix: {count} different names, one per class"
+            + ("" if is_multilabel(config) else ", background first")
         )
     return names
 

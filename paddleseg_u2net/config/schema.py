@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from paddleseg_u2net.errors import ConfigError, suggest
 from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch
 
+NUMBERS = ("int", "float", int, float)  # annotations of arguments that text does not suit
+
 
 def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) -> None:
     """Check that a callable accepts keyword arguments.
@@ -31,6 +33,11 @@ def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) 
     for key in arguments:
         if key not in names:
             raise ConfigError(f"{where}: {key}: no such key.{suggest(key, names)}")
+    for parameter in parameters:
+        given, default = arguments.get(parameter.name), parameter.default
+        of_numbers = type(default) in (int, float) or parameter.annotation in NUMBERS
+        if of_numbers and isinstance(given, str):
+            raise ConfigError(f"{where}: {parameter.name}: {given!r}. Fix: a number")
     missing = [p.name for p in parameters if p.default is p.empty and p.name not in arguments]
     if missing:
         raise ConfigError(f"{where}: {', '.join(missing)} is missing")
@@ -145,6 +152,10 @@ KEYS = {
     "lr_scheduler": COMPONENT,
     "loss": Rule(_is_loss, "a mapping of 'types' and 'coef'"),
     "test_config": MAPPING,
+    "use_multilabel": BOOLEAN,
+    "global": MAPPING,  # these three: see `config.runtime`
+    "train": MAPPING,
+    "test": MAPPING,
     "Deploy": MAPPING,
     "metric": Rule(_is_metric, "one of {metrics}"),
     "class_names": Rule(_are_names, "a list of names, one per class, background included"),

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.data.inspection import Inspection, inspect_together, raise_faults
-from paddleseg_u2net.data.masks import MaskEncoding, read_raw
+from paddleseg_u2net.data.masks import MaskEncoding
+from paddleseg_u2net.data.multilabel import as_classes, split_labels
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.io.bands import decode_picture
@@ -72,7 +73,7 @@ class Dataset:
         Returns:
             Image (H, W, 3) uint8 RGB, or (H, W, C) if `channels` is neither 1 nor 3; and mask (H, W): float32
             in [0, 1], or uint8 class ids if `num_classes` is above 1. Ignored pixels of the mask are
-            `IGNORE`.
+            `IGNORE`. Of labels, the mask is (H, W, labels).
 
         Raises:
             FileNotFoundError: a file does not exist any more.
@@ -83,7 +84,13 @@ class Dataset:
             raise ValueError(f"{pair.image}: has no mask. Fix: add one, or remove the image")
         data = read_bytes(pair.image)
         image = decode_picture(pair.image, data, self.spec.channels, self.white).image
-        return image, self.encoding.decode(read_raw(pair.mask))
+        mask = self.encoding.decode(self.spec.read_mask(pair.mask))
+        return image, split_labels(mask, self.spec.labels) if self.spec.labels else mask
+
+    def load_classes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `load`, for pictures: the mask is (H, W), of labels as `as_classes` returns it."""
+        image, mask = self.load(index)
+        return image, as_classes(mask) if self.spec.labels else mask
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """Load one pair and apply the transforms.
@@ -92,7 +99,8 @@ class Dataset:
             key: index of the pair, and seed of the random transforms.
 
         Returns:
-            `img` (C, h, w) float32, and `label` (1, h, w): float32 in [0, 1] for saliency, else int64.
+            `img` (C, h, w) float32, and `label` (1, h, w): float32 in [0, 1] for saliency, else int64. Of
+            labels it is (labels, h, w).
 
         Raises:
             ValueError: a file is damaged, a transform fails, or the result is not finite; the message names
@@ -102,11 +110,12 @@ class Dataset:
         image, mask = self.load(index)
         if self.spec.channels == 1:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
-        sample = {"img": image.astype(np.float32), "label": mask, "gt_fields": ["label"], "trans_info": []}
+        fields = self._fields(mask)
+        sample = {"img": image.astype(np.float32), **fields, "gt_fields": list(fields), "trans_info": []}
         with _seeded(seed):
             for transform in self.spec.transforms:
                 sample = self._apply(transform, sample, self.spec.pairs[index])
-        image, mask = sample["img"], sample["label"]
+        image, mask = sample["img"], np.stack([sample[field] for field in fields])
         image = image[..., None] if image.ndim == 2 else image
         if not np.isfinite(image).all():
             raise ValueError(
@@ -116,8 +125,15 @@ class Dataset:
         dtype = np.float32 if self.spec.num_classes == 1 else np.int64
         return {
             "img": np.ascontiguousarray(image.transpose(2, 0, 1), np.float32),
-            "label": np.ascontiguousarray(mask[None], dtype),
+            "label": np.ascontiguousarray(mask, dtype),
         }
+
+    def _fields(self, mask: np.ndarray) -> dict[str, np.ndarray]:
+        """The masks of a sample by their keys; PaddleSeg's transforms take one of each label."""
+        if not self.spec.labels:
+            return {"label": mask}
+        names = ["label", *(f"label_{number}" for number in range(1, self.spec.labels))]
+        return {name: np.ascontiguousarray(mask[..., number]) for number, name in enumerate(names)}
 
     def _apply(self, transform: Callable[[dict], dict], sample: dict, pair: Pair) -> dict:
         """Apply one transform; its failure names the transform and the image."""

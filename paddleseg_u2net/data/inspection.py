@@ -112,17 +112,18 @@ class PairRecord(NamedTuple):
         return [*self.broken, *([self.mismatch] if self.mismatch else [])]
 
 
-def read_pair(pair: Pair, channels: int = 3) -> PairRecord:
+def read_pair(pair: Pair, spec: DatasetSpec | None = None) -> PairRecord:
     """Read an image and its mask; faults of files that cannot be read become part of the record.
 
     Args:
         pair: the files.
-        channels: of the image, see `bands.read_picture`.
+        spec: data set that says how many channels images have, and how mask files are stored; None for RGB,
+            and for values as they are.
     """
     record, image, raw = PairRecord(pair), None, None
     try:
         data = read_bytes(pair.image)
-        photograph = decode_picture(pair.image, data, channels)
+        photograph = decode_picture(pair.image, data, spec.channels if spec else 3)
         image = photograph.image
         record = _add_image(record, image)._replace(
             top=photograph.top,
@@ -136,17 +137,21 @@ def read_pair(pair: Pair, channels: int = 3) -> PairRecord:
     try:
         if pair.mask:
             raw = decode_raw(pair.mask, read_bytes(pair.mask, "mask"))
+            raw = spec.relabelled(raw) if spec else raw
             record = _add_mask(record, raw)
     except (OSError, ValueError) as error:
         record = record._replace(broken=(*record.broken, Fault(pair.where, str(error))))
     if image is None or raw is None:
         return record
-    if record.size != record.mask_size:
+    labels = spec.labels if spec else 0
+    height, width = image.shape[:2]
+    if record.mask_size != (height, width * (labels or 1)):
         what = (
             f"mask (H, W) {record.mask_size} differs from its image's {record.size} "
             "(both upright by their EXIF tags)"
         )
-        return record._replace(mismatch=Fault(record.mask_place, what, "make them the same size"))
+        fix = f"store {labels} masks beside each other" if labels else "make them the same size"
+        return record._replace(mismatch=Fault(record.mask_place, what, fix))
     return record._replace(is_mask=_is_grey(record.thumb) and _shows_its_mask(image, raw))
 
 
@@ -255,7 +260,7 @@ def inspect_together(specs: Sequence[DatasetSpec]) -> list[Inspection]:
 
 
 def _read(spec: DatasetSpec) -> list[PairRecord]:
-    return read_pairs(spec.pairs, spec.name, partial(read_pair, channels=spec.channels))
+    return read_pairs(spec.pairs, spec.name, partial(read_pair, spec=spec))
 
 
 def inspect(
@@ -279,7 +284,8 @@ def inspect(
         levels, spec.num_classes, spec.ignore_index, spec.mask_encoding
     )
     encoding = replace(encoding, colors=agreement.palettes.colors)
-    contradictions = dict(sorted({**contradictions, **agreement.palettes.faults}.items()))
+    found = sorted({**contradictions, **agreement.palettes.faults}.items())
+    contradictions = {key: _reworded(fault, spec) for key, fault in found}
     contents = [
         encoding.measure(record.mask_levels, record.counts)
         if record.mask_levels and index not in contradictions
@@ -315,7 +321,12 @@ def _no_foreground(
     if spec.mode != "train" or not shares or any(shares):
         return None
     what = f"none of the {len(shares)} masks has any foreground, as they are read ({encoding})"
-    return Fault(spec.name, what, "check the masks, mask_encoding and ignore_index")
+    return _reworded(Fault(spec.name, what, "check the masks, mask_encoding and ignore_index"), spec)
+
+
+def _reworded(fault: Fault, spec: DatasetSpec) -> Fault:
+    """The fault with settings named as the running command takes them."""
+    return fault._replace(fix=spec.fix_as(fault.fix))
 
 
 def raise_faults(inspections: Sequence[Inspection]) -> None:

@@ -88,10 +88,10 @@ class ResizedDataset:
         index, seed, size = key
         sample = self.dataset[index, seed]
         image = resize(sample["img"].transpose(1, 2, 0), size)
-        mask = _resize_mask(sample["label"][0], size)
+        masks = [_resize_mask(mask, size) for mask in sample["label"]]
         return {
             "img": np.ascontiguousarray(image.transpose(2, 0, 1)),
-            "label": np.ascontiguousarray(mask[None], sample["label"].dtype),
+            "label": np.ascontiguousarray(np.stack(masks), sample["label"].dtype),
         }
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from paddleseg_u2net.errors import ConfigError, Fault, suggest
 from paddleseg_u2net.io.listing import first_names, list_images, stem_of
+from paddleseg_u2net.io.paths import local_path
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +61,13 @@ def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[lis
         columns = line.split(separator or ("\t" if "\t" in line else None))
         where = f"{path}:{number}"
         if len(columns) == 2:
-            image, mask = (root / column.strip() for column in columns)
+            image, mask = (local_path(column.strip(), root) for column in columns)
             pairs.append(Pair(image, mask, where))
         else:
             what = f"expected 'image mask', got {len(columns)} column(s): '{line}'"
-            fix = "separate the two paths by a space (or a tab, where paths hold spaces)"
+            fix = f"separate the two paths by '{separator}', or remove the key separator"
+            if separator is None:
+                fix = "separate the two paths by a space (or a tab, where paths hold spaces)"
             faults.append(Fault(where, what, fix))
     return pairs, faults
 
@@ -208,7 +211,7 @@ def list_pairs(
         FileNotFoundError: the list or a folder does not exist.
         ValueError: both a list and folders are given, or neither, or there is no pair.
     """
-    root = Path(dataset_root)
+    root = local_path(dataset_root)
     lists = {"train": train_path, "val": val_path, "test": test_path}
     if mode not in lists:
         raise ValueError(f"mode: '{mode}', expected train, val or test")
@@ -224,10 +227,10 @@ def list_pairs(
             "runs). Fix: prepare the data, or --opts train_dataset.dataset_root=… val_dataset.dataset_root=…"
         )
     if image_dir and mask_dir:
-        source = root / image_dir
-        pairs, faults = pair_folders(source, root / mask_dir)
+        source = local_path(image_dir, root)
+        pairs, faults = pair_folders(source, local_path(mask_dir, root))
     else:
-        candidates = (Path(str(list_path)), root / str(list_path))
+        candidates = (local_path(str(list_path)), local_path(str(list_path), root))
         source = next((path for path in candidates if path.is_file()), None)
         if source is None:
             raise FileNotFoundError(

@@ -15,6 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from paddleseg_u2net.data.arguments import fault_of
+
 Size = tuple[int, int]  # (H, W)
 INTERPOLATION = {
     "NEAREST": cv2.INTER_NEAREST,
@@ -92,7 +94,10 @@ def _limit_long(size: Size, max_long: int | None = None, min_long: int | None = 
 def _padding(size: Size, target_size: Sequence[int]) -> Size:
     target = (target_size[1], target_size[0])
     if target[0] < size[0] or target[1] < size[1]:
-        raise ValueError(f"Padding: the image (H, W) {size} is larger than target_size (H, W) {target}")
+        raise ValueError(
+            f"Padding: the image (H, W) {size} is larger than target_size (H, W) {target}. "
+            "Fix: a larger target_size, or a Resize before it"
+        )
     return target
 
 
@@ -139,6 +144,11 @@ def resize_batch(batch: np.ndarray, size: Size) -> np.ndarray:
     return np.stack([resize(maps.transpose(1, 2, 0), size).transpose(2, 0, 1) for maps in batch])
 
 
+def _required(step: Callable[..., Any]) -> list[str]:
+    """The arguments of a step that have no default, besides the image or its size."""
+    return [p.name for p in list(inspect.signature(step).parameters.values())[1:] if p.default is p.empty]
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Converts an image to the network's input, and maps back to the size of the image.
@@ -180,6 +190,10 @@ class Preprocessing:
             allowed = set(inspect.signature(STEPS[name]).parameters) | PIXEL_ARGUMENTS
             if unknown := set(arguments) - allowed:
                 raise ValueError(f"val_dataset.transforms: {name} has no argument {', '.join(unknown)}")
+            if absent := [key for key in _required(STEPS[name]) if key not in arguments]:
+                raise ValueError(f"val_dataset.transforms: {name}: {absent[0]} is missing. Fix: add it")
+            if fault := fault_of(name, arguments, channels):
+                raise ValueError(f"val_dataset.transforms: {fault}")
             steps.append((name, arguments))
         return cls(tuple(steps), channels, white)
 

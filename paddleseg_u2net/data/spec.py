@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from paddleseg_u2net.data.masks import ENCODINGS, IGNORE
+import numpy as np
+
+from paddleseg_u2net.data.masks import ENCODINGS, IGNORE, RawMask, read_raw
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.palettes import Color
 from paddleseg_u2net.errors import Fault
@@ -29,6 +32,10 @@ class DatasetSpec:
         multi_scale: sizes (H, W), one of which is drawn for each batch; empty to leave samples as they are.
         white: stored value of white in 16-bit images; None to decide it from all of them.
         mask_colors: class id -> colour in the palettes of masks; None to compare the palettes.
+        relabel: for each stored mask value 0 .. 255 the one that is used instead; None keeps the values.
+        labels: number of labels that a pixel can have at once; 0 for classes, of which a pixel has one. A
+            mask holds the labels beside each other, `labels` times as wide as its image; `num_classes` is 2.
+        fix_as: names the settings in a fix as the running command takes them; see `data.wording`.
 
     Raises:
         ValueError: a value is out of range, or two values contradict each other.
@@ -46,6 +53,9 @@ class DatasetSpec:
     multi_scale: Sequence[tuple[int, int]] = ()
     white: int | None = None
     mask_colors: Mapping[int, Color] | None = None
+    relabel: tuple[int, ...] | None = None
+    labels: int = 0
+    fix_as: Callable[[str], str] = str
 
     def __post_init__(self):
         name, encoding, ignored = self.name, self.mask_encoding, self.ignore_index
@@ -55,7 +65,8 @@ class DatasetSpec:
             raise ValueError(f"{name}: num_classes: {self.num_classes}, expected 1 .. {IGNORE}")
         if encoding == "grey" and self.num_classes > 2:
             raise ValueError(
-                f"{name}: mask_encoding: grey means at most two classes, got {self.num_classes}. Fix: index"
+                f"{name}: mask_encoding: grey means at most two classes, got {self.num_classes}. "
+                f"Fix: {self.fix_as('mask_encoding: index')}"
             )
         if ignored is not None and (type(ignored) is not int or not 0 <= ignored <= 65535):
             raise ValueError(
@@ -68,3 +79,18 @@ class DatasetSpec:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def colors(self) -> int:
+        """Number of values of a mask in pictures: without labels, and each label; or the classes."""
+        return self.labels + 1 if self.labels else self.num_classes
+
+    def relabelled(self, raw: RawMask) -> RawMask:
+        """A mask as stored, with its values replaced as `relabel` says."""
+        if self.relabel is None:
+            return raw
+        return raw._replace(values=np.array(self.relabel, np.uint8)[np.minimum(raw.values, IGNORE)])
+
+    def read_mask(self, path: Path) -> RawMask:
+        """Read a mask file of this data set; see `read_raw` and `relabelled`."""
+        return self.relabelled(read_raw(path))

@@ -15,6 +15,7 @@ from paddleseg_u2net.errors import ConfigError
 
 SALIENCY, CLASSES, BOTH = "saliency", "classes", "both"
 IN_BYTES = ("RandomDistort", "RandomBlur", "RandomNoise", "RandomAffine")  # need images in [0, 255]
+OF_CLASSES = {"CropForeground": "RandomCrop", "AddEdgeLabel": "other transforms"}  # look at one mask
 FILLING = ("Padding", "PaddingByAspectRatio", "RandomPaddingCrop", "RandomRotation")  # by grey, 127.5
 
 
@@ -85,7 +86,11 @@ FAULTS = (
 
 
 def check_transforms(
-    key: str, transforms: Sequence[Mapping[str, Any]], num_classes: int, training: bool
+    key: str,
+    transforms: Sequence[Mapping[str, Any]],
+    num_classes: int,
+    training: bool,
+    labels: int = 0,
 ) -> None:
     """Check that the transforms of a dataset section keep images and masks intact.
 
@@ -95,6 +100,7 @@ def check_transforms(
         num_classes: 1 for soft masks, else the number of class ids.
         training: whether masks are transformed, and by paddleseg. In validation they are not, images are by
             `Preprocessing`, and only the order of normalizing is checked.
+        labels: see `DatasetSpec`.
 
     Raises:
         ConfigError: a transform does not; the first one found.
@@ -102,6 +108,8 @@ def check_transforms(
     kind, normalized = SALIENCY if num_classes == 1 else CLASSES, ""
     for place, item in enumerate(transforms):
         where, name = f"{key}.transforms[{place}]", item["type"]
+        if labels and training and name in OF_CLASSES:
+            raise ConfigError(f"{where}: {name}: not for labels that overlap. Fix: use {OF_CLASSES[name]}")
         for fault in FAULTS if training else ():
             if fault.name == name and fault.masks in (kind, BOTH) and fault.applies(item):
                 raise ConfigError(f"{where}: {name} {fault.what}. Fix: {fault.fix}")

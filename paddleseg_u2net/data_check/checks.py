@@ -176,15 +176,15 @@ CHECKS = (
         "class ids",
         "error",
         lambda survey: _contradictions(survey, "index"),
-        "set --num_classes, --ignore_index or --mask_encoding; --fix leaves these pairs out",
+        "set num_classes, ignore_index or mask_encoding; --fix leaves these pairs out",
     ),
     Check(
         "mask encoding",
         "error",
         lambda survey: _contradictions(survey, "grey"),
-        "store all masks in one encoding, or set --mask_encoding; --fix leaves these pairs out",
+        "store all masks in one encoding, or set mask_encoding; --fix leaves these pairs out",
     ),
-    Check("no foreground", "error", _no_foreground, "check the masks, --mask_encoding and --ignore_index"),
+    Check("no foreground", "error", _no_foreground, "check the masks, mask_encoding and ignore_index"),
     Check(
         "same file in two sets",
         "warning",
@@ -208,7 +208,7 @@ CHECKS = (
     ),
     Check("empty masks", "warning", _empty_masks, "right for scenes without an object, else draw the mask"),
     Check("full masks", "warning", _full_masks, "check whether the mask is inverted"),
-    Check("absent classes", "warning", _absent_classes, "lower --num_classes, or add images of them"),
+    Check("absent classes", "warning", _absent_classes, "lower num_classes, or add images of them"),
     Check(
         "image is its mask",
         "warning",
@@ -268,7 +268,7 @@ CHECKS = (
         lambda survey: map(Example, changed_items(survey)),
         "as wanted? the flags of make-dataset in brackets change it",
     ),
-    Check("rare classes", "note", _rare_classes, "raise its CrossEntropyLoss weight, or add images of it"),
+    Check("rare classes", "note", _rare_classes, "add images of it; if not saliency, raise its loss weight"),
     Check("soft masks", "note", _soft_masks, "soft values are kept for saliency"),
 )
 
@@ -285,6 +285,6 @@ class Finding(NamedTuple):
 
 def run_checks(survey: DatasetSurvey, *, cheap_only: bool = False) -> list[Finding]:
     """Run the checks and return those that found something, in the order of the table."""
-    checks = [check for check in CHECKS if check.cheap or not cheap_only]
+    checks = [survey.reworded(check) for check in CHECKS if check.cheap or not cheap_only]
     findings = [Finding(check, list(check.find(survey))) for check in checks]
     return [finding for finding in findings if finding.examples]

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from paddleseg_u2net.data.agreement import as_classes
 from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data.item_counts import ItemCounts
-from paddleseg_u2net.data.masks import IGNORE, decide_encoding, read_raw
+from paddleseg_u2net.data.masks import IGNORE, decide_encoding
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data_check.survey import (
     DatasetSurvey,
@@ -138,6 +138,8 @@ def check_destination(datasets: Sequence[DatasetSpec], destination: Path, roots:
         raise ValueError(
             f"--fix {destination}: is inside {inside.pop()}, a folder of originals. Fix: another folder"
         )
+    if any(dataset.labels for dataset in datasets):
+        raise ValueError("--fix: not for labels that overlap. Fix: correct the reported faults by hand")
     for one, other in itertools.combinations(datasets, 2):
         if one.mode == other.mode:
             raise ValueError(
@@ -179,9 +181,8 @@ def _require_clear_encoding(dataset: SurveyedDataset) -> None:
     _, faults = decide_encoding(levels, spec.num_classes, spec.ignore_index, spec.mask_encoding)
     unclear = [*faults.values(), *filter(None, [dataset.inspection.no_foreground])]
     if unclear:
-        raise DataError(
-            [*unclear, Fault("--fix", "cannot decide the encoding of the masks", "set mask_encoding")]
-        )
+        fix = spec.fix_as("set mask_encoding")
+        raise DataError([*unclear, Fault("--fix", "cannot decide the encoding of the masks", fix)])
 
 
 def _leaks(survey: DatasetSurvey) -> dict[tuple[str, int], Fault]:
@@ -241,7 +242,7 @@ def _write(task: Task, folder: Path, with_ignore: bool) -> list[str]:
     else:
         with atomic_write(folder / task.image) as partial:
             partial.write_bytes(record.pair.image.read_bytes())
-    raw = read_raw(record.pair.mask)
+    raw = task.pair.dataset.spec.read_mask(record.pair.mask)
     stored = to_8bit(task.pair.dataset.encoding.decode(raw), with_ignore)
     if raw.orientation != UPRIGHT:
         changes.append("mask rotated upright")

@@ -12,7 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.masks import IGNORE, read_raw
+from paddleseg_u2net.data.masks import IGNORE
+from paddleseg_u2net.data.multilabel import as_classes, split_labels
 from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette
 from paddleseg_u2net.data_check.checks import Example, Finding
 from paddleseg_u2net.data_check.statistics import summary
@@ -123,8 +124,10 @@ def _picture(pair: SurveyedPair) -> str:
     image = read_picture(files.image, white=pair.dataset.inspection.agreement.white)
     mask = np.zeros((1, 1), np.uint8)
     if files.mask and pair.record.mask_levels:
-        mask = pair.dataset.encoding.decode(read_raw(files.mask))
-    drawn = overlay(image, mask, make_palette(pair.dataset.spec.num_classes))
+        mask = pair.dataset.encoding.decode(pair.dataset.spec.read_mask(files.mask))
+    if labels := pair.dataset.spec.labels:
+        mask = as_classes(split_labels(mask, labels)) if mask.shape[1] % labels == 0 else mask
+    drawn = overlay(image, mask, make_palette(pair.dataset.spec.colors))
     encoded = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
 

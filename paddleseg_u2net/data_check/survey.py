@@ -8,13 +8,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
 from paddleseg_u2net.data.duplicates import find_matches
 from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect_together
-from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask, read_raw
+from paddleseg_u2net.data.masks import IGNORE, MaskContent, MaskEncoding, RawMask
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.errors import Fault
@@ -106,6 +107,11 @@ class DatasetSurvey:
     def pairs(self) -> Iterator[SurveyedPair]:
         """The pairs of all data sets."""
         return itertools.chain.from_iterable(dataset.pairs for dataset in self.datasets)
+
+    def reworded(self, advice: Any) -> Any:
+        """A named tuple whose `fix` names settings as the running command takes them."""
+        specs = [dataset.spec for dataset in self.datasets[:1]]
+        return advice._replace(fix=specs[0].fix_as(advice.fix)) if specs else advice
 
     @functools.cached_property
     def shared_files(self) -> list[ImageMatch]:
@@ -245,8 +251,8 @@ def _class_ids(pair: SurveyedPair, sampled: bool = False) -> np.ndarray:
     assert record.mask_sample is not None
     assert pair.files.mask is not None
     levels = record.mask_levels
-    stored = RawMask(record.mask_sample, levels.kind, palette=levels.palette)
-    raw = stored if sampled else read_raw(pair.files.mask)
+    sample = RawMask(record.mask_sample, levels.kind, palette=levels.palette)
+    raw = sample if sampled else pair.dataset.spec.read_mask(pair.files.mask)
     decoded = pair.dataset.encoding.decode(raw)
     decoded[decoded == IGNORE] = 0
     return decoded if decoded.dtype == np.uint8 else (decoded >= 0.5).astype(np.uint8)

@@ -50,6 +50,11 @@ def fetch_archives(name: str, row: DataSet, folder: Path, accept_unverified: boo
     return found
 
 
+def command_for(name: str, data_root: Path) -> str:
+    """The command line that prepares a data set."""
+    return f"u2net prepare {name}" + (f" --data_root {data_root}" if data_root != Path("data") else "")
+
+
 def _download(name: str, row: DataSet, archive: Archive, path: Path, accept_unverified: bool) -> None:
     urls = [address.url for address in archive.addresses] or [archive.file]  # a name suffices for a mirror
     try:
@@ -62,9 +67,10 @@ def _download(name: str, row: DataSet, archive: Archive, path: Path, accept_unve
             resume=True,
         )
     except DownloadError as error:
+        files = " ".join(archive.file for archive in row.archives)
         raise DownloadError(
             f"{name}: {archive.file} cannot be downloaded:\n{error}\nFix: try again, or download it from "
-            f"{row.page} and pass it to --archive"
+            f"{row.page}, then {command_for(name, path.parents[2])} --archive {files}"
         ) from error
 
 

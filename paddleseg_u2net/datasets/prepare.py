@@ -24,19 +24,19 @@ from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.pairs import Pair, read_list
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.description import DataSet
-from paddleseg_u2net.datasets.fetch import ArchiveFile, fetch_archives, verify_given
+from paddleseg_u2net.datasets.fetch import ArchiveFile, command_for, fetch_archives, verify_given
 from paddleseg_u2net.datasets.layout import NamedFile, arrange, find_files, is_wanted
 from paddleseg_u2net.datasets.synthetic import draw_into
 from paddleseg_u2net.errors import DataError, DownloadError, Fault
 from paddleseg_u2net.io.archives import unpack
 from paddleseg_u2net.io.files import digest, disk_errors_named, file_lock, require_writable
+from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.io.urls import MIRROR
 
 log = logging.getLogger(__name__)
 
 RECORD = "dataset.json"
 LISTS = ("train", "val", "test")
-PROGRAM = "u2net prepare"
 
 
 def prepare(
@@ -91,7 +91,7 @@ def _is_prepared(root: Path) -> bool:
         aside = root.with_name(f"{root.name}.own")
         raise FileExistsError(
             f"{root}: exists, but this program did not create it (it has no {RECORD}), so it is left "
-            f"untouched. Fix: mv {root} {aside}, then pass --archive {aside}"
+            f"untouched. Fix: mv {root} {aside}, then {command_for(root.name, root.parent)} --archive {aside}"
         )
     return False
 
@@ -118,11 +118,6 @@ def _work_folder(work: Path, downloading: bool) -> Iterator[None]:
             log.info("The partial download is kept in %s; the next run resumes it", work / "downloads")
         raise
     clear("downloads", "unpacked", "set")
-
-
-def command_for(name: str, data_root: Path) -> str:
-    """The command line that prepares a data set."""
-    return f"{PROGRAM} {name}" + (f" --data_root {data_root}" if data_root != Path("data") else "")
 
 
 def _check_obtainable(name: str, row: DataSet, data_root: Path, sources: Sequence[Path]) -> None:
@@ -182,7 +177,7 @@ def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
         FileNotFoundError: a known data set is absent and `download` is false; the message says how to get it.
         ValueError: `download` is true, but the folder is absent and names no known data set.
     """
-    root = Path(str(keys.get("dataset_root", ".")))
+    root = local_path(str(keys.get("dataset_root", ".")))
     row = DATA_SETS.get(root.name)
     if not root.is_dir() and row:
         if not download:

@@ -20,10 +20,18 @@ class PaddleEngine:
         layer: the network.
         amp: arguments of `paddle.amp.auto_cast`; None computes in float32.
         logits: return logits (N, num_classes, h, w) instead of probabilities.
+        multilabel: the classes are labels that overlap; sigmoid for each.
     """
 
-    def __init__(self, layer: Any, amp: Mapping[str, Any] | None = None, logits: bool = False):
+    def __init__(
+        self,
+        layer: Any,
+        amp: Mapping[str, Any] | None = None,
+        logits: bool = False,
+        multilabel: bool = False,
+    ):
         self.layer, self.amp, self.logits = layer, dict(amp or {"enable": False}), logits
+        self.multilabel = multilabel
         self.lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -40,17 +48,17 @@ class PaddleEngine:
             logits = self.layer(paddle.to_tensor(batch))[0]
         with paddle.no_grad():
             logits = logits.astype("float32")
-            maps = logits if self.logits else probabilities(logits)
+            maps = logits if self.logits else probabilities(logits, self.multilabel)
         if training:
             self.layer.train()
         return maps.numpy()
 
 
-def probabilities(logits: Any) -> Any:
-    """Logits (N, num_classes, h, w) -> probabilities: sigmoid for one class, softmax for more."""
+def probabilities(logits: Any, multilabel: bool = False) -> Any:
+    """Logits (N, num_classes, h, w) -> probabilities: sigmoid for one class and for labels, else softmax."""
     import paddle.nn.functional as F
 
-    return F.sigmoid(logits) if logits.shape[1] == 1 else F.softmax(logits, axis=1)
+    return F.sigmoid(logits) if multilabel or logits.shape[1] == 1 else F.softmax(logits, axis=1)
 
 
 class PaddleInferenceEngine:

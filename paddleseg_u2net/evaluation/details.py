@@ -98,17 +98,22 @@ class Details:
         ranked = self.ranked()
         rows = [{"image": self._name(image), **image.values} for image in ranked]
         write_csv(folder / "per_image.csv", ["image", *self.columns()], rows)
-        confusion, corner = scores.segmentation.confusion, "true class, by predicted class"
+        if not scores.multilabel:  # overlapping labels are not confused with each other
+            self._write_confusion(folder, scores.segmentation.confusion)
+        by = "MAE" if scores.saliency else "mIoU"
+        for file, chosen in (("worst.jpg", ranked[:EXAMPLES]), ("best.jpg", ranked[::-1][:EXAMPLES])):
+            titles = {image.index: f"{self._name(image)}   {by} {abs(image.rank_by):.4f}" for image in chosen}
+            draw_examples(folder / file, self.dataset, predictor, titles, self.class_names)
+
+    def _write_confusion(self, folder: Path, confusion: np.ndarray) -> None:
+        """Write `confusion.csv` and its picture."""
+        corner = "true class, by predicted class"
         lines = [
             {corner: name, **dict(zip(self.class_names, line.tolist(), strict=True))}
             for name, line in zip(self.class_names, confusion, strict=True)
         ]
         write_csv(folder / "confusion.csv", [corner, *self.class_names], lines)
         draw_confusion(folder / "confusion.png", confusion, self.class_names)
-        by = "MAE" if scores.saliency else "mIoU"
-        for file, chosen in (("worst.jpg", ranked[:EXAMPLES]), ("best.jpg", ranked[::-1][:EXAMPLES])):
-            titles = {image.index: f"{self._name(image)}   {by} {abs(image.rank_by):.4f}" for image in chosen}
-            draw_examples(folder / file, self.dataset, predictor, titles, self.class_names)
 
     def _name(self, image: ImageScores) -> str:
         return str(self.dataset.spec.pairs[image.index].image)

@@ -47,7 +47,7 @@ def draw_examples(
     from matplotlib import pyplot
     from matplotlib.patches import Patch
 
-    shown = [_pictures(*dataset.load(index), predictor) for index in titles]
+    shown = [_pictures(*dataset.load_classes(index), predictor) for index in titles]
     width = 10 / len(COLUMNS)
     ratios = [pictures[0].shape[0] / pictures[0].shape[1] for pictures in shown]
     heights = [width * min(max(ratio, 0.2), 2) + 0.6 for ratio in ratios]
@@ -60,8 +60,8 @@ def draw_examples(
             axes.set_title(name, fontsize=8)
             axes.set_axis_off()
     if 1 < predictor.num_classes <= NAMED_CLASSES:
-        colors = [*make_palette(predictor.num_classes)[: predictor.num_classes], np.array(IGNORED_COLOR)]
-        names = [*class_names, "ignored"]
+        colors = [*make_palette(predictor.colors)[: predictor.colors], np.array(IGNORED_COLOR)]
+        names = [*(["no label"] if predictor.multilabel else []), *class_names, "ignored"]
         patches = [Patch(color=color / 255, label=name) for color, name in zip(colors, names, strict=True)]
         figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=8)
     with atomic_write(path) as partial:
@@ -79,7 +79,7 @@ def _pictures(
         true = np.repeat(to_8bit(np.where(ignored, 0, mask))[..., None], 3, axis=2)
         found = np.repeat(to_8bit(prediction.saliency)[..., None], 3, axis=2)
     else:
-        palette = make_palette(len(prediction.probabilities))
+        palette = make_palette(predictor.colors)
         true, found = (overlay(image, palette[classes]) for classes in (mask, prediction.classes))
     true[ignored] = IGNORED_COLOR
     scale = LONGEST / max(image.shape[:2])

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from paddleseg_u2net.data.masks import MaskLevels, RawMask, decide_encoding, read_raw, tally
 from paddleseg_u2net.data.palettes import compare
+from paddleseg_u2net.data.wording import as_files
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.evaluation.matching import MatchedFiles
 from paddleseg_u2net.io.depth import bits_text
@@ -95,7 +96,8 @@ class FolderScores:
         """
         encoding, contradictions = decide_encoding(self.mask_levels, 1, None, None)
         palettes = compare(self.mask_levels)
-        self.faults += [*contradictions.values(), *palettes.faults.values()]
+        self.faults += [fault._replace(fix=as_files(fault.fix)) for fault in contradictions.values()]
+        self.faults += palettes.faults.values()
         what = "the palette holds the colours of the other masks in another order"
         self.faults += [
             Fault(place, what, "store all masks with one palette") for place in palettes.reordered

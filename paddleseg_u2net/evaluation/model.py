@@ -19,6 +19,7 @@ from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
+from paddleseg_u2net.metrics.multilabel import LabelMeasures, LabelRoc
 from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
@@ -93,6 +94,7 @@ class Scores:
         num_classes: 1 for saliency; its maps are also measured as two classes, thresholded at 0.5.
         settings: which measures are computed, and how.
         map_protocol: how the predictor post-processes its maps; named beside the scores.
+        multilabel: the classes are labels that overlap; see `metrics.multilabel`.
     """
 
     def __init__(
@@ -100,12 +102,16 @@ class Scores:
         num_classes: int,
         settings: EvaluationSettings = EvaluationSettings(),
         map_protocol: MapProtocol = MapProtocol.PLAIN,
+        multilabel: bool = False,
     ):
         self.num_classes, self.settings, self.map_protocol = num_classes, settings, map_protocol
-        self.segmentation = SegmentationMeasures(max(num_classes, 2), IGNORE, settings.absent_classes)
+        self.multilabel = multilabel
+        count = max(num_classes, 2)
+        measures, roc = (LabelMeasures, LabelRoc) if multilabel else (SegmentationMeasures, RocMeasure)
+        self.segmentation: SegmentationMeasures = measures(count, IGNORE, settings.absent_classes)
         stretch = settings.measure_stretch
         self.saliency = MapMeasures(settings.names, measure_stretch=stretch) if num_classes == 1 else None
-        self.roc = RocMeasure(num_classes, IGNORE) if settings.auc_roc else None
+        self.roc = roc(num_classes, IGNORE) if settings.auc_roc else None
 
     def _parts(self) -> list[Any]:
         return [part for part in (self.segmentation, self.saliency, self.roc) if part]
@@ -117,7 +123,7 @@ class Scores:
             prediction: at the size of the image, (H, W).
             mask: (H, W) as returned by `Dataset.load`.
         """
-        own, ids = Scores(self.num_classes, self.settings, self.map_protocol), mask
+        own, ids = Scores(self.num_classes, self.settings, self.map_protocol, self.multilabel), mask
         if own.saliency:
             saliency, valid = prediction.saliency, mask != IGNORE
             if self.map_protocol is MapProtocol.OFFICIAL:  # back to exactly the 8 bits that they have
@@ -127,7 +133,7 @@ class Scores:
                 own.saliency.update(saliency, mask)
             elif valid.any():  # no measure depends on pixel positions here: see `EvaluationSettings.check`
                 own.saliency.update(saliency[valid][None], mask[valid][None])
-        own.segmentation.update(prediction.classes, ids)
+        own.segmentation.update(prediction.labels if self.multilabel else prediction.classes, ids)
         if own.roc:
             own.roc.update(prediction.probabilities, ids)
         return own
@@ -170,7 +176,7 @@ class Scores:
     @property
     def in_truth(self) -> int:
         """The number of classes that occur in the masks."""
-        return int((self.segmentation.confusion.sum(axis=1) > 0).sum())
+        return int((self.segmentation.areas[2] > 0).sum())
 
     def _or_nan(self, values: np.ndarray) -> np.ndarray:
         """The scores of classes, NaN for those that do not count."""
@@ -241,7 +247,7 @@ def evaluate(
         ConfigError: a measure depends on pixel positions, and the data set has ignored pixels.
     """
     settings.check(dataset.spec)
-    scores = Scores(predictor.num_classes, settings, predictor.map_protocol)
+    scores = Scores(predictor.num_classes, settings, predictor.map_protocol, predictor.multilabel)
     rank, ranks = shard
     indices = range(rank, len(dataset), ranks)
     chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]

@@ -23,8 +23,11 @@ from paddleseg_u2net.importers.embedded import write_embedded
 from paddleseg_u2net.importers.faulty_items import skip
 from paddleseg_u2net.importers.pixel_shapes import RASTERIZERS
 from paddleseg_u2net.importers.rasterize import Window
-from paddleseg_u2net.io.images import pillow
+from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow
 
+TURN_PIXELS = "rotate the pixels of the image and annotate it again"
+SWAP_SIZE = "exchange width and height in the annotations, or use the annotated image"
+SAME_SIZE = "use the annotated image"
 RUN_LENGTHS = 3  # zlib's Z_RLE: for masks as small as its full search, in a third of the time
 
 
@@ -168,7 +171,7 @@ def _draw_mask_file(
     record = read_pair(pair._replace(image=source))._replace(pair=pair._replace(image=final))
     if record.size is None:
         return record
-    if fault := _size_fault(annotated, record.size):
+    if fault := _size_fault(annotated, record.size, record.orientation):
         return record._replace(mismatch=fault)
     mask = draw_mask(annotated, options.values, *record.size, options.skip_faulty)
     if mask.faults and (annotated.draw or not options.skip_faulty):
@@ -185,14 +188,14 @@ def _draw_mask_file(
     return record._replace(pair=pair, mask_levels=levels, counts=areas)
 
 
-def _size_fault(annotated: AnnotatedImage, size: tuple[int, int]) -> Fault | None:
+def _size_fault(annotated: AnnotatedImage, size: tuple[int, int], orientation: int) -> Fault | None:
     """Return the fault of an image whose size differs from that in the annotations."""
     if annotated.size in (None, size):
         return None
     what = f"(H, W) {annotated.size} differs from {size} of {annotated.image}, "
-    what += "which is upright by its EXIF tag"
-    turned = annotated.size == size[::-1]
-    fix = "rotate the pixels of the image and annotate it again" if turned else "use the annotated image"
+    what += "which is upright by its EXIF tag" if orientation != UPRIGHT else "which has no EXIF tag"
+    swapped = annotated.size == size[::-1]
+    fix = (TURN_PIXELS if orientation >= SIDEWAYS else SWAP_SIZE) if swapped else SAME_SIZE
     return Fault(annotated.where, what, fix)
 
 

@@ -23,6 +23,7 @@ from paddleseg_u2net.data.masks import (
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
+from paddleseg_u2net.data.wording import as_flags
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet
 from paddleseg_u2net.importers.drawing import DrawingOptions, draw_masks
@@ -80,6 +81,7 @@ class MaskMeaning(NamedTuple):
         num_classes: number of classes with background; needed if the masks do not show all of them.
         ignore_index: mask value of ignored pixels.
         keep_unused: labels without any annotation become classes too.
+        mask_encoding: `index`, `grey`, or None to decide it from all masks.
     """
 
     saliency: bool = False
@@ -87,6 +89,7 @@ class MaskMeaning(NamedTuple):
     num_classes: int | None = None
     ignore_index: int | None = None
     keep_unused: bool = False
+    mask_encoding: str | None = None
 
 
 class InspectedImage(NamedTuple):
@@ -286,10 +289,11 @@ def _read_masks(images: Sequence[ImportedImage], meaning: MaskMeaning, skip_faul
 
 def _inspect_masks(records: Sequence[PairRecord], meaning: MaskMeaning) -> Inspection:
     pairs = [record.pair for record in records]
-    (agreement,) = agree([DatasetSpec(pairs, 1, name="all images")], [records])
+    encoding, name = meaning.mask_encoding, "all images"
+    (agreement,) = agree([DatasetSpec(pairs, 1, (), None, encoding, name=name)], [records])
     found = (as_classes(record.mask_levels, agreement.palettes) for record in records)
     count, ignore_index = count_classes([mask for mask in found if mask], meaning)
-    spec = DatasetSpec(pairs, count, ignore_index=ignore_index, name="all images")
+    spec = DatasetSpec(pairs, count, (), ignore_index, encoding, name=name, fix_as=as_flags)
     return inspect(spec, records, agreement)
 
 
@@ -310,7 +314,7 @@ def count_classes(levels: Sequence[MaskLevels], meaning: MaskMeaning) -> tuple[i
     elif meaning.num_classes or meaning.classes:
         count = meaning.num_classes or len(meaning.classes or ()) + 1
     else:
-        contradictions = decide_encoding(levels, 1, meaning.ignore_index, None)[1]
+        contradictions = decide_encoding(levels, 1, meaning.ignore_index, meaning.mask_encoding)[1]
         as_ids = all(mask.kind == "palette" for mask in levels) or largest <= IDS_BELOW
         count = largest + 1 if contradictions and as_ids and largest > 1 else 1
     implied = meaning.ignore_index is None and count > 2 and IGNORE in values

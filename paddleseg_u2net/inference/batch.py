@@ -20,9 +20,11 @@ from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.bands import as_rgb
+from paddleseg_u2net.io.contents import TooManyPixels
 from paddleseg_u2net.io.file_kinds import is_plain_text
 from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, read_image
 from paddleseg_u2net.io.listing import READ, is_image, list_images
+from paddleseg_u2net.io.paths import local_path
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
@@ -124,9 +126,9 @@ def _is_text(path: Path) -> bool:
 
 def _named(line: str, path: Path) -> Path:
     """The image that a line of a list names: the whole line if that file exists, else its first column."""
-    image = path.parent / line
+    image = local_path(line, path.parent)
     if not image.is_file():
-        image = path.parent / line.split("\t" if "\t" in line else None)[0].strip()
+        image = local_path(line.split("\t" if "\t" in line else None)[0].strip(), path.parent)
     return _absolute(image)
 
 
@@ -232,6 +234,8 @@ class BatchPredictor:
             image = photograph.image
             self.notes += [(str(job.image), note) for note in photograph.notes]
             prediction = self.predictor.predict([image])[0]
+        except TooManyPixels as error:
+            return [Fault(job.where, f"{error}, or raise --max_pixels")]
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.config.loader import CONFIGS, load_config, section
+from paddleseg_u2net.config.loader import CONFIGS, is_multilabel, load_config, section
 from paddleseg_u2net.data.section import COLORS, WHITE
 from paddleseg_u2net.engines.adapters import FixedSizeEngine, PhotographEngine, ProbabilityEngine, adapt
 from paddleseg_u2net.engines.base import PADDLE, Engine, choose, engines_for, open_engine
@@ -20,12 +20,12 @@ from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export.cache import cached_export, load_network, network_on_cpu
 from paddleseg_u2net.io.files import digest
 from paddleseg_u2net.models.architecture import NETWORKS
-from paddleseg_u2net.models.checkpoint import CONFIG, EMA, MODEL, numbered
+from paddleseg_u2net.models.checkpoint import CONFIG
 from paddleseg_u2net.models.pretrained import KNOWN, known_file, resolve
+from paddleseg_u2net.models.run_folders import best_file
 
 log = logging.getLogger(__name__)
 
-WEIGHT_FILES = (MODEL, EMA)
 PRECISIONS = ("auto", "fp32", "int8", "bf16")
 
 
@@ -35,17 +35,9 @@ def find_weights(model_path: str | Path) -> str | Path:
     Raises:
         FileNotFoundError: none of the three.
     """
-    path = Path(model_path)
-    if str(model_path) in KNOWN or not path.is_dir():
+    if str(model_path) in KNOWN or not Path(model_path).is_dir():
         return model_path
-    for folder in (path, path / "best_model", path / "ema_best_model", *reversed(numbered(path))):
-        for name in WEIGHT_FILES:
-            if (folder / name).is_file():
-                return folder / name
-    raise FileNotFoundError(
-        f"{path}: holds no {' or '.join(WEIGHT_FILES)}, and is neither a run nor an export. "
-        "Fix: the path of a weight file, a run or an export"
-    )
+    return best_file(Path(model_path))
 
 
 def model_file(model_path: str | Path) -> Path:
@@ -101,8 +93,9 @@ def config_of(
     if row := known_file(weights):
         return load_config(CONFIGS / row.config, opts=opts)
     raise ValueError(
-        f"{model_path} carries no config ({CONFIG} beside it). Fix: add --config, for the published weights "
-        f"--config {next(iter(KNOWN.values())).config}"
+        f"{model_path} carries no config. Fix: put its config beside it, as {weights.parent / CONFIG}; "
+        "that of --model_path may be given by --config (for published weights "
+        f"{next(iter(KNOWN.values())).config})"
     )
 
 
@@ -152,6 +145,11 @@ def load_engine(
     weights = resolve(find_weights(model_path))
     model = {key: value for key, value in section(dict(config), "model").items() if key != "pretrained"}
     device = choose_device(device)
+    if is_multilabel(config):
+        if backend not in ("auto", PADDLE) or precision not in ("auto", "fp32"):
+            raise ValueError(f"use_multilabel: computed by backend {PADDLE} in fp32. Fix: leave both out")
+        log.info("Model %s, fp32; backend %s on %s", weights, PADDLE, set_device(device))
+        return PaddleEngine(load_network(weights, model), multilabel=True)
     for candidate in _onnx_precisions(weights, model["type"], device, backend, precision):
         try:
             record = cached_export(weights, model, candidate)
@@ -163,7 +161,7 @@ def load_engine(
             log.warning("%s. A slower engine or precision is used instead", error)
     if precision not in ("auto", "fp32"):
         raise ValueError(
-            f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: another --backend"
+            f"--precision {precision}: backend {PADDLE} computes in fp32. Fix: leave --precision out"
         )
     log.info("Model %s, fp32; backend %s on %s", weights, PADDLE, set_device(device))
     return PaddleEngine(load_network(weights, model))

@@ -37,7 +37,10 @@ def _write_pseudo_color(path: Path, image: np.ndarray, prediction: Prediction, p
 
 
 def _write_saliency(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    write_image(path, to_8bit(prediction.saliency))
+    maps = prediction.saliency
+    if prediction.multilabel:  # beside each other, as in mask files
+        maps = np.concatenate(list(prediction.probabilities), axis=1)
+    write_image(path, to_8bit(maps))
 
 
 def _write_cutout(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.config.loader import class_count, load_config, preprocessing_of
+from paddleseg_u2net.config.loader import class_count, is_multilabel, load_config, preprocessing_of
 from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
 from paddleseg_u2net.data.section import WHITE
 from paddleseg_u2net.engines.adapters import PhotographEngine
@@ -87,20 +87,39 @@ class Prediction:
     """The probabilities of one image, and what follows from them.
 
     Args:
-        probabilities: (C, H, W) float32 in [0, 1]; one channel for saliency, else they sum to 1.
+        probabilities: (C, H, W) float32 in [0, 1]; one channel for saliency; of classes they sum to 1.
+        multilabel: the channels are labels that overlap.
     """
 
     probabilities: np.ndarray
+    multilabel: bool = False
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(C, H, W) bool: whether a pixel has a label, which is where its probability exceeds 0.5."""
+        return self.probabilities > 0.5
 
     @property
     def saliency(self) -> np.ndarray:
-        """(H, W) float32 in [0, 1]: the probability that a pixel is not background (class 0)."""
+        """(H, W) float32 in [0, 1]: the probability that a pixel is not background (class 0).
+
+        Of labels the largest of their probabilities.
+        """
+        if self.multilabel:
+            return self.probabilities.max(axis=0)
         single = len(self.probabilities) == 1
         return self.probabilities[0] if single else 1 - self.probabilities[0]
 
     @property
     def classes(self) -> np.ndarray:
-        """(H, W) uint8 class ids; for saliency 1 where it is at least 0.5."""
+        """(H, W) uint8 class ids; for saliency 1 where it is at least 0.5.
+
+        Of labels the number of the most probable one, from 1; 0 where a pixel has none.
+        """
+        if self.multilabel:
+            return np.where(self.labels.any(axis=0), self.probabilities.argmax(axis=0) + 1, 0).astype(
+                np.uint8
+            )
         if len(self.probabilities) == 1:
             return (self.probabilities[0] >= 0.5).astype(np.uint8)
         return self.probabilities.argmax(axis=0).astype(np.uint8)
@@ -147,7 +166,7 @@ class Predictor:
         self.engine: Engine = model
         prepares = isinstance(model, PhotographEngine)  # then the transforms of the config are in the model
         self.preprocessing = _without_steps(config) if prepares else preprocessing_of(config)
-        self.num_classes = class_count(config)
+        self.num_classes, self.multilabel = class_count(config), is_multilabel(config)
         self.augmentation = augmentation or TestTimeAugmentation()
         self.parallel = parallel
         self.map_protocol = MapProtocol(map_protocol)
@@ -158,6 +177,11 @@ class Predictor:
                 "Fix: the model it was made from, or an export without --with_preprocessing"
             )
 
+    @property
+    def colors(self) -> int:
+        """Number of values of `Prediction.classes`; 1 for saliency."""
+        return self.num_classes + self.multilabel
+
     def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Predict one image.
 
@@ -165,10 +189,13 @@ class Predictor:
             image: (H, W, C) uint8, RGB first, or a path; C is 3, or the channels of a multi-band model.
 
         Returns:
-            (H, W) float32 saliency in [0, 1], or (H, W) uint8 class ids where num_classes is 2 or more.
+            (H, W) float32 saliency in [0, 1], or (H, W) uint8 class ids where num_classes is 2 or more, or
+            (labels, H, W) bool.
         """
         image = self.read(image) if isinstance(image, (str, Path)) else image
         prediction = self.predict([image])[0]
+        if self.multilabel:
+            return prediction.labels
         return prediction.saliency if self.num_classes == 1 else prediction.classes
 
     def read(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -212,7 +239,8 @@ class Predictor:
             if np.isnan(maps).any():
                 raise ValueError("the network's output holds NaN. Fix: weights of a run that did not diverge")
             for index, probabilities in zip(members, maps, strict=True):
-                predictions[index] = Prediction(self._restore(probabilities, prepared[index][1]))
+                maps_of_image = self._restore(probabilities, prepared[index][1])
+                predictions[index] = Prediction(maps_of_image, self.multilabel)
         return [prediction for prediction in predictions if prediction is not None]
 
     def _restore(self, maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
@@ -233,7 +261,7 @@ class Predictor:
             size = (max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1))
             if scale != 1 and size[0] * size[1] > MAX_PIXELS:
                 raise ValueError(
-                    f"--scales {scale}: an input of {size} (h, w) is too large. Fix: smaller ones"
+                    f"scales: {scale}: an input of {size} (h, w) is too large. Fix: smaller ones"
                 )
             maps = np.flip(self._slide(np.flip(resize_batch(batch, size), axes)), axes)
             maps = resize_batch(maps, (height, width))

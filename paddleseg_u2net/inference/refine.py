@@ -82,6 +82,7 @@ class TwoPassPredictor:
     ):
         self.first, self.second, self.margin, self.min_size = first, second, margin, min_size
         self.num_classes, self.parallel = first.num_classes, first.parallel
+        self.multilabel, self.colors = False, first.colors
         self.map_protocol = MapProtocol(map_protocol)
         self.map_protocol.check_classes(self.num_classes)
         if self.map_protocol is MapProtocol.OFFICIAL:
@@ -89,6 +90,8 @@ class TwoPassPredictor:
                 "official maps come from a single pass of the authors' script, and refine makes a second "
                 "one. Fix: leave out one of the two, as by --map_protocol plain"
             )
+        if first.multilabel or second.multilabel:
+            raise ValueError("refine: not for labels that overlap. Fix: leave --refine or use_multilabel out")
         if second.num_classes != self.num_classes:
             raise ValueError(
                 f"refine: the model of the second pass has num_classes: {second.num_classes}, and the first "

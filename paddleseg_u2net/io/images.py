@@ -70,7 +70,7 @@ def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise TooManyPixels(
             f"{path}: {size[0]} x {size[1]} pixels, more than {max_pixels / 1e6:.0f} million. "
-            "Fix: make it smaller, or raise --max_pixels of u2net predict"
+            "Fix: make it smaller"
         )
 
 

@@ -63,7 +63,7 @@ def check_address(url: str, trusted: bool) -> None:
     if scheme == "http":
         raise DownloadError(
             f"{url}: plain http can be tampered with, and no checksum of this file is known. "
-            "Fix: --accept-unverified accepts it and prints its sha256"
+            "Fix: u2net prepare NAME --accept-unverified accepts it and prints its sha256"
         )
     hint = f". Fix: {MIRROR}=file:///folder" if os.environ.get(MIRROR) else ""
     raise DownloadError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paddleseg_u2net.config.loader import dump_config
 from paddleseg_u2net.io.files import atomic_write, remove_folder
 from paddleseg_u2net.models.pretrained import load_strict
+from paddleseg_u2net.models.run_folders import BEST, EMA, MODEL, numbered
 from paddleseg_u2net.models.safe_pickle import read_pickle
 
 if TYPE_CHECKING:
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MODEL, OPTIMIZER, EMA = "model.pdparams", "model.pdopt", "ema_model.pdparams"
-STATE, CONFIG, START = "state.json", "config.yaml", "start.pdparams"
-BEST = {"model": "best_model", "ema_model": "ema_best_model"}
+OPTIMIZER, STATE, CONFIG, START = "model.pdopt", "state.json", "config.yaml", "start.pdparams"
 
 
 @dataclass
@@ -188,6 +187,11 @@ def load_checkpoint(
         )
     needed = [MODEL, OPTIMIZER, STATE, *([EMA] if ema is not None else [])]
     absent = [name for name in needed if not (folder / name).is_file()]
+    if STATE in absent and MODEL not in absent:
+        raise FileNotFoundError(
+            f"--resume_model {folder}: has no {STATE}, as checkpoints of PaddleSeg, and cannot be resumed. "
+            f"Fix: start a new run from its weights: --opts model.pretrained={folder}"
+        )
     if absent:
         raise FileNotFoundError(
             f"--resume_model {folder}: holds no {', '.join(absent)}. Fix: give an iter_N folder of a run"
@@ -266,17 +270,6 @@ def copy_best(run: Path, save_dir: Path, progress: Progress) -> None:
     for name in progress.best:
         with atomic_write(save_dir / BEST[name]) as partial:
             shutil.copytree(run / BEST[name], partial)
-
-
-def iter_of(folder: Path) -> int:
-    """The step of an iter_N folder."""
-    return int(folder.name.removeprefix("iter_"))
-
-
-def numbered(run: Path) -> list[Path]:
-    """List the iter_N folders of a run, oldest first."""
-    found = [path for path in run.glob("iter_*") if path.name.removeprefix("iter_").isdigit()]
-    return sorted(found, key=iter_of)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:

@@ -19,8 +19,11 @@ import numpy as np
 from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.download import download, verify
 from paddleseg_u2net.io.files import atomic_write, digest, require_writable
+from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.io.urls import MIRROR, redirect
-from paddleseg_u2net.models.architecture import HEADS, identify
+from paddleseg_u2net.models.architecture import HEADS
+from paddleseg_u2net.models.fit import check_fit, differences, misfit
+from paddleseg_u2net.models.run_folders import best_file
 from paddleseg_u2net.models.weight_files import State, read_state
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 DUTS = "DUTS-TR, 10,553 images (salient objects)"
 SUPERVISELY = "Supervisely Person (people)"
 MAX_BYTES = 512 << 20
-SHOWN = 5  # differences in a message about weights that do not fit
 CALIBRATIONS = Path(__file__).parent / "calibrations"
 
 
@@ -134,7 +136,7 @@ def resolve(source: str | Path) -> Path:
     """Return the weight file of a known name or path; weights of a known name are fetched once.
 
     Args:
-        source: known name or path of a weight file.
+        source: known name, or path of a weight file or of a run folder.
 
     Raises:
         FileNotFoundError: neither a known name nor an existing file.
@@ -146,7 +148,9 @@ def resolve(source: str | Path) -> Path:
                 "%s: the published weights are used, not the path of this name (./%s)", source, source
             )
         return _fetch(known)
-    path = Path(source)
+    path = local_path(str(source))
+    if path.is_dir():
+        return best_file(path)
     if not path.is_file():
         near = difflib.get_close_matches(str(source), KNOWN, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Fix: a path, or one of {', '.join(KNOWN)}"
@@ -209,18 +213,6 @@ def known_file(path: Path) -> KnownWeights | None:
     return None
 
 
-def _differences(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """List how weights do not fit a network, one line each: other shapes, missing and extra keys."""
-    missing = [f"- {key} {shapes[key]}: missing in the file" for key in shapes if key not in state]
-    extra = [f"+ {key} {state[key].shape}: not in the model" for key in state if key not in shapes]
-    other = [
-        f"! {key} {tuple(state[key].shape)}, model {shape}"
-        for key, shape in shapes.items()
-        if key in state and tuple(state[key].shape) != shape
-    ]
-    return other + missing + extra
-
-
 def _shapes(layer: nn.Layer) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in layer.state_dict().items()}
 
@@ -248,19 +240,6 @@ def load_strict(layer: nn.Layer, source: str | Path) -> None:
     _assign(layer, state)
 
 
-def check_fit(source: str | Path, network: str, state: State, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ValueError where weights do not fit a network exactly.
-
-    Args:
-        source: known name or weight file, for the message.
-        network: type of the network, for the message.
-        state: the weights.
-        shapes: those of the network, by state-dict key.
-    """
-    if differences := _differences(state, shapes):
-        raise ValueError(_misfit(source, network, state, differences))
-
-
 def read_weights(source: str | Path) -> State:
     """Read the weights of a known name or a file.
 
@@ -272,20 +251,6 @@ def read_weights(source: str | Path) -> State:
     if wrong:
         raise ValueError(f"{source}: {wrong[0]} holds NaN or infinity. Fix: an earlier checkpoint")
     return state
-
-
-def _misfit(source: str | Path, network: str, state: State, differences: list[str]) -> str:
-    lines = [f"{source} does not fit {network}: {len(differences)} differences:"]
-    lines += differences[:SHOWN]
-    if len(differences) > SHOWN:
-        lines.append(f"… and {len(differences) - SHOWN} more")
-    if fits := identify({key: value.shape for key, value in state.items()}):
-        configs = [row.config for row in KNOWN.values() if row.network == fits.network]
-        hint = f", as in configs/{configs[0]}" if (fits.num_classes, fits.in_channels) == (1, 3) else ""
-        lines.append(f"Fix: it fits a model of {fits}{hint}")
-    else:
-        lines.append("Fix: give the weights of this network; these are not of the U²-Net family")
-    return "\n".join(lines)
 
 
 def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
@@ -309,8 +274,8 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
         if key.split(".")[0] in HEADS and key in state and tuple(state[key].shape) != shapes[key]
     ]
     body = {key: value for key, value in state.items() if key not in replaced}
-    if differences := _differences(body, {k: v for k, v in shapes.items() if k not in replaced}):
-        raise ValueError(_misfit(source, type(layer).__name__, state, differences))
+    if found := differences(body, {k: v for k, v in shapes.items() if k not in replaced}):
+        raise ValueError(misfit(source, type(layer).__name__, state, found))
     _assign(layer, body)
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]

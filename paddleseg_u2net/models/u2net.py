@@ -75,7 +75,7 @@ class U2Net(nn.Layer):
     Args:
         num_classes: channels of each output; 1 is saliency.
         in_channels: channels of the image.
-        pretrained: name of known weights or a weight file to start from; see `pretrained.load_pretrained`.
+        pretrained: known name, weight file or run folder to start from; see `pretrained.load_pretrained`.
 
     Source: Qin et al. 2020 (arXiv:2005.09007), section 3.2.
     """

@@ -23,6 +23,7 @@ import paddle
 from tqdm import tqdm
 
 from paddleseg_u2net.builders import build_dataset_spec, build_losses, build_network, build_optimizer
+from paddleseg_u2net.config.loader import is_multilabel
 from paddleseg_u2net.data.dataset import Dataset, collate
 from paddleseg_u2net.data.inspection import Inspection
 from paddleseg_u2net.data.masks import IGNORE
@@ -30,6 +31,7 @@ from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.preprocessing import NORMALIZATIONS
 from paddleseg_u2net.data.visualize import make_palette, overlay
 from paddleseg_u2net.environment.devices import set_device
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
@@ -92,6 +94,8 @@ def overfit(
     Raises:
         ValueError: no mask has foreground at this size, or the device does not support the precision.
     """
+    if is_multilabel(config):
+        raise ConfigError("overfit: not for labels that overlap. Fix: leave use_multilabel or --overfit out")
     steps = steps or STEPS
     settings = TrainingSettings(save_dir, iters=steps, batch_size=SAMPLES, metric="", **options)
     set_device(device)

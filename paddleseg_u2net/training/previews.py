@@ -44,9 +44,9 @@ def draw_preview(data: Dataset, networks: Mapping[str, Predict]) -> np.ndarray:
     """
     indices = chosen_images(len(data))
     columns = []
-    palette = make_palette(data.spec.num_classes)
+    palette = make_palette(data.spec.colors)
     for index in indices:
-        image, mask = data.load(index)
+        image, mask = data.load_classes(index)
         cells = [as_rgb(image), colored(mask, palette)]
         for predict in networks.values():  # one at a time: images of a batch need equal sizes
             (prediction,) = predict([image])

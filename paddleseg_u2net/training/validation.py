@@ -8,7 +8,7 @@ from typing import Any
 
 import paddle
 
-from paddleseg_u2net.config.loader import class_count, preprocessing_of
+from paddleseg_u2net.config.loader import class_count, is_multilabel, preprocessing_of
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.engines.base import Engine
@@ -67,7 +67,7 @@ class Validation:
     def predictor(self, network: paddle.nn.Layer) -> Predictor:
         """Return a predictor of a network, with the settings of the evaluation."""
         return Predictor(
-            evaluation_engine(network, self.amp),
+            evaluation_engine(network, self.amp, is_multilabel(self.config)),
             self.config,
             augmentation=self.augmentation,
             map_protocol=self.map_protocol,
@@ -141,7 +141,7 @@ class Validation:
         return improved
 
 
-def evaluation_engine(network: paddle.nn.Layer, amp: Mapping[str, Any]) -> Engine:
+def evaluation_engine(network: paddle.nn.Layer, amp: Mapping[str, Any], multilabel: bool = False) -> Engine:
     """The fastest engine for the current weights of a network.
 
     On a CPU a network of this family runs as an ONNX graph, several times faster than in Paddle.
@@ -149,7 +149,10 @@ def evaluation_engine(network: paddle.nn.Layer, amp: Mapping[str, Any]) -> Engin
     Args:
         network: the network.
         amp: arguments of `paddle.amp.auto_cast`.
+        multilabel: the classes are labels that overlap.
     """
+    if multilabel:
+        return PaddleEngine(network, amp, multilabel=True)
     if isinstance(network, U2Net) and paddle.device.get_device() == "cpu" and has("onnxruntime"):
         return OnnxRuntimeEngine(build_onnx(state_of(network)).SerializeToString())
     return PaddleEngine(network, amp)

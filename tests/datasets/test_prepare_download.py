@@ -42,7 +42,8 @@ def test_data_set_is_downloaded_resumed_and_then_reused(tmp_path, duts, monkeypa
             in message.err
         )
         assert (
-            "or download it from http://saliencydetection.net/duts/ and pass it to --archive" in message.err
+            "from http://saliencydetection.net/duts/, then u2net prepare DUTS-TE --archive DUTS-TE.zip"
+            in message.err
         )
         assert (
             "The partial download is kept in data/.DUTS-TE.preparing/downloads; the next run" in message.out

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from annotation_files import encode_rle, labelme_shape, write_coco, write_labelme
 from built_sets import folder_flags, nothing_is_written, pairs_of
+from PIL import Image
 from support import draw_pair, pixels, write_mask
 
 from paddleseg_u2net.data.masks import MaskLevels
@@ -285,3 +286,33 @@ def test_image_named_twice_is_a_fault(make, data):
     assert code == 1
     assert f"{path}:5: " in err
     assert f"is used twice, first in {path}:1. Fix: remove or rename" in err
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+def test_sizes_that_differ_name_what_can_be_done_and_that_works(make, tmp_path, tagged):
+    """An annotation with width and height exchanged; only a tag makes turning the pixels an advice."""
+    pixels = np.zeros((40, 48, 3), np.uint8)
+    picture = Image.fromarray(pixels.transpose(1, 0, 2) if tagged else pixels)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    images = []
+    for number in range(3):
+        place = tmp_path / f"set/{number}.png"
+        place.parent.mkdir(exist_ok=True)
+        shown = picture.copy()
+        shown.putpixel((1, 1), (number, 9, 9))  # the files differ
+        shown.save(place, exif=exif) if tagged else shown.save(place)
+        images.append({"id": number, "file_name": place.name, "width": 48, "height": 40})
+    rows = [{"image_id": number, "segmentation": [[1, 1, 20, 1, 20, 20, 1, 20]]} for number in range(3)]
+    wrong = [{**images[0], "width": 40, "height": 48}, *images[1:]]
+    write_coco(tmp_path / "a.json", rows, images=wrong)
+    words = ("--coco", tmp_path / "a.json", "--image_dir", tmp_path / "set")
+    code, _, error = make(*words)
+    assert code == 1
+    if tagged:
+        assert "Fix: rotate the pixels of the image and annotate it again" in error
+        picture.save(tmp_path / "set/0.png")  # now as the annotation has it
+    else:
+        assert "which has no EXIF tag. Fix: exchange width and height in the annotations" in error
+        write_coco(tmp_path / "a.json", rows, images=images)
+    assert make(*words)[0] == 0

@@ -23,7 +23,9 @@ def test_other_schemes_are_refused(tmp_path, url):
 def test_plain_http_needs_a_checksum_or_consent(tmp_path):
     """When it is tried, the error is that the host does not exist."""
     address = "http://nowhere.invalid/a.bin"
-    with pytest.raises(DownloadError, match=r"plain http can be .* Fix: --accept-unverified accepts it"):
+    with pytest.raises(
+        DownloadError, match=r"plain http can be .* Fix: u2net prepare NAME --accept-unverified"
+    ):
         download(address, tmp_path / "a.bin", checksum=None, max_bytes=10)
     for checksum, accept in ((SHA, False), (None, True)):
         with pytest.raises(DownloadError, match=r"a.bin: (?!.*plain http)"):

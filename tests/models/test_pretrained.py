@@ -174,8 +174,7 @@ def test_weights_of_the_other_network_are_rejected_with_what_would_fit(tmp_path)
     message = str(caught.value)
     assert "! stage1.rebnconv1.conv_s1.weight (16, 64, 3, 3), model (32, 64, 3, 3)" in message
     assert "… and 566 more" in message
-    assert "Fix: it fits a model of type: U2Netp, num_classes: 1, in_channels: 3" in message
-    assert "configs/RGB/U2Net/u2netp_duts.yaml" in message
+    assert "Fix: in the config, model: {type: U2Netp, num_classes: 1, in_channels: 3}" in message
 
 
 def test_missing_and_extra_keys_are_listed(tmp_path):
@@ -187,7 +186,8 @@ def test_missing_and_extra_keys_are_listed(tmp_path):
     assert "- outconv.bias (1,): missing in the file" in str(caught.value)
     assert "+ extra (3,): not in the model" in str(caught.value)
     np.savez(tmp_path / "b.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match="these are not of the U²-Net family"):
+    assert "Fix: complete weights of U2Netp, and the model section" in str(caught.value)
+    with pytest.raises(ValueError, match="Fix: complete weights of U2Netp"):
         load_strict(U2Netp(1), tmp_path / "b.npz")
 
 
