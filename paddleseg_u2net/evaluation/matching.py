@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from paddleseg_u2net.data.pairs import by_stem, second_files
 from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.io.listing import HIDDEN, list_files
 
 
 @dataclass
@@ -18,7 +18,7 @@ class MatchedFiles:
         pairs: (name, map, mask) of each image.
         unmatched: maps without a mask, and masks without a map.
         faults: what prevents measuring, such as names that are not unique.
-        not_read: files of formats that are not read, and links to folders.
+        not_read: files that are not read: of other formats, broken links, links that lead back.
     """
 
     pairs: list[tuple[str, Path, Path]]
@@ -55,11 +55,10 @@ def match_files(maps: Path, masks: Path, common_only: bool = False) -> MatchedFi
         fix = "add the missing files, or use --common_only to measure the complete pairs"
         faults += [*unmatched, Fault(str(maps), what, fix)]
     pairs = [(name, found[name][0], true[name][0]) for name in names]
-    return MatchedFiles(pairs, unmatched, faults, [*_not_read(maps, found), *_not_read(masks, true)])
+    return MatchedFiles(pairs, unmatched, faults, [*_not_read(maps), *_not_read(masks)])
 
 
-def _not_read(folder: Path, found: Mapping[str, Sequence[Path]]) -> list[Path]:
-    """Visible files below a folder that are not among the images found there, and links to folders."""
-    known = {path for paths in found.values() for path in paths}
-    visible = (path for path in sorted(folder.rglob("*")) if not path.name.startswith("."))
-    return [path for path in visible if path not in known and (path.is_symlink() or not path.is_dir())]
+def _not_read(folder: Path) -> list[Path]:
+    """Visible files below a folder that are not read, whatever the reason."""
+    unused = list_files(folder).unused
+    return sorted(path for reason, paths in unused.items() if reason != HIDDEN for path in paths)
