@@ -236,7 +236,10 @@ def terminal_lines(survey: DatasetSurvey, findings: Sequence[Finding]) -> Iterat
     for finding in findings:
         check = finding.check
         yield f"{check.severity:9}{check.name:26}{len(finding.examples):6}  {check.fix}"
-        yield f"{'':9}first: {finding.examples[0].fault}"
+        for example in finding.examples if check.show_all else ():
+            yield f"{'':9}{example.fault}"
+        if not check.show_all:
+            yield f"{'':9}first: {finding.examples[0].fault}"
 
 
 def errors(findings: Sequence[Finding]) -> list[Finding]:

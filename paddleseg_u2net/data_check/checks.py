@@ -153,6 +153,7 @@ class Check(NamedTuple):
         find: yields the faults of a survey.
         fix: what to do, and what `--fix` does.
         cheap: whether it compares no images; training runs only these checks.
+        show_all: whether the terminal shows all that it found, not the first one only.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Check(NamedTuple):
     find: Callable[[DatasetSurvey], Examples]
     fix: str
     cheap: bool = True
+    show_all: bool = False
 
 
 REMOVE_LEAK = "scores would be too good; --fix removes it from train"
@@ -267,6 +269,7 @@ CHECKS = (
         "note",
         lambda survey: map(Example, changed_items(survey)),
         "as wanted? the flags of make-dataset in brackets change it",
+        show_all=True,
     ),
     Check("rare classes", "note", _rare_classes, "add images of it; if not saliency, raise its loss weight"),
     Check("soft masks", "note", _soft_masks, "soft values are kept for saliency"),

@@ -27,6 +27,7 @@ TABLES: dict[str, KeyTypes] = {
     "images": {"id": (int, str), "file_name": (str,), "height": (int,), "width": (int,)},
     "annotations": {"image_id": (int, str), "category_id": (int, str)},
 }
+SIZE = ("height", "width")
 EXPORTER_KEY = "occluded"  # CVAT and Datumaro write it with every annotation, COCO does not
 KEPT_KEYS = {*TABLES, *(key for table in TABLES.values() for key in table)}
 KEPT_KEYS |= {"segmentation", "size", "counts", "iscrowd", "attributes", EXPORTER_KEY}
@@ -141,6 +142,10 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iter
         for key in types if isinstance(row, dict) else ():
             if isinstance(row.get(key), float) and row[key].is_integer():  # some programs write 7.0
                 row[key] = int(row[key])
+        if table == "images" and isinstance(row, dict):  # the size of the file is used where none is stated
+            types = {
+                key: kinds for key, kinds in types.items() if key not in SIZE or row.get(key) is not None
+            }
         wrong = find_key_faults(where, row, types)
         if not wrong and "id" in types:
             if row["id"] in ids:
@@ -163,5 +168,6 @@ def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> A
         faults.append(Fault(where, what, "use a path below the folder of the images"))
     stem = file.with_suffix("") if file.suffix.lower() in SUFFIXES else file  # keep the 7 of `img.7`
     name = stem.as_posix() if inside or path else ""
-    size = row["height"], row["width"]
+    height, width = (row.get(key) for key in SIZE)
+    size = None if height is None or width is None else (height, width)
     return AnnotatedImage(folder.folder / file, name, where, size, [], in_order=False, found=found)

@@ -155,8 +155,12 @@ def draw_masks(
         return _draw_mask_file(*item, options, drawn)
 
     records = read_pairs(list(zip(images, pairs, strict=True)), "masks", draw)
-    for image in images:  # in their order, whichever was drawn first
-        counts.merge(drawn.get(image.name, ItemCounts()))
+    for image, record in zip(images, records, strict=True):  # in their order, whichever was drawn first
+        if image.name in drawn:
+            counts.merge(drawn[image.name])
+        elif record.faults:
+            number = len(image.regions)
+            counts.add("skipped", "annotations", "of images that are skipped", image.where, number)
     return records
 
 

@@ -46,7 +46,7 @@ def read_labelme(folder: Path) -> AnnotationSet:
     counts, beside = ItemCounts(), ImagesBeside()
     for path in paths:
         try:
-            content = _read_file(path)
+            content = _read_file(path, beside)
         except DataError as error:
             faults += error.faults
             continue
@@ -58,9 +58,12 @@ def read_labelme(folder: Path) -> AnnotationSet:
     return AnnotationSet(folder, images, labels, faults, counts)
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path, beside: ImagesBeside) -> dict[str, Any]:
     """Read one file; raises DataError if it is not a file of LabelMe."""
     content = read_json(path)
+    without_path = content.get("imagePath") is None and "shapes" in content
+    if without_path and (content.get("imageData") or beside.find(path, "", has_content=False)[1]):
+        content["imagePath"] = ""
     if faults := find_key_faults(str(path), content, FILE_KEYS):
         if not content.keys() & FILE_KEYS.keys():
             keys = ", ".join(sorted(content)[:5])

@@ -59,6 +59,22 @@ def test_findings_are_printed_as_a_table(check, data):
     assert json.loads(Path("out/report.json").read_text())["findings"][0]["check"] == "broken files"
 
 
+def test_everything_that_preparing_changed_is_shown(check, data):
+    rows = [
+        {"outcome": outcome, "items": "annotations", "reason": f"reason {n}", "count": n, "first": ["x"]}
+        for n, outcome in enumerate(("kept", "ignored", "skipped"), start=1)
+    ]
+    (data / "dataset.json").write_text(json.dumps({"items": rows}))
+    code, text, _ = check("--dataset_root", data)
+    assert code == 0
+    lines = [line.strip() for line in text.splitlines() if "dataset.json: " in line]
+    assert [line.split("dataset.json: ")[1] for line in lines] == [
+        "1 annotations kept: reason 1; first: x",
+        "2 annotations ignored: reason 2; first: x; …",
+        "3 annotations skipped: reason 3; first: x; …",
+    ]
+
+
 def test_warnings_exit_with_0(check, data):
     write_mask(data / "masks" / "p0.png", np.zeros((32, 32), np.uint8))
     code, text, _ = check("--dataset_root", data)

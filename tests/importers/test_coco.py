@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from annotation_files import draw_first, write_coco
+from annotation_files import draw_first, encode_rle, write_coco
 
 from paddleseg_u2net.importers.coco import read_coco
 from paddleseg_u2net.importers.drawing import draw_mask
 from paddleseg_u2net.importers.labels import assign_classes, merge_labels
 from tools.benchmarks import coco as benchmark_coco
 
+LAST_COLUMN = np.arange(24).reshape(4, 6) % 6 == 5
 INNER = [[1, 1, 3, 1, 3, 3, 1, 3]]
 
 
@@ -64,6 +65,21 @@ def test_only_image_suffixes_are_removed_from_names(tmp_path):
     images = [{"id": n, "file_name": name, **size} for n, name in enumerate(("a.001", "a.002", "b.JPG"))]
     found = read_coco(write_coco(tmp_path / "a.json", [], images=images), tmp_path)
     assert [image.name for image in found.images] == ["a.001", "a.002", "b"]
+
+
+def test_numbers_may_be_floats_sizes_absent_and_brackets_of_one_polygon_left_out(tmp_path):
+    images = [{"id": 7.0, "file_name": "a.jpg", "height": 4.0}]
+    rows = [{"image_id": 7.0, "category_id": 3.0, "segmentation": [0, 0, 4, 0, 4, 4, 0, 4]}]
+    found = read_coco(write_coco(tmp_path / "a.json", rows, images=images), tmp_path)
+    assert (found.faults, found.images[0].size) == ([], None)
+    assert draw_first(found)[0].tolist() == [1, 1, 1, 1, 0, 0]
+
+
+def test_list_of_rle_is_one_object(tmp_path):
+    parts = [{"size": [4, 6], "counts": [0, 4, 20]}, {"size": [4, 6], "counts": encode_rle(LAST_COLUMN)[1]}]
+    found = read_coco(write_coco(tmp_path / "a.json", [{"segmentation": parts}]), tmp_path)
+    assert len(found.images[0].regions) == 1
+    assert draw_first(found)[0].tolist() == [1, 0, 0, 0, 0, 1]
 
 
 def test_every_fault_of_a_coco_file_names_its_place(tmp_path):

@@ -58,6 +58,16 @@ def test_embedded_images_are_written_and_used_where_the_file_is_missing(make, tm
         np.testing.assert_array_equal(pixels(mask), expected_mask())
 
 
+@pytest.mark.parametrize("named", [None, ""])
+def test_embedded_image_needs_no_path(make, tmp_path, named):
+    for index in range(4):
+        data = encoded(photo(index))
+        write_labelme(tmp_path / "lm" / f"{index}.json", BOX, imageData=data, imagePath=named, **SIZE)
+    code, _, err = make("--labelme", "lm")
+    assert (code, err) == (0, "")
+    np.testing.assert_array_equal(pixels("data/mine/images/3.png"), photo(3))
+
+
 def test_embedded_jpeg_keeps_its_bytes(make, tmp_path):
     text = encoded(photo(0), "JPEG")
     for index in range(2):

@@ -77,7 +77,8 @@ def test_skip_faulty_goes_on_counts_and_names_what_it_left_out(make, coco):
         ("annotations", points): (2, [f"{where(9)}: segmentation", f"{where(12)}: segmentation"]),
         ("outlines", f"outline …: {points}"): (1, [f"{where(8)}: segmentation"]),
         ("images", "all annotations of the image are faulty"): (2, [image(3), image(4)]),
-        ("images", "no such image file"): (1, ["a.json: images[9]"]),
+        ("images", "no such image file"): (1, [image(9)]),
+        ("annotations", "of images that are skipped"): (1, [image(9)]),
     }
     assert "skipped   images           1  no such image file" in out
     expected = np.zeros((40, 48), int)
