@@ -39,7 +39,7 @@ from paddleseg_u2net.importers.build import (
 from paddleseg_u2net.importers.crowd import CROWD_MODES
 from paddleseg_u2net.importers.labels import is_background
 from paddleseg_u2net.importers.list_writer import PARTS
-from paddleseg_u2net.importers.sources import MaskMeaning
+from paddleseg_u2net.importers.mask_meaning import MaskMeaning
 
 EXAMPLES = """\
   two folders with cat.jpg and cat.png, or cat.jpg and cat_mask.png:

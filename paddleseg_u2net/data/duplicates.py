@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.data.inspection import THUMBNAIL_SIDE
+from paddleseg_u2net.data.thumbnails import THUMBNAIL_SIDE
 
 MAX_DISTANCE, MAX_DETAIL_DISTANCE = 0.15, 0.26  # of unit vectors: 0 for equal ones, 1.4 for unrelated ones
 FREQUENCIES = 4  # per axis, in the index; the frequencies left out can only add to a distance

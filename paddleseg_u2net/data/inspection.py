@@ -26,6 +26,7 @@ from paddleseg_u2net.data.masks import (
 )
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data.thumbnails import MASK_SIDE, is_grey, sample, shows_its_mask, thumbnail
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.io.appearance import Note, note_lines
@@ -35,10 +36,7 @@ from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT
 
 log = logging.getLogger(__name__)
 
-THUMBNAIL_SIDE = 16
-MASK_SIDE = 32  # of the sample kept of a mask
 NOISE = 2.0  # standard deviation of a channel below which an image is one colour, in levels of 255
-AS_MASK = 0.03  # mean difference, in 0 .. 1, below which an image equals its mask
 
 
 class PairRecord(NamedTuple):
@@ -152,7 +150,7 @@ def read_pair(pair: Pair, spec: DatasetSpec | None = None) -> PairRecord:
         )
         fix = f"store {labels} masks beside each other" if labels else "make them the same size"
         return record._replace(mismatch=Fault(record.mask_place, what, fix))
-    return record._replace(is_mask=_is_grey(record.thumb) and _shows_its_mask(image, raw))
+    return record._replace(is_mask=is_grey(record.thumb) and shows_its_mask(image, raw.values))
 
 
 def _add_image(record: PairRecord, image: np.ndarray) -> PairRecord:
@@ -172,31 +170,6 @@ def _add_mask(record: PairRecord, raw: RawMask) -> PairRecord:
         mask_orientation=raw.orientation,
         mask_sample=sample(raw.values, MASK_SIDE),
     )
-
-
-def _is_grey(thumb: np.ndarray | None) -> bool:
-    return thumb is not None and cv2.absdiff(thumb[..., 0], thumb[..., 1]).max() <= 8
-
-
-def _shows_its_mask(image: np.ndarray, raw: RawMask) -> bool:
-    """Whether a grey image equals its mask, both scaled to 0 .. 1; False if either is constant."""
-    pixels, mask = (sample(values, MASK_SIDE).astype(np.float32) for values in (image, raw.values))
-    if not np.ptp(mask) or not np.ptp(pixels):
-        return False
-    difference = pixels[..., 0] / pixels.max() - mask / mask.max()
-    return bool(np.abs(difference).mean() < AS_MASK)
-
-
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Shrink (H, W) or (H, W, C) uint8 to (16, 16) or (16, 16, C) uint8; a pixel is the mean of its area."""
-    # one exact step of INTER_AREA is several times slower than these two, and no better for the purpose
-    image = cv2.resize(image, (8 * THUMBNAIL_SIDE, 8 * THUMBNAIL_SIDE))
-    return cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-
-
-def sample(values: np.ndarray, side: int = THUMBNAIL_SIDE) -> np.ndarray:
-    """Shrink (H, W) or (H, W, C) to (side, side, …) by picking pixels on an even grid; none are mixed."""
-    return cv2.resize(values, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def read_pairs(

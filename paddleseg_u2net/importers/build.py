@@ -23,7 +23,8 @@ from paddleseg_u2net.importers.config_writer import config_text, path_text
 from paddleseg_u2net.importers.copies import copy_keys
 from paddleseg_u2net.importers.embedded import IMAGES
 from paddleseg_u2net.importers.list_writer import PARTS, absolute, find_root, list_texts
-from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, MaskMeaning, inspect_source
+from paddleseg_u2net.importers.mask_meaning import MaskMeaning
+from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.listing import unused_text

@@ -13,12 +13,9 @@ from paddleseg_u2net.data.agreement import agree, as_classes
 from paddleseg_u2net.data.inspection import Inspection, PairRecord, inspect, read_pairs
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import (
-    IDS_BELOW,
     IGNORE,
     MaskContent,
     MaskEncoding,
-    MaskLevels,
-    decide_encoding,
 )
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.data.spec import DatasetSpec
@@ -29,6 +26,7 @@ from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet
 from paddleseg_u2net.importers.drawing import DrawingOptions, draw_masks
 from paddleseg_u2net.importers.faulty_items import raise_all, skip
 from paddleseg_u2net.importers.labels import find_classes, merge_labels, unite_labels
+from paddleseg_u2net.importers.mask_meaning import MaskMeaning, count_classes
 
 Faults = Sequence[Fault | str]
 
@@ -71,27 +69,6 @@ class ImageSource(NamedTuple):
     used: Sequence[Path] = ()
 
 
-class MaskMeaning(NamedTuple):
-    """How the user wants masks to be interpreted.
-
-    Args:
-        saliency: one foreground class, possibly soft. If False, annotations become classes, and mask files
-            become classes if their values are class ids.
-        classes: names of class 1, 2, …
-        num_classes: number of classes with background; needed if the masks do not show all of them.
-        ignore_index: mask value of ignored pixels.
-        keep_unused: labels without any annotation become classes too.
-        mask_encoding: `index`, `grey`, or None to decide it from all masks.
-    """
-
-    saliency: bool = False
-    classes: list[str] | None = None
-    num_classes: int | None = None
-    ignore_index: int | None = None
-    keep_unused: bool = False
-    mask_encoding: str | None = None
-
-
 class InspectedImage(NamedTuple):
     """One image whose files have been read without a fault.
 
@@ -101,7 +78,7 @@ class InspectedImage(NamedTuple):
         part: as in ImportedImage.
         digest: checksum of the image file.
         content: what the mask contains.
-        thumb: (16, 16, 3) uint8, see `inspection.thumbnail`.
+        thumb: (16, 16, 3) uint8, see `thumbnails.thumbnail`.
     """
 
     name: str
@@ -295,30 +272,6 @@ def _inspect_masks(records: Sequence[PairRecord], meaning: MaskMeaning) -> Inspe
     count, ignore_index = count_classes([mask for mask in found if mask], meaning)
     spec = DatasetSpec(pairs, count, (), ignore_index, encoding, name=name, fix_as=as_flags)
     return inspect(spec, records, agreement)
-
-
-def count_classes(levels: Sequence[MaskLevels], meaning: MaskMeaning) -> tuple[int, int | None]:
-    """Determine `num_classes` and `ignore_index` of mask files, from the user's options or from their values.
-
-    Masks are saliency unless their values contradict it. Then they are class ids: 0 is background, the
-    largest value is the last class, and with three classes or more 255 marks ignored pixels.
-
-    Args:
-        levels: the values of each mask.
-        meaning: the user's options, which take precedence.
-    """
-    values = set().union(*(mask.levels.tolist() for mask in levels)) - {meaning.ignore_index}
-    largest = max(values - {IGNORE}, default=0)
-    if meaning.saliency:
-        count = 1
-    elif meaning.num_classes or meaning.classes:
-        count = meaning.num_classes or len(meaning.classes or ()) + 1
-    else:
-        contradictions = decide_encoding(levels, 1, meaning.ignore_index, meaning.mask_encoding)[1]
-        as_ids = all(mask.kind == "palette" for mask in levels) or largest <= IDS_BELOW
-        count = largest + 1 if contradictions and as_ids and largest > 1 else 1
-    implied = meaning.ignore_index is None and count > 2 and IGNORE in values
-    return count, IGNORE if implied else meaning.ignore_index
 
 
 def _draw_masks(

@@ -16,7 +16,7 @@ from paddleseg_u2net.data.duplicates import (
     find_matches,
     same_picture,
 )
-from paddleseg_u2net.data.inspection import THUMBNAIL_SIDE, sample, thumbnail
+from paddleseg_u2net.data.thumbnails import THUMBNAIL_SIDE, sample, thumbnail
 
 RNG = np.random.default_rng(0)
 

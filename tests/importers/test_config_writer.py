@@ -52,8 +52,8 @@ def test_line_break_in_a_class_name_does_not_end_the_comment(make, photo_set):
 
 
 def test_class_names_are_written_where_they_are_all_different(make, photo_set):
-    words = [*folder_flags(photo_set), "--num_classes", 2, "--classes"]
-    assert make(*words, "leaf", "--save_dir", "data/leaf")[0] == 0
+    words = [*folder_flags(photo_set), "--classes"]
+    assert make(*words, "leaf", "--num_classes", 2, "--save_dir", "data/leaf")[0] == 0
     assert load_config("data/leaf/config.yaml")["class_names"] == ["background", "leaf"]
-    assert make(*words, "background", "--save_dir", "data/twice")[0] == 0
+    assert make(*words, "leaf", "leaf", "--num_classes", 3, "--save_dir", "data/twice")[0] == 0
     assert "class_names" not in load_config("data/twice/config.yaml")

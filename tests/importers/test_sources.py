@@ -14,7 +14,7 @@ from PIL import Image
 from support import draw_pair, pixels, write_mask
 
 from paddleseg_u2net.data.masks import MaskLevels
-from paddleseg_u2net.importers.sources import MaskMeaning, count_classes
+from paddleseg_u2net.importers.mask_meaning import MaskMeaning, count_classes
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_all_faults_of_annotations_are_reported_together_and_nothing_is_written(
             "absent.png: no such image file",
             "the name 'p0' is used twice, first in a.json: images[0]. Fix:",
             "a.json: images[6]: (H, W) (48, 40) differs from (40, 48)",
-            "Fix: rotate the pixels of the image and annotate it again",
+            "which has no EXIF tag. Fix: exchange width and height in the annotations",
             "class 'dgo': the annotations have no such label. Did you mean 'dog'?",
         ),
     )

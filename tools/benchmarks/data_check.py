@@ -25,10 +25,10 @@ import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.data.duplicates import find_matches
-from paddleseg_u2net.data.inspection import thumbnail
 from paddleseg_u2net.data.masks import read_raw
 from paddleseg_u2net.data.pairs import Pair, pair_folders
 from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.data.thumbnails import thumbnail
 from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.survey import examine
 from paddleseg_u2net.io.images import read_image
