@@ -95,7 +95,7 @@ LOADS = {
     "inference": (
         "errors registry environment io data config models engines export inference metrics.protocol "
         "metrics.saliency",
-        55,
+        56,
     ),
 }
 LIGHT = """

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.data.palettes import read_colors
-from paddleseg_u2net.data.preprocessing import IMAGENET_MEAN, NORMALIZATIONS
+from paddleseg_u2net.data.preprocessing import IMAGENET_MEAN
 from paddleseg_u2net.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,27 +56,22 @@ def check_channels(key: str, transforms: Sequence[Mapping[str, Any]], channels: 
         channels: of the images, `img_channels`.
 
     Raises:
-        ConfigError: `mean` or `std` is of another length, or a transform is for RGB images only.
+        ConfigError: the default `mean` or `std` is of another length, or a transform is for fewer channels.
     """
     for place, item in enumerate(transforms):
         where, name = f"{key}.transforms[{place}]", item["type"]
-        if name in NORMALIZATIONS:
-            default = IMAGENET_MEAN if name == "NormalizeByMax" else (0.5,)
-            for argument in ("mean", "std"):
-                _check_length(f"{where}: {name}: {argument}", item.get(argument, default), channels)
+        if name == "NormalizeByMax" and channels != len(IMAGENET_MEAN):
+            for argument in ("mean", "std"):  # a value that is given is checked by `arguments.fault_of`
+                if argument not in item:
+                    raise ConfigError(
+                        f"{where}: {name}: {argument}: the default has {len(IMAGENET_MEAN)} numbers, but "
+                        f"{CHANNELS} is {channels}. Fix: {argument}: a list of {channels} numbers"
+                    )
         elif (name in RGB_ONLY and channels != 3) or (name in AT_MOST_FOUR and channels > 4):
             limit = "RGB images only" if name in RGB_ONLY else "up to 4 channels"
             raise ConfigError(
                 f"{where}: {name} is for {limit}, and {CHANNELS} is {channels}. Fix: remove {name}"
             )
-
-
-def _check_length(where: str, value: Any, channels: int) -> None:
-    count = len(value) if isinstance(value, (list, tuple)) else 1
-    if count not in (1, channels):
-        raise ConfigError(
-            f"{where}: {count} numbers, but {CHANNELS} is {channels}. Fix: {channels} of them, one a channel"
-        )
 
 
 def record_decisions(config: Mapping[str, Any], datasets: Sequence[Dataset]) -> None:

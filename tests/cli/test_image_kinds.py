@@ -103,12 +103,21 @@ def test_mean_and_std_of_another_length_are_an_error_at_the_start(run, tmp_path,
     option = f"train_dataset.transforms=[{normalize}]".replace("'", "")
     code, _, err = run("train", "--config", config, "--iters", 1, "--opts", option)
     assert code != 0
-    expected = (
-        f"train_dataset.transforms[0]: {name}: {argument}: 3 numbers, but img_channels is 4. Fix: 4 of them"
-    )
-    assert expected in err
+    found = f"train_dataset.transforms[0]: {name}: {argument}: [0.5, 0.5, 0.5]"
+    assert f"{found}. Fix: a list of 4 numbers, one per channel" in err
     fixed = option.replace("[0.5, 0.5, 0.5]", "[0.5, 0.5, 0.5, 0.5]")
     assert run("train", "--config", config, "--iters", 1, "--opts", fixed)[0] == 0
+
+
+def test_default_mean_and_std_for_other_channels_are_an_error_at_the_start(run, tmp_path):
+    config = config_of(tmp_path / "c.yaml", draw_set(tmp_path / "data", bands=4), channels=4)
+    words = ["train", "--config", config, "--iters", 1, "--opts"]
+    code, _, err = run(*words, "train_dataset.transforms=[{type: NormalizeByMax}]")
+    assert code != 0
+    assert "NormalizeByMax: mean: the default has 3 numbers, but img_channels is 4. Fix: mean: a list" in err
+    levels = "[0.5, 0.5, 0.5, 0.5]"
+    fixed = f"train_dataset.transforms=[{{type: NormalizeByMax, mean: {levels}, std: {levels}}}]"
+    assert run(*words, fixed)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_invalid_images_are_rejected_with_their_dtype_and_shape(picture, found):
 
 
 def test_scale_with_too_large_an_input_is_rejected():
-    with pytest.raises(ValueError, match="--scales 5000: an input of .* is too large. Fix: smaller ones"):
+    with pytest.raises(ValueError, match="scales: 5000: an input of .* is too large. Fix: smaller ones"):
         Predictor(red, config(), augmentation=TestTimeAugmentation(scales=(5000,)))(image(5, 4))
 
 
