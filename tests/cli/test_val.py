@@ -29,7 +29,7 @@ def test_model_without_config_is_rejected(run, trained, config, tmp_path):
     bare.write_bytes((trained / "best_model" / "model.pdparams").read_bytes())
     code, _, error = run("val", "--model_path", bare)
     assert code == 1
-    assert "bare.pdparams carries no config. Fix: put its config beside it as" in error
+    assert "bare.pdparams carries no config. Fix: put its config beside it, as" in error
     assert run("val", "--model_path", bare, "--config", config)[0] == 0
 
 
