@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -198,13 +199,24 @@ def _score_chunks(
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT in this thread until the block ends; processes started meanwhile inherit the mask."""
+    """Hold SIGINT back until the block ends; processes started meanwhile inherit its being blocked.
+
+    Blocking it in this thread is not enough: any other thread may take it, and Python then raises
+    `KeyboardInterrupt` in the main thread, possibly while that writes to a worker which has just started.
+    """
     resource_tracker.ensure_running()  # starting it resets the mask, and workers would start it
+    interrupts: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number)) if is_main else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 def _start_worker() -> None:

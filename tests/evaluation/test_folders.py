@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -298,6 +299,24 @@ def test_killed_worker_is_reported_in_one_line(folders, monkeypatch):
     monkeypatch.setattr(folder_scores, "_start_worker", partial(os._exit, 1))
     with pytest.raises(OSError, match=r"a worker process was killed.*Fix: fewer --workers"):
         score_folder(folders[0], match_files(*folders), FolderSettings(), 2)
+
+
+def test_interruption_taken_by_another_thread_waits_until_workers_have_started():
+    done, started = threading.Event(), []
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+
+    @folder_scores._interrupts_blocked()
+    def start_workers():
+        signal.pthread_kill(thread.ident, signal.SIGINT)
+        time.sleep(0.1)
+        started.append(True)
+
+    try:
+        pytest.raises(KeyboardInterrupt, start_workers)
+    finally:
+        done.set()
+    assert started
 
 
 @pytest.mark.parametrize("delay", [0, 0.4])

@@ -55,9 +55,9 @@ def compare(size: int, seed: int) -> dict[str, tuple[float, float]]:
     from paddleseg_u2net.models.u2net import U2Netp
     from paddleseg_u2net.onednn.network import OneDnnNetwork
 
-    def make(dtype: str) -> Any:
+    def make(dtype: Any) -> Any:
         paddle.seed(seed)
-        network = U2Netp(1)
+        network: Any = U2Netp(1)
         network.train()
         return network.to(dtype=dtype)
 
@@ -70,7 +70,7 @@ def compare(size: int, seed: int) -> dict[str, tuple[float, float]]:
     for engine in ENGINES:
         network = make("float32")
         call = OneDnnNetwork(network, threads=1) if engine == "oneDNN" else network
-        own, own_gradients = step(network, call, images.astype("float32"), masks.astype("float32"))
+        own, own_gradients = step(network, call, images.astype(np.float32), masks.astype(np.float32))
         found[engine] = float(np.mean([*map(distance, own, outputs)])), distance(own_gradients, gradients)
     return found
 
