@@ -132,7 +132,7 @@ def test_int8_is_the_default_only_on_a_cpu_that_has_units_for_it(known_weights, 
         ({"precision": "int8", "backend": "onnxruntime"}, "int8: backend onnxruntime gains nothing from it"),
         (
             {"precision": "int8", "backend": "paddle"},
-            "backend paddle computes in fp32. Fix: another --backend",
+            "--precision int8: backend paddle computes in fp32. Fix: leave --precision out",
         ),
     ],
 )

@@ -122,13 +122,18 @@ def test_files_that_are_no_checkpoint_are_rejected_and_run_no_code(config, tmp_p
     assert not list((tmp_path / "new").iterdir())
 
 
-@pytest.mark.parametrize("name", ["model.pdparams", "model.pdopt", "state.json"])
-def test_half_written_checkpoint_is_rejected(config, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.pdparams", "holds no model.pdparams. Fix: give an iter_N folder of a run"),
+        ("model.pdopt", "holds no model.pdopt. Fix: give an iter_N folder of a run"),
+        ("state.json", "has no state.json, as checkpoints of PaddleSeg, and cannot be resumed. Fix: start a new"),
+    ],
+)
+def test_half_written_checkpoint_is_rejected(config, tmp_path, name, message):
     trainer(config, tmp_path / "run", iters=1).run()
     (tmp_path / "run" / "iter_1" / name).unlink()
-    with pytest.raises(
-        FileNotFoundError, match=f"iter_1: holds no {name}. Fix: give an iter_N folder of a run"
-    ):
+    with pytest.raises(FileNotFoundError, match=f"iter_1: {message}"):
         trainer(config, tmp_path / "new", resume_model=tmp_path / "run" / "iter_1")
 
 
