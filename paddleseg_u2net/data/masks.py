@@ -18,7 +18,7 @@ import numpy as np
 from paddleseg_u2net.data.palettes import Color, by_color, colors_of
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
-from paddleseg_u2net.io.decoders import open_image, select_page
+from paddleseg_u2net.io.decoders import open_image, select_page, unscaled
 from paddleseg_u2net.io.depth import bits_text, white_of
 from paddleseg_u2net.io.images import (
     MAX_PIXELS,
@@ -88,7 +88,7 @@ def read_raw(path: Path, what: str = "mask") -> RawMask:
 def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
     """Decode the content of a mask file; see `read_raw`. `path` and `what` are used in messages."""
     try:
-        with open_image(data) as image:
+        with open_image(unscaled(data)) as image:
             select_page(image, data)
             check_size(path, image.size, MAX_PIXELS)
             image.load()
@@ -106,7 +106,10 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
     if image.mode == "1":
         return RawMask(values.astype(np.uint8), "1-bit", orientation)
     if image.mode == "P":
-        return RawMask(values, "palette", orientation, colors_of(image))
+        colors = colors_of(image)
+        if image.format == "GIF" and (colors == colors[:, :1]).all():  # grey values have a palette there, too
+            return RawMask(colors[values, 0], "8-bit", orientation)
+        return RawMask(values, "palette", orientation, colors)
     if image.mode.startswith("I"):
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise ValueError(f"{path}: holds values beyond 16 bits. Fix: save it with 8 or 16 bits")

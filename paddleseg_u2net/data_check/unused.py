@@ -17,7 +17,7 @@ def lost_files(survey: DatasetSurvey) -> Iterator[Fault]:
     """Files that may be images and are not read, a fault for each folder."""
     for folder, unused in _by_folder(survey):
         if lost := may_be_lost(unused):
-            yield Fault(str(folder), unused_text(lost, folder, "read"))
+            yield Fault(str(folder), unused_text(lost, folder))
 
 
 def other_files(survey: DatasetSurvey) -> Iterator[Fault]:

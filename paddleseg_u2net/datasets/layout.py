@@ -21,11 +21,11 @@ from paddleseg_u2net.datasets.description import DataSet, Part
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.contents import TooManyPixels, unreadable
 from paddleseg_u2net.io.decoders import open_image
-from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, check_size, write_image
+from paddleseg_u2net.io.file_kinds import READ_SUFFIXES
+from paddleseg_u2net.io.images import MAX_PIXELS, check_size, write_image
 
 log = logging.getLogger(__name__)
 
-READ = {*SUFFIXES, ".gif"}  # some masks are published as GIF
 T = TypeVar("T")
 
 
@@ -149,7 +149,7 @@ def _bar(files: Iterable[T], what: str) -> Iterable[T]:
 def _matching(files: Sequence[NamedFile], patterns: Sequence[str]) -> list[NamedFile]:
     """The images that match the first pattern that any image matches."""
     for pattern in patterns:
-        if some := [f for f in files if f.name.suffix.lower() in READ and f.name.match(pattern)]:
+        if some := [f for f in files if f.name.suffix.lower() in READ_SUFFIXES and f.name.match(pattern)]:
             return some
     return []
 

@@ -20,7 +20,7 @@ from paddleseg_u2net.importers.annotations import (
 from paddleseg_u2net.importers.crowd import CROWD_MODES, read_flag, resolve_crowd
 from paddleseg_u2net.importers.embedded import ImageFolder
 from paddleseg_u2net.importers.rasterize import abbreviate
-from paddleseg_u2net.io.images import SUFFIXES
+from paddleseg_u2net.io.file_kinds import READ_SUFFIXES
 
 TABLES: dict[str, KeyTypes] = {
     "categories": {"id": (int, str), "name": (str,)},
@@ -166,7 +166,7 @@ def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> A
     elif not inside:
         what = f"file_name {row['file_name']!r} is outside {folder.folder}"
         faults.append(Fault(where, what, "use a path below the folder of the images"))
-    stem = file.with_suffix("") if file.suffix.lower() in SUFFIXES else file  # keep the 7 of `img.7`
+    stem = file.with_suffix("") if file.suffix.lower() in READ_SUFFIXES else file  # keep the 7 of `img.7`
     name = stem.as_posix() if inside or path else ""
     height, width = (row.get(key) for key in SIZE)
     size = None if height is None or width is None else (height, width)

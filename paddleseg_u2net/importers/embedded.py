@@ -10,7 +10,8 @@ from urllib.parse import unquote
 
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, read_json
-from paddleseg_u2net.io.images import SUFFIXES, pillow
+from paddleseg_u2net.io.file_kinds import READ_SUFFIXES
+from paddleseg_u2net.io.images import pillow
 
 IMAGES = "images"  # folder of embedded images below the folder of the data set
 EMBEDDED_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif"}
@@ -105,7 +106,7 @@ class ImagesBeside:
     def _beside(self, folder: Path) -> list[Path]:
         """The images in a folder."""
         if folder not in self._images:
-            found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+            found = (path for path in folder.iterdir() if path.suffix.lower() in READ_SUFFIXES)
             self._images[folder] = sorted(found)
         return self._images[folder]
 

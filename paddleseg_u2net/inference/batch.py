@@ -21,9 +21,9 @@ from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.contents import TooManyPixels
-from paddleseg_u2net.io.file_kinds import is_plain_text
-from paddleseg_u2net.io.images import MAX_PIXELS, SUFFIXES, read_image
-from paddleseg_u2net.io.listing import READ, is_image, list_images
+from paddleseg_u2net.io.file_kinds import READ, READ_SUFFIXES, is_plain_text
+from paddleseg_u2net.io.images import MAX_PIXELS, read_image
+from paddleseg_u2net.io.listing import is_image, list_images
 from paddleseg_u2net.io.paths import local_path
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
         pattern = any(character in str(path) for character in "*?[")
         what = "no file matches this pattern" if pattern else "no such file or folder"
         raise DataError([Fault(str(path), what)])
-    if path.suffix.lower() in SUFFIXES or is_image(path) or not _is_text(path):
+    if path.suffix.lower() in READ_SUFFIXES or is_image(path) or not _is_text(path):
         return [Image(path)], path.parent
     images = [Image(_named(line, path), f"{path}:{number}") for number, line in list_lines(path)]
     if not any(image.path.is_file() for image in images):
@@ -114,7 +114,8 @@ def _images_in(folder: Path, save_dir: Path) -> list[Image]:
     results = [result for result in results if folder.resolve() in result.parents]
     found = [path for path in list_images(folder) if not set(results) & set(path.resolve().parents)]
     if not found:
-        raise DataError([Fault(str(folder), f"no images ({', '.join(sorted(READ))}) in this folder")])
+        formats = ", ".join(kind.noun.removesuffix(" image") for kind in READ)
+        raise DataError([Fault(str(folder), f"no images ({formats}) in this folder")])
     return [Image(path) for path in found]
 
 

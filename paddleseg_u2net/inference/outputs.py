@@ -13,7 +13,7 @@ import numpy as np
 
 from paddleseg_u2net.data.visualize import overlay
 from paddleseg_u2net.io.files import atomic_write
-from paddleseg_u2net.io.images import SUFFIXES, write_image
+from paddleseg_u2net.io.images import WRITTEN, write_image
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Prediction
@@ -102,7 +102,7 @@ def plan_outputs(
     named = dict(zip(relative, _png_names(relative), strict=True))
     plans = []
     for path in relative:
-        same = path if path.suffix.lower() in SUFFIXES else path.with_name(f"{path.name}.png")
+        same = path if path.suffix.lower() in WRITTEN else path.with_name(f"{path.name}.png")
         files = {name: same if OUTPUTS[name].keeps_name else named[path] for name in names}
         plans.append({name: save_dir / OUTPUTS[name].folder / file for name, file in files.items()})
     originals = {path.resolve() for path in images}

@@ -18,9 +18,8 @@ import numpy as np
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.io.appearance import Note
 from paddleseg_u2net.io.contents import read_bytes
-from paddleseg_u2net.io.decoders import MAX_PAGES, open_image, page_text
+from paddleseg_u2net.io.decoders import MAX_PAGES, open_image, page_text, stored_by_opencv
 from paddleseg_u2net.io.depth import announce, in_whole_numbers, to_8bit, top_of
-from paddleseg_u2net.io.file_kinds import IS_MASK, SUBFILE_TYPE, is_camera_raw
 from paddleseg_u2net.io.images import (
     MAX_PIXELS,
     UPRIGHT,
@@ -30,7 +29,7 @@ from paddleseg_u2net.io.images import (
     read_header,
     turn,
 )
-from paddleseg_u2net.io.png_chunks import without_metadata
+from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, is_camera_raw
 
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES, EXTRA = 256, 257, 258, 262, 274, 277, 284, 338
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -205,8 +204,8 @@ def _read_all_channels(path: Path, data: bytes, max_pixels: int) -> tuple[np.nda
     if header:
         check_size(path, header.size, max_pixels)
     stored = None
-    with contextlib.suppress(cv2.error):
-        stored = cv2.imdecode(np.frombuffer(without_metadata(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    with contextlib.suppress(cv2.error, ValueError):
+        stored = stored_by_opencv(data, cv2.IMREAD_UNCHANGED)
     if header is None or stored is None or data.startswith(JPEG):  # OpenCV passes over damage of JPEG files
         decode_photograph(path, data, max_pixels)  # raises what is wrong with the file
     if header is None or stored is None:

@@ -7,6 +7,7 @@ import functools
 import importlib
 import io
 import logging
+import re
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,19 +15,19 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.io.color_profiles import adobe_rgb
-from paddleseg_u2net.io.file_kinds import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
+from paddleseg_u2net.io.file_kinds import BLANKS, READ
 from paddleseg_u2net.io.jpeg_segments import SCAN, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
+from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
 
 log = logging.getLogger(__name__)
 
-# Pillow's readers; it tries all it knows otherwise, PostScript through another program included
-READERS = ("Jpeg", "Mpo", "Png", "WebP", "Bmp", "Tiff", "Gif", "Avif", "Jpeg2K", "Ppm")
-BY_OPENCV = {"PNG", "WEBP", "BMP", "DIB"}  # its decoders release Python's lock
+BY_OPENCV = {"PNG", "WEBP", "BMP"}  # its decoders release Python's lock
 BYTES = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "La", "RGBa", "CMYK", "YCbCr"}  # modes of 8 bits
 PNG_BITS = 24  # position of the bits of a channel in a file
 # beginning of the pixels of a JPEG 2000 file, and the position in it of the bits of a channel
 JPEG_2000_START, JPEG_2000_BITS = b"\xff\x4f\xff\x51", 42
+NETPBM_HEAD = re.compile(rb"P[2356]" + (BLANKS + rb"(\d{1,9})") * 3)  # width, height and the value of white
 TIFF_EXTRA, IS_PREMULTIPLIED = 338, 1  # tag of the channels beside colours, and one of its values
 EXIF_PHOTO, EXIF_NAMES, COLOR_SPACE = 0x8769, 0xA005, 0xA001  # EXIF's parts, and the tag of the colour space
 ADOBE_RGB, ADOBE_NAME = 2, "R03"  # values of that tag and of the first name
@@ -58,14 +59,17 @@ def open_image(data: bytes) -> Any:
 
 @functools.cache
 def _formats() -> list[str]:
-    """Pillow's names of the formats of READERS, as far as the installed Pillow has them."""
+    """Pillow's names of the formats of READ, as far as the installed Pillow has them.
+
+    It would try all formats that it knows otherwise, PostScript through another program included.
+    """
     from PIL import Image
 
-    for name in READERS:
+    readers = dict(kind.reader for kind in READ if kind.reader)
+    for module in readers.values():
         with contextlib.suppress(ImportError):
-            importlib.import_module(f"PIL.{name}ImagePlugin")
-    names = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
-    return [name for name in names if name in Image.OPEN]
+            importlib.import_module(f"PIL.{module}ImagePlugin")
+    return [name for name in readers if name in Image.OPEN]
 
 
 def select_page(image: Any, data: bytes) -> str:
@@ -190,6 +194,9 @@ def _bits(image: Any, data: bytes) -> int:
         return data[PNG_BITS]
     if image.format == "TIFF":
         return max(image.tag_v2.get(TIFF_BITS, (1,)))
+    if image.format == "PPM":
+        head = NETPBM_HEAD.match(data)
+        return int(head[3]).bit_length() if head else 1
     start = data.find(JPEG_2000_START) if image.format == "JPEG2000" else -1
     return (data[start + JPEG_2000_BITS] & 127) + 1 if start >= 0 else 8
 
@@ -197,7 +204,7 @@ def _bits(image: Any, data: bytes) -> int:
 def _decode_deep(image: Any, data: bytes, transparent: bool) -> Stored:
     """Decode with more than 8 bits a channel, which Pillow reduces to 8."""
     tiff = image.format == "TIFF"
-    read = partial(_decode_page, data, image.tell()) if tiff else partial(_decode_by_opencv, data)
+    read = partial(_decode_page, data, image.tell()) if tiff else partial(stored_by_opencv, data)
     # OpenCV turns TIFF files in any case
     rgb = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | (0 if tiff else cv2.IMREAD_IGNORE_ORIENTATION)
     if not transparent:
@@ -225,11 +232,22 @@ def decode_by_opencv(
     data: bytes, flags: int = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 ) -> np.ndarray:
     """Decode the content of an image file to (H, W, 3) RGB by OpenCV alone; ValueError if it cannot."""
-    return cv2.cvtColor(_decode_by_opencv(data, flags), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(stored_by_opencv(data, flags), cv2.COLOR_BGR2RGB)
 
 
-def _decode_by_opencv(data: bytes, flags: int) -> np.ndarray:
-    pixels = cv2.imdecode(np.frombuffer(without_metadata(data), np.uint8), flags)
+def unscaled(data: bytes) -> bytes:
+    """A Netpbm file whose white is 255 or 65535, so that decoders keep its values; other files unchanged."""
+    head = NETPBM_HEAD.match(data)
+    if not head:
+        return data
+    top = b"255" if int(head[3]) < 256 else b"65535"
+    # OpenCV reads a number of a text as far as the character after it
+    return b"".join([data[: head.start(3)], top, data[head.end(3) :], b"\n"])
+
+
+def stored_by_opencv(data: bytes, flags: int) -> np.ndarray:
+    """Decode as OpenCV does, to BGR; ValueError or cv2.error if it cannot."""
+    pixels = cv2.imdecode(np.frombuffer(unscaled(without_metadata(data)), np.uint8), flags)
     if pixels is None:
         raise ValueError("OpenCV cannot decode it")
     return pixels

@@ -1,13 +1,12 @@
-"""What a file holds by its content, and why it cannot be read as an image."""
+"""What a file holds by its content: the one table of formats, which are read as images, and which are not."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-from paddleseg_u2net.io.jpeg_segments import segments
+from paddleseg_u2net.io.unsupported import avif_problem, jpeg_problem, tiff_problem
 
 SAVE_AGAIN = "save it again as PNG or JPEG"
 RESTORE = "restore it from its source, or leave it out"
@@ -20,16 +19,6 @@ EXPORT = "export it as PNG or JPEG"
 
 HEAD = 4096  # bytes at the beginning that decide
 MAX_TEXT = 60  # characters shown of a text
-FLOATS, LARGEST_BITS = 3, 16  # of TIFF: sample format of fractions; more bits are not read
-TIFF_BITS, TIFF_COMPRESSION, TIFF_FORMAT, DNG_VERSION = 258, 259, 339, 50706
-SUBFILE_TYPE, SUB_DIRECTORIES = 254, 330
-IS_PREVIEW, IS_MASK = 1, 4  # bits of SUBFILE_TYPE: a page shows another one smaller, or is its transparency
-# names of TIFF compressions that not every decoder has; those of TIFF_READ are always decoded
-TIFF_NAMES = {6: "old JPEG", 34676: "SGI LogLuv", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA"}
-TIFF_NAMES |= {50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
-TIFF_READ = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
-JPEG_LOSSLESS = {0xC3: "lossless", 0xC7: "lossless", 0xCB: "lossless", 0xF7: "JPEG-LS"}
-JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}  # markers that begin with bits and size
 
 
 class FileKind(NamedTuple):
@@ -38,88 +27,72 @@ class FileKind(NamedTuple):
     Args:
         name: with its article.
         fix: what to do if it was given as an image.
-        is_image: whether such files are read as images, so that one that is not read is damaged.
+        suffixes: of file names, without the dot; they decide if the content is damaged or has no signature.
+        reader: Pillow's names of the format and of its module, if such files are read as images.
         problem: for such files, what in the content is not supported; an empty string if nothing is.
+        is_picture: whether it shows an image, so that one is lost if the file is not read.
     """
 
     name: str
     fix: str = CONVERT
-    is_image: bool = False
+    suffixes: str = ""
+    reader: tuple[str, str] | None = None
     problem: Callable[[bytes], str] = lambda _: ""
+    is_picture: bool = False
+
+    @property
+    def is_image(self) -> bool:
+        """Whether such files are read, so that one that cannot be read is damaged."""
+        return self.reader is not None
+
+    @property
+    def noun(self) -> str:
+        """The name without its article."""
+        return self.name.partition(" ")[2]
 
 
-def _tiff_problem(data: bytes) -> str:
-    from PIL import TiffImagePlugin
-
-    try:
-        directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        file = io.BytesIO(data)
-        file.seek(directory.next)
-        directory.load(file)
-        bits = max(directory.get(TIFF_BITS, (1,)))
-        compression = directory.get(TIFF_COMPRESSION, 1)
-        fractions = FLOATS in directory.get(TIFF_FORMAT, (1,))
-    except Exception:  # a damaged directory raises any kind of error
-        return ""
-    if is_camera_raw(directory):
-        return "it is a camera raw file, whose first page is only a preview"
-    if fractions or bits > LARGEST_BITS:
-        return f"its samples are {'fractions' if fractions else 'numbers'} of {bits} bits"
-    if compression not in TIFF_READ:
-        return f"its compression is {TIFF_NAMES.get(compression, 'unknown')} ({compression})"
-    return ""
+def _picture(name: str, suffixes: str = "", fix: str = CONVERT) -> FileKind:
+    """A format of images that is not read."""
+    return FileKind(name, fix, suffixes, is_picture=True)
 
 
-def is_camera_raw(tags: Mapping[int, Any]) -> bool:
-    """Whether the first page of a TIFF belongs to a camera raw file (DNG, NEF, ARW), as its preview.
+JPEG = FileKind("a JPEG image", CONVERT, "jpg jpeg jpe jif jfif mpo", ("JPEG", "Jpeg"), jpeg_problem)
+PNG = FileKind("a PNG image", CONVERT, "png apng", ("PNG", "Png"))
+WEBP = FileKind("a WebP image", CONVERT, "webp", ("WEBP", "WebP"))
+BMP = FileKind("a BMP image", CONVERT, "bmp dib", ("BMP", "Bmp"))
+TIFF = FileKind("a TIFF image", CONVERT, "tif tiff btf", ("TIFF", "Tiff"), tiff_problem)
+JPEG_2000 = FileKind("a JPEG 2000 image", CONVERT, "jp2 j2k jpf jpx jpc j2c", ("JPEG2000", "Jpeg2K"))
+GIF = FileKind("a GIF image", CONVERT, "gif", ("GIF", "Gif"))
+AVIF = FileKind("an AVIF image", HEIF, "avif avifs", ("AVIF", "Avif"), avif_problem)
+NETPBM = FileKind("a Netpbm image", CONVERT, "pbm pgm ppm pnm", ("PPM", "Ppm"))
 
-    Args:
-        tags: number -> value.
-    """
-    return DNG_VERSION in tags or bool(SUB_DIRECTORIES in tags and tags.get(SUBFILE_TYPE, 0) & IS_PREVIEW)
-
-
-def _jpeg_problem(data: bytes) -> str:
-    for marker, start in segments(data):
-        if marker in JPEG_LOSSLESS:
-            return f"it is {JPEG_LOSSLESS[marker]}"
-        if marker in JPEG_FRAMES and start + 4 < len(data):
-            bits = data[start + 4]
-            return f"it has {bits} bits per sample" if bits != 8 else ""
-    return ""
-
-
-def _avif_problem(_: bytes) -> str:
-    from PIL import features
-
-    return "" if features.check("avif") else "the installed Pillow has no AVIF decoder"
-
-
-JPEG = FileKind("a JPEG image", is_image=True, problem=_jpeg_problem)
-PNG = FileKind("a PNG image", is_image=True)
-WEBP = FileKind("a WebP image", is_image=True)
-BMP = FileKind("a BMP image", is_image=True)
-NETPBM = FileKind("a Netpbm image", is_image=True)
-GIF = FileKind("a GIF image", is_image=True)
-TIFF = FileKind("a TIFF image", is_image=True, problem=_tiff_problem)
-HEIC = FileKind("a HEIC image", HEIF)
-AVIF = FileKind("an AVIF image", HEIF, is_image=True, problem=_avif_problem)
-JPEG_XL = FileKind("a JPEG XL image")
-JPEG_2000 = FileKind("a JPEG 2000 image", is_image=True)
-RAW = FileKind("a camera raw file", "develop it, and save JPEG or PNG")
+RAW_SUFFIXES = "3fr arw cr2 cr3 crw dcr dng erf iiq k25 kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl"
+RAW = _picture("a camera raw file", f"{RAW_SUFFIXES} sr2 srf srw x3f", "develop it, and save JPEG or PNG")
+HEIC = _picture("a HEIC image", "heic heif hif", HEIF)
+JPEG_XL = _picture("a JPEG XL image", "jxl")
+JPEG_XR = _picture("a JPEG XR image", "jxr wdp hdp")
+PHOTOSHOP = _picture("a Photoshop file", "psd psb", EXPORT)
+GIMP = _picture("a GIMP file", "xcf", EXPORT)
+OPENEXR = _picture("an OpenEXR image", "exr")
+HDR = _picture("a Radiance HDR image")  # .hdr is also the name of descriptions of other files
+DICOM = _picture("a DICOM file", "dcm dicom")
+NIFTI = _picture("a NIfTI volume", "nii")
+SVG = _picture("an SVG drawing", "svg", EXPORT)
+PFM = _picture("a PFM image, whose samples are fractions", "pfm")
+TEXT_MODE = _picture("an image that was transferred or saved as text", fix=FETCH)
+# known by their names only
+NAMED = (_picture("a TGA image", "tga"), _picture("a MetaImage volume", "mha mhd"))
 VIDEO = FileKind("a video", "extract its frames, as by ffmpeg -i VIDEO frame_%05d.png")
 AUDIO = FileKind("an audio file", REMOVE)
 ARCHIVE = FileKind("an archive or office document (ZIP)", EXTRACT)
 PROGRAM = FileKind("a program", REMOVE)
 LFS = FileKind("a Git LFS pointer instead of the file", "git lfs pull")
 ANNEX = FileKind("a git-annex pointer instead of the file", "git annex get")
-SVG = FileKind("an SVG drawing", EXPORT)
 HTML = FileKind("a web page (HTML), as failed downloads leave it", FETCH)
 XML = FileKind("an XML document, as failed downloads leave it", FETCH)
 JSON = FileKind("a JSON document", "name an image")
 BASE64 = FileKind("an image as base64 text", "decode it: base64 -d")
 APPLE_DOUBLE = FileKind("macOS's notes about another file (AppleDouble)", REMOVE)
-TEXT_MODE = FileKind("an image that was transferred or saved as text", FETCH)
 
 # (offset, bytes at that offset, kind); the first row that fits counts
 SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
@@ -129,9 +102,8 @@ SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\xef\xbf\xbdPNG", TEXT_MODE),
     (0, b"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", TEXT_MODE),
     (0, b"\xc3\xbf\xc3\x98\xc3\xbf", TEXT_MODE),
-    (8, b"WEBP", WEBP),
-    (0, b"BM", BMP),
-    (0, b"GIF8", GIF),
+    (0, b"GIF87a", GIF),
+    (0, b"GIF89a", GIF),
     (8, b"CR\x02", RAW),
     (0, b"II\x2a\0", TIFF),
     (0, b"MM\0\x2a", TIFF),
@@ -142,18 +114,25 @@ SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\xff\x4f\xff\x51", JPEG_2000),
     (0, b"\0\0\0\x0cJXL \r\n", JPEG_XL),
     (0, b"\xff\x0a", JPEG_XL),
-    (0, b"8BPS", FileKind("a Photoshop file", EXPORT)),
-    (0, b"gimp xcf", FileKind("a GIMP file", EXPORT)),
-    (0, b"\x76\x2f\x31\x01", FileKind("an OpenEXR image")),
-    (0, b"#?RADIANCE", FileKind("a Radiance HDR image")),
-    (0, b"qoif", FileKind("a QOI image")),
-    (0, b"DDS ", FileKind("a DDS texture")),
-    (0, b"\0\0\1\0", FileKind("a Windows icon")),
-    (0, b"icns", FileKind("a macOS icon")),
-    *((0, b"P%d%c" % (number, blank), NETPBM) for number in range(1, 8) for blank in b"\n\r\t "),
-    (128, b"DICM", FileKind("a DICOM file")),
-    (344, b"n+1\0", FileKind("a NIfTI volume")),
-    (0, b"SIMPLE  =", FileKind("a FITS file")),
+    (0, b"8BPS", PHOTOSHOP),
+    (0, b"gimp xcf", GIMP),
+    (0, b"\x76\x2f\x31\x01", OPENEXR),
+    (0, b"#?RADIANCE", HDR),
+    (0, b"#?RGBE", HDR),
+    (0, b"II\xbc", JPEG_XR),
+    (0, b"qoif", _picture("a QOI image", "qoi")),
+    (0, b"DDS ", _picture("a DDS texture", "dds")),
+    (0, b"\0\0\1\0", _picture("a Windows icon", "ico")),
+    (0, b"icns", _picture("a macOS icon", "icns")),
+    (0, b"P7\n", _picture("a PAM image", "pam")),
+    (0, b"Pf\n", PFM),
+    (0, b"PF\n", PFM),
+    (0, b"\x59\xa6\x6a\x95", _picture("a Sun raster image", "ras")),
+    *((0, b"\x0a%c\x01" % version, _picture("a PCX image", "pcx")) for version in (0, 2, 3, 4, 5)),
+    *((0, b"\x01\xda%c" % packed, _picture("an SGI image", "sgi")) for packed in (0, 1)),
+    (128, b"DICM", DICOM),
+    (344, b"n+1\0", NIFTI),
+    (0, b"SIMPLE  =", _picture("a FITS file", "fits fit fts")),
     (0, b"%PDF-", FileKind("a PDF document", "export its pages as PNG, as by pdftoppm -png")),
     (0, b"%!PS", FileKind("a PostScript file", EXPORT)),
     (0, b"\xc5\xd0\xd3\xc6", FileKind("a PostScript file (EPS)", EXPORT)),
@@ -174,8 +153,6 @@ SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
         (0, start, VIDEO)
         for start in (b"\x1a\x45\xdf\xa3", b"FLV", b"\0\0\1\xba", b"\0\0\1\xb3", b"\x30\x26\xb2\x75")
     ),
-    (8, b"AVI ", VIDEO),
-    (8, b"WAVE", AUDIO),
     *((0, start, AUDIO) for start in (b"ID3", b"fLaC", b"OggS")),
     (0, b"\0\x05\x16\x07", APPLE_DOUBLE),
     (0, b"\0\x05\x16\0", APPLE_DOUBLE),
@@ -185,25 +162,45 @@ SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\x7fELF", PROGRAM),
     (0, b"MZ", PROGRAM),
 )
+BLANKS = rb"(?:\s|#[^\n]*\n)+"  # of Netpbm, comments included
+# the same as patterns, where a few bytes may also be the beginning of a text
+PATTERNS = (
+    (rb"RIFF.{4}WEBP", WEBP),
+    (rb"RIFF.{4}AVI ", VIDEO),
+    (rb"RIFF.{4}WAVE", AUDIO),
+    (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", BMP),  # the size of its second header
+    (rb"P[1-6]" + (BLANKS + rb"\d+") * 2 + rb"\s", NETPBM),  # width and height
+)
 BEGINNINGS = (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n")  # looked for behind other bytes
 # brands of the ISO media format, in the bytes after `ftyp`; any other is a video
 BRANDS = (
     (("avif", "avis"), AVIF),
-    (("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1", "MiHE"), HEIC),
+    (("heic", "heix", "heim", "heis", "hevc", "hevx", "MiHE"), HEIC),
     (("jxl ",), JPEG_XL),
     (("crx ",), RAW),
     (("M4A ", "M4B "), AUDIO),
 )
+PROLOGUE = r"(<\?xml[^>]*>\s*)?(<!--((?!-->).)*-->\s*)*"
 # pattern at the beginning of a text, without blanks before it -> kind; the first row that fits counts
 TEXTS = (
     (r"version https://git-lfs", LFS),
-    (r"(\.\./|\.)*\.?git/annex/objects|/annex/objects/", ANNEX),
-    (r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg", SVG),
-    (r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype html|html|head|body|script|title|meta)", HTML),
-    (r"<\?xml|<\w+[\s>]", XML),
+    (r"[./]*git/annex/objects|/annex/objects/", ANNEX),
+    (rf"{PROLOGUE}(<!DOCTYPE svg[^>]*>\s*)?<svg", SVG),
+    (rf"{PROLOGUE}<(!doctype html|html|head|body|script|title|meta)", HTML),
+    (rf"<\?xml|{PROLOGUE}<\w+[\s>]", XML),
     (r"data:image/|/9j/4|iVBORw0KGgo|R0lGODlh|UklGR", BASE64),
     (r"[{\[]\s*[\"{\[\]}\d-]", JSON),
 )
+
+# suffix with its dot -> kind
+BY_SUFFIX: dict[str, FileKind] = {
+    f".{suffix}": kind
+    for kind in (*(row[-1] for row in (*SIGNATURES, *PATTERNS, *BRANDS, *TEXTS)), *NAMED)
+    for suffix in kind.suffixes.split()
+}
+# formats that are read as images and as masks
+READ = tuple(dict.fromkeys(kind for kind in BY_SUFFIX.values() if kind.is_image))
+READ_SUFFIXES = frozenset(suffix for suffix, kind in BY_SUFFIX.items() if kind.is_image)
 
 
 def find_kind(data: bytes) -> FileKind | None:
@@ -215,14 +212,28 @@ def find_kind(data: bytes) -> FileKind | None:
     for offset, start, kind in SIGNATURES:
         if data.startswith(start, offset):
             return kind
+    for pattern, kind in PATTERNS:
+        if re.match(pattern, data[:HEAD], re.DOTALL):
+            return kind
     if data[4:8] == b"ftyp":
-        brand = data[8:12].decode("latin-1")
-        return next((kind for brands, kind in BRANDS if brand in brands), VIDEO)
+        return _find_brand(data)
     if data[4:8] in (b"moov", b"mdat", b"wide", b"free"):
         return VIDEO
-    if data and not any(data):
+    if data and not data.strip(b"\0"):
         return FileKind("nothing but zero bytes, as an interrupted copy leaves them", RESTORE)
     return _find_behind(data[:HEAD]) or _find_text(data[:HEAD])
+
+
+def _find_brand(data: bytes) -> FileKind:
+    """The kind of a file of the ISO media format, by its main brand, or by those that it is compatible with."""
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    named = [data[start : start + 4].decode("latin-1") for start in (8, *range(16, end, 4))]
+    of_images = {"mif1", "msf1"}  # any codec
+    for brand in named if named[0] in of_images else named[:1]:
+        for brands, kind in BRANDS:
+            if brand in brands:
+                return kind
+    return HEIC if named[0] in of_images else VIDEO
 
 
 def _find_behind(head: bytes) -> FileKind | None:

@@ -22,7 +22,7 @@ from paddleseg_u2net.io.depth import DEEPEST, NegativeValues, in_whole_numbers, 
 from paddleseg_u2net.io.files import atomic_write
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+WRITTEN = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}  # suffixes of formats of `write_image`
 ORIENTATION = 0x0112  # EXIF tag: how to rotate the stored pixels; 1 means not at all
 UPRIGHT, SIDEWAYS = 1, 5  # values of that tag: no change; from this one on, width and height are swapped
 TURNS = {
@@ -87,7 +87,7 @@ def read_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograp
     """Decode an image file: upright, in sRGB, transparent pixels over GROUND.
 
     Args:
-        path: file of a format in SUFFIXES, under any name; of animations the first frame is read, of TIFF
+        path: file of a format of `file_kinds.READ`, under any name; of animations the first frame is read, of TIFF
             files the largest page.
         max_pixels: larger images are rejected before decoding.
 

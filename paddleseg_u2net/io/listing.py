@@ -10,89 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paddleseg_u2net.io.images import SUFFIXES
+from paddleseg_u2net.io.file_kinds import BY_SUFFIX, HEAD, RAW, TIFF, FileKind, find_kind
 
 log = logging.getLogger(__name__)
 
-HEAD_BYTES = 64
 SHOWN = 3  # names of files per reason in a message
-# suffixes of files that are taken for images even if their content is damaged, so that this is an error
-IMAGE_SUFFIXES = {*SUFFIXES, ".jpe", ".jif", ".jfif", ".jp2", ".j2k", ".jpf", ".jpx", ".jpc"}
-RAW_SUFFIXES = {
-    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".k25", ".kdc", ".mef", ".mos"),
-    *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
-}
-JPEG_2000 = "JPEG 2000"
-READ = {"JPEG", "PNG", "BMP", "WebP", "TIFF", JPEG_2000}  # formats that images and masks are decoded from
-# (offset, bytes, format); the first match counts. Sources: the specifications, and Pillow's plugins
-SIGNATURES = (
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (8, b"WEBP", "WebP"),
-    (8, b"CR\x02\0", "camera raw"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (0, b"II+\0", "TIFF"),
-    (0, b"MM\0+", "TIFF"),
-    (0, b"\0\0\0\x0cjP  ", JPEG_2000),
-    (0, b"\xff\x4f\xff\x51", JPEG_2000),
-    (0, b"GIF8", "GIF"),
-    (0, b"8BPS", "PSD"),
-    (0, b"gimp xcf", "XCF"),
-    (0, b"%PDF", "PDF"),
-    (0, b"%!PS", "PostScript"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"II\xbc", "JPEG XR"),
-    (0, b"v/1\x01", "OpenEXR"),
-    (0, b"#?RADIANCE", "Radiance HDR"),
-    (0, b"SIMPLE  =", "FITS"),
-    (0, b"\x89HDF", "HDF5"),
-    (0, b"\x93NUMPY", "NumPy"),
-    (0, b"DDS ", "DDS"),
-    (0, b"qoif", "QOI"),
-    (0, b"\0\0\1\0", "ICO"),
-    (0, b"FUJIFILMCCD-RAW", "camera raw"),
-    (0, b"IIRO", "camera raw"),
-    (0, b"IIU\0", "camera raw"),
-    (6, b"HEAPCCDR", "camera raw"),
-    (0, b"FOVb", "camera raw"),
-    (4, b"ftypcrx", "camera raw"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")),
-    (0, b"RIFF", "audio or video"),
-    (4, b"ftyp", "video"),
-)
-# other formats of images, known by their names alone
-OTHER_SUFFIXES = {
-    ".svg": "SVG",
-    ".tga": "TGA",
-    ".dcm": "DICOM",
-    ".nii": "NIfTI",
-    ".mha": "MetaImage",
-    ".pcx": "PCX",
-    ".sgi": "SGI",
-    ".exr": "OpenEXR",
-    ".hdr": "Radiance HDR",
-    ".heic": "HEIC",
-    ".heif": "HEIC",
-    ".avif": "AVIF",
-    ".gif": "GIF",
-    ".psd": "PSD",
-    ".pdf": "PDF",
-    ".eps": "PostScript",
-    ".jxl": "JPEG XL",
-    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm"), "PNM"),
-    **dict.fromkeys(RAW_SUFFIXES, "camera raw"),
-}
-NOT_IMAGES = {"PDF", "PostScript", "HDF5", "NumPy", "audio or video", "video"}
 
 # reasons why a file is not used
 NO_IMAGE, HIDDEN, BROKEN_LINK = "not an image", "hidden", "broken link"
 SEEN, CLOSED, SPECIAL = "link to a folder that is read already", "cannot be opened", "no regular file"
-UNREAD = "{} is not read"
-LOST = re.compile(rf"{BROKEN_LINK}|{CLOSED}|.* is not read")  # reasons by which images may be lost
+UNREAD = "not read ({})"
+LOST = re.compile(rf"{BROKEN_LINK}|{CLOSED}|not read \(.*\)")  # reasons by which images may be lost
 
 
 @dataclass
@@ -132,7 +60,7 @@ _logged: set[str] = set()  # lines of `list_images` in this process
 def list_files(folder: Path) -> Listing:
     """Sort the files below a folder into images and others.
 
-    An image is a file whose content is of a format of `READ`, whatever its name, or whose name says so, so
+    An image is a file whose content is of a format of `file_kinds.READ`, whatever its name, or whose name says so, so
     that damaged files are an error and not left out. Hidden files and folders are left out. Links to folders
     are followed once, after the folder's own files; one that leads back, or to a folder that has been read,
     is not.
@@ -149,22 +77,17 @@ def list_files(folder: Path) -> Listing:
 
 def _files(folder: Path, listing: Listing) -> Iterator[Path]:
     """Yield the visible files below a folder; what cannot be opened is added to the listing."""
-    seen = {_identity(folder)} | {_identity(parent) for parent in folder.resolve().parents}
-    links: deque[Path] = deque()
-    for path, is_link in _walk(folder, seen, listing):
-        if is_link:
-            links.append(path)
-        else:
-            yield path
-    while links:
-        link = links.popleft()
-        if _identity(link) in seen:
-            listing.leave_out(link, SEEN)
+    seen = {_identity(parent) for parent in folder.resolve().parents}
+    starts = deque([folder])  # then links to folders, in the order in which they are found
+    while starts:
+        start = starts.popleft()
+        if _identity(start) in seen:
+            listing.leave_out(start, SEEN)
             continue
-        seen.add(_identity(link))
-        for path, is_link in _walk(link, seen, listing):
+        seen.add(_identity(start))
+        for path, is_link in _walk(start, seen, listing):
             if is_link:
-                links.append(path)
+                starts.append(path)
             else:
                 yield path
 
@@ -210,36 +133,31 @@ def why_not(path: Path) -> str | None:
     try:
         if not path.is_file():
             return BROKEN_LINK if path.is_symlink() and not path.exists() else SPECIAL
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+        kind = _kind_of(path)
     except OSError:
         return BROKEN_LINK if path.is_symlink() and not os.access(path, os.F_OK) else CLOSED
-    kind, suffix = format_of(head), path.suffix.lower()
-    if kind == "TIFF" and suffix in RAW_SUFFIXES:  # most cameras' files are TIFF with a small preview first
-        return UNREAD.format("camera raw")
-    if kind in READ or suffix in IMAGE_SUFFIXES:
+    named = BY_SUFFIX.get(path.suffix.lower())
+    if kind is TIFF and named is RAW:  # most cameras' files are TIFF with a small preview first
+        return UNREAD.format(RAW.noun)
+    if any(one and one.is_image for one in (kind, named)):
         return None
-    if kind is None:
-        kind = OTHER_SUFFIXES.get(suffix)
-    return NO_IMAGE if kind is None or kind in NOT_IMAGES else UNREAD.format(kind)
+    if kind is None or not kind.is_picture:
+        kind = named
+    return UNREAD.format(kind.noun) if kind else NO_IMAGE
 
 
-def format_of(head: bytes) -> str | None:
-    """The format of a file by its first bytes; None if they are of none in `SIGNATURES`."""
-    if head[:2] == b"BM" and len(head) > 18 and head[14] in (12, 40, 52, 56, 64, 108, 124):
-        return "BMP"  # two letters are not enough to tell it from text
-    if len(head) > 3 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "PNM"
-    return next((name for at, magic, name in SIGNATURES if head[at : at + len(magic)] == magic), None)
+def _kind_of(path: Path) -> FileKind | None:
+    with path.open("rb") as file:
+        return find_kind(file.read(HEAD))
 
 
 def is_image(path: Path) -> bool:
     """Whether the content of a file is of a format that is read."""
     try:
-        with path.open("rb") as file:
-            return format_of(file.read(HEAD_BYTES)) in READ
+        kind = _kind_of(path)
     except OSError:
         return False
+    return kind is not None and kind.is_image
 
 
 def stem_of(path: Path) -> Path:
@@ -247,18 +165,17 @@ def stem_of(path: Path) -> Path:
     return path if re.fullmatch(r"\.\d*", path.suffix) else path.with_suffix("")
 
 
-def unused_text(unused: Mapping[str, Sequence[Path]], root: Path | None = None, used: str = "used") -> str:
+def unused_text(unused: Mapping[str, Sequence[Path]], root: Path | None = None) -> str:
     """How many files are not used, by reason, with the first names.
 
     Args:
         unused: reason -> files.
         root: names are shown relative to it.
-        used: what they are not.
     """
     rows = sorted(unused.items(), key=lambda row: (-len(row[1]), row[0]))
     count = sum(len(paths) for _, paths in rows)
     shown = "; ".join(f"{len(paths)} {reason}: {first_names(paths, root)}" for reason, paths in rows)
-    return f"{count} file{'s are' if count > 1 else ' is'} not {used}: {shown}"
+    return f"{count} file{'s are' if count > 1 else ' is'} not used: {shown}"
 
 
 def first_names(paths: Iterable[Path], root: Path | None = None) -> str:

@@ -181,7 +181,7 @@ def test_make_dataset_counts_what_it_does_not_use(run, tmp_path):
     assert "1 masks have no image, first: " in "".join(text)
     record = yaml.safe_load(Path("data/mine/dataset.json").read_text())["unused_files"]
     assert {reason: row["count"] for reason, row in record.items()} == {
-        "HEIC is not read": 1,
+        "not read (HEIC image)": 1,
         "in no pair": 1,
         "not an image": 1,
     }

@@ -63,11 +63,11 @@ def test_list_may_name_images_anywhere_and_with_spaces(run, trained, photos_dir)
 
 
 def test_files_of_other_formats_are_logged(run, trained, photos_dir):
-    (photos_dir / "moving.gif").write_bytes(b"GIF89a")
+    (photos_dir / "old.heic").touch()
     words = ["--image_path", photos_dir, "--save_dir", "out", "--outputs", "saliency"]
     code, text, _ = run("predict", "--model_path", trained, *words)
     assert code == 0
-    assert "1 file is not used: 1 GIF is not read: moving.gif" in text
+    assert "1 file is not used: 1 not read (HEIC image): old.heic" in text
 
 
 def test_files_folders_and_lists_together_and_one_that_is_missing(run, trained, photos_dir, tmp_path):

@@ -195,7 +195,7 @@ PLANTED = {
     "an image in a format that is not read": (
         lambda d: (image_of(d, "old").with_suffix(".heic")).write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)),
         "files that are not read",
-        "images: 1 file is not read: 1 HEIC is not read: old.heic",
+        "images: 1 file is not used: 1 not read (HEIC image): old.heic",
     ),
     "an image without a mask, and notes": (
         lambda d: (shutil.copy(image_of(d, "p1"), image_of(d, "new")), (d / "images/notes.md").touch()),

@@ -82,7 +82,7 @@ def test_missing_path_is_a_fault_and_the_others_are_found():
     first, *others, last = found.faults
     assert first == Fault("gone.png", "no such file or folder")
     assert [str(fault) for fault in others] == [
-        "hollow: no images (BMP, JPEG, JPEG 2000, PNG, TIFF, WebP) in this folder",
+        "hollow: no images (JPEG, PNG, GIF, TIFF, JPEG 2000, WebP, BMP, Netpbm, AVIF) in this folder",
         "*.jpg: no file matches this pattern",
         "empty.txt: this list names no images that exist. Fix: name one image per line, relative to the "
         "folder of the list",
@@ -202,7 +202,7 @@ def test_broken_links_are_named(tmp_path):
 
 
 def test_a_list_may_begin_with_any_name(tmp_path):
-    for name in ("P1010001.png", "BMW.png", "[1].png", "MZ.png"):
+    for name in ("P1010001.png", "BMW.png", "[1].png", "MZ.png", "photo_1.WEBP", "GIF8.png", "P1 7.png"):
         write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
         (tmp_path / "list.txt").write_text(name)
         assert [path.name for path in find_images([tmp_path / "list.txt"], OUT).images] == [name]

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import struct
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from paddleseg_u2net.data.masks import read_raw
@@ -101,6 +103,22 @@ def test_the_preview_of_a_camera_raw_file_is_not_taken_for_the_photograph(tmp_pa
     PICTURE.save(tmp_path / "a.tif", tiffinfo=tags)
     with pytest.raises(ValueError, match="a TIFF image that is not supported: it is a camera raw file"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_raw_samples_are_not_taken_for_grey(tmp_path, bigtiff):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.ones((9, 9), np.uint16), photometric="cfa", bigtiff=bigtiff, metadata=None
+    )
+    with pytest.raises(ValueError, match="a TIFF image that is not supported: it is a camera raw file"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_page_of_many_comments_takes_no_time():
+    start = time.process_time()
+    assert "a web page" in find_kind(b"<!-- -->" * 99 + b"<html>").name
+    assert "an XML document" in find_kind(b"<!-- -->" * 99 + b"<feed>").name
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("name", ["nothing", "a page", "LFS", "HEIC", "half a GIF", "noise"])

@@ -46,16 +46,17 @@ def test_every_mode_becomes_rgb(tmp_path, mode):
         np.testing.assert_array_equal(image[..., 0], RGB[..., 0])
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.avif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_read_upright(tmp_path, orientation):
+def test_photos_are_read_upright(tmp_path, orientation, name):
     from PIL import ImageOps
 
     picture = Image.fromarray(np.kron(RNG.integers(0, 2, (4, 6)) * 255, np.ones((16, 16))).astype(np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
-    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")).convert("RGB"))
-    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - expected).max() <= 2
+    picture.save(tmp_path / name, exif=exif, quality=95)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / name)).convert("RGB"))
+    assert np.abs(read_image(tmp_path / name).astype(int) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tiff"])
