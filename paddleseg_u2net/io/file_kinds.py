@@ -225,7 +225,7 @@ def find_kind(data: bytes) -> FileKind | None:
 
 
 def _find_brand(data: bytes) -> FileKind:
-    """The kind of a file of the ISO media format, by its main brand, or by those that it is compatible with."""
+    """The kind of a file of the ISO media format: by its main brand, or by the others if that says little."""
     end = min(int.from_bytes(data[:4], "big"), 256)
     named = [data[start : start + 4].decode("latin-1") for start in (8, *range(16, end, 4))]
     of_images = {"mif1", "msf1"}  # any codec

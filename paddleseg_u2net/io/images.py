@@ -87,8 +87,8 @@ def read_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograp
     """Decode an image file: upright, in sRGB, transparent pixels over GROUND.
 
     Args:
-        path: file of a format of `file_kinds.READ`, under any name; of animations the first frame is read, of TIFF
-            files the largest page.
+        path: file of a format of `file_kinds.READ`, under any name; of animations the first frame is read, of
+            TIFF files the largest page.
         max_pixels: larger images are rejected before decoding.
 
     Raises:

@@ -22,6 +22,7 @@ JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}  # markers that
 
 
 def tiff_problem(data: bytes) -> str:
+    """What in a TIFF file is not supported; empty if nothing is, or its tags are damaged."""
     from PIL import TiffImagePlugin
 
     try:
@@ -54,6 +55,7 @@ def is_camera_raw(tags: Mapping[int, Any]) -> bool:
 
 
 def jpeg_problem(data: bytes) -> str:
+    """What in a JPEG file is not supported; empty if nothing is."""
     for marker, start in segments(data):
         if marker in JPEG_LOSSLESS:
             return f"it is {JPEG_LOSSLESS[marker]}"
@@ -64,6 +66,7 @@ def jpeg_problem(data: bytes) -> str:
 
 
 def avif_problem(_: bytes) -> str:
+    """Why no AVIF file is supported; empty if they are."""
     from PIL import features
 
     return "" if features.check("avif") else "the installed Pillow has no AVIF decoder"

@@ -95,7 +95,7 @@ def test_images_of_other_formats_are_counted_by_format(tmp_path, name, kind, cap
     assert unused_in(tmp_path) == {f"not read ({kind})": [name]}
     list_images(tmp_path)
     assert f"1 file is not used: 1 not read ({kind}): {name}" in caplog.text
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="Fix: "):
         read_picture(tmp_path / name)
 
 

@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def netpbm(values: np.ndarray, top: int, plain: bool = False) -> bytes:
-    """A file of grey values (H, W) or colours (H, W, 3); `plain` as a text without an end of its last line."""
+    """A file of grey values (H, W) or colours (H, W, 3); `plain` as a text whose last line has no end."""
     kind = {(2, True): b"P2", (2, False): b"P5", (3, True): b"P3", (3, False): b"P6"}[values.ndim, plain]
     head = b"%b\n# a comment\n%d %d\n%d\n" % (kind, values.shape[1], values.shape[0], top)
     numbers = " ".join(map(str, values.ravel())).encode()
