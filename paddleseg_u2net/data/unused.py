@@ -25,7 +25,7 @@ def unused_files(folders: Iterable[Path], used: Iterable[Path]) -> dict[str, lis
     """
     known = {os.path.abspath(path) for path in used}
     found: dict[str, list[Path]] = {}
-    for folder in _outermost(folders):
+    for folder in outermost(folders):
         listing = list_files(folder)
         rows = {NO_PAIR: listing.images, **listing.unused}
         for reason, paths in rows.items():
@@ -35,8 +35,8 @@ def unused_files(folders: Iterable[Path], used: Iterable[Path]) -> dict[str, lis
     return found
 
 
-def _outermost(folders: Iterable[Path]) -> list[Path]:
-    """Existing folders without those inside another one."""
+def outermost(folders: Iterable[Path]) -> list[Path]:
+    """Existing folders, sorted, without those inside another one."""
     by_place = {Path(os.path.abspath(folder)): folder for folder in folders if folder.is_dir()}
     return [folder for place, folder in sorted(by_place.items()) if not by_place.keys() & set(place.parents)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from paddleseg_u2net.data.unused import NO_PAIR, may_be_lost, unused_files
+from paddleseg_u2net.data.unused import NO_PAIR, may_be_lost, outermost, unused_files
 from paddleseg_u2net.data_check.survey import DatasetSurvey
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.listing import stem_of, unused_text
@@ -58,10 +58,6 @@ def masks_without_a_pair(survey: DatasetSurvey) -> Iterator[Fault]:
 def _by_folder(survey: DatasetSurvey) -> Iterator[tuple[Path, dict[str, list[Path]]]]:
     """The folders of images and masks, and what is not used in each."""
     files = [path for pair in survey.pairs for path in pair.files[:2] if path]
-    seen: set[Path] = set()
-    for folder in sorted({path.parent for path in files}):
-        if seen & {folder, *folder.parents}:
-            continue  # searched with a folder above it
-        seen.add(folder)
+    for folder in outermost({path.parent for path in files}):
         if unused := unused_files([folder], files):
             yield folder, unused

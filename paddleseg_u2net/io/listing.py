@@ -60,7 +60,7 @@ _logged: set[str] = set()  # lines of `list_images` in this process
 def list_files(folder: Path) -> Listing:
     """Sort the files below a folder into images and others.
 
-    An image is a file whose content is of a format of `file_kinds.READ`, whatever its name, or whose name says
+    An image is a file whose content is of a format of `file_kinds.READ` under any name, or whose name says
     so, so that damaged files are an error and not left out. Hidden files and folders are left out. Links to
     folders are followed once, after the folder's own files; one that leads back, or to a folder that has been
     read, is not.

@@ -176,6 +176,7 @@ def test_max_pixels_is_a_fault_of_the_image():
     (job, _) = plan_jobs(find_images([Path("a")], OUT), OUT, ["saliency"])
     (fault,) = predictor(max_pixels=19).run_job(job)
     assert "4 pixels, more than" in fault.what
+    assert fault.what.endswith(", or raise --max_pixels")
     assert predictor(max_pixels=20).run_job(job) == []
 
 

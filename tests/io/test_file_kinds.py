@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 
 from paddleseg_u2net.data.masks import read_raw
-from paddleseg_u2net.io.file_kinds import find_kind
+from paddleseg_u2net.io.file_kinds import AVIF, find_kind
 from paddleseg_u2net.io.images import read_image
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
@@ -112,6 +112,11 @@ def test_raw_samples_are_not_taken_for_grey(tmp_path, bigtiff):
     )
     with pytest.raises(ValueError, match="a TIFF image that is not supported: it is a camera raw file"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("main", "others"), [(b"avif", b"mif1miaf"), (b"mif1", b"mif1miafavif")])
+def test_avif_is_told_from_heic_by_all_its_brands(main, others):
+    assert find_kind(struct.pack(">I4s4s4x", 16 + len(others), b"ftyp", main) + others) is AVIF
 
 
 def test_a_page_of_many_comments_takes_no_time():
