@@ -152,14 +152,14 @@ def test_maps_of_other_sizes_are_resized_with_resize(evaluate, folders):
 def test_files_of_other_formats_are_reported(evaluate, folders, tmp_path):
     maps, masks = folders
     for folder in (maps, masks):
-        Image.fromarray(read_grey(folder / "a.png")).save(folder / "a.pgm")
+        Image.fromarray(read_grey(folder / "a.png")).save(folder / "a.tga")
         (folder / "a.png").unlink()
     (tmp_path / "elsewhere").mkdir()
     (maps / "linked").symlink_to(tmp_path / "elsewhere")  # followed; this one leads back
     (tmp_path / "elsewhere" / "back").symlink_to(maps)
     code, text, _ = evaluate(maps, masks)
     assert code == 0
-    not_read = [f"{maps}/a.pgm", f"{maps}/linked/back", f"{masks}/a.pgm"]
+    not_read = [f"{maps}/a.tga", f"{maps}/linked/back", f"{masks}/a.tga"]
     assert f"without 3 files that are of other formats: {'; '.join(not_read)}\n" in text
     assert stored()["protocol"]["not_read"] == not_read
 
