@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -254,6 +254,15 @@ def read_weights(source: str | Path) -> State:
     if wrong:
         raise ValueError(f"{source}: {wrong[0]} holds NaN or infinity. Fix: an earlier checkpoint")
     return state
+
+
+def without_pretrained(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A `model` section without the weights to start from, its own and those of its backbone."""
+    return {
+        key: without_pretrained(value) if isinstance(value, Mapping) else value
+        for key, value in model.items()
+        if key != "pretrained"
+    }
 
 
 def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
