@@ -128,8 +128,8 @@ MODEL_FLAGS: Flags = {
 MULTILABEL: Flags = {
     "use_multilabel": {
         "action": "store_true",
-        "help": "classes are labels that may overlap, by sigmoid; a mask is num_classes times as wide as its "
-        "image; short for --opts use_multilabel=true, which the config of a run keeps",
+        "help": "the classes are labels that may overlap, by a sigmoid each; masks are num_classes times as "
+        "wide as their images; short for --opts use_multilabel=true, which the config of a run keeps",
     },
 }
 AUGMENTED: Flags = {
