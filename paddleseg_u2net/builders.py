@@ -33,7 +33,10 @@ from paddleseg_u2net.registry import MODELS, REGISTRIES
 from paddleseg_u2net.schedules import build_schedule
 
 OLD_OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD"}  # accepted by paddleseg
-CLASS_LOSSES = ("CrossEntropyLoss", "OhemCrossEntropyLoss", "LovaszSoftmaxLoss", "DiceLoss")
+CLASS_LOSSES = (
+    *("CrossEntropyLoss", "OhemCrossEntropyLoss", "BootstrappedCrossEntropyLoss", "MultiClassFocalLoss"),
+    *("LovaszSoftmaxLoss", "DiceLoss"),
+)
 
 
 @functools.cache
@@ -141,7 +144,7 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
     labels = num_classes if is_multilabel(config) else 0
     if cfg.get("num_classes", num_classes) != num_classes:
         raise ConfigError(f"{key}: num_classes: {cfg['num_classes']}. Fix: {num_classes}, that of the model")
-    mode = cfg.setdefault("mode", "train" if key == "train_dataset" else "val")
+    cfg["mode"] = mode = str(cfg.get("mode", "train" if key == "train_dataset" else "val")).lower()
     channels, operators = cfg.get(CHANNELS, 3), cfg.pop("transforms", [])
     transforms = _build_operators(key, operators, channels)
     check_channels(key, operators, channels)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paddleseg_u2net.cli.convert_weights import require_new, write_weights
 from paddleseg_u2net.cli.flags import INPUT, OUTPUT, Flags, add_group, parser
-from paddleseg_u2net.config.loader import dump_config
+from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.inference.model_source import config_of, find_weights
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.models.averaging import average_states

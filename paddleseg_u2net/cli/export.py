@@ -80,7 +80,7 @@ OPTION_FLAGS: Flags = {
         "nargs": 4,
         "type": int,
         "metavar": ("N", "C", "H", "W"),
-        "help": "shape of the input, -1 where any is legal; default: -1 C -1 -1",
+        "help": "shape of the input, -1 where any is allowed; default: -1 C -1 -1",
     },
     "with_preprocessing": {
         "action": "store_true",

@@ -128,8 +128,8 @@ MODEL_FLAGS: Flags = {
 MULTILABEL: Flags = {
     "use_multilabel": {
         "action": "store_true",
-        "help": "classes are labels that may overlap, by sigmoid; a mask is num_classes times as wide as its "
-        "image; short for --opts use_multilabel=true, which the config of a run keeps",
+        "help": "the classes are labels that may overlap, by a sigmoid each; masks are num_classes times as "
+        "wide as their images; short for --opts use_multilabel=true, which the config of a run keeps",
     },
 }
 AUGMENTED: Flags = {
@@ -176,8 +176,10 @@ def config_defaults(target: argparse.ArgumentParser, values: Mapping[str, Any]) 
             continue
         if action.choices and value not in action.choices:
             target.error(f"config: {name}: expected {', '.join(map(str, action.choices))}, got {value!r}")
+        if action.nargs == 0 and not isinstance(value, bool):
+            target.error(f"config: {name}: expected true or false, got {value!r}")
         # argparse converts and checks defaults that are text
-        target.set_defaults(**{name: value if isinstance(value, bool) else str(value)})
+        target.set_defaults(**{name: value if action.nargs == 0 else str(value)})
 
 
 def options(args: argparse.Namespace) -> list[str]:
@@ -192,7 +194,10 @@ def parse_with_config(target: argparse.ArgumentParser, argv: Sequence[str] | Non
     if args.resume_model or "resume_model" in values:
         values.pop("seed", None)  # the run keeps its own
     config_defaults(target, values)
-    return target.parse_args(argv) if values else args
+    level, args = args.amp_level, target.parse_args(argv)
+    if args.precision == "fp32":
+        args.amp_level = level  # that of the config has no effect
+    return args
 
 
 def add_flags(target: argparse._ActionsContainer, flags: Flags) -> None:

@@ -76,8 +76,8 @@ INPUT_FLAGS: Flags = {
     "image_dir": {**PATHS, "metavar": "DIR", "help": "folder of images, searched with sub-folders"},
     "mask_dir": {**PATHS, "metavar": "DIR", "help": "folder of masks with the same names"},
     "folder": {**PATHS, "metavar": "DIR", "help": "folder of images and masks with different suffixes"},
-    "image_suffix": {"default": "", "help": "end of the names of images, as _rgb or .jpg"},
-    "mask_suffix": {"default": "", "help": "end of the names of masks, as _mask or .png"},
+    "image_suffix": {"default": "", "help": "end of the names of images, such as _rgb or .jpg"},
+    "mask_suffix": {"default": "", "help": "end of the names of masks, such as _mask or .png"},
     "coco": {**PATHS, "metavar": "JSON", "help": "COCO instances: polygons and RLE"},
     "crowd": {
         "choices": CROWD_MODES,

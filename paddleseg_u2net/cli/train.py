@@ -29,6 +29,7 @@ from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
 from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.models.pretrained import without_pretrained
 from paddleseg_u2net.training.cpu_engine import CPU_ENGINES
 from paddleseg_u2net.training.precision import PRECISIONS
 from paddleseg_u2net.training.settings import EMA_DECAY, TrainingSettings
@@ -223,9 +224,9 @@ def _build(
     ranks = distributed.start_processes().count
     seed = distributed.draw_seed(ranks) if args.seed is None else args.seed
     settings = _settings(args, config, metric, seed)
-    model = dict(section(config, "model"))
+    model = section(config, "model")
     if args.resume_model:
-        model.pop("pretrained", None)  # the checkpoint replaces these weights
+        model = without_pretrained(model)  # the checkpoint replaces these weights
     paddle.seed(seed)  # the same initial weights in every process
     with in_file(args.config):
         losses = builders.build_losses(config)

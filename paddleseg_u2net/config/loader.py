@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,43 +16,15 @@ import yaml
 
 from paddleseg_u2net.config.runtime import flag_values, infer_num_classes, merge_test_section
 from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
+from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, Loader
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels
 from paddleseg_u2net.errors import ConfigError, suggest
 from paddleseg_u2net.io.paths import local_path
 
-BASE, INHERITED = "_base_", "_inherited_"
-HERE = "${here}"  # in a path of a dataset section: the folder of the config file
 PACKAGE = Path(__file__).parents[1]
 # inside the package in a wheel, beside it in a checkout
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML loader that reads 1e-4 as a number and rejects duplicate keys."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            where = f"{node.start_mark.name}:{key.start_mark.line + 1}"
-            if not isinstance(key.value, str):
-                raise ConfigError(f"{where}: expected text as a key. Fix: quote values with braces")
-            if key.value in seen:
-                raise ConfigError(f"{where}: {key.value} is given twice. Fix: keep one")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Safe YAML dumper that quotes text which `_Loader` would read as a number."""
-
-
-for _yaml_class in (_Loader, _Dumper):
-    _yaml_class.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-        list("-+0123456789"),
-    )
 
 
 def find_config(path: str | Path) -> Path:
@@ -82,7 +53,7 @@ def _inside_configs(path: Path) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     """Read one YAML file without its bases, and check its top-level keys."""
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
+        loader = Loader(path.read_text(encoding="utf-8"))
         loader.name = str(path)
         node = loader.get_single_node()
         content = loader.construct_document(node) if node else {}
@@ -143,7 +114,7 @@ def _apply_option(config: Any, option: str, where: str) -> None:
     if not equals or not key:
         raise ConfigError(f"{where}: --opts {option}: expected key=value")
     try:
-        value = yaml.load(text, _Loader)
+        value = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError):
         raise ConfigError(f"{where}: --opts {option}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")
@@ -286,8 +257,3 @@ def class_names(config: Mapping[str, Any]) -> list[str]:
             + ("" if is_multilabel(config) else ", background first")
         )
     return names
-
-
-def dump_config(config: Mapping[str, Any]) -> str:
-    """Convert a config to YAML text that `load_config` reads back unchanged."""
-    return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -61,8 +61,6 @@ def flag_values(config: Mapping[str, Any], sections: Iterable[str] = FLAG_SECTIO
                 found[key] = value
     if found.get("device") == "gpu":
         del found["device"]
-    if found.get("precision", "fp32") == "fp32":
-        found.pop("amp_level", None)  # without effect
     return found
 
 

@@ -149,6 +149,8 @@ def read_pair(pair: Pair, spec: DatasetSpec | None = None) -> PairRecord:
             "(both upright by their EXIF tags)"
         )
         fix = f"store {labels} masks beside each other" if labels else "make them the same size"
+        if spec and not labels and record.mask_size == (height, width * spec.num_classes):
+            fix += ", or set use_multilabel: true in the config if it is one mask for each class"
         return record._replace(mismatch=Fault(record.mask_place, what, fix))
     return record._replace(is_mask=is_grey(record.thumb) and shows_its_mask(image, raw.values))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from paddleseg_u2net.data.palettes import read_colors
 from paddleseg_u2net.data.preprocessing import IMAGENET_MEAN
 from paddleseg_u2net.errors import ConfigError
 
@@ -32,6 +31,8 @@ def read_keys(key: str, cfg: dict[str, Any], in_channels: int | None) -> dict[st
     Raises:
         ConfigError: `img_channels` differs from `in_channels`, or `mask_colors` are no colours.
     """
+    from paddleseg_u2net.data.palettes import read_colors
+
     channels = cfg.pop(CHANNELS, 3)
     if in_channels not in (None, channels):
         raise ConfigError(

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from paddleseg_u2net.datasets.description import Archive, DataSet
 from paddleseg_u2net.errors import DownloadError
-from paddleseg_u2net.io.download import download_first, origin_of, verify
-from paddleseg_u2net.io.files import digest
+from paddleseg_u2net.io.download import download_first, origin_of
+from paddleseg_u2net.io.files import digest, verify
 from paddleseg_u2net.io.urls import check_address
 
 log = logging.getLogger(__name__)

@@ -67,7 +67,7 @@ def _cityscapes(root: Path, mode: str) -> StockFiles:
 
 
 def _ade(root: Path, mode: str) -> StockFiles:
-    part = {"train": "training"}.get(mode, "validation")
+    part = {"train": "training", "val": "validation"}[mode]
     images, masks = root / "images" / part, root / "annotations" / part
     return StockFiles(
         pair_folders(images, masks),
@@ -83,6 +83,8 @@ STOCK: dict[str, Callable[[Path, str], StockFiles]] = {
     "Cityscapes": _cityscapes,
     "ADE20K": _ade,
 }
+
+MODES = {"ADE20K": ("train", "val")}  # the others have a test part too
 
 
 def require_classes(key: str, kind: str, num_classes: int) -> None:
@@ -109,6 +111,8 @@ def known_files(key: str, kind: str, cfg: Mapping[str, Any], download: bool) -> 
     """Return what a row of STOCK finds, the mask value that is ignored, and how masks are renumbered."""
     if others := [name for name in cfg if name not in ("dataset_root", "mode")]:
         raise ConfigError(f"{key}: {', '.join(others)}: no such key of type: {kind}. Fix: leave it out")
+    if cfg["mode"] not in (modes := MODES.get(kind, ("train", "val", "test"))):
+        raise ConfigError(f"{key}: mode: {cfg['mode']}. Fix: one of {', '.join(modes)}")
     root = local_path(str(cfg.get("dataset_root", "")))
     require_root(key, kind, cfg.get("dataset_root"), download)
     files = STOCK[kind](root, cfg["mode"])

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.config.loader import dump_config, load_config
+from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.config.schema import check_arguments
+from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.io.files import digest
 

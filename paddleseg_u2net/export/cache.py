@@ -26,6 +26,7 @@ from paddleseg_u2net.models.pretrained import (
     known_file,
     load_strict,
     read_weights,
+    without_pretrained,
 )
 
 log = logging.getLogger(__name__)
@@ -188,7 +189,7 @@ def drawn_object(channels: int) -> np.ndarray:
 def network_on_cpu(weights: Path, model: Mapping[str, Any]) -> Any:
     """The network of a `model` section on a CPU, in eval mode, filled with weights that fit exactly."""
     set_device("cpu")
-    network = load_network(weights, {key: value for key, value in model.items() if key != "pretrained"})
+    network = load_network(weights, model)
     network.eval()
     return network
 
@@ -197,6 +198,6 @@ def load_network(weights: Path, model: Mapping[str, Any]) -> Any:
     """The network of a `model` section, filled with weights that fit exactly."""
     from paddleseg_u2net.builders import build_network
 
-    layer = build_network(model)
+    layer = build_network(without_pretrained(model))
     load_strict(layer, weights)
     return layer

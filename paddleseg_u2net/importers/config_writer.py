@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.config.loader import BASE, HERE, dump_config
+from paddleseg_u2net.config.yaml_text import BASE, HERE, dump_config
 from paddleseg_u2net.data.masks import MaskEncoding
 from paddleseg_u2net.importers.list_writer import absolute
 

@@ -21,7 +21,7 @@ from paddleseg_u2net.export.cache import cached_export, load_network, network_on
 from paddleseg_u2net.io.files import digest
 from paddleseg_u2net.models.architecture import NETWORKS
 from paddleseg_u2net.models.checkpoint import CONFIG
-from paddleseg_u2net.models.pretrained import KNOWN, known_file, resolve
+from paddleseg_u2net.models.pretrained import KNOWN, known_file, resolve, without_pretrained
 from paddleseg_u2net.models.run_folders import best_file
 
 log = logging.getLogger(__name__)
@@ -102,11 +102,16 @@ def config_of(
 def _with_decisions_of(model_path: str | Path, config: dict[str, Any]) -> dict[str, Any]:
     """Add what a training decided from its files, unless the config sets it: see `record_decisions`.
 
-    The white of 16-bit images belongs to the model; the colours of palettes to the data it was trained on.
+    The white of 16-bit images and overlapping labels belong to the model; the colours of palettes to the data
+    it was trained on.
     """
     data = config.get("val_dataset")
     with contextlib.suppress(OSError, ValueError):  # the model carries no config
-        own = config_of(model_path).get("val_dataset", {}) if data else {}
+        carried = config_of(model_path)
+        if is_multilabel(carried) and "use_multilabel" not in config:
+            log.info("use_multilabel, as in the training of %s", model_path)
+            config["use_multilabel"] = True
+        own = carried.get("val_dataset", {}) if data else {}
         same_data = bool(data) and own.get("dataset_root") == data.get("dataset_root")
         for key in (WHITE, COLORS) if same_data else (WHITE,):
             if data and key in own and key not in data:
@@ -141,9 +146,11 @@ def load_engine(
         ValueError: the weights do not fit the config, or the engine or device cannot be used.
     """
     if str(model_path) not in KNOWN and (record := find_record(model_path)):
+        if is_multilabel(config):
+            raise ValueError(f"use_multilabel: {model_path} is an export. Fix: the weights it was made from")
         return _open_given_export(record, device, backend, precision, parallel)
     weights = resolve(find_weights(model_path))
-    model = {key: value for key, value in section(dict(config), "model").items() if key != "pretrained"}
+    model = without_pretrained(section(dict(config), "model"))
     device = choose_device(device)
     if is_multilabel(config):
         if backend not in ("auto", PADDLE) or precision not in ("auto", "fp32"):

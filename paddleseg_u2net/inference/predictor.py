@@ -117,9 +117,8 @@ class Prediction:
         Of labels the number of the most probable one, from 1; 0 where a pixel has none.
         """
         if self.multilabel:
-            return np.where(self.labels.any(axis=0), self.probabilities.argmax(axis=0) + 1, 0).astype(
-                np.uint8
-            )
+            numbers = self.probabilities.argmax(axis=0) + 1
+            return (numbers * self.labels.any(axis=0)).astype(np.uint8)
         if len(self.probabilities) == 1:
             return (self.probabilities[0] >= 0.5).astype(np.uint8)
         return self.probabilities.argmax(axis=0).astype(np.uint8)

@@ -91,7 +91,7 @@ class TwoPassPredictor:
                 "one. Fix: leave out one of the two, as by --map_protocol plain"
             )
         if first.multilabel or second.multilabel:
-            raise ValueError("refine: not for labels that overlap. Fix: leave --refine or use_multilabel out")
+            raise ValueError("refine: not for labels that overlap. Fix: leave --refine out")
         if second.num_classes != self.num_classes:
             raise ValueError(
                 f"refine: the model of the second pass has num_classes: {second.num_classes}, and the first "

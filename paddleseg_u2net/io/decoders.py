@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.io.color_profiles import adobe_rgb
 from paddleseg_u2net.io.file_kinds import BLANKS, READ
 from paddleseg_u2net.io.jpeg_segments import SCAN, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
@@ -139,6 +138,8 @@ def profile_in(image: Any, data: bytes) -> bytes | None:
         photo, names = exif.get_ifd(EXIF_PHOTO), exif.get_ifd(EXIF_PHOTO).get(EXIF_NAMES, {})
         names = names if isinstance(names, dict) else exif.get_ifd(EXIF_NAMES)
         if photo.get(COLOR_SPACE) == ADOBE_RGB or names.get(1) == ADOBE_NAME:
+            from paddleseg_u2net.io.color_profiles import adobe_rgb
+
             return adobe_rgb()
     return profile
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from paddleseg_u2net.errors import DiskError, DownloadError
-from paddleseg_u2net.io.files import CHUNK, atomic_write, digest, disk_errors_named, flush
+from paddleseg_u2net.io.files import CHUNK, atomic_write, disk_errors_named, flush, verify
 from paddleseg_u2net.io.urls import SafeRedirects, check_address, redirect
 
 TIMEOUT_S = 20
@@ -33,21 +33,6 @@ class _ConnectionLostError(DownloadError):
 def is_web_page(head: bytes) -> bool:
     """Whether content that begins like this is an HTML page, which cloud drives send instead of a file."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(PAGE)
-
-
-def verify(path: Path, *checksums: str, called: str | None = None) -> None:
-    """Raise DownloadError unless a file has one of these checksums.
-
-    Args:
-        path: an existing file.
-        checksums: `sha256:HEX` or `md5:HEX`.
-        called: name of the file in the message; its path by default.
-    """
-    names = dict.fromkeys(checksum.partition(":")[0] for checksum in checksums)
-    found = [f"{name}:{digest(path, name)}" for name in names]
-    if not {*found} & {*checksums}:
-        expected = " or ".join(checksums)
-        raise DownloadError(f"{called or path}: its checksum is {' and '.join(found)}, expected {expected}")
 
 
 def download_first(urls: Sequence[str], destination: Path, **options: Any) -> str:

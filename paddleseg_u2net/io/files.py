@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paddleseg_u2net.errors import DiskError
+from paddleseg_u2net.errors import DiskError, DownloadError
 
 log = logging.getLogger(__name__)
 
@@ -186,3 +186,18 @@ def _digest(path: Path, name: str, _identity: tuple[int, ...]) -> str:
         while chunk := file.read(CHUNK):
             state.update(chunk)
     return state.hexdigest()
+
+
+def verify(path: Path, *checksums: str, called: str | None = None) -> None:
+    """Raise DownloadError unless a file has one of these checksums.
+
+    Args:
+        path: an existing file.
+        checksums: `sha256:HEX` or `md5:HEX`.
+        called: name of the file in the message; its path by default.
+    """
+    names = dict.fromkeys(checksum.partition(":")[0] for checksum in checksums)
+    found = [f"{name}:{digest(path, name)}" for name in names]
+    if not {*found} & {*checksums}:
+        expected = " or ".join(checksums)
+        raise DownloadError(f"{called or path}: its checksum is {' and '.join(found)}, expected {expected}")

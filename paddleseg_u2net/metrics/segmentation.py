@@ -29,9 +29,9 @@ def area_scores(
     Source: paddleseg 2.8.0 utils/metrics.py; see `AbsentClasses` for the classes that count.
     """
     intersection, predicted, true = np.asarray(areas, np.float64)
-    total = max(predicted.sum(), 1)
-    accuracy = intersection.sum() / total
-    chance = (predicted * true).sum() / total**2
+    accuracy = intersection.sum() / max(predicted.sum(), 1)
+    total = max(true.sum(), 1)  # differs from that of the predictions for labels that overlap
+    agreement, chance = intersection.sum() / total, (predicted * true).sum() / total**2
     class_iou = _ratio(intersection, predicted + true - intersection)
     class_dice = _ratio(2 * intersection, predicted + true)
     occurs = predicted + true > 0
@@ -40,7 +40,7 @@ def area_scores(
         "mIoU": float(class_iou[counted].mean()),
         "Acc": float(accuracy),
         # where prediction and truth are one and the same class, chance already explains all agreement
-        "Kappa": float((accuracy - chance) / (1 - chance)) if chance < 1 else 0.0,
+        "Kappa": float((agreement - chance) / (1 - chance)) if chance < 1 else 0.0,
         "Dice": float(class_dice[counted].mean()),
         "class_IoU": class_iou,
         "class_Dice": class_dice,

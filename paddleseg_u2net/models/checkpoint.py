@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paddleseg_u2net.config.loader import dump_config
+from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.io.files import atomic_write, remove_folder
 from paddleseg_u2net.models.pretrained import load_strict
 from paddleseg_u2net.models.run_folders import BEST, EMA, MODEL, numbered

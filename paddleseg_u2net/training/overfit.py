@@ -95,7 +95,7 @@ def overfit(
         ValueError: no mask has foreground at this size, or the device does not support the precision.
     """
     if is_multilabel(config):
-        raise ConfigError("overfit: not for labels that overlap. Fix: leave use_multilabel or --overfit out")
+        raise ConfigError("overfit: not for labels that overlap. Fix: leave --overfit out")
     steps = steps or STEPS
     settings = TrainingSettings(save_dir, iters=steps, batch_size=SAMPLES, metric="", **options)
     set_device(device)

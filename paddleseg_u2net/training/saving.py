@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paddleseg_u2net.config.loader import differences, dump_config, load_config
+from paddleseg_u2net.config.loader import differences, load_config
+from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.data.section import without_decisions
 from paddleseg_u2net.io.files import atomic_write, remove_partial_files
 from paddleseg_u2net.models import checkpoint

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import paddle
+import paddleseg.utils.metrics
 import pytest
 from support import TinyNet, make_config, pixels, scores, write_mask
 
 from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.config.loader import load_config
+from paddleseg_u2net.inference import model_source
 
 LABELS, SIZE = 3, (24, 20)
 LOSS = {
@@ -41,6 +44,8 @@ def test_labels_that_overlap_are_learned_measured_and_predicted(config, tmp_path
     capsys.readouterr()
     assert main(["val", "--model_path", run, "--save_dir", str(tmp_path / "scores")]) == 0
     found = scores(capsys.readouterr().out)
+    assert main(["val", "--model_path", run, "--config", str(config)]) == 0  # which does not say it
+    assert scores(capsys.readouterr().out) == found
     assert load_config(tmp_path / "run" / "best_model" / "config.yaml")["use_multilabel"] is True
     photo = tmp_path / "data" / "images" / "0.png"
     assert main(["predict", str(photo), "--model_path", run, "--save_dir", str(tmp_path / "out")]) == 0
@@ -55,8 +60,6 @@ def test_labels_that_overlap_are_learned_measured_and_predicted(config, tmp_path
 
 
 def test_scores_of_a_label_map_equal_those_of_numpy(config, tmp_path, capsys):
-    import paddle
-
     network = TinyNet(LABELS)
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     words = ["val", "--config", str(config), "--model_path", str(tmp_path / "w.pdparams")]
@@ -72,21 +75,26 @@ def test_scores_of_a_label_map_equal_those_of_numpy(config, tmp_path, capsys):
         areas += [(predicted & true).sum((1, 2)), predicted.sum((1, 2)), true.sum((1, 2))]
     union = areas[1] + areas[2] - areas[0]
     assert found["mIoU"] == pytest.approx((areas[0] / union).mean(), abs=1e-4)
+    kappa = paddleseg.utils.metrics.kappa(*map(paddle.to_tensor, areas))
+    assert found["Kappa"] == pytest.approx(float(kappa), abs=1e-4)
     assert found["Dice"] == pytest.approx((2 * areas[0] / (areas[1] + areas[2])).mean(), abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("opts", "message", "fixed"),
-    [
-        (["loss={types: [{type: CrossEntropyLoss}], coef: [1]}"], "Fix: type: SaliencyLoss", "SaliencyLoss"),
-    ],
-)
-def test_losses_of_classes_are_rejected_and_the_fix_works(config, tmp_path, capsys, opts, message, fixed):
+def test_losses_of_classes_are_rejected_and_the_fix_works(config, tmp_path, capsys):
     words = ["train", "--config", str(config), "--use_multilabel", "--iters", "1"]
     words += ["--save_dir", str(tmp_path / "run")]
-    assert main([*words, "--opts", *opts]) == 1
-    assert message in capsys.readouterr().err
-    assert main([*words, "--opts", opts[0].replace("CrossEntropyLoss", fixed)]) == 0
+    losses = "loss={types: [{type: %s}], coef: [1]}"
+    for name in ("CrossEntropyLoss", "MultiClassFocalLoss"):  # softmax over one label has no gradient
+        assert main([*words, "--opts", losses % name]) == 1
+        assert f"{name} does not suit use_multilabel. Fix: type: SaliencyLoss" in capsys.readouterr().err
+    assert main([*words, "--opts", losses % "SaliencyLoss"]) == 0
+
+
+def test_exports_are_rejected(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_source, "find_record", lambda path: path)
+    loaded = load_config(config, opts=["use_multilabel=true"])
+    with pytest.raises(ValueError, match="is an export. Fix: the weights it was made from"):
+        model_source.load_engine(tmp_path / "export", loaded)
 
 
 def test_a_mask_of_the_wrong_width_is_rejected_and_the_fix_works(config, tmp_path, capsys):
@@ -97,4 +105,6 @@ def test_a_mask_of_the_wrong_width_is_rejected_and_the_fix_works(config, tmp_pat
     assert main(words) == 1
     assert "Fix: store 3 masks beside each other" in capsys.readouterr().out
     write_mask(path, mask)
+    assert main(words[:3]) == 1
+    assert "or set use_multilabel: true in the config if it is one mask for" in capsys.readouterr().out
     assert main([*words, "--save_dir", str(tmp_path / "report")]) == 0

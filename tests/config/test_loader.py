@@ -12,13 +12,13 @@ from support import ROOT, make_config
 from paddleseg_u2net.config.loader import (
     class_count,
     class_names,
-    dump_config,
     find_config,
     load_config,
     preprocessing_of,
     section,
 )
 from paddleseg_u2net.config.schema import check_arguments
+from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.errors import ConfigError
 
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))

@@ -9,6 +9,8 @@ import yaml
 from support import draw_pair, make_config, tree
 
 from paddleseg_u2net.cli.app import main
+from paddleseg_u2net.cli.flags import parse_with_config
+from paddleseg_u2net.cli.train import build_parser
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.errors import ConfigError
@@ -91,6 +93,7 @@ def test_test_is_test_config(quick_start):
         "log_iters": 10,
         "keep_checkpoint_max": 5,
         "precision": "fp32",
+        "amp_level": "O1",
     }
 
 
@@ -108,11 +111,22 @@ def test_values_that_are_not_supported_are_rejected(quick_start, opt, message):
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [("fp8", "precision: expected fp32"), (-1, "num_workers: exp")]
+    ("section", "message"),
+    [
+        ("train={precision: fp8}", "precision: expected fp32"),
+        ("global={num_workers: -1}", "num_workers: exp"),
+        ("global={num_workers: true}", "expected a whole number, 0 or more, got 'True'"),
+        ("train={do_eval: 0}", "config: do_eval: expected true or false, got 0"),
+    ],
 )
-def test_wrong_values_of_flags_in_a_config_exit_with_2(quick_start, capsys, value, message):
-    section = "train={precision: fp8}" if value == "fp8" else "global={num_workers: -1}"
+def test_wrong_values_of_flags_in_a_config_exit_with_2(quick_start, capsys, section, message):
     with pytest.raises(SystemExit) as stop:
         main(["train", "--config", str(quick_start), "--opts", section])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_amp_level_of_a_config_counts_where_the_precision_has_one(quick_start):
+    words = ["--config", str(quick_start), "--opts", "train={amp_level: O2}"]
+    assert parse_with_config(build_parser(), words).amp_level is None
+    assert parse_with_config(build_parser(), [*words, "--precision", "bf16"]).amp_level == "O2"

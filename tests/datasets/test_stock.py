@@ -86,7 +86,7 @@ def test_optic_disc_seg_reads_its_lists(tmp_path):
     picture(tmp_path / "set" / "JPEGImages" / "a.jpg")
     write_mask(tmp_path / "set" / "Annotations" / "a.png", np.eye(8, 10, dtype=np.uint8))
     (tmp_path / "set" / "train_list.txt").write_text("JPEGImages/a.jpg Annotations/a.png\n")
-    data, config = opened(tmp_path, "OpticDiscSeg")
+    data, config = opened(tmp_path, "OpticDiscSeg", "Train")
     assert config["model"]["num_classes"] == 2
     assert stock(tmp_path, "OpticDiscSeg").file_list == [[str(path) for path in data.spec.pairs[0][:2]]]
     np.testing.assert_array_equal(data.load(0)[1], pixels(tmp_path / "set" / "Annotations" / "a.png"))
@@ -109,3 +109,9 @@ def test_wrong_numbers_of_classes_and_unknown_keys_are_rejected_and_the_fix_work
     assert len(build_dataset_spec(load_config(path, opts=opts), "train_dataset")) == 1
     with pytest.raises(ConfigError, match="train_path: no such key of type: OpticDiscSeg"):
         build_dataset_spec(load_config(path, opts=[*opts, "train_dataset.train_path=x"]), "train_dataset")
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("ADE20K", "test"), ("Cityscapes", "trainval")])
+def test_an_unknown_mode_is_rejected(tmp_path, kind, mode):
+    with pytest.raises(ConfigError, match=f"train_dataset: mode: {mode}. Fix: one of train, val"):
+        opened(tmp_path, kind, mode)

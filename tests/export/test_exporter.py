@@ -12,7 +12,8 @@ from support import make_config
 
 from paddleseg_u2net.builders import build_network
 from paddleseg_u2net.cli.app import main
-from paddleseg_u2net.config.loader import dump_config, load_config, preprocessing_of
+from paddleseg_u2net.config.loader import load_config, preprocessing_of
+from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.engines.paddle import PaddleEngine

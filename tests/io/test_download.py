@@ -12,7 +12,8 @@ from http_site import CONTENT, TARGETS, Handler, Site, serving
 from support import small_files, tree
 
 from paddleseg_u2net.errors import DiskError, DownloadError
-from paddleseg_u2net.io.download import download, download_first, origin_of, verify
+from paddleseg_u2net.io.download import download, download_first, origin_of
+from paddleseg_u2net.io.files import verify
 from paddleseg_u2net.io.urls import redirect
 
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

@@ -9,7 +9,8 @@ from support import TinyNet, make_config
 
 from paddleseg_u2net.builders import build_network
 from paddleseg_u2net.cli.app import main
-from paddleseg_u2net.models.pretrained import resolve
+from paddleseg_u2net.export.cache import load_network
+from paddleseg_u2net.models.pretrained import resolve, without_pretrained
 from paddleseg_u2net.models.run_folders import best_file, numbered
 from paddleseg_u2net.models.u2net import U2Netp
 
@@ -34,6 +35,17 @@ def test_the_best_model_comes_first_then_the_newest_checkpoint(tmp_path):
     assert [path.name for path in numbered(run)] == ["iter_200", "iter_400"]
     with pytest.raises(FileNotFoundError, match="neither a run nor an export"):
         best_file(tmp_path)
+
+
+def test_weights_to_start_from_are_not_fetched_where_others_replace_them(tmp_path):
+    network = build_network({"type": "ENet", "num_classes": 1})
+    run = stock_run(tmp_path / "run", network, [200])
+    missing = {"pretrained": "nofile"}
+    assert load_network(best_file(run), {"type": "ENet", "num_classes": 1, **missing})
+    assert without_pretrained({"type": "A", "backbone": {"type": "B", **missing}, **missing}) == {
+        "type": "A",
+        "backbone": {"type": "B"},
+    }
 
 
 def test_a_run_folder_is_a_value_of_pretrained(tmp_path):
