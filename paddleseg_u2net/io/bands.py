@@ -147,7 +147,7 @@ def _take(path: Path, stored: np.ndarray, channels: int, white: int | None, alph
     if held < channels:
         raise ValueError(
             f"{path}: holds {held} channels, expected {channels} (img_channels). "
-            f"Fix: set img_channels and in_channels to what all files hold"
+            f"Fix: a file of {channels} channels; or train with img_channels and in_channels: {held}"
         )
     pixels, top = with_opacity(np.ascontiguousarray(stored[..., :channels]), white)
     return Photograph(pixels, top=top, held=held)

@@ -173,7 +173,7 @@ def test_files_with_fewer_channels_are_named_with_a_fix(tmp_path):
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "a.png")
     multi_band(tmp_path / "b.tif", 4, photometric="rgb")
     for name, held, asked in (("a.png", 3, 4), ("b.tif", 4, 5)):
-        message = f"{name}: holds {held} channels, expected {asked} (img_channels). Fix: set img_channels and"
+        message = f"{name}: holds {held} channels, expected {asked} (img_channels). Fix: a file of {asked} "
         with pytest.raises(ValueError, match=re.escape(message)):
             read_picture(tmp_path / name, asked)
 
