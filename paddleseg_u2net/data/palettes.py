@@ -155,7 +155,7 @@ def compare(masks: Sequence[Indexed | None], given: Colors | None = None) -> Pal
     fix = "add it to mask_colors" if given else ONE_PALETTE
     faults = {i: _fault(masks, own, colors, i, strange[i])._replace(fix=fix) for i in sorted(strange)}
     reordered = [mask.where for i in differ if i not in faults and (mask := masks[i]) is not None]
-    return PaletteAgreement(colors if reordered or given else None, reordered, faults)
+    return PaletteAgreement(colors if reordered else None, reordered, faults)
 
 
 def _conflicts(found: Colors, colors: Colors) -> Iterator[int]:
