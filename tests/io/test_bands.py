@@ -104,6 +104,11 @@ def test_tiff_files_of_any_bits_with_black_or_white_at_0(tmp_path, bits, photome
     assert np.abs(read_picture(tmp_path / "a.tif") - expected).max() <= 0.51
 
 
+def test_three_grey_bands_are_three_channels(tmp_path):
+    pixels = multi_band(tmp_path / "a.tif", 3, photometric="minisblack", planarconfig="contig")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), pixels)
+
+
 def test_several_bands_in_which_0_is_white_are_inverted(tmp_path):
     pixels = multi_band(tmp_path / "a.tif", 5, photometric="miniswhite", planarconfig="contig")
     np.testing.assert_array_equal(read_picture(tmp_path / "a.tif", 5), 255 - pixels)
