@@ -6,8 +6,10 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from paddleseg_u2net.data.masks import MaskLevels
-from paddleseg_u2net.data.palettes import PaletteAgreement, by_color, compare, report
+from paddleseg_u2net.data.palettes import PaletteAgreement, are_brightness, by_color, compare, report
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.io.depth import bits_text, white_of
 
@@ -75,12 +77,14 @@ def _white(specs: Sequence[DatasetSpec], records: Sequence[Sequence[ReadPair]]) 
 def _palettes(specs: Sequence[DatasetSpec], records: Sequence[Sequence[ReadPair]]) -> list[PaletteAgreement]:
     """Compare the palettes of all data sets; `mask_encoding: index` asks for the values as they are."""
     given = next((spec.mask_colors for spec in specs if spec.mask_colors), None)
+    if not given and _are_brightness(specs, records):
+        return [PaletteAgreement(by_brightness=True)] * len(specs)
     by_index = [spec.mask_encoding == "index" and not spec.mask_colors for spec in specs]
     masks = [record.mask_levels for own in records for record in own]
     compared = [
-        None if skip else mask
-        for own, skip in zip(records, by_index, strict=True)
-        for mask in (record.mask_levels for record in own)
+        None if skip else _without(record.mask_levels, spec.ignore_index if given else None)
+        for spec, own, skip in zip(specs, records, by_index, strict=True)
+        for record in own
     ]
     agreement = compare(compared, given)
     report(", ".join(spec.name for spec in specs), agreement)
@@ -92,6 +96,19 @@ def _palettes(specs: Sequence[DatasetSpec], records: Sequence[Sequence[ReadPair]
         found.append(PaletteAgreement() if skip else agreement._replace(faults=faults))
         start += len(own)
     return found
+
+
+def _are_brightness(specs: Sequence[DatasetSpec], records: Sequence[Sequence[ReadPair]]) -> bool:
+    """Whether palettes of saliency masks hold black and white, in any order; greys only if asked for."""
+    masks = [record.mask_levels for own in records for record in own]
+    saliency = all(spec.num_classes == 1 and spec.ignore_index is None for spec in specs)
+    encodings = {spec.mask_encoding for spec in specs}
+    return saliency and "index" not in encodings and are_brightness(masks, soft=encodings == {"grey"})
+
+
+def _without(mask: MaskLevels | None, ignored: int | None) -> MaskLevels | None:
+    """A mask without the value of ignored pixels, which needs no colour."""
+    return mask and mask._replace(levels=mask.levels[mask.levels != ignored])
 
 
 def _warn_of_differences(specs: Sequence[DatasetSpec], masks: Sequence[MaskLevels | None]) -> None:
@@ -109,9 +126,12 @@ def _warn_of_differences(specs: Sequence[DatasetSpec], masks: Sequence[MaskLevel
 
 
 def as_classes(mask: MaskLevels | None, palettes: PaletteAgreement) -> MaskLevels | None:
-    """The values of a mask after its classes are found by colour; sorted, without a palette."""
-    if mask is None or palettes.colors is None:
+    """The values of a mask after its palette is applied as all agreed; sorted, without a palette."""
+    if mask is None or mask.palette is None:
         return mask
-    levels = by_color(mask.levels, mask.palette, palettes.colors)
-    levels.sort()
+    if palettes.by_brightness:
+        return MaskLevels(mask.where, "8-bit", np.unique(mask.palette[mask.levels, 0]))
+    if palettes.colors is None:
+        return mask
+    levels = np.sort(by_color(mask.levels, mask.palette, palettes.colors))
     return mask._replace(levels=levels, palette=None)

@@ -254,12 +254,13 @@ def inspect(
     """
     records = _read(spec) if records is None else records
     agreement = agreement or agree([spec], [records])[0]
-    levels = [as_classes(record.mask_levels, agreement.palettes) for record in records]
+    palettes = agreement.palettes
+    levels = [as_classes(record.mask_levels, palettes) for record in records]
     encoding, contradictions = decide_encoding(
         levels, spec.num_classes, spec.ignore_index, spec.mask_encoding
     )
-    encoding = replace(encoding, colors=agreement.palettes.colors)
-    found = sorted({**contradictions, **agreement.palettes.faults}.items())
+    encoding = replace(encoding, colors=palettes.colors, by_brightness=palettes.by_brightness)
+    found = sorted({**contradictions, **palettes.faults}.items())
     contradictions = {key: _reworded(fault, spec) for key, fault in found}
     contents = [
         encoding.measure(record.mask_levels, record.counts)

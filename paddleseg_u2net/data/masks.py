@@ -19,7 +19,7 @@ from paddleseg_u2net.data.palettes import Color, by_color, colors_of
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
 from paddleseg_u2net.io.decoders import open_image, select_page, unscaled
-from paddleseg_u2net.io.depth import bits_text, white_of
+from paddleseg_u2net.io.depth import PHOTOMETRIC, WHITE_IS_0, bits_text, white_of
 from paddleseg_u2net.io.images import (
     MAX_PIXELS,
     UPRIGHT,
@@ -90,6 +90,7 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
     try:
         with open_image(unscaled(data)) as image:
             select_page(image, data)
+            white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_0
             check_size(path, image.size, MAX_PIXELS)
             image.load()
             orientation = orientation_of(image, data)
@@ -111,6 +112,10 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
             return RawMask(colors[values, 0], "8-bit", orientation)
         return RawMask(values, "palette", orientation, colors)
     if image.mode.startswith("I"):
+        if white_is_0:  # Pillow inverts 8 bits only
+            raise ValueError(
+                f"{path}: a TIFF {what} of 16 bits in which 0 is white. Fix: save it as PNG, or with 8 bits"
+            )
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise ValueError(f"{path}: holds values beyond 16 bits. Fix: save it with 8 or 16 bits")
         return RawMask(values.astype(np.uint16), "16-bit", orientation)
@@ -162,6 +167,7 @@ class MaskEncoding:
         ignore_index: stored value of ignored pixels; None if no value is ignored.
         top16: the value of white in 16-bit files.
         colors: value -> colour, where palettes have different orders and classes are found by colour.
+        by_brightness: whether the greys of palettes count, not the values.
     """
 
     name: str
@@ -169,6 +175,7 @@ class MaskEncoding:
     ignore_index: int | None = None
     top16: int = 65535
     colors: Mapping[int, Color] | None = None
+    by_brightness: bool = False
 
     def __str__(self) -> str:
         """The line that is logged before training."""
@@ -181,6 +188,8 @@ class MaskEncoding:
 
     def decode(self, raw: RawMask) -> np.ndarray:
         """Decode to (H, W): float32 in [0, 1] for saliency, else uint8 class ids; `IGNORE` where ignored."""
+        if self.by_brightness and raw.palette is not None:
+            raw = RawMask(raw.palette[raw.values, 0], "8-bit")
         values = stored = by_color(raw.values, raw.palette, self.colors)
         if self.name == "grey" and raw.kind != "1-bit":
             values = values / (self.top16 if raw.kind == "16-bit" else 255)
@@ -218,13 +227,13 @@ def decide_encoding(
         The encoding, and for each mask that contradicts it: its index in `masks` -> the fault.
     """
     readable = {index: mask for index, mask in enumerate(masks) if mask}
-    highest16 = max((mask.levels[-1] for mask in readable.values() if mask.kind == "16-bit"), default=65535)
-    top16 = white_of(highest16)
     informative = {  # 1-bit masks and empty ones fit every encoding
         index: mask._replace(levels=levels)
         for index, mask in readable.items()
         if mask.kind != "1-bit" and (levels := mask.levels[mask.levels != ignore_index]).any()
     }
+    highest16 = [mask.levels[-1] for mask in informative.values() if mask.kind == "16-bit"]
+    top16 = white_of(max(highest16, default=65535))
     grey = {index: mask for index, mask in informative.items() if _is_grey(mask, num_classes, top16)}
     encoding = MaskEncoding(requested or ("grey" if grey else "index"), num_classes, ignore_index, top16)
     if encoding.name == "index":

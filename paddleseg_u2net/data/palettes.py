@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]  # RGB, 0 .. 255
 Colors = Mapping[int, Color]
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+ONE_PALETTE = "store all masks with one palette, or u2net make-dataset --colors converts them by colour"
 
 
 class Indexed(Protocol):
@@ -48,11 +50,13 @@ class PaletteAgreement(NamedTuple):
         colors: index -> colour, by which classes are found; None if each index has one colour everywhere.
         reordered: masks with the same colours in another order.
         faults: index of the mask -> fault of one with other colours.
+        by_brightness: whether the greys of the palettes count, not the values.
     """
 
     colors: dict[int, Color] | None = None
     reordered: Sequence[str] = ()
     faults: Mapping[int, Fault] = {}
+    by_brightness: bool = False
 
 
 def colors_of(image: Any) -> np.ndarray:
@@ -69,8 +73,8 @@ def _palette(colors: bytes) -> np.ndarray:
 def used_colors(levels: np.ndarray, palette: np.ndarray | None) -> dict[int, Color]:
     """The colours of the values that occur; empty where they say no more than the values do.
 
-    That is so without a palette, for a palette of greys where value i is (i, i, i), and where two values have
-    one colour.
+    That is so without a palette, where value i is (i, i, i), and where two values have one colour. Black
+    alone at value 0 says something, unless the whole palette repeats its values.
     """
     if palette is None or not len(palette):
         return {}
@@ -78,8 +82,26 @@ def used_colors(levels: np.ndarray, palette: np.ndarray | None) -> dict[int, Col
     for level in levels[levels < len(palette)].tolist():
         red, green, blue = palette[level].tolist()
         found[level] = red, green, blue
-    plain = all(color == (level,) * 3 for level, color in found.items())
+    only_black = found == {0: BLACK} and (len(palette) == 1 or palette[1].tolist() != [1, 1, 1])
+    plain = not only_black and all(color == (level,) * 3 for level, color in found.items())
     return {} if plain or len(set(found.values())) < len(levels) else found
+
+
+def are_brightness(masks: Sequence[Indexed | None], *, soft: bool) -> bool:
+    """Whether masks have palettes of black and white, other than 0 for black and 1 for white.
+
+    Args:
+        masks: None where a mask cannot be read.
+        soft: whether any greys will do, at any values.
+    """
+    indexed = [(mask.levels, mask.palette) for mask in masks if mask and mask.palette is not None]
+    if not indexed or any(levels[-1] >= len(palette) for levels, palette in indexed):
+        return False
+    colors = np.unique(np.concatenate([palette[levels] for levels, palette in indexed]), axis=0)
+    if soft:
+        return not np.ptp(colors, axis=1).any()
+    same = all((palette[levels, 0] == 255 * levels).all() for levels, palette in indexed)
+    return not same and WHITE in (found := set(map(tuple, colors.tolist()))) and found <= {BLACK, WHITE}
 
 
 def by_color(values: np.ndarray, palette: np.ndarray | None, colors: Colors | None) -> np.ndarray:
@@ -106,8 +128,9 @@ def by_color(values: np.ndarray, palette: np.ndarray | None, colors: Colors | No
 def compare(masks: Sequence[Indexed | None], given: Colors | None = None) -> PaletteAgreement:
     """Compare the palettes of masks that are used together.
 
-    The colours of the most frequent palette count, and of all palettes that agree with it. A palette that
-    holds some of these colours in another order is read by colour.
+    The colours of the most frequent palette count, of equally frequent ones of that whose value 0 is black,
+    and of all palettes that agree with it. A palette that holds some of these colours in another order is
+    read by colour.
 
     Args:
         masks: None where a mask cannot be read.
@@ -116,9 +139,10 @@ def compare(masks: Sequence[Indexed | None], given: Colors | None = None) -> Pal
     own = {i: used_colors(mask.levels, mask.palette) for i, mask in enumerate(masks) if mask is not None}
     own = {index: colors for index, colors in own.items() if colors}
     colors = dict(given or {})
-    # sorted is stable: of equally frequent palettes the first one counts
     counts = Counter(tuple(found.items()) for found in own.values())
-    for items, _ in sorted(counts.items(), key=lambda item: -item[1]) if not given else ():
+    # sorted is stable: of palettes that are equal in both respects the first one counts
+    order = sorted(counts, key=lambda items: (-counts[items], (0, BLACK) not in items))
+    for items in order if not given else ():
         if next(_conflicts(dict(items), colors), None) is None:
             colors |= dict(items)
     clashes = {i: next(_conflicts(found, colors), None) for i, found in own.items()}
@@ -128,9 +152,10 @@ def compare(masks: Sequence[Indexed | None], given: Colors | None = None) -> Pal
     if given:
         unknown = {i: next((v for v, c in own[i].items() if c not in known), None) for i in own}
         strange |= {i: level for i, level in unknown.items() if level is not None}
-    faults = {i: _fault(masks, own, colors, i, level) for i, level in sorted(strange.items())}
+    fix = "add it to mask_colors" if given else ONE_PALETTE
+    faults = {i: _fault(masks, own, colors, i, strange[i])._replace(fix=fix) for i in sorted(strange)}
     reordered = [mask.where for i in differ if i not in faults and (mask := masks[i]) is not None]
-    return PaletteAgreement(colors if reordered or given else None, reordered, faults)
+    return PaletteAgreement(colors if reordered else None, reordered, faults)
 
 
 def _conflicts(found: Colors, colors: Colors) -> Iterator[int]:
@@ -155,7 +180,7 @@ def _fault(
         what += f", but {expected} in {place}"
     else:
         what += f", which is none of {', '.join(map(str, colors.values()))}"
-    return Fault(mask.where, what, "store all masks with one palette")
+    return Fault(mask.where, what)
 
 
 def report(name: str, agreement: PaletteAgreement) -> None:
@@ -193,7 +218,8 @@ def read_colors(key: str, value: Any) -> dict[int, Color] | None:
         if isinstance(value, dict)
         else {}
     )
-    good = all(type(n) is int and 0 <= n <= 255 for color in colors.values() for n in color)
+    numbers = [*colors, *(number for color in colors.values() for number in color)]
+    good = all(type(number) is int and 0 <= number <= 255 for number in numbers)
     if not colors or not good or len(set(colors.values())) < len(value):
         raise ConfigError(
             f"{key}: mask_colors: expected different colours as {{0: [0, 0, 0], 1: [255, 0, 0]}}, "

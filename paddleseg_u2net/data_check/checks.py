@@ -14,7 +14,9 @@ from paddleseg_u2net.data_check.image_checks import (
     exif_rotation,
     images_where,
     noted,
+    reordered_palettes,
     tiny_images,
+    unused_channels,
 )
 from paddleseg_u2net.data_check.preparation import changed_items
 from paddleseg_u2net.data_check.statistics import class_balance
@@ -271,6 +273,8 @@ CHECKS = (
         "as wanted? the flags of make-dataset in brackets change it",
         show_all=True,
     ),
+    Check("palettes", "note", reordered_palettes, "read by colour: check which class each colour is"),
+    Check("unused channels", "note", unused_channels, "img_channels and in_channels in a config use them"),
     Check("rare classes", "note", _rare_classes, "add images of it; if not saliency, raise its loss weight"),
     Check("soft masks", "note", _soft_masks, "soft values are kept for saliency"),
 )

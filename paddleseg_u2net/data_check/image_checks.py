@@ -39,6 +39,23 @@ def tiny_images(survey: DatasetSurvey) -> Examples:
             yield Example(Fault(pair.record.place, f"(H, W) {size}, below {TINY} pixels"), (pair,))
 
 
+def reordered_palettes(survey: DatasetSurvey) -> Examples:
+    """Masks whose palettes hold the colours of the others in another order."""
+    for pair in survey.pairs:
+        if pair.record.mask_place in pair.dataset.inspection.agreement.palettes.reordered:
+            what = "its palette holds the colours of the others in another order"
+            yield Example(Fault(pair.record.mask_place, what), (pair,))
+
+
+def unused_channels(survey: DatasetSurvey) -> Examples:
+    """Images with more channels than are used."""
+    for pair in survey.pairs:
+        used = pair.dataset.spec.channels
+        if pair.record.held > used:
+            what = f"holds {pair.record.held} channels, of which {used} are used"
+            yield Example(Fault(pair.record.place, what), (pair,))
+
+
 def images_where(survey: DatasetSurvey, is_wrong: Callable[[PairRecord], bool], what: str) -> Examples:
     """Images whose record fulfils a condition; `what` is said of them."""
     for pair in survey.pairs:

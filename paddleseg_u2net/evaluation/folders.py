@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from paddleseg_u2net.data.masks import MaskLevels, RawMask, decide_encoding, read_raw, tally
-from paddleseg_u2net.data.palettes import compare
+from paddleseg_u2net.data.palettes import are_brightness, compare
 from paddleseg_u2net.data.wording import as_files
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.evaluation.matching import MatchedFiles
@@ -103,6 +103,10 @@ class FolderScores:
         self.faults += [
             Fault(place, what, "store all masks with one palette") for place in palettes.reordered
         ]
+        if are_brightness(self.mask_levels, soft=False):
+            first = next(mask.where for mask in self.mask_levels if mask.palette is not None)
+            what = "a palette of black and white whose values are not 0 for black and 1 for white"
+            self.faults.append(Fault(first, what, "save the masks as grey, without a palette"))
         for mask in self.mask_levels:
             highest = mask.levels[-1]
             if mask.kind == "16-bit" and 1 < highest <= WHITE < encoding.top16:

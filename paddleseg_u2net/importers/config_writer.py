@@ -65,11 +65,12 @@ def config_text(
     data["mask_encoding"] = encoding.name
     if encoding.ignore_index is not None:
         data["ignore_index"] = encoding.ignore_index
-    if encoding.colors:
-        data["mask_colors"] = {value: list(color) for value, color in sorted(encoding.colors.items())}
     config: dict[str, Any] = {BASE: SALIENCY_BASE if single else CLASSES_BASE}
     for part in ("train", "val"):
         config[f"{part}_dataset"] = {**data, f"{part}_path": lists[part]}
+        if encoding.colors:  # one mapping for both parts would be written with an anchor
+            colors = {value: list(color) for value, color in sorted(encoding.colors.items())}
+            config[f"{part}_dataset"]["mask_colors"] = colors
     if not single:
         config["model"] = classes
         if len(set(class_names)) == len(class_names):

@@ -218,7 +218,7 @@ def inspect_source(
     images = [image for index, image in enumerate(source.images) if index not in repeated]
     classes = meaning.classes or []
     if source.labels is None:
-        reading = _read_masks(images, meaning, skip_faulty)
+        reading = _read_masks(images, meaning, skip_faulty, counts)
     else:
         annotated = [image.annotated for image in images if image.annotated]
         classes, values, wrong = find_classes(
@@ -251,13 +251,17 @@ def _inspected(image: ImportedImage, record: PairRecord, encoding: MaskEncoding)
     return InspectedImage(image.name, record.pair, image.part, record.digest, content, record.thumb)
 
 
-def _read_masks(images: Sequence[ImportedImage], meaning: MaskMeaning, skip_faulty: bool) -> _Reading:
+def _read_masks(
+    images: Sequence[ImportedImage], meaning: MaskMeaning, skip_faulty: bool, counts: ItemCounts
+) -> _Reading:
     """Read images and mask files, and decide how the masks are decoded."""
     read = read_pairs([image.pair for image in images], "all images")
     faults = {record.index: record.faults for record in read if record.faults}
     # files that are left out have no part in the decision how the others are decoded
     used = [record for record in read if not (skip_faulty and record.faults)]
     inspection = _inspect_masks([record._replace(index=n) for n, record in enumerate(used)], meaning)
+    reordered = inspection.agreement.palettes.reordered
+    counts.add_all("converted", "masks", "palettes of another order, read by colour", reordered)
     for number, fault in inspection.contradictions.items():
         faults.setdefault(used[number].index, []).append(fault)
     conflicts = [inspection.no_foreground] if inspection.no_foreground else []

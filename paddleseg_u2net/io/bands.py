@@ -16,26 +16,43 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.environment.optional_imports import need
-from paddleseg_u2net.io.appearance import Note
+from paddleseg_u2net.io.appearance import Note, over_ground
 from paddleseg_u2net.io.contents import read_bytes
-from paddleseg_u2net.io.decoders import MAX_PAGES, open_image, page_text, stored_by_opencv
-from paddleseg_u2net.io.depth import announce, in_whole_numbers, to_8bit, top_of
+from paddleseg_u2net.io.decoders import (
+    IS_PREMULTIPLIED,
+    MAX_PAGES,
+    Stored,
+    open_image,
+    page_text,
+    stored_by_opencv,
+)
+from paddleseg_u2net.io.depth import (
+    PHOTOMETRIC,
+    WHITE_IS_0,
+    announce,
+    in_whole_numbers,
+    top_of,
+    with_opacity,
+)
 from paddleseg_u2net.io.images import (
     MAX_PIXELS,
     UPRIGHT,
     Photograph,
     check_size,
     decode_photograph,
+    in_8_bits,
     read_header,
     turn,
 )
-from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, is_camera_raw
+from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
 
-WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANES, EXTRA = 256, 257, 258, 262, 274, 277, 284, 338
+WIDTH, HEIGHT, ORIENTATION, SAMPLES, PLANES, EXTRA = 256, 257, 274, 277, 284, 338
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SEPARATE, RGB, CMYK = 2, 2, 5  # of PLANES; of PHOTOMETRIC
+SEPARATE, BLACK_IS_0, CMYK = 2, 1, 5  # of PLANES; of PHOTOMETRIC
 JPEG = b"\xff\xd8"
-ALPHA = {1, 2}  # of EXTRA
+ALPHA = {IS_PREMULTIPLIED, 2}  # of EXTRA
+KNOWN_BITS = {1, 2, 4, 8, 16, 32, 64}  # of a sample; OpenCV and Pillow read no others, or refuse them
+PNG, PNG_COLORS, GREY_WITH_ALPHA = b"\x89PNG", 25, 4  # position of the kind of colours in a file, and one
 
 
 class TiffLayout(NamedTuple):
@@ -46,7 +63,9 @@ class TiffLayout(NamedTuple):
         orientation: EXIF orientation, 1 to 8.
         samples: channels per pixel, 1 or more.
         separate: whether the channels are stored one after another.
-        plain: whether OpenCV reads it rightly: grey, a palette, RGB, RGB with alpha, or CMYK.
+        plain: whether OpenCV and Pillow read it rightly: grey, a palette, RGB, RGB with alpha, or CMYK.
+        inverted: whether it is grey in which 0 is white.
+        alpha: value of EXTRA if the last channel is the opacity, else 0.
         page: its index.
         pages: number of pages that are no masks.
     """
@@ -56,6 +75,8 @@ class TiffLayout(NamedTuple):
     samples: int
     separate: bool
     plain: bool
+    inverted: bool
+    alpha: int
     page: int = 0
     pages: int = 1
 
@@ -97,28 +118,45 @@ def decode_picture(
 ) -> Photograph:
     """Decode the content of an image file; see `read_picture`. `path` is named in messages."""
     layout = tiff_layout(data)
-    notes: tuple[Note, ...] = ()
     if layout and (not layout.plain or (channels not in (1, 3) and layout.samples > 1)):
         check_size(path, layout.size, max_pixels)
-        stored, orientation = _read_tiff(path, data, layout), layout.orientation
+        found = _take(path, _read_tiff(path, data, layout), channels, white, layout.alpha)
+        found = found._replace(orientation=layout.orientation)
+        if layout.inverted:
+            found = found._replace(image=255 - found.image)
         if left_out := page_text(layout.page, layout.pages, layout.size):
-            notes = (Note("pages", f"{left_out} is read"),)
-    elif channels in (1, 3):
+            found = found._replace(notes=(*found.notes, Note("pages", f"{left_out} is read")))
+        return found
+    if channels in (1, 3):
         return decode_photograph(path, data, max_pixels, white)
-    else:
-        stored, orientation = _read_all_channels(path, data, max_pixels)
+    stored, orientation = _read_all_channels(path, data, max_pixels)
+    return _take(path, stored, channels, white)._replace(orientation=orientation)
+
+
+def _take(path: Path, stored: np.ndarray, channels: int, white: int | None, alpha: int = 0) -> Photograph:
+    """The channels of an image (H, W, C), uint8 or uint16, that a network takes.
+
+    Args:
+        path: named in messages.
+        stored: all channels, upright.
+        channels: see `read_picture`.
+        white: see `depth.to_8bit`.
+        alpha: value of EXTRA if the last channel is the opacity.
+    """
     held = stored.shape[2]
     if channels in (1, 3):
-        stored = as_rgb(stored)
-    elif held < channels:
+        opacity = np.ascontiguousarray(stored[..., -1]) if alpha else None
+        colors = np.ascontiguousarray(as_rgb(stored[..., :-1] if alpha else stored))
+        pixels, opacity, notes = in_8_bits(Stored(colors, opacity, alpha == IS_PREMULTIPLIED), white)
+        pixels = pixels if opacity is None else over_ground(pixels, opacity)
+        return Photograph(pixels, UPRIGHT, opacity, tuple(notes), top_of(colors), held)
+    if held < channels:
         raise ValueError(
             f"{path}: holds {held} channels, expected {channels} (img_channels). "
-            f"Fix: set img_channels and in_channels to what all files hold"
+            f"Fix: a file of {channels} channels; or train with img_channels and in_channels: {held}"
         )
-    else:
-        stored = stored[..., :channels]
-    stored = np.ascontiguousarray(stored)
-    return Photograph(to_8bit(stored, white), orientation, None, notes, top_of(stored), held)
+    pixels, top = with_opacity(np.ascontiguousarray(stored[..., :channels]), white)
+    return Photograph(pixels, top=top, held=held)
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
@@ -161,18 +199,19 @@ def _directories(data: bytes) -> Iterator[Any]:
 
 def _layout(tags: Any) -> TiffLayout:
     samples, kind = int(tags.get(SAMPLES, 1)), tags.get(PHOTOMETRIC)
-    extra = tags.get(EXTRA, ())
-    with_alpha = len(extra) == 1 and extra[0] in ALPHA
+    bits, extra, grey = max(tags.get(TIFF_BITS, (1,))), tags.get(EXTRA, ()), kind in (WHITE_IS_0, BLACK_IS_0)
+    alpha = extra[0] if len(extra) == 1 and extra[0] in ALPHA else 0
     separate = samples > 1 and tags.get(PLANES, 1) == SEPARATE
-    colors = samples - with_alpha
-    plain = not separate and (
-        samples == 1 or (colors, kind) == (1, kind) or colors == 3 or (colors, kind) == (4, CMYK)
-    )
-    if kind in (0, 1) and samples > 2:  # grey planes: OpenCV reads the first one
-        plain = False
+    colors = samples - bool(alpha)
+    # of three grey channels OpenCV reads the first one
+    usual = (colors == 1 and bits <= 8) or (colors == 3 and not grey) or (colors, kind) == (4, CMYK)
+    inverted = kind == WHITE_IS_0 and not alpha
+    known = bits in KNOWN_BITS and not (inverted and bits > 8)
+    plain = known and not separate and (samples == 1 or usual)
     orientation = tags.get(ORIENTATION, UPRIGHT)
     orientation = orientation if orientation in range(1, 9) else UPRIGHT
-    return TiffLayout((int(tags[WIDTH]), int(tags[HEIGHT])), orientation, samples, separate, plain)
+    size = int(tags[WIDTH]), int(tags[HEIGHT])
+    return TiffLayout(size, orientation, samples, separate, plain, inverted, alpha)
 
 
 def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
@@ -189,6 +228,7 @@ def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
         ) from None
     if axes == "SYX":
         stored = np.moveaxis(stored, 0, -1)
+    stored = stored[..., None] if stored.ndim == 2 else stored
     if stored.ndim != 3 or stored.shape[2] != layout.samples:
         raise ValueError(f"{path}: axes {axes}, expected an image. Fix: save one page of all channels")
     return turn(in_whole_numbers(path, stored), layout.orientation)
@@ -214,6 +254,7 @@ def _read_all_channels(path: Path, data: bytes, max_pixels: int) -> tuple[np.nda
         with open_image(data) as image:
             stored = np.asarray(image.convert("RGB") if image.mode in ("P", "1") else image)
     elif stored.ndim == 3:
-        stored = stored[..., [2, 1, 0, 3][: stored.shape[2]]]
+        grey = data.startswith(PNG) and data[PNG_COLORS] == GREY_WITH_ALPHA  # OpenCV makes it four channels
+        stored = stored[..., [0, 3] if grey else [2, 1, 0, 3][: stored.shape[2]]]
     stored = stored if stored.ndim == 3 else stored[..., None]
     return turn(in_whole_numbers(path, stored), header.orientation), header.orientation

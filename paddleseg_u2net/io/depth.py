@@ -15,6 +15,7 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 DEEPEST = 65535  # white of files that use all 16 bits
+PHOTOMETRIC, WHITE_IS_0 = 262, 0  # tag of TIFF files, and its value where grey is inverted
 
 
 class NegativeValues(ValueError):
@@ -65,6 +66,20 @@ def to_8bit(image: np.ndarray, white: int | None = None) -> np.ndarray:
     scale = 255 / max(white or 0, white_of(top_of(image)))
     flat = np.ascontiguousarray(image).reshape(image.shape[0], -1)  # OpenCV would refuse many channels
     return cv2.convertScaleAbs(flat, alpha=scale).reshape(image.shape)
+
+
+def with_opacity(image: np.ndarray, white: int | None = None) -> tuple[np.ndarray, int]:
+    """Scale an image like `to_8bit` whose last channel may be the opacity.
+
+    Opacity is 0 or 65535 even where colours use fewer bits.
+
+    Returns:
+        The image, uint8, and the largest value of what shares one white with other images, see `top_of`.
+    """
+    colors, opacity = image[..., :-1], image[..., -1:]
+    if not top_of(opacity) or not np.isin(opacity, (0, DEEPEST)).all():
+        return to_8bit(image, white), top_of(image)
+    return np.concatenate([to_8bit(colors, white), to_8bit(opacity)], axis=2), top_of(colors)
 
 
 def bits_text(white: int) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from paddleseg_u2net.io.appearance import Note, over_ground, split_alpha, straight, to_srgb
 from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
 from paddleseg_u2net.io.decoders import (
+    Stored,
     decode,
     decode_by_opencv,
     open_image,
@@ -145,15 +146,10 @@ def _without_pillow(path: Path, data: bytes, max_pixels: int, white: int | None)
 
 def _decode(path: Path, image: Any, data: bytes, orientation: int, white: int | None) -> Photograph:
     """The selected page of an image opened by `open_image`, as a network sees it."""
-    profile, mode, notes = profile_in(image, data), image.mode, []
-    stored, alpha, premultiplied, turned = decode(image, data)
-    stored = in_whole_numbers(path, stored)
-    pixels, top = to_8bit(stored, white), top_of(stored)
-    if alpha is not None:
-        used = max(white or 0, white_of(top))  # opacity has the bits of the colours, or all 16
-        alpha = to_8bit(alpha, used if alpha.max() <= used else DEEPEST)
-        pixels = straight(pixels, alpha) if premultiplied else pixels
-        alpha, notes = split_alpha(alpha)
+    profile, mode, stored = profile_in(image, data), image.mode, decode(image, data)
+    stored = stored._replace(pixels=in_whole_numbers(path, stored.pixels))
+    turned, top = stored.turned, top_of(stored.pixels)
+    pixels, alpha, notes = in_8_bits(stored, white)
     if mode == "CMYK" and not profile:
         notes.append(Note("profile", "CMYK without an ICC profile, converted by the plain formula"))
     elif profile is not None:
@@ -164,6 +160,21 @@ def _decode(path: Path, image: Any, data: bytes, orientation: int, white: int | 
     if not turned:
         pixels, alpha = turn(pixels, orientation), None if alpha is None else turn(alpha, orientation)
     return Photograph(pixels, orientation, alpha, tuple(notes), top)
+
+
+def in_8_bits(stored: Stored, white: int | None) -> tuple[np.ndarray, np.ndarray | None, list[Note]]:
+    """Colours and opacity with 8 bits, the colours not multiplied by it; notes say what it means.
+
+    Args:
+        stored: whole numbers of 8 or 16 bits.
+        white: see `depth.to_8bit`.
+    """
+    pixels, alpha = to_8bit(stored.pixels, white), stored.alpha
+    if alpha is None:
+        return pixels, None, []
+    used = max(white or 0, white_of(top_of(stored.pixels)))  # opacity has the bits of the colours, or all 16
+    alpha = to_8bit(alpha, used if alpha.max() <= used else DEEPEST)
+    return straight(pixels, alpha) if stored.premultiplied else pixels, *split_alpha(alpha)
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from mask_files import store
 from PIL import Image, ImageOps, PngImagePlugin
 
@@ -215,6 +216,24 @@ def test_0_255_masks_with_ignore_index_255_are_empty():
     """Stock PaddleSeg trains on such masks without an error; here `inspect` reports no foreground."""
     encoding, faults = decide_encoding(made(("8-bit", [0, 255])), 2, 255, None)
     assert (encoding.name, faults) == ("index", {})
+
+
+def test_white_of_16_bits_is_found_without_the_ignored_value():
+    for num_classes in (1, 2):
+        masks = made(("16-bit", [0, 1023, 65535]), ("16-bit", [0]))
+        encoding, faults = decide_encoding(masks, num_classes, 65535, None)
+        assert (encoding.name, encoding.top16, faults) == ("grey", 1023, {})
+
+
+def test_a_16_bit_tiff_in_which_0_is_white_is_rejected_and_one_of_8_bits_is_read(tmp_path):
+    values = np.array([[255, 0]], np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", values * np.uint16(257), photometric="miniswhite")
+    with pytest.raises(
+        ValueError, match=r"a.tif: a TIFF mask of 16 bits in which 0 is white. Fix: save it as"
+    ):
+        read_raw(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")  # the fix works
+    assert read_raw(tmp_path / "a.tif").values.tolist() == [[0, 255]]
 
 
 def test_the_text_of_an_encoding_explains_it():

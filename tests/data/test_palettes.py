@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +21,7 @@ from paddleseg_u2net.errors import ConfigError, DataError
 RED, GREEN, BLUE, BLACK, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 255)
 # what a person sees: 0 is the background
 DRAWN = np.array([[0, 1, 2, 2], [1, 1, 0, 0]], np.uint8)
+OBJECT = np.eye(20, dtype=np.uint8)
 
 
 def write_indexed(path, picture: np.ndarray, order: list[tuple[int, int, int]], spare=()) -> None:
@@ -59,13 +62,12 @@ def test_colours_in_another_order_are_classes_by_colour_and_that_is_said(tmp_pat
 
 def test_two_halves_that_swap_background_and_object_are_one_data_set(tmp_path):
     orders = [[RED, GREEN], [RED, GREEN], [GREEN, RED], [GREEN, RED]]
-    drawn = np.repeat(np.eye(20, dtype=np.uint8), 1, 0)
-    spec = spec_of(tmp_path, orders, drawn, (RED, GREEN), num_classes=1)
+    spec = spec_of(tmp_path, orders, OBJECT, (RED, GREEN), num_classes=1)
     (dataset,) = open_datasets([spec])
     shares = [content.share for content in inspect(spec).contents if content]
     assert shares == [pytest.approx(1 / 20)] * 4
     for index in range(4):
-        np.testing.assert_array_equal(dataset.load(index)[1], drawn)
+        np.testing.assert_array_equal(dataset.load(index)[1], OBJECT)
 
 
 def test_train_and_val_are_compared_too(tmp_path):
@@ -88,7 +90,8 @@ def test_other_colours_are_an_error_that_names_both_files(tmp_path):
         open_datasets([spec])
     assert str(caught.value) == (
         f"{tmp_path}/masks/p1.png: the palette has the colour (255, 255, 255) for the value 1, but "
-        f"(0, 255, 0) in {tmp_path}/masks/p0.png. Fix: store all masks with one palette"
+        f"(0, 255, 0) in {tmp_path}/masks/p0.png. Fix: store all masks with one palette, or u2net "
+        "make-dataset --colors converts them by colour"
     )
     write_indexed(tmp_path / "masks" / "p1.png", np.array([RED, GREEN, BLUE])[DRAWN], [RED, GREEN, BLUE])
     assert len(open_datasets([spec])[0]) == 2  # the fix works
@@ -117,6 +120,9 @@ RAMP = {value: (value,) * 3 for value in (0, 1, 2)}
         ([{0: BLACK, 1: BLACK}, {0: BLACK, 1: RED}], [], []),  # a palette that tells nothing
         ([{0: BLACK, 1: RED}] * 2 + [{0: RED}], ["m2"], []),  # a mask of one class, of the wrong value
         ([{0: BLACK, 1: RED}] * 2 + [{0: BLACK, 2: RED}], ["m2"], []),  # one colour at two values
+        ([{0: WHITE, 1: BLACK}, {0: BLACK, 1: WHITE}], ["m0"], []),  # of two halves that whose 0 is black
+        ([{0: RED, 1: BLACK}] * 2 + [{0: BLACK}], ["m2"], []),  # a mask of nothing but black
+        ([{0: RED, 1: BLACK}] * 2 + [RAMP], [], []),
         # the majority counts
         ([{0: BLACK, 1: WHITE}, {0: WHITE, 1: BLACK}, {0: WHITE, 1: BLACK}], ["m0"], []),
         ([{0: BLACK, 1: RED}, {0: BLACK, 1: GREEN}], [], [1]),
@@ -137,7 +143,7 @@ def test_colours_that_are_not_used_and_masks_without_palette_do_not_matter(tmp_p
     raws = [read_raw(tmp_path / f"{name}.png") for name in "ab"]
     masks = [MaskLevels(str(i), raw.kind, tally(raw)[0], raw.palette) for i, raw in enumerate(raws)]
     masks += [MaskLevels("grey", "8-bit", np.array([0, 1, 2]))]
-    assert compare(masks) == (None, [], {})
+    assert compare(masks)[:3] == (None, [], {})
 
 
 def test_mask_encoding_index_takes_the_values_and_warns(tmp_path, caplog):
@@ -154,12 +160,49 @@ def test_mask_colors_say_which_colour_is_which_class(tmp_path):
     for index in range(2):
         np.testing.assert_array_equal(dataset.load(index)[1], np.array([1, 2, 0])[DRAWN])
     spec = spec_of(tmp_path, [[RED, GREEN, BLUE]], mask_colors={0: RED, 1: GREEN, 2: WHITE})
-    with pytest.raises(DataError, match=r"p0.png: the palette has the colour \(0, 0, 255\) for the value 2"):
+    message = (
+        r"p0.png: the palette has the colour \(0, 0, 255\) for the value 2, .*Fix: add it to mask_colors$"
+    )
+    with pytest.raises(DataError, match=message):
         open_datasets([spec])
 
 
+def test_ignored_pixels_need_no_colour_in_mask_colors(tmp_path):
+    order = [BLACK, RED, GREEN]
+    spec = spec_of(tmp_path, [order], colors=(BLACK, RED, GREEN), ignore_index=2, num_classes=2)
+    (dataset,) = open_datasets([replace(spec, mask_colors={0: BLACK, 1: RED})])
+    np.testing.assert_array_equal(dataset.load(0)[1], np.array([0, 1, 255])[DRAWN])
+
+
 @pytest.mark.parametrize(
-    "value", [[RED, GREEN], {0: RED, 1: RED}, {"a": RED}, {0: (1, 2)}, {0: (1, 2, 256)}, {}, {0: "red"}]
+    "orders", [[[WHITE, BLACK]] * 2, [[WHITE, BLACK], [BLACK, WHITE]], [[BLACK, WHITE]] * 2]
+)
+def test_white_of_a_palette_is_the_object_whatever_its_value(tmp_path, orders):
+    (dataset,) = open_datasets([spec_of(tmp_path, orders, OBJECT, (BLACK, WHITE), num_classes=1)])
+    for index in range(2):
+        np.testing.assert_array_equal(dataset.load(index)[1], OBJECT)
+
+
+def test_black_and_white_are_values_where_classes_or_index_are_asked_for(tmp_path):
+    for name, options in (("a", {"num_classes": 2}), ("b", {"num_classes": 1, "mask_encoding": "index"})):
+        spec = spec_of(tmp_path / name, [[WHITE, BLACK]] * 2, OBJECT, (BLACK, WHITE), **options)
+        np.testing.assert_array_equal(open_datasets([spec])[0].load(0)[1], 1 - OBJECT)
+
+
+def test_greys_of_a_palette_are_soft_values_if_grey_is_asked_for(tmp_path):
+    colors = [BLACK, (51,) * 3, WHITE]
+    spec = spec_of(tmp_path, [colors, colors[::-1]], colors=colors, num_classes=1, mask_encoding="grey")
+    (dataset,) = open_datasets([spec])
+    for index in range(2):
+        np.testing.assert_allclose(dataset.load(index)[1], np.array([0, 0.2, 1], np.float32)[DRAWN])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *([RED, GREEN], {0: RED, 1: RED}, {"a": RED}, {0: (1, 2)}, {0: (1, 2, 256)}, {}, {0: "red"}),
+        *({256: RED}, {-1: RED}),
+    ],
 )
 def test_mask_colors_that_are_no_colours_are_rejected(value):
     with pytest.raises(ConfigError, match="train_dataset: mask_colors: expected different colours as"):

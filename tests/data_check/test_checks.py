@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from drawn_sets import ORIENTATION, append, check_sets, image_of, load_sets, mask_of, set_orientation
 from PIL import Image
 from support import ROOT, draw_pair, write_mask
@@ -46,6 +47,17 @@ def damaged_jpeg(path: Path) -> None:
         image.resize((99, 99)).save(path, "JPEG", quality=95)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] + bytes(900) + content[len(content) // 2 + 900 :])
+
+
+def palettes(root: Path) -> None:
+    """Store the masks of train with palettes, one of them in another order."""
+    for number in range(4):
+        path = mask_of(root, f"p{number}")
+        swapped = number == 0
+        values = (np.asarray(Image.open(path)) > 0) ^ swapped
+        picture = Image.fromarray(values.astype(np.uint8)).convert("P")
+        picture.putpalette([128, 0, 0, 0, 0, 0] if swapped else [0, 0, 0, 128, 0, 0])
+        picture.save(path)
 
 
 def test_documentation_lists_every_check_with_its_severity():
@@ -201,6 +213,21 @@ PLANTED = {
         lambda d: (shutil.copy(image_of(d, "p1"), image_of(d, "new")), (d / "images/notes.md").touch()),
         "unused files",
         "images: 2 files are not used: 1 in no pair: new.png; 1 not an image: notes.md",
+    ),
+    "a palette in another order": (
+        palettes,
+        "palettes",
+        "masks/p0.png: its palette holds the colours of the others in another order",
+    ),
+    "an image with infrared": (
+        lambda d: tifffile.imwrite(
+            image_of(d, "p0"),
+            cv2.imread(str(image_of(d, "p0")))[..., [0, 1, 2, 2]],
+            photometric="rgb",
+            extrasamples=["unspecified"],
+        ),
+        "unused channels",
+        "p0.png: holds 4 channels, of which 3 are used",
     ),
     "a soft mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))),

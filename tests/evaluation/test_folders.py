@@ -245,17 +245,27 @@ def test_masks_of_two_scales_are_rejected(evaluate, folders):
     assert (code, message in error) == (1, True)
 
 
-def test_indexed_masks_of_two_palettes_are_rejected(evaluate, folders):
+@pytest.mark.parametrize(
+    ("palettes", "message"),
+    [
+        (
+            ([255, 0, 0, 0, 255, 0], [0, 255, 0, 255, 0, 0]),
+            "the palette holds the colours of the other masks in another order. Fix: store all masks",
+        ),
+        (
+            ([255, 255, 255, 0, 0, 0],) * 2,
+            "black and white whose values are not 0 for black and 1 for white. Fix: save the masks as grey",
+        ),
+    ],
+)
+def test_indexed_masks_of_misleading_palettes_are_rejected(evaluate, folders, palettes, message):
     maps, masks = folders
     for index, path in enumerate(sorted(masks.rglob("*.png"))):
         ids = (read_grey(path) > 128).astype(np.uint8) ^ (index == 1)
         picture = Image.frombytes("P", ids.shape[::-1], ids.tobytes())
-        picture.putpalette([0, 255, 0, 255, 0, 0] if index == 1 else [255, 0, 0, 0, 255, 0])
+        picture.putpalette(palettes[index == 1])
         picture.save(path)
     code, _, error = evaluate(maps, masks)
-    message = (
-        "the palette holds the colours of the other masks in another order. Fix: store all masks with one"
-    )
     assert (code, error.count(message)) == (1, 1)
 
 

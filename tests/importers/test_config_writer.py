@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import yaml
 from built_sets import folder_flags, pairs_of
+from PIL import Image
 from support import tree
 
 from paddleseg_u2net.config.loader import load_config
@@ -45,6 +48,23 @@ def test_data_outside_the_project_has_absolute_paths(make, photo_set, tmp_path, 
     config = yaml.safe_load(Path("data/mine/config.yaml").read_text())
     assert config["train_dataset"]["dataset_root"] == str(photo_set)
     assert config["train_dataset"]["train_path"] == "${here}/train_list.txt"
+
+
+def test_palettes_of_another_order_are_counted_and_their_colours_written(make, photo_set):
+    for number, path in enumerate(sorted((photo_set / "masks").iterdir())):
+        swapped = number == 3
+        values = ((np.asarray(Image.open(path)) > 0) ^ swapped).astype(np.uint8)
+        picture = Image.frombytes("P", values.shape[::-1], values.tobytes())
+        picture.putpalette([9, 0, 0, 0, 0, 0] if swapped else [0, 0, 0, 9, 0, 0])
+        picture.save(path)
+    code, out, _ = make(*folder_flags(photo_set))
+    assert code == 0
+    assert re.search(r"converted +masks +1 +palettes of another order, read by colour .*p3.png\n", out)
+    text = Path("data/mine/config.yaml").read_text()
+    assert "&" not in text  # YAML's name for a value that is used twice
+    config = yaml.safe_load(text)
+    for part in ("train", "val"):
+        assert config[f"{part}_dataset"]["mask_colors"] == {0: [0, 0, 0], 1: [9, 0, 0]}
 
 
 def test_line_break_in_a_class_name_does_not_end_the_comment(make, photo_set):

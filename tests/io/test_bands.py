@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -59,6 +61,99 @@ def test_rgb_and_infrared_of_12_bits_share_one_white(tmp_path):
     assert (photograph.top, photograph.held) == (4095, 4)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_opacity_of_16_bits_leaves_colours_of_12_bits_their_white(tmp_path, suffix):
+    pixels = RNG.integers(0, 4096, (12, 10, 4)).astype(np.uint16)
+    pixels[..., 3], pixels[0, 0] = 65535, (4095, 0, 0, 0)
+    if suffix == ".tif":
+        tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
+    else:
+        cv2.imwrite(str(tmp_path / "a.png"), pixels[..., [2, 1, 0, 3]])
+    expected = pixels / [4095, 4095, 4095, 65535] * 255
+    assert np.abs(read_picture(tmp_path / f"a{suffix}", 4) - expected).max() <= 0.51
+
+
+def write_packed(path, pixels: np.ndarray, bits: int, photometric: int = 1) -> None:
+    """Write grey (H, W) as a TIFF file whose samples of some bits follow each other without gaps."""
+    stored = np.unpackbits(pixels.astype(">u2")[..., None].view(np.uint8), axis=-1)[..., 16 - bits :]
+    strip = np.packbits(stored.reshape(len(pixels), -1), axis=1).tobytes()
+    height, width = pixels.shape
+    tags = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: photometric,
+        277: 1,
+        278: height,
+        279: len(strip),
+    }
+    tags[273] = 14 + 12 * (len(tags) + 1)  # position of the strip: after header and tags
+    entries = b"".join(struct.pack(">HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    path.write_bytes(b"MM\0*" + struct.pack(">IH", 8, len(tags)) + entries + bytes(4) + strip)
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_tiff_files_of_any_bits_with_black_or_white_at_0(tmp_path, bits, photometric):
+    white = 2**bits - 1
+    pixels = RNG.integers(0, white + 1, (12, 10)).astype(np.uint16)
+    pixels[0, 0] = white
+    write_packed(tmp_path / "a.tif", pixels, bits, photometric)
+    expected = (pixels if photometric else white - pixels)[..., None] / white * 255
+    assert np.abs(read_picture(tmp_path / "a.tif") - expected).max() <= 0.51
+
+
+def test_three_grey_bands_are_three_channels(tmp_path):
+    pixels = multi_band(tmp_path / "a.tif", 3, photometric="minisblack", planarconfig="contig")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), pixels)
+
+
+def test_several_bands_in_which_0_is_white_are_inverted(tmp_path):
+    pixels = multi_band(tmp_path / "a.tif", 5, photometric="miniswhite", planarconfig="contig")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif", 5), 255 - pixels)
+
+
+def test_grey_with_opacity_of_16_bits(tmp_path):
+    grey, opacity = RNG.integers(0, 65536, (2, 12, 10)).astype(np.uint16)
+    grey[0, 0] = opacity[0, 0] = 65535
+    options = {"photometric": "minisblack", "extrasamples": ["unassalpha"], "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([grey, opacity]), planarconfig="contig", **options)
+    photograph = open_picture(tmp_path / "a.tif")
+    expected = grey / 257 * (opacity / 65535) + 200 * (1 - opacity / 65535)
+    assert np.abs(photograph.image - expected[..., None]).max() <= 2
+    assert np.abs(photograph.alpha - opacity / 257).max() <= 1
+    assert [note.kind for note in photograph.notes] == ["transparency"]
+
+
+def test_grey_with_opacity_of_a_16_bit_png_is_two_channels(tmp_path):
+    grey, opacity = RNG.integers(0, 65536, (2, 12, 10))
+    grey[0, 0] = 65535
+    rows = b"".join(b"\0" + row.tobytes() for row in np.dstack([grey, opacity]).astype(">u2"))
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", 10, 12, 16, 4, 0, 0, 0),
+        b"IDAT": zlib.compress(rows),
+        b"IEND": b"",
+    }
+    file = b"\x89PNG\r\n\x1a\n"
+    for kind, content in chunks.items():
+        file += (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+    (tmp_path / "a.png").write_bytes(file)
+    assert np.abs(read_picture(tmp_path / "a.png", 2) - np.dstack([grey, opacity]) / 257).max() <= 0.51
+
+
+@pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+def test_transparent_tiff_files_are_the_same_in_planes(tmp_path, planarconfig):
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"], "planarconfig": planarconfig}
+    pixels = multi_band(tmp_path / "a.tif", 4, **options).astype(float)
+    share = pixels[..., 3:] / 255
+    photograph = open_picture(tmp_path / "a.tif")
+    assert np.abs(photograph.image - (pixels[..., :3] * share + 200 * (1 - share))).max() <= 1
+    np.testing.assert_array_equal(photograph.alpha, pixels[..., 3])
+
+
 @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
 def test_plain_rgb_tiff_files_are_the_same_in_planes(tmp_path, planarconfig):
     pixels = multi_band(tmp_path / "a.tif", 3, photometric="rgb", planarconfig=planarconfig)
@@ -83,7 +178,7 @@ def test_files_with_fewer_channels_are_named_with_a_fix(tmp_path):
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "a.png")
     multi_band(tmp_path / "b.tif", 4, photometric="rgb")
     for name, held, asked in (("a.png", 3, 4), ("b.tif", 4, 5)):
-        message = f"{name}: holds {held} channels, expected {asked} (img_channels). Fix: set img_channels and"
+        message = f"{name}: holds {held} channels, expected {asked} (img_channels). Fix: a file of {asked} "
         with pytest.raises(ValueError, match=re.escape(message)):
             read_picture(tmp_path / name, asked)
 
