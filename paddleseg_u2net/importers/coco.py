@@ -19,8 +19,9 @@ from paddleseg_u2net.importers.annotations import (
 )
 from paddleseg_u2net.importers.crowd import CROWD_MODES, read_flag, resolve_crowd
 from paddleseg_u2net.importers.embedded import ImageFolder
+from paddleseg_u2net.importers.faulty_items import OF_SKIPPED_IMAGES
 from paddleseg_u2net.importers.rasterize import abbreviate
-from paddleseg_u2net.io.images import SUFFIXES
+from paddleseg_u2net.io.listing import IMAGE_SUFFIXES
 
 TABLES: dict[str, KeyTypes] = {
     "categories": {"id": (int, str), "name": (str,)},
@@ -69,24 +70,33 @@ def _read(path: Path, image_dir: Path) -> tuple[AnnotationSet, bool]:
     faults: list[Fault] = []
     exporter, folder = False, ImageFolder(image_dir)
     names = {row["id"]: row["name"] for _, row in _rows(path, content, "categories", faults)}
-    images = {
-        row["id"]: _image(where, row, folder, faults) for where, row in _rows(path, content, "images", faults)
-    }
+    # None for images that have a fault
+    images: dict[Any, AnnotatedImage | None] = dict.fromkeys(_ids(content.get("images")))
+    for where, row in _rows(path, content, "images", faults):
+        images[row["id"]] = _image(where, row, folder, faults)
+    counts = ItemCounts()
     for where, row in _rows(path, content, "annotations", faults):
         wrong = _faults_of_annotation(where, row, names, images)
         exporter |= EXPORTER_KEY in (row.get("attributes") or ())
         image = images.get(row["image_id"])
-        if not wrong and image:
-            image.regions.append(_region(where, row, names))
-        elif image:
+        if wrong and image:
             images[row["image_id"]] = image._replace(faulty=image.faulty + 1)
+        elif image:
+            image.regions.append(_region(where, row, names))
+        elif not wrong:
+            counts.add("skipped", "annotations", OF_SKIPPED_IMAGES, where)
         faults += wrong
-    drawable = [image for image in images.values() if image.name]  # the others have a fault already
-    return AnnotationSet(path, drawable, names, faults, ItemCounts()), exporter
+    return AnnotationSet(path, [image for image in images.values() if image], names, faults, counts), exporter
+
+
+def _ids(rows: Any) -> list:
+    """Return the ids of all rows of a table, with faults or without."""
+    ids = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [key for key in ids if isinstance(key, (int, str))]
 
 
 def _faults_of_annotation(
-    where: str, row: dict, names: Mapping[Any, str], images: Mapping[Any, AnnotatedImage]
+    where: str, row: dict, names: Mapping[Any, str], images: Mapping[Any, AnnotatedImage | None]
 ) -> list[Fault]:
     """List what is wrong with an annotation, except for its shape, which is checked when it is drawn."""
     faults = [
@@ -156,8 +166,8 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iter
             yield where, row
 
 
-def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> AnnotatedImage:
-    """Return an image without shapes; its name is empty if its file lies outside the folder of images."""
+def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> AnnotatedImage | None:
+    """Return an image without shapes; None, and a fault, if its file lies outside the folder of images."""
     file = Path(row["file_name"].replace("\\", "/"))
     inside = file.name and "\0" not in file.name and ".." not in file.parts and not file.is_absolute()
     path, found = folder.find(row["file_name"])
@@ -166,8 +176,8 @@ def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> A
     elif not inside:
         what = f"file_name {row['file_name']!r} is outside {folder.folder}"
         faults.append(Fault(where, what, "use a path below the folder of the images"))
-    stem = file.with_suffix("") if file.suffix.lower() in SUFFIXES else file  # keep the 7 of `img.7`
-    name = stem.as_posix() if inside or path else ""
+        return None
+    stem = file.with_suffix("") if file.suffix.lower() in IMAGE_SUFFIXES else file  # keep the 7 of `img.7`
     height, width = (row.get(key) for key in SIZE)
     size = None if height is None or width is None else (height, width)
-    return AnnotatedImage(folder.folder / file, name, where, size, [], in_order=False, found=found)
+    return AnnotatedImage(folder.folder / file, stem.as_posix(), where, size, [], in_order=False, found=found)

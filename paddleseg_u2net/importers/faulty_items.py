@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.errors import DataError, Fault
 
+OF_SKIPPED_IMAGES = "of images that are skipped"
 SKIP_FAULTY = "--skip_faulty leaves these items out, and goes on with the others"
 ROW = re.compile(r": (\w+)\[\d+\]")
 ITEMS = {"shapes": "annotations", "objects": "annotations"}  # words of LabelMe and Supervisely for them
@@ -42,8 +43,20 @@ def skip(faults: Sequence[Fault | str], items: str, counts: ItemCounts) -> None:
     """
     for fault in faults:
         where = fault.where if isinstance(fault, Fault) else ""
-        named = where or str(fault).partition(": ")[0]
-        counts.add("skipped", items or items_of(where), kind_of(fault), named)
+        counts.add("skipped", items or items_of(where), kind_of(fault), _place_of(fault))
+
+
+def skip_each_once(faults: Sequence[Fault | str], counts: ItemCounts) -> None:
+    """Count items that are left out because of their faults, by the first fault of each."""
+    first: dict[str, Fault | str] = {}
+    for fault in faults:
+        first.setdefault(_place_of(fault), fault)
+    skip(list(first.values()), "", counts)
+
+
+def _place_of(fault: Fault | str) -> str:
+    """Return the place that a fault names; many faults have it in their text only."""
+    return (fault.where if isinstance(fault, Fault) else "") or str(fault).partition(": ")[0]
 
 
 def raise_all(faults: Sequence[Fault | str], can_skip: bool) -> None:

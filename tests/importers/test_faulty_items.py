@@ -75,7 +75,7 @@ def test_skip_faulty_goes_on_counts_and_names_what_it_left_out(make, coco):
         ("annotations", box): (2, [where(10), where(11)]),
         ("annotations", "image_id …: not among the images"): (1, [where(13)]),
         ("annotations", points): (2, [f"{where(9)}: segmentation", f"{where(12)}: segmentation"]),
-        ("outlines", f"outline …: {points}"): (1, [f"{where(8)}: segmentation"]),
+        ("outlines", points): (1, [f"{where(8)}: segmentation: outline 1"]),
         ("images", "all annotations of the image are faulty"): (2, [image(3), image(4)]),
         ("images", "no such image file"): (1, [image(9)]),
         ("annotations", "of images that are skipped"): (1, [image(9)]),
@@ -86,6 +86,28 @@ def test_skip_faulty_goes_on_counts_and_names_what_it_left_out(make, coco):
     for path in Path("data/mine/masks").iterdir():
         np.testing.assert_array_equal(pixels(path), expected)
     assert len(list(Path("data/mine/masks").iterdir())) == 7
+
+
+def test_every_annotation_and_every_image_is_counted_once(make, coco):
+    content = json.loads(Path("a.json").read_text())
+    content["images"][5]["width"] = "x"
+    content["images"][6]["file_name"] = "p7.png"  # a second image of this name is left out
+    content["images"][8]["file_name"] = "../../outside.png"
+    content["annotations"] += [
+        {"image_id": 0, "category_id": 99, "segmentation": [], "iscrowd": "?"},  # three faults
+        {"image_id": None},
+        {"image_id": 0, "category_id": 3, "segmentation": [[1, 2], [3, 4, 5]]},  # two outlines, both faulty
+        {"image_id": 0, "category_id": 3, "segmentation": [[90, 90, 99, 90, 99, 99]]},
+        {"image_id": 1, "category_id": 18, "segmentation": LEFT, "iscrowd": 1},
+    ]
+    Path("a.json").write_text(json.dumps(content))
+    code, _, err = make(*coco, "--skip_faulty", "--classes", "cat")
+    assert (code, err) == (0, "")
+    rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
+    for items in ("annotations", "images"):
+        assert sum(row["count"] for row in rows if row["items"] == items) == len(content[items])
+    (lost,) = [row for row in rows if row["reason"] == "of images that are skipped"]
+    assert lost["count"] == 4  # of the images 5, 7 and 8, which have such faults, and of 9, which is absent
 
 
 def test_faulty_files_of_folders_are_skipped_and_do_not_decide_the_encoding(make, photo_set):
