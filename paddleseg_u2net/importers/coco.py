@@ -77,7 +77,7 @@ def _read(path: Path, image_dir: Path) -> tuple[AnnotationSet, bool]:
     counts = ItemCounts()
     for where, row in _rows(path, content, "annotations", faults):
         wrong = _faults_of_annotation(where, row, names, images)
-        exporter |= EXPORTER_KEY in (row.get("attributes") or ())
+        exporter |= isinstance(extra := row.get("attributes"), dict) and EXPORTER_KEY in extra
         image = images.get(row["image_id"])
         if wrong and image:
             images[row["image_id"]] = image._replace(faulty=image.faulty + 1)
@@ -91,8 +91,8 @@ def _read(path: Path, image_dir: Path) -> tuple[AnnotationSet, bool]:
 
 def _ids(rows: Any) -> list:
     """Return the ids of all rows of a table, with faults or without."""
-    ids = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return [key for key in ids if isinstance(key, (int, str))]
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [key for row in rows if isinstance(key := _as_number("id", row.get("id")), (int, str))]
 
 
 def _faults_of_annotation(
@@ -100,7 +100,7 @@ def _faults_of_annotation(
 ) -> list[Fault]:
     """List what is wrong with an annotation, except for its shape, which is checked when it is drawn."""
     faults = [
-        Fault(where, f"{key} {row[key]}: not among the {table}", f"correct it, or add it to {table}")
+        Fault(where, f"{key} {row[key]!r}: not among the {table}", f"correct it, or add it to {table}")
         for key, table, known in (("image_id", "images", images), ("category_id", "categories", names))
         if row[key] not in known
     ]
@@ -128,10 +128,14 @@ def _compact_row(row: dict) -> dict:
     """Keep what is needed of an object of the file; polygons become arrays, which take far less memory."""
     kept = {key: value for key, value in row.items() if key in KEPT_KEYS}
     if isinstance(shape := kept.get("segmentation"), list):
-        if shape and isinstance(shape[0], (int, float)):  # the numbers of one polygon, without its brackets
-            shape = [shape]
+        if shape and (isinstance(shape[0], (int, float)) or all(map(_is_point, shape))):
+            shape = [shape]  # one polygon, without its brackets
         kept["segmentation"] = [_pack_polygon(polygon) for polygon in shape]
     return kept
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list) and [type(number) in (int, float) for number in value] == [True, True]
 
 
 def _pack_polygon(polygon: Any) -> Any:
@@ -150,13 +154,14 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iter
     for index, row in enumerate(content[table]):
         where, types = f"{path}: {table}[{index}]", TABLES[table]
         for key in types if isinstance(row, dict) else ():
-            if isinstance(row.get(key), float) and row[key].is_integer():  # some programs write 7.0
-                row[key] = int(row[key])
+            row[key] = _as_number(key, row.get(key))
         if table == "images" and isinstance(row, dict):  # the size of the file is used where none is stated
             types = {
                 key: kinds for key, kinds in types.items() if key not in SIZE or row.get(key) is not None
             }
         wrong = find_key_faults(where, row, types)
+        if not wrong and not str(row.get("name", "-")).strip():
+            wrong = [Fault(where, f"name: expected a name, got {abbreviate(row['name'])}")]
         if not wrong and "id" in types:
             if row["id"] in ids:
                 wrong = [Fault(where, f"id {row['id']} is used twice", f"give all {table} different ids")]
@@ -164,6 +169,14 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iter
         faults += wrong
         if not wrong:
             yield where, row
+
+
+def _as_number(key: str, value: Any) -> Any:
+    """Return a whole number or an id as programs write it, 7.0 or "7", as an integer; else the value."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    is_id = key.endswith("id") and isinstance(value, str) and value.isascii() and value.isdecimal()
+    return int(value) if is_id and len(value) < 19 and (value == "0" or value[0] != "0") else value
 
 
 def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> AnnotatedImage | None:

@@ -155,7 +155,7 @@ def assign_classes(
         if key not in known
     ]
     if not labels:
-        faults = [Fault("", "the annotations contain no object", "annotate at least one")]
+        faults = [Fault("", "the annotations contain no object that can be read", "annotate at least one")]
     elif not classes:
         faults = [Fault("--classes", "names only background, which is class 0", "name the objects")]
     if len(classes) >= IGNORE and not saliency:

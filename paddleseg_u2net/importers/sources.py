@@ -172,7 +172,7 @@ def from_annotations(sets: Sequence[AnnotationSet], folders: Sequence[Path] = ()
         counts.merge(one.counts)
         for image in one.images:
             if image.found:
-                counts.add("converted", "images", image.found, image.where)
+                counts.add("converted", "image paths", image.found, image.where)
     images = [
         ImportedImage(image.name, Pair(image.image, None, image.where), image, part)
         for part, one in enumerate(sets)
@@ -234,7 +234,7 @@ def inspect_source(
     conflicts += reading.conflicts
     kept = [index for index in range(len(images)) if index not in reading.faults]
     if conflicts or (faults and not (skip_faulty and kept)):
-        raise_all([*source.faults, *repeated.values(), *conflicts, *of_images], bool(faults and kept))
+        raise_all(faults, conflicts, bool(kept))
     if not images:
         raise DataError([Fault("", "found 0 images", "name a source with at least two")])
     skip_each_once(source.faults, counts)

@@ -164,13 +164,15 @@ def test_faults_of_the_whole_source_stop_the_command_all_the_same(make, coco):
     Path("empty.json").write_text("{}")
     code, _, err = make("--coco", "empty.json", *coco[2:], "--skip_faulty")
     assert (code, "empty.json: images: expected a list" in err, "--skip_faulty" in err) == (1, True, False)
+    code, _, err = make(*coco, "--classes", "dgo")  # the flag alone would not help
+    assert (code, "7 faults:" in err, "--skip_faulty" in err) == (1, True, False)
 
 
 def test_table_of_faults_has_a_row_per_kind():
     faults = [Fault(f"a.json: annotations[{n}]", f"image_id {n}: not among the images") for n in range(200)]
     faults += [Fault("", "b.png: no such image file")]
     with pytest.raises(DataError) as caught:
-        raise_all(faults, can_skip=False)
+        raise_all(faults, [], some_left=False)
     assert [line.split("  ")[0] for line in str(caught.value).splitlines()[-4:]] == [
         "201 faults:",
         "items",
