@@ -94,11 +94,11 @@ class ImagesBeside:
         if path.is_file():
             return path, ""
         by_name, by_stem = self._files(json_file.parent)
-        base = _posix(unquote(named)).name
+        bases = dict.fromkeys(_posix(text).name for text in (named, unquote(named)))
+        any_case = [(base, by_name.get(base.casefold(), [])) for base in bases]
         for candidates, how in (
-            ([file for file in by_name.get(base.casefold(), ()) if file.name == base], BY_BASE_NAME),
-            (by_name.get(_posix(named).name.casefold(), []), BY_BASE_NAME),
-            (by_name.get(base.casefold(), []), BY_BASE_NAME),
+            *(([file for file in files if file.name == base], BY_BASE_NAME) for base, files in any_case),
+            *((files, BY_BASE_NAME) for _, files in any_case),
             ([path] if has_content else [], BY_CONTENT),
             ([file for file in by_stem.get(json_file.stem, ()) if is_image(file)], BY_OWN_NAME),
         ):

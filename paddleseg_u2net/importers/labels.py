@@ -186,7 +186,7 @@ def find_classes(
         counts: the classes are added, and what is left out.
     """
     colored = any(image.draw for image in images)  # then unused labels have been left out
-    used = labels if wanted or saliency or colored else leave_out_unused(labels, images, keep_unused, counts)
+    used = labels if wanted or colored else leave_out_unused(labels, images, keep_unused, counts)
     try:
         classes, values = assign_classes(used, wanted, saliency)
     except DataError as error:

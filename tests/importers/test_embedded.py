@@ -14,6 +14,8 @@ from built_sets import pairs_of
 from PIL import Image
 from support import pixels, write_mask
 
+from paddleseg_u2net.importers.embedded import BY_BASE_NAME, ImageFolder, ImagesBeside
+
 BOX = labelme_shape("cat", [[2, 1], [9, 7]], "rectangle")
 SIZE = {"imageHeight": 30, "imageWidth": 40}
 
@@ -143,6 +145,25 @@ def test_image_with_the_name_of_the_labelme_file_is_found(make, tmp_path):
     assert list(converted()) == [
         "path in the annotations is not there; the image has the name of the JSON file"
     ]
+
+
+def test_names_are_compared_exactly_first_then_without_case_and_must_be_clear(tmp_path):
+    for name in ("a.jpg", "A.jpg", "b c.jpg", "50%20.jpg", "d.png", "d.jpg", "e.JPG"):
+        write_mask(tmp_path / name, photo(0))
+    (tmp_path / "d.json").touch()
+    for named, file in (
+        ("C:\\a.jpg", "a.jpg"),
+        ("C:\\A.jpg", "A.jpg"),
+        ("C:\\a.JPG", None),  # two fit
+        ("http://host/b%20c.jpg", "b c.jpg"),
+        ("C:\\50%20.jpg", "50%20.jpg"),
+        ("C:\\E.jpg", "e.JPG"),
+        ("C:\\x.jpg", None),  # two images have the name of the JSON file
+    ):
+        found = ImagesBeside().find(tmp_path / "d.json", named, has_content=False)
+        assert found[1] == (BY_BASE_NAME if file else "")
+        assert found[0].name == file or not file
+    assert ImageFolder(tmp_path).find("far/b%20c.jpg") == (tmp_path / "b c.jpg", BY_BASE_NAME)
 
 
 def test_linked_folders_any_case_of_json_and_any_name_of_an_image_are_found(make, tmp_path):
