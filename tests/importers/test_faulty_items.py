@@ -115,7 +115,7 @@ def test_faulty_files_of_folders_are_skipped_and_do_not_decide_the_encoding(make
     (photo_set / "images" / "p2.png").write_bytes(b"no image")
     write_mask(photo_set / "masks" / "p4.png", np.full((9, 9), 3, np.uint8))  # another size
     write_mask(photo_set / "masks" / "p5.png", np.ones((40, 48), np.uint8))
-    code, out, err = make(*folder_flags(photo_set), "--saliency", "--skip_faulty")
+    code, out, err = make(*folder_flags(photo_set), "--skip_faulty")
     assert (code, err) == (0, "")
     assert "train 5, val 1; mask_encoding: grey" in out
     names = {Path(first[0].split(": ")[-1]).name for _, _, _, first in skipped()}
@@ -155,6 +155,7 @@ def test_foreign_json_and_bad_shapes_of_labelme_are_skipped(make, tmp_path):
         ("files", "lm/package.json"),
         ("annotations", "lm/1.json: shapes[1]"),
     }
+    assert "left out  files" not in out  # the two files are counted once
 
 
 def test_faults_of_the_whole_source_stop_the_command_all_the_same(make, coco):
