@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -175,8 +176,9 @@ def _as_number(key: str, value: Any) -> Any:
     """Return a whole number or an id as programs write it, 7.0 or "7", as an integer; else the value."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    is_id = key.endswith("id") and isinstance(value, str) and value.isascii() and value.isdecimal()
-    return int(value) if is_id and len(value) < 19 and (value == "0" or value[0] != "0") else value
+    if key.endswith("id") and isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,17}", value):
+        return int(value)
+    return value
 
 
 def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> AnnotatedImage | None:
