@@ -265,7 +265,11 @@ def fix(survey: DatasetSurvey, destination: Path) -> int:
     )
     print("", *ItemCounts.from_json(record["items"]).table(), "", sep="\n")
     findings = run_checks(examine(list(listed_datasets(destination, record["settings"]))))
-    remaining = ", ".join(f"{finding.check.name} ({len(finding.examples)})" for finding in findings)
+    remaining = ", ".join(
+        f"{finding.check.name} ({len(finding.examples)})"
+        for finding in findings
+        if finding.check.name != "preparation"  # the table above has it
+    )
     print(f"{destination}, checked: {remaining or 'nothing was found'}")
     return 1 if errors(findings) else 0
 

@@ -79,9 +79,10 @@ class ItemCounts:
         return sum(row.count for row in self.rows() if (row.outcome, row.items) == (outcome, items))
 
     def rows(self) -> list[ItemCount]:
-        """Return the rows in the order of OUTCOMES, and of their first items within each."""
+        """Return the rows in the order of OUTCOMES, and those of the same items together."""
         found = [ItemCount(*key, *value) for key, value in self._rows.items()]
-        return sorted(found, key=lambda row: list(OUTCOMES).index(row.outcome))
+        outcomes, items = list(OUTCOMES), list(dict.fromkeys(row.items for row in found))
+        return sorted(found, key=lambda row: (outcomes.index(row.outcome), items.index(row.items)))
 
     def table(self, without_outcome: bool = False) -> list[str]:
         """Return the lines of the summary table; none if nothing was counted.

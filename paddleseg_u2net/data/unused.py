@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from paddleseg_u2net.io.listing import LOST, SHOWN, list_files
+from paddleseg_u2net.io.listing import LOST, list_files
 
 NO_PAIR = "in no pair"
 Unused = Mapping[str, Sequence[Path]]
@@ -44,11 +43,3 @@ def outermost(folders: Iterable[Path]) -> list[Path]:
 def may_be_lost(unused: Unused) -> dict[str, Sequence[Path]]:
     """The reasons by which images are lost: unread formats, broken links, folders that cannot be opened."""
     return {reason: paths for reason, paths in unused.items() if LOST.fullmatch(reason)}
-
-
-def as_record(unused: Unused) -> dict[str, dict[str, Any]]:
-    """Count and first names for each reason, as plain data for `dataset.json`."""
-    return {
-        reason: {"count": len(paths), "first": [str(path) for path in paths[:SHOWN]]}
-        for reason, paths in sorted(unused.items())
-    }

@@ -26,6 +26,7 @@ from paddleseg_u2net.io.images import MAX_PIXELS, check_size, write_image
 
 log = logging.getLogger(__name__)
 
+NOT_PART = "not part of the data set"
 T = TypeVar("T")
 
 
@@ -79,7 +80,7 @@ def arrange(
         _write_list(target / f"{key}_list.txt", target, listed)
     used = {file.path for file in mover.came_from.values()}
     unused = [file.name for file in files if file.path not in used and not _is_list(row, file)]
-    counts.add_all("left out", "files", "not part of the data set", unused)
+    counts.add_all("left out", "files", NOT_PART, unused)
     return pairs, [_replace_path(fault, f"{target}/", "") for fault in mover.faults]
 
 

@@ -25,7 +25,7 @@ from paddleseg_u2net.data.pairs import Pair, read_list
 from paddleseg_u2net.datasets.catalog import DATA_SETS
 from paddleseg_u2net.datasets.description import DataSet
 from paddleseg_u2net.datasets.fetch import ArchiveFile, command_for, fetch_archives, verify_given
-from paddleseg_u2net.datasets.layout import NamedFile, arrange, find_files, is_wanted
+from paddleseg_u2net.datasets.layout import NOT_PART, NamedFile, arrange, find_files, is_wanted
 from paddleseg_u2net.datasets.synthetic import draw_into
 from paddleseg_u2net.errors import DataError, DownloadError, Fault
 from paddleseg_u2net.io.archives import unpack
@@ -151,7 +151,7 @@ def _fill(name: str, row: DataSet, work: Path, sources: Sequence[Path], accept_u
     else:
         found = [verify_given(row, path, accept_unverified) for path in sources]
         found = found or fetch_archives(name, row, work / "downloads", accept_unverified)
-        files = _files(row, found, work / "unpacked")
+        files = _files(row, found, work / "unpacked", items)
         pairs, faults = arrange(row, files, target, work, items)
         if faults:
             note = f" Note: {row.note}." if row.note else ""
@@ -199,22 +199,28 @@ def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
 # -- unpacking --------------------------------------------------------------------------------------------
 
 
-def _files(row: DataSet, sources: Sequence[ArchiveFile], unpacked: Path) -> list[NamedFile]:
+def _files(
+    row: DataSet, sources: Sequence[ArchiveFile], unpacked: Path, items: ItemCounts
+) -> list[NamedFile]:
     """List all files of the sources, after unpacking those members of archives that the row mentions."""
     files = []
     for index, source in enumerate(sources):
         folder = source.path
         if not folder.is_dir():
             stem = folder.name.split(".")[0]
-            wanted = functools.partial(_is_wanted, row, stem)
+            wanted = functools.partial(_is_wanted, row, stem, items)
             folder = unpacked / str(index) / stem
             unpack(source.path, folder, row.max_bytes, wanted)
         files += find_files(folder)
     return files
 
 
-def _is_wanted(row: DataSet, stem: str, name: str) -> bool:
-    return is_wanted(row, PurePosixPath(stem, name))
+def _is_wanted(row: DataSet, stem: str, items: ItemCounts, name: str) -> bool:
+    """Whether a member of an archive is unpacked; counts the others."""
+    path = PurePosixPath(stem, name)
+    wanted = is_wanted(row, path)
+    items.add("left out", "files", NOT_PART, path, count=not wanted)
+    return wanted
 
 
 # -- recording --------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import numpy as np
 
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
-from paddleseg_u2net.data.unused import Unused, as_record, unused_files
+from paddleseg_u2net.data.unused import unused_files
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.config_writer import config_text, path_text
 from paddleseg_u2net.importers.copies import copy_keys
@@ -27,7 +27,6 @@ from paddleseg_u2net.importers.mask_meaning import MaskMeaning
 from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
 from paddleseg_u2net.io.files import atomic_write
-from paddleseg_u2net.io.listing import unused_text
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,6 @@ class BuildSummary(NamedTuple):
         classes: names of class 0, 1, …; for saliency of background and object.
         encoding: how masks are decoded.
         items: what became of the items of the source.
-        unused: files in the folders of the source that are not used, by reason.
     """
 
     config: Path
@@ -85,7 +83,6 @@ class BuildSummary(NamedTuple):
     classes: list[str]
     encoding: MaskEncoding
     items: ItemCounts
-    unused: Unused = {}
 
     def command(self, template: str) -> str:
         """Return CHECK_COMMAND or TRAIN_COMMAND with the path of the config, quoted for a shell."""
@@ -118,12 +115,12 @@ def _handle_empty(
     if not with_objects:
         what = f"none of the {len(images)} masks contains an object"
         raise DataError([Fault("", what, "check the masks, and the labels of --classes")])
-    if empty := len(images) - len(with_objects):
-        action = "left out" if options.skip_empty else "kept (--skip_empty leaves them out)"
-        log.info("%d images contain no object: %s", empty, action)
-        outcome = "left out" if options.skip_empty else "kept"
+    if len(with_objects) < len(images):
         names = [image.name for image in images if not image.content.share]
-        items.add_all(outcome, "images", "contain no object", names)
+        if options.skip_empty:
+            items.add_all("left out", "images", "contain no object", names)
+        else:
+            items.add_all("kept", "images", "contain no object (--skip_empty leaves them out)", names)
     items.add("kept", "images", count=len(with_objects))
     return with_objects if options.skip_empty else images
 
@@ -184,7 +181,6 @@ def _record(summary: BuildSummary, options: BuildOptions) -> str:
         "mask_encoding": summary.encoding.name,
         "ignore_index": summary.encoding.ignore_index,
         "mask_colors": summary.encoding.colors,
-        "unused_files": as_record(summary.unused),
         "split": list(options.shares) if options.shares else "as given",
         "seed": options.seed if options.shares else None,
         "stratify": options.stratify,
@@ -258,21 +254,21 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
         images = _handle_empty(found.images, options, found.counts)
         parts = _split_by_shares(images, count == 1, options) if options.shares else _keep_given_parts(images)
         counts = {part: len(members) for part, members in zip(PARTS, parts, strict=True) if members}
-        classes, unused = _class_names(found.classes, count), _count_unused(source)
+        classes = _class_names(found.classes, count)
         _count_absent(images, classes, found.counts)
-        summary = BuildSummary(config, counts, classes, found.encoding, found.counts, unused)
+        _count_unused(source, found.counts)
+        summary = BuildSummary(config, counts, classes, found.encoding, found.counts)
         config_path.write_text(_write(parts, summary, options, folder), encoding="utf-8")
     return summary
 
 
-def _count_unused(source: ImageSource) -> Unused:
-    """The files in the folders of a source that it does not use; logs them."""
+def _count_unused(source: ImageSource, items: ItemCounts) -> None:
+    """Count the files in the folders of a source that it neither uses nor reports as faulty."""
     used = [path for image in source.images for path in image.pair[:2] if path]
     used += [Path(image.annotated.where) for image in source.images if image.annotated]
-    used += source.used
-    if unused := unused_files(source.folders, used):
-        log.warning(unused_text(unused))
-    return unused
+    used += [Path(fault.where) for fault in source.faults if isinstance(fault, Fault)]
+    for reason, paths in unused_files(source.folders, [*used, *source.used]).items():
+        items.add_all("left out", "files", reason, paths)
 
 
 def _check_is_free(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from paddleseg_u2net.importers.annotations import (
 )
 from paddleseg_u2net.importers.crowd import CROWD_MODES, read_flag, resolve_crowd
 from paddleseg_u2net.importers.embedded import ImageFolder
+from paddleseg_u2net.importers.faulty_items import OF_SKIPPED_IMAGES
 from paddleseg_u2net.importers.rasterize import abbreviate
 from paddleseg_u2net.io.file_kinds import READ_SUFFIXES
 
@@ -69,28 +71,37 @@ def _read(path: Path, image_dir: Path) -> tuple[AnnotationSet, bool]:
     faults: list[Fault] = []
     exporter, folder = False, ImageFolder(image_dir)
     names = {row["id"]: row["name"] for _, row in _rows(path, content, "categories", faults)}
-    images = {
-        row["id"]: _image(where, row, folder, faults) for where, row in _rows(path, content, "images", faults)
-    }
+    # None for images that have a fault
+    images: dict[Any, AnnotatedImage | None] = dict.fromkeys(_ids(content.get("images")))
+    for where, row in _rows(path, content, "images", faults):
+        images[row["id"]] = _image(where, row, folder, faults)
+    counts = ItemCounts()
     for where, row in _rows(path, content, "annotations", faults):
         wrong = _faults_of_annotation(where, row, names, images)
-        exporter |= EXPORTER_KEY in (row.get("attributes") or ())
+        exporter |= isinstance(extra := row.get("attributes"), dict) and EXPORTER_KEY in extra
         image = images.get(row["image_id"])
-        if not wrong and image:
-            image.regions.append(_region(where, row, names))
-        elif image:
+        if wrong and image:
             images[row["image_id"]] = image._replace(faulty=image.faulty + 1)
+        elif image:
+            image.regions.append(_region(where, row, names))
+        elif not wrong:
+            counts.add("skipped", "annotations", OF_SKIPPED_IMAGES, where)
         faults += wrong
-    drawable = [image for image in images.values() if image.name]  # the others have a fault already
-    return AnnotationSet(path, drawable, names, faults, ItemCounts()), exporter
+    return AnnotationSet(path, [image for image in images.values() if image], names, faults, counts), exporter
+
+
+def _ids(rows: Any) -> list:
+    """Return the ids of all rows of a table, with faults or without."""
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [key for row in rows if isinstance(key := _as_number("id", row.get("id")), (int, str))]
 
 
 def _faults_of_annotation(
-    where: str, row: dict, names: Mapping[Any, str], images: Mapping[Any, AnnotatedImage]
+    where: str, row: dict, names: Mapping[Any, str], images: Mapping[Any, AnnotatedImage | None]
 ) -> list[Fault]:
     """List what is wrong with an annotation, except for its shape, which is checked when it is drawn."""
     faults = [
-        Fault(where, f"{key} {row[key]}: not among the {table}", f"correct it, or add it to {table}")
+        Fault(where, f"{key} {row[key]!r}: not among the {table}", f"correct it, or add it to {table}")
         for key, table, known in (("image_id", "images", images), ("category_id", "categories", names))
         if row[key] not in known
     ]
@@ -118,10 +129,14 @@ def _compact_row(row: dict) -> dict:
     """Keep what is needed of an object of the file; polygons become arrays, which take far less memory."""
     kept = {key: value for key, value in row.items() if key in KEPT_KEYS}
     if isinstance(shape := kept.get("segmentation"), list):
-        if shape and isinstance(shape[0], (int, float)):  # the numbers of one polygon, without its brackets
-            shape = [shape]
+        if shape and (isinstance(shape[0], (int, float)) or all(map(_is_point, shape))):
+            shape = [shape]  # one polygon, without its brackets
         kept["segmentation"] = [_pack_polygon(polygon) for polygon in shape]
     return kept
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list) and [type(number) in (int, float) for number in value] == [True, True]
 
 
 def _pack_polygon(polygon: Any) -> Any:
@@ -140,13 +155,14 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iter
     for index, row in enumerate(content[table]):
         where, types = f"{path}: {table}[{index}]", TABLES[table]
         for key in types if isinstance(row, dict) else ():
-            if isinstance(row.get(key), float) and row[key].is_integer():  # some programs write 7.0
-                row[key] = int(row[key])
+            row[key] = _as_number(key, row.get(key))
         if table == "images" and isinstance(row, dict):  # the size of the file is used where none is stated
             types = {
                 key: kinds for key, kinds in types.items() if key not in SIZE or row.get(key) is not None
             }
         wrong = find_key_faults(where, row, types)
+        if not wrong and not str(row.get("name", "-")).strip():
+            wrong = [Fault(where, f"name: expected a name, got {abbreviate(row['name'])}")]
         if not wrong and "id" in types:
             if row["id"] in ids:
                 wrong = [Fault(where, f"id {row['id']} is used twice", f"give all {table} different ids")]
@@ -156,8 +172,17 @@ def _rows(path: Path, content: Mapping, table: str, faults: list[Fault]) -> Iter
             yield where, row
 
 
-def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> AnnotatedImage:
-    """Return an image without shapes; its name is empty if its file lies outside the folder of images."""
+def _as_number(key: str, value: Any) -> Any:
+    """Return a whole number or an id as programs write it, 7.0 or "7", as an integer; else the value."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if key.endswith("id") and isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,17}", value):
+        return int(value)
+    return value
+
+
+def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> AnnotatedImage | None:
+    """Return an image without shapes; None, and a fault, if its file lies outside the folder of images."""
     file = Path(row["file_name"].replace("\\", "/"))
     inside = file.name and "\0" not in file.name and ".." not in file.parts and not file.is_absolute()
     path, found = folder.find(row["file_name"])
@@ -166,8 +191,8 @@ def _image(where: str, row: dict, folder: ImageFolder, faults: list[Fault]) -> A
     elif not inside:
         what = f"file_name {row['file_name']!r} is outside {folder.folder}"
         faults.append(Fault(where, what, "use a path below the folder of the images"))
+        return None
     stem = file.with_suffix("") if file.suffix.lower() in READ_SUFFIXES else file  # keep the 7 of `img.7`
-    name = stem.as_posix() if inside or path else ""
     height, width = (row.get(key) for key in SIZE)
     size = None if height is None or width is None else (height, width)
-    return AnnotatedImage(folder.folder / file, name, where, size, [], in_order=False, found=found)
+    return AnnotatedImage(folder.folder / file, stem.as_posix(), where, size, [], in_order=False, found=found)

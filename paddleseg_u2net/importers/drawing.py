@@ -20,7 +20,7 @@ from paddleseg_u2net.importers.annotations import (
     Region,
 )
 from paddleseg_u2net.importers.embedded import write_embedded
-from paddleseg_u2net.importers.faulty_items import skip
+from paddleseg_u2net.importers.faulty_items import OF_SKIPPED_IMAGES, skip
 from paddleseg_u2net.importers.pixel_shapes import RASTERIZERS
 from paddleseg_u2net.importers.rasterize import Window
 from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow
@@ -87,7 +87,7 @@ def draw_mask(
         window, wrong = _rasterize(region, height, width)
         faults += wrong
         if wrong and skip_faulty:
-            skip(wrong, "outlines" if window else "annotations", counts)
+            skip(*((wrong, "outlines") if window else (wrong[:1], "annotations")), counts)
         if window is None:
             continue
         drawn.append((region, window))
@@ -117,7 +117,7 @@ def _rasterize(region: Region, height: int, width: int) -> tuple[Window | None, 
             fill([outline], height, width)
             good.append(outline)
         except ValueError as error:
-            faults.append(Fault(region.where, f"outline {index}: {error}"))
+            faults.append(Fault(f"{region.where}: outline {index}", str(error)))
     return (fill(good, height, width) if good else None), faults
 
 
@@ -160,7 +160,7 @@ def draw_masks(
             counts.merge(drawn[image.name])
         elif record.faults:
             number = len(image.regions)
-            counts.add("skipped", "annotations", "of images that are skipped", image.where, number)
+            counts.add("skipped", "annotations", OF_SKIPPED_IMAGES, image.where, number)
     return records
 
 

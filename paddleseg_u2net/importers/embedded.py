@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import io
-import os
+import itertools
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, read_json
-from paddleseg_u2net.io.file_kinds import READ_SUFFIXES
-from paddleseg_u2net.io.images import pillow
+from paddleseg_u2net.io.decoders import open_image
+from paddleseg_u2net.io.file_kinds import find_kind, why_unreadable
+from paddleseg_u2net.io.listing import is_image, list_files
 
 IMAGES = "images"  # folder of embedded images below the folder of the data set
-EMBEDDED_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif"}
 BY_BASE_NAME = "path in the annotations is not there; found by its base name"
 BY_OWN_NAME = "path in the annotations is not there; the image has the name of the JSON file"
 BY_CONTENT = "no image file; read from imageData"
@@ -56,9 +55,9 @@ class ImageFolder:
         """The files below the folder by their names in lower case."""
         if self._by_name is None:
             self._by_name = {}
-            for root, _, names in os.walk(self.folder):
-                for name in names:
-                    self._by_name.setdefault(name.casefold(), []).append(Path(root, name))
+            listing = list_files(self.folder)
+            for path in itertools.chain(listing.images, *listing.unused.values()):
+                self._by_name.setdefault(path.name.casefold(), []).append(path)
         return self._by_name
 
 
@@ -76,7 +75,7 @@ class ImagesBeside:
     """Finds the images of LabelMe files, in the folder of each file but not below it."""
 
     def __init__(self):
-        self._images: dict[Path, list[Path]] = {}
+        self._folders: dict[Path, tuple[dict[str, list[Path]], dict[str, list[Path]]]] = {}
 
     def find(self, json_file: Path, named: str, has_content: bool) -> tuple[Path, str]:
         """Find the image of a file.
@@ -92,23 +91,27 @@ class ImagesBeside:
         path = json_file.parent / _posix(named)
         if path.is_file():
             return path, ""
-        base, beside = _posix(unquote(named)).name, self._beside(json_file.parent)
+        by_name, by_stem = self._files(json_file.parent)
+        bases = dict.fromkeys(_posix(text).name for text in (named, unquote(named)))
+        any_case = [(base, by_name.get(base.casefold(), [])) for base in bases]
         for candidates, how in (
-            ([other for other in beside if other.name == _posix(named).name], BY_BASE_NAME),
-            ([other for other in beside if other.name.casefold() == base.casefold()], BY_BASE_NAME),
+            *(([file for file in files if file.name == base], BY_BASE_NAME) for base, files in any_case),
+            *((files, BY_BASE_NAME) for _, files in any_case),
             ([path] if has_content else [], BY_CONTENT),
-            ([other for other in beside if other.stem == json_file.stem], BY_OWN_NAME),
+            ([file for file in by_stem.get(json_file.stem, ()) if is_image(file)], BY_OWN_NAME),
         ):
             if len(candidates) == 1:
                 return candidates[0], how
         return path, ""
 
-    def _beside(self, folder: Path) -> list[Path]:
-        """The images in a folder."""
-        if folder not in self._images:
-            found = (path for path in folder.iterdir() if path.suffix.lower() in READ_SUFFIXES)
-            self._images[folder] = sorted(found)
-        return self._images[folder]
+    def _files(self, folder: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+        """The files in a folder by their names in lower case, and by their stems."""
+        if folder not in self._folders:
+            by_name, by_stem = self._folders[folder] = {}, {}
+            for path in sorted(path for path in folder.iterdir() if path.is_file()):
+                by_name.setdefault(path.name.casefold(), []).append(path)
+                by_stem.setdefault(path.stem, []).append(path)
+        return self._folders[folder]
 
 
 def write_embedded(image: AnnotatedImage, folder: Path, final_folder: Path) -> tuple[Path, Path]:
@@ -128,15 +131,21 @@ def write_embedded(image: AnnotatedImage, folder: Path, final_folder: Path) -> t
     if image.embedded is None:
         return image.image, image.image
     where = f"{image.embedded}: imageData"
-    text = read_json(image.embedded).get("imageData")
+    text = "".join(str(read_json(image.embedded).get("imageData")).split())
+    fix = f"put {image.image.name} beside the JSON file"
     try:
-        data = base64.b64decode(str(text).partition("base64,")[2] or str(text), validate=True)
-        with pillow().open(io.BytesIO(data)) as picture:
-            suffix = EMBEDDED_SUFFIXES[picture.format or ""]
-    except (OSError, ValueError, SyntaxError, KeyError) as error:
-        what = f"cannot be read as an image: {error}"
-        raise DataError([Fault(where, what, f"put {image.image.name} beside the JSON file")]) from None
-    name = Path(IMAGES, f"{image.name}{suffix}")
+        data = base64.b64decode(text.partition("base64,")[2] or text, validate=True)
+    except ValueError as error:
+        raise DataError([Fault(where, f"cannot be read as an image: {error}", fix)]) from None
+    try:
+        with open_image(data) as image_file:
+            image_file.load()
+    except Exception as error:  # Pillow's readers raise any kind of error
+        what = f"cannot be read as an image: {why_unreadable(data, str(error))[0]}"
+        raise DataError([Fault(where, what, fix)]) from None
+    kind = find_kind(data)
+    assert kind is not None
+    name = Path(IMAGES, f"{image.name}.{kind.suffixes.split()[0]}")
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
     return folder / name, final_folder / name

@@ -16,6 +16,7 @@ from paddleseg_u2net.importers.annotations import (
 )
 from paddleseg_u2net.importers.embedded import BY_CONTENT, ImagesBeside
 from paddleseg_u2net.importers.rasterize import RASTERIZERS, abbreviate
+from paddleseg_u2net.io.listing import NO_IMAGE, list_files
 
 FILE_KEYS = {"shapes": (list,), "imagePath": (str,)}
 SHAPE_KEYS = {"label": (str,), "points": (list,)}
@@ -38,7 +39,8 @@ def read_labelme(folder: Path) -> AnnotationSet:
     Raises:
         FileNotFoundError: there is no JSON file.
     """
-    paths = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
+    files = list_files(folder).unused.get(NO_IMAGE, [])
+    paths = [path for path in files if path.suffix.lower() == ".json"]
     if not paths:
         raise FileNotFoundError(f"{folder}: no JSON file found. Fix: name the folder that LabelMe saves to")
     images: list[AnnotatedImage] = []

@@ -155,7 +155,7 @@ def assign_classes(
         if key not in known
     ]
     if not labels:
-        faults = [Fault("", "the annotations contain no object", "annotate at least one")]
+        faults = [Fault("", "the annotations contain no object that can be read", "annotate at least one")]
     elif not classes:
         faults = [Fault("--classes", "names only background, which is class 0", "name the objects")]
     if len(classes) >= IGNORE and not saliency:
@@ -186,7 +186,7 @@ def find_classes(
         counts: the classes are added, and what is left out.
     """
     colored = any(image.draw for image in images)  # then unused labels have been left out
-    used = labels if wanted or saliency or colored else leave_out_unused(labels, images, keep_unused, counts)
+    used = labels if wanted or colored else leave_out_unused(labels, images, keep_unused, counts)
     try:
         classes, values = assign_classes(used, wanted, saliency)
     except DataError as error:

@@ -24,7 +24,7 @@ from paddleseg_u2net.data.wording import as_flags
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet
 from paddleseg_u2net.importers.drawing import DrawingOptions, draw_masks
-from paddleseg_u2net.importers.faulty_items import raise_all, skip
+from paddleseg_u2net.importers.faulty_items import OF_SKIPPED_IMAGES, raise_all, skip, skip_each_once
 from paddleseg_u2net.importers.labels import find_classes, merge_labels, unite_labels
 from paddleseg_u2net.importers.mask_meaning import MaskMeaning, count_classes
 
@@ -172,14 +172,14 @@ def from_annotations(sets: Sequence[AnnotationSet], folders: Sequence[Path] = ()
         counts.merge(one.counts)
         for image in one.images:
             if image.found:
-                counts.add("converted", "images", image.found, image.where)
+                counts.add("converted", "image paths", image.found, image.where)
     images = [
         ImportedImage(image.name, Pair(image.image, None, image.where), image, part)
         for part, one in enumerate(sets)
         for image in one.images
     ]
     faults = [fault for one in sets for fault in one.faults]
-    return ImageSource(images, faults, labels, counts, conflicts, folders)
+    return ImageSource(images, faults, labels, counts, conflicts, folders, [one.path for one in sets])
 
 
 def find_repeated_names(images: Iterable[ImportedImage]) -> dict[int, Fault]:
@@ -234,10 +234,14 @@ def inspect_source(
     conflicts += reading.conflicts
     kept = [index for index in range(len(images)) if index not in reading.faults]
     if conflicts or (faults and not (skip_faulty and kept)):
-        raise_all([*source.faults, *repeated.values(), *conflicts, *of_images], bool(faults and kept))
+        raise_all(faults, conflicts, bool(kept))
     if not images:
         raise DataError([Fault("", "found 0 images", "name a source with at least two")])
-    skip(source.faults, "", counts)
+    skip_each_once(source.faults, counts)
+    for index in repeated:
+        if annotated := source.images[index].annotated:
+            number = len(annotated.regions)
+            counts.add("skipped", "annotations", OF_SKIPPED_IMAGES, annotated.where, number)
     skip([*repeated.values(), *(first for first, *_ in reading.faults.values())], "images", counts)
     inspected = [_inspected(images[index], reading.records[index], reading.encoding) for index in kept]
     return InspectedSource(inspected, reading.encoding, classes, counts)

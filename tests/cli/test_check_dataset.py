@@ -91,7 +91,8 @@ def test_fix_writes_a_copy_without_errors(check, data):
     assert "kept      pairs      5\nleft out  pairs      1  cannot be read as a mask" in text
     assert [row["count"] for row in json.loads(Path("fixed/fixed.json").read_text())["items"]] == [5, 1]
     assert text.endswith("fixed, checked: nothing was found\n")
-    assert check("--dataset_root", "fixed")[0] == 0
+    code, text, _ = check("--dataset_root", "fixed")
+    assert (code, "fixed/fixed.json: 1 pairs left out: cannot be read as a mask" in text) == (0, True)
     code, _, error = check("--dataset_root", data, "--fix", "fixed")
     assert (code, error.startswith("error: --fix fixed: exists already")) == (1, True)
 

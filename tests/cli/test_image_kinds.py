@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -179,13 +180,13 @@ def test_make_dataset_counts_what_it_does_not_use(run, tmp_path):
     code, *text = run("make-dataset", *words)
     assert code == 0
     assert "1 masks have no image, first: " in "".join(text)
-    record = yaml.safe_load(Path("data/mine/dataset.json").read_text())["unused_files"]
-    assert {reason: row["count"] for reason, row in record.items()} == {
-        "not read (HEIC image)": 1,
-        "in no pair": 1,
-        "not an image": 1,
+    rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
+    assert {row["reason"]: row["first"] for row in rows if row["items"] == "files"} == {
+        "not read (HEIC image)": [str(root / "images" / "old.heic")],
+        "in no pair": [str(root / "masks" / "old.png")],
+        "not an image": [str(root / "images" / "notes.txt")],
     }
-    assert record["in no pair"]["first"] == [str(root / "masks" / "old.png")]
+    assert "left out  files       1  not read (HEIC image)  " in text[0]
 
 
 def test_make_dataset_counts_labelme_images_without_json(run, tmp_path):
@@ -197,4 +198,4 @@ def test_make_dataset_counts_labelme_images_without_json(run, tmp_path):
             write_labelme(tmp_path / "my" / f"{name}.json", labelme_shape("cat", [[1, 1], [4, 1], [4, 3]]))
     code, *text = run("make-dataset", "--labelme", tmp_path / "my")
     assert code == 0
-    assert f"1 file is not used: 1 in no pair: {tmp_path}/my/c.jpg" in "".join(text)
+    assert "left out  files            1  in no pair  " in text[0]

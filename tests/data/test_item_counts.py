@@ -28,6 +28,14 @@ def test_table_has_a_row_per_reason_in_the_order_of_outcomes_and_names_the_first
     assert ItemCounts().table() == []
 
 
+def test_rows_of_the_same_items_follow_each_other():
+    counts = ItemCounts()
+    for reason in "ab":
+        for items in ("images", "annotations"):
+            counts.add("skipped", items, reason)
+    assert [row.items for row in counts.rows()] == ["images", "images", "annotations", "annotations"]
+
+
 def test_counts_of_two_sources_add_up():
     both = ItemCounts()
     for _ in range(2):

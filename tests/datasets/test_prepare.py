@@ -83,6 +83,13 @@ def test_files_that_are_not_part_of_the_data_set_are_counted_and_named(tmp_path)
     assert [row["count"] for row in items if row["outcome"] == "kept"] == [1, 1]
     (left_out,) = [row for row in items if row["outcome"] == "left out"]
     assert {name.split("/")[-1] for name in left_out["first"]} == {"Thumbs.db", "notes.txt", "other.jpg"}
+    root = prepare("ECSSD", tmp_path / "packed", [archive, masks], accept_unverified=True)
+    items = json.loads((root / "dataset.json").read_text())["items"]
+    (left_out,) = [row for row in items if row["outcome"] == "left out"]
+    assert (left_out["reason"], left_out["first"]) == (
+        "not part of the data set",
+        ["images/images/Thumbs.db"],
+    )
 
 
 def test_record_checksum_equals_that_of_sha256sum(tmp_path):

@@ -98,7 +98,6 @@ def test_record_says_how_the_data_set_was_made(make, photo_set):
         "mask_encoding": "grey",
         "ignore_index": None,
         "mask_colors": None,
-        "unused_files": {},
         "split": [0.5, 0.3, 0.2],
         "seed": 3,
         "stratify": True,
@@ -144,10 +143,10 @@ def test_empty_images_are_kept_unless_skip_empty_is_given(make, photo_set):
     for index in range(3):
         write_mask(photo_set / "masks" / f"p{index}.png", np.zeros((40, 48), np.uint8))
     _, out, _ = make(*folder_flags(photo_set), "--save_dir", "a")
-    assert "3 images contain no object: kept (--skip_empty leaves them out)" in out
+    assert "kept     images      3  contain no object (--skip_empty leaves them out)  p0.png; p1" in out
     assert "train 8, val 2" in out
     _, out, _ = make(*folder_flags(photo_set), "--save_dir", "b", "--skip_empty")
-    assert "3 images contain no object: left out" in out
+    assert "left out  images      3  contain no object  p0.png; p1.png; p2.png" in out
     assert "train 6, val 1" in out
 
 

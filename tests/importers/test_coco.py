@@ -75,6 +75,31 @@ def test_numbers_may_be_floats_sizes_absent_and_brackets_of_one_polygon_left_out
     assert draw_first(found)[0].tolist() == [1, 1, 1, 1, 0, 0]
 
 
+def test_ids_may_be_numbers_in_quotes_but_other_texts_keep_their_zeros(tmp_path):
+    names = [{"id": "3", "name": "cat"}, {"id": "18", "name": "dog"}, {"id": "03", "name": "hare"}]
+    rows = [{"image_id": "7", "category_id": key, "segmentation": INNER} for key in (3, "18", "03")]
+    found = read_coco(write_coco(tmp_path / "a.json", rows, categories=names), tmp_path)
+    assert (found.faults, list(found.labels)) == ([], [3, 18, "03"])
+    assert [region.label for region in found.images[0].regions] == ["cat", "dog", "hare"]
+
+
+def test_points_of_one_polygon_may_be_pairs(tmp_path):
+    pairs = [[0, 0], [4, 0], [4, 4], [0, 4]]
+    rows = [{"segmentation": pairs}, {"segmentation": [pairs]}]
+    found = read_coco(write_coco(tmp_path / "a.json", rows), tmp_path)
+    for region in found.images[0].regions:
+        drawn = draw_mask(found.images[0]._replace(regions=[region]), {"cat": 1}, 4, 6)
+        assert drawn.ids.tolist() == [[1, 1, 1, 1, 0, 0]] * 4
+
+
+@pytest.mark.parametrize("value", [None, 5, True, "occluded", ["occluded"], {}, {"truncated": True}])
+def test_attributes_of_another_program_are_passed_over(tmp_path, value):
+    rows = [{"attributes": value, "segmentation": INNER}] * 9
+    rows += [{"segmentation": {"size": [4, 6], "counts": [0, 4, 20]}, "iscrowd": 1}]
+    found = read_coco(write_coco(tmp_path / "a.json", rows), tmp_path)
+    assert draw_first(found)[0, 0] == 255
+
+
 def test_list_of_rle_is_one_object(tmp_path):
     parts = [{"size": [4, 6], "counts": [0, 4, 20]}, {"size": [4, 6], "counts": encode_rle(LAST_COLUMN)[1]}]
     found = read_coco(write_coco(tmp_path / "a.json", [{"segmentation": parts}]), tmp_path)
@@ -93,6 +118,7 @@ def test_every_fault_of_a_coco_file_names_its_place(tmp_path):
     rows = [{"image_id": 70}, {"category_id": 4}, {"segmentation": []}, {"segmentation": "a"}]
     rows += [{"segmentation": None}, {"iscrowd": "perhaps"}]
     categories = [{"id": 3, "name": "cat"}, {"id": True}, {"id": 3, "name": "dog"}]
+    categories += [{"id": 9, "name": " "}]
     path = write_coco(tmp_path / "a.json", rows, images=images, categories=categories)
     assert [image.name for image in read_coco(path, tmp_path).images] == ["a"]
     for expected in (
@@ -105,6 +131,7 @@ def test_every_fault_of_a_coco_file_names_its_place(tmp_path):
         "categories[1]: id: expected an integer or a string, got True",
         "categories[1]: name: expected a string, got None",
         "categories[2]: id 3 is used twice. Fix: give all categories different ids",
+        "categories[3]: name: expected a name, got ' '",
         "annotations[0]: image_id 70: not among the images",
         "annotations[1]: category_id 4: not among the categories",
         "annotations[2]: segmentation: empty; a bounding box alone has no outline. Fix:",
@@ -114,7 +141,7 @@ def test_every_fault_of_a_coco_file_names_its_place(tmp_path):
     ):
         faults = read_coco(path, tmp_path).faults
         assert any(f"{path}: {expected}" in str(fault) for fault in faults), (expected, faults)
-    assert len(faults) == 15
+    assert len(faults) == 16
     path.write_text('{"info": {}}')
     faults = read_coco(path, tmp_path).faults
     assert [fault.where for fault in faults] == [

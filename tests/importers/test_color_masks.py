@@ -58,7 +58,9 @@ def test_coloured_masks_without_a_table_name_the_flags_that_convert_them(make, t
 
 def test_chosen_classes_and_saliency_come_from_colours_too(make, tmp_path):
     flags = [*write_set(tmp_path), "--colors", *COLORS]
-    assert make(*flags, "--classes", "dog", "--save_dir", "a")[0] == 0
+    code, out, _ = make(*flags, "--classes", "dog", "--save_dir", "a")
+    assert code == 0
+    assert "categories      1  label is not among --classes, so background  " in out
     np.testing.assert_array_equal(pixels("a/masks/a 0.png"), [[0, 0, 0, 255], [0, 1, 0, 255], [1, 1, 0, 0]])
     assert make(*flags, "--saliency", "--save_dir", "b")[0] == 0
     np.testing.assert_array_equal(pixels("b/masks/a 0.png"), [[0, 1, 1, 255], [0, 1, 1, 255], [1, 1, 0, 0]])

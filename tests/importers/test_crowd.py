@@ -31,7 +31,7 @@ def outcomes(found) -> list[tuple[str, int]]:
     return [(row.outcome, row.count) for row in counts.rows()]
 
 
-@pytest.mark.parametrize("value", [0, 0.0, "0", "0.0", False, None, "", "false", "False", "no"])
+@pytest.mark.parametrize("value", [0, 0.0, "0", "0.0", False, None, "", " 0 ", "False", "no"])
 def test_iscrowd_of_any_spelling_of_0_is_false(tmp_path, value):
     assert read_flag(value) is False
     found = read_coco(write_coco(tmp_path / "a.json", [{"iscrowd": value}]), tmp_path)

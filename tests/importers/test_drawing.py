@@ -58,6 +58,6 @@ def test_good_outlines_of_an_object_are_drawn_and_the_others_are_faults():
     expected = np.zeros((8, 8), int)
     expected[:4, :4] = 1
     np.testing.assert_array_equal(drawn.ids, expected)
-    assert [fault.what.split(": ")[0] for fault in drawn.faults] == ["outline 1", "outline 2"]
+    assert [fault.where for fault in drawn.faults] == ["here: outline 1", "here: outline 2"]
     assert (drawn.counts.count("skipped", "outlines"), drawn.counts.count("kept", "annotations")) == (2, 1)
     assert draw_mask(image(region), VALUES, 8, 8).counts.count("skipped", "outlines") == 0

@@ -14,6 +14,8 @@ from built_sets import pairs_of
 from PIL import Image
 from support import pixels, write_mask
 
+from paddleseg_u2net.importers.embedded import BY_BASE_NAME, ImageFolder, ImagesBeside
+
 BOX = labelme_shape("cat", [[2, 1], [9, 7]], "rectangle")
 SIZE = {"imageHeight": 30, "imageWidth": 40}
 
@@ -78,6 +80,17 @@ def test_embedded_jpeg_keeps_its_bytes(make, tmp_path):
     assert Path("data/mine/images/0.jpg").read_bytes() == base64.b64decode(text)
 
 
+@pytest.mark.parametrize(("kind", "suffix"), [("MPO", ".jpg"), ("JPEG2000", ".jp2"), ("WEBP", ".webp")])
+def test_embedded_formats_are_those_that_are_read_and_lines_may_be_broken(make, tmp_path, kind, suffix):
+    for index in range(2):
+        text = encoded(photo(index), kind)
+        lines = "\n".join(text[start : start + 76] for start in range(0, len(text), 76))
+        write_labelme(tmp_path / "lm" / f"{index}.json", BOX, imageData=lines, **SIZE)
+    code, _, err = make("--labelme", "lm", "--split", 0.5, 0.5, 0)
+    assert (code, err) == (0, "")
+    assert Path(f"data/mine/images/1{suffix}").read_bytes() == base64.b64decode(text)
+
+
 def test_image_file_goes_before_the_embedded_image(make, tmp_path):
     for index in range(2):
         write_labelme(tmp_path / "lm" / f"{index}.json", BOX, imageData=encoded(photo(9)), **SIZE)
@@ -87,7 +100,7 @@ def test_image_file_goes_before_the_embedded_image(make, tmp_path):
     assert not Path("data/mine/images").exists()
 
 
-@pytest.mark.parametrize("content", ["%%%", base64.b64encode(b"no image").decode()])
+@pytest.mark.parametrize("content", ["%%%", base64.b64encode(b"no image").decode(), "R0lGODlhAQABAAAAACw="])
 def test_embedded_content_that_is_no_image_is_a_fault(make, tmp_path, content):
     for index in range(3):
         data = content if index == 1 else encoded(photo(index))
@@ -134,6 +147,37 @@ def test_image_with_the_name_of_the_labelme_file_is_found(make, tmp_path):
     ]
 
 
+def test_names_are_compared_exactly_first_then_without_case_and_must_be_clear(tmp_path):
+    for name in ("a.jpg", "A.jpg", "b c.jpg", "50%20.jpg", "d.png", "d.jpg", "e.JPG"):
+        write_mask(tmp_path / name, photo(0))
+    (tmp_path / "d.json").touch()
+    for named, file in (
+        ("C:\\a.jpg", "a.jpg"),
+        ("C:\\A.jpg", "A.jpg"),
+        ("C:\\a.JPG", None),  # two fit
+        ("http://host/b%20c.jpg", "b c.jpg"),
+        ("C:\\50%20.jpg", "50%20.jpg"),
+        ("C:\\E.jpg", "e.JPG"),
+        ("C:\\x.jpg", None),  # two images have the name of the JSON file
+    ):
+        found = ImagesBeside().find(tmp_path / "d.json", named, has_content=False)
+        assert found[1] == (BY_BASE_NAME if file else "")
+        assert found[0].name == file or not file
+    assert ImageFolder(tmp_path).find("far/b%20c.jpg") == (tmp_path / "b c.jpg", BY_BASE_NAME)
+
+
+def test_linked_folders_any_case_of_json_and_any_name_of_an_image_are_found(make, tmp_path):
+    for index, suffix in enumerate((".json", ".JSON", ".json", ".json")):
+        write_labelme(tmp_path / "disk" / f"{index}{suffix}", BOX, imagePath=f"C:\\{index}.png", **SIZE)
+        Image.fromarray(photo(index)).save(tmp_path / "disk" / f"{index}.jfif", "JPEG")
+    (tmp_path / "lm").mkdir()
+    (tmp_path / "lm" / "link").symlink_to(tmp_path / "disk")
+    code, out, err = make("--labelme", "lm")
+    assert (code, err) == (0, "")
+    assert "train 3, val 1" in out
+    assert "files" not in out
+
+
 def test_image_that_is_nowhere_is_a_fault(make, tmp_path):
     for index in range(2):
         write_labelme(tmp_path / "lm" / f"{index}.json", BOX, imagePath=f"C:\\{index}.jpg", **SIZE)
@@ -162,6 +206,19 @@ def test_coco_images_are_found_by_the_end_of_their_path(make, photo_set, named):
     assert list(converted()) == ["path in the annotations is not there; found by its base name"]
     found = {image.name for image, _ in pairs_of("data/mine/config.yaml", "train")}
     assert len(found) == 8
+
+
+def test_coco_image_is_found_in_a_linked_folder_and_the_json_beside_it_is_no_unused_file(make, photo_set):
+    (photo_set / "images").rename(photo_set / "disk")
+    (photo_set / "images").mkdir()
+    (photo_set / "images" / "link").symlink_to(photo_set / "disk")
+    images = [{"id": n, "file_name": f"p{n}.png", "height": 40, "width": 48} for n in range(10)]
+    path = photo_set / "images" / "_annotations.coco.json"
+    write_coco(path, [{"image_id": n} for n in range(10)], images=images)
+    code, out, err = make("--coco", path, "--image_dir", photo_set / "images")
+    assert (code, err) == (0, "")
+    assert list(converted()) == ["path in the annotations is not there; found by its base name"]
+    assert "files" not in out
 
 
 def test_coco_image_is_found_in_a_sub_folder_if_only_one_has_its_name(make, photo_set):

@@ -75,7 +75,7 @@ def test_skip_faulty_goes_on_counts_and_names_what_it_left_out(make, coco):
         ("annotations", box): (2, [where(10), where(11)]),
         ("annotations", "image_id …: not among the images"): (1, [where(13)]),
         ("annotations", points): (2, [f"{where(9)}: segmentation", f"{where(12)}: segmentation"]),
-        ("outlines", f"outline …: {points}"): (1, [f"{where(8)}: segmentation"]),
+        ("outlines", points): (1, [f"{where(8)}: segmentation: outline 1"]),
         ("images", "all annotations of the image are faulty"): (2, [image(3), image(4)]),
         ("images", "no such image file"): (1, [image(9)]),
         ("annotations", "of images that are skipped"): (1, [image(9)]),
@@ -88,12 +88,34 @@ def test_skip_faulty_goes_on_counts_and_names_what_it_left_out(make, coco):
     assert len(list(Path("data/mine/masks").iterdir())) == 7
 
 
+def test_every_annotation_and_every_image_is_counted_once(make, coco):
+    content = json.loads(Path("a.json").read_text())
+    content["images"][5]["width"] = "x"
+    content["images"][6]["file_name"] = "p7.png"  # a second image of this name is left out
+    content["images"][8]["file_name"] = "../../outside.png"
+    content["annotations"] += [
+        {"image_id": 0, "category_id": 99, "segmentation": [], "iscrowd": "?"},  # three faults
+        {"image_id": None},
+        {"image_id": 0, "category_id": 3, "segmentation": [[1, 2], [3, 4, 5]]},  # two outlines, both faulty
+        {"image_id": 0, "category_id": 3, "segmentation": [[90, 90, 99, 90, 99, 99]]},
+        {"image_id": 1, "category_id": 18, "segmentation": LEFT, "iscrowd": 1},
+    ]
+    Path("a.json").write_text(json.dumps(content))
+    code, _, err = make(*coco, "--skip_faulty", "--classes", "cat")
+    assert (code, err) == (0, "")
+    rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
+    for items in ("annotations", "images"):
+        assert sum(row["count"] for row in rows if row["items"] == items) == len(content[items])
+    (lost,) = [row for row in rows if row["reason"] == "of images that are skipped"]
+    assert lost["count"] == 4  # of the images 5, 7 and 8, which have such faults, and of 9, which is absent
+
+
 def test_faulty_files_of_folders_are_skipped_and_do_not_decide_the_encoding(make, photo_set):
     (photo_set / "masks" / "p1.png").unlink()
     (photo_set / "images" / "p2.png").write_bytes(b"no image")
     write_mask(photo_set / "masks" / "p4.png", np.full((9, 9), 3, np.uint8))  # another size
     write_mask(photo_set / "masks" / "p5.png", np.ones((40, 48), np.uint8))
-    code, out, err = make(*folder_flags(photo_set), "--saliency", "--skip_faulty")
+    code, out, err = make(*folder_flags(photo_set), "--skip_faulty")
     assert (code, err) == (0, "")
     assert "train 5, val 1; mask_encoding: grey" in out
     names = {Path(first[0].split(": ")[-1]).name for _, _, _, first in skipped()}
@@ -133,6 +155,7 @@ def test_foreign_json_and_bad_shapes_of_labelme_are_skipped(make, tmp_path):
         ("files", "lm/package.json"),
         ("annotations", "lm/1.json: shapes[1]"),
     }
+    assert "left out  files" not in out  # the two files are counted once
 
 
 def test_faults_of_the_whole_source_stop_the_command_all_the_same(make, coco):
@@ -142,13 +165,15 @@ def test_faults_of_the_whole_source_stop_the_command_all_the_same(make, coco):
     Path("empty.json").write_text("{}")
     code, _, err = make("--coco", "empty.json", *coco[2:], "--skip_faulty")
     assert (code, "empty.json: images: expected a list" in err, "--skip_faulty" in err) == (1, True, False)
+    code, _, err = make(*coco, "--classes", "dgo")  # the flag alone would not help
+    assert (code, "7 faults:" in err, "--skip_faulty" in err) == (1, True, False)
 
 
 def test_table_of_faults_has_a_row_per_kind():
     faults = [Fault(f"a.json: annotations[{n}]", f"image_id {n}: not among the images") for n in range(200)]
     faults += [Fault("", "b.png: no such image file")]
     with pytest.raises(DataError) as caught:
-        raise_all(faults, can_skip=False)
+        raise_all(faults, [], some_left=False)
     assert [line.split("  ")[0] for line in str(caught.value).splitlines()[-4:]] == [
         "201 faults:",
         "items",

@@ -57,6 +57,11 @@ def test_keep_unused_keeps_them_as_classes(make, roboflow):
     assert pixels("data/mine/masks/0.png")[0].tolist() == [2] * 24 + [3] * 24
 
 
+def test_never_annotated_categories_are_named_for_saliency_too(make, roboflow):
+    assert make(*roboflow, "--saliency")[0] == 0
+    assert ("left out", "categories", "never annotated", ["pets-Zx3k", "hare"]) in items()
+
+
 def test_named_classes_are_kept_though_never_annotated(make, roboflow):
     code, out, err = make(*roboflow, "--classes", "hare", "cat")
     assert (code, err) == (0, "")
