@@ -241,6 +241,31 @@ def test_side_outputs_of_an_onnx_file_are_told_apart_by_their_fusion(official_we
         np.testing.assert_array_equal(found[f"side{i}.weight"], weights[f"side{i}.weight"])
 
 
+def test_onnx_graph_with_a_cycle_is_rejected(official_weights, tmp_path):
+    import onnx
+
+    model = onnx.load(official_weights)
+    resize = next(node for node in reversed(model.graph.node) if node.op_type == "Resize")
+    resize.input[0] = resize.output[0]
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match="a.onnx: .* does not fuse six side outputs"):
+        read_state(tmp_path / "a.onnx")
+
+
+def test_weights_beside_an_onnx_file_are_read_after_the_fix_only(official_weights, tmp_path, monkeypatch):
+    """The file names any other file, which the library would open in the working folder."""
+    import onnx
+
+    monkeypatch.chdir(tmp_path)
+    onnx.save(onnx.load(official_weights), "a.onnx", save_as_external_data=True, location="secret")
+    with pytest.raises(ValueError, match="keeps its weights in another file. Fix: in Python, ") as caught:
+        read_state("a.onnx")
+    exec(str(caught.value).split("Fix: in Python, ")[1], {"onnx": onnx})
+    np.testing.assert_array_equal(
+        read_state("one.onnx")["outconv.bias"], read_state(official_weights)["outconv.bias"]
+    )
+
+
 def test_onnx_of_another_network_is_rejected(tmp_path):
     import onnx
     from onnx import TensorProto, helper

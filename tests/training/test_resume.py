@@ -127,7 +127,10 @@ def test_files_that_are_no_checkpoint_are_rejected_and_run_no_code(config, tmp_p
     [
         ("model.pdparams", "holds no model.pdparams. Fix: give an iter_N folder of a run"),
         ("model.pdopt", "holds no model.pdopt. Fix: give an iter_N folder of a run"),
-        ("state.json", "has no state.json, as checkpoints of PaddleSeg, and cannot be resumed. Fix: start a new"),
+        (
+            "state.json",
+            "has no state.json, as checkpoints of PaddleSeg, and cannot be resumed. Fix: start a new",
+        ),
     ],
 )
 def test_half_written_checkpoint_is_rejected(config, tmp_path, name, message):
