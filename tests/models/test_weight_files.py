@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
 import tarfile
 import zipfile
 
@@ -201,6 +202,17 @@ def test_content_of_an_unknown_format_and_a_tar_archive_are_named(tmp_path):
         archive.add(GOLDEN / "torch_zip.pth", "a.pth")
     with pytest.raises(ValueError, match="is a tar archive. Fix: unpack it"):
         read_state(tmp_path / "b.tar")
+
+
+@pytest.mark.parametrize("kind", ["gztar", "tar", "zip"])
+def test_unpacking_an_archive_as_the_fix_says_gives_readable_weights(tmp_path, kind):
+    (tmp_path / "in").mkdir()
+    shutil.copy(GOLDEN / "torch_zip.pth", tmp_path / "in")
+    archive = shutil.make_archive(str(tmp_path / "a"), kind, tmp_path / "in")
+    with pytest.raises(ValueError, match="archive.* Fix: .*unpack it"):
+        read_state(archive)
+    shutil.unpack_archive(archive, tmp_path / "out")
+    assert len(read_state(tmp_path / "out" / "torch_zip.pth")) == 5
 
 
 @pytest.mark.parametrize("suffix", [".pdparams", ".bin", ".WEIGHTS", ""])
