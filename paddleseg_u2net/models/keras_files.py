@@ -81,16 +81,18 @@ class _Datasets:
         self.h5py = h5py
         self.bytes = self.count = 0
 
-    def child(self, group: Any, name: str) -> Any:
-        """A member of a group; links to other places and files are refused."""
-        self.count += 1
-        if self.count > MOST:
-            raise ValueError(f"holds more than {MOST} objects")
-        if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
-            raise ValueError(
-                f"{group.name}/{name} is missing, or a link. Only data in the file itself are read"
-            )
-        return group[name]
+    def child(self, group: Any, path: str) -> Any:
+        """A member of a group; links to other places and files are refused, on the way to it too."""
+        for name in path.split("/"):
+            self.count += 1
+            if self.count > MOST:
+                raise ValueError(f"holds more than {MOST} objects")
+            if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
+                raise ValueError(
+                    f"{group.name}/{name} is missing, or a link. Only data in the file itself are read"
+                )
+            group = group[name]
+        return group
 
     def array(self, dataset: Any) -> np.ndarray:
         """The values of a dataset."""
@@ -108,10 +110,7 @@ class _Datasets:
         for layer in _names(root.attrs, "layer_names"):
             group = self.child(root, layer)
             for name in _names(group.attrs, "weight_names"):
-                found = group
-                for part in name.split("/"):
-                    found = self.child(found, part)
-                yield name, self.array(found)
+                yield name, self.array(self.child(group, name))
 
     def walk(self, group: Any, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
         """Paths and values of the network, without those of the optimizer."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.models.safe_pickle import BFLOAT16, MAX_BYTES, from_bfloat16
+from paddleseg_u2net.models.safe_pickle import BFLOAT16, MOST_AXES, from_bfloat16
 
 State = dict[str, np.ndarray]
 DTYPES = {
@@ -73,7 +73,9 @@ def _array(name: str, dims: list[int], kind: str, content: bytes) -> np.ndarray:
         raise ValueError(f"{name} has type {kind!r}, expected one of {', '.join(DTYPES)}")
     dtype = np.dtype("<u2" if DTYPES[kind] == BFLOAT16 else DTYPES[kind])
     shape = () if dims == [0] else tuple(dims)  # MindSpore writes a scalar so
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
+    if len(shape) > MOST_AXES or min(shape, default=0) < 0:
+        raise ValueError(f"damaged: {name} has {len(shape)} axes, or negative sizes")
+    if math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"truncated: {name} has {len(content)} bytes, which does not fit its shape {shape}")
     array = np.frombuffer(content, dtype).reshape(shape)
     return from_bfloat16(array) if DTYPES[kind] == BFLOAT16 else array
@@ -91,8 +93,6 @@ def read_mindspore(path: Path) -> State:
     Raises:
         ValueError: it is damaged, or holds a type that is not a number.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"is larger than {MAX_BYTES >> 30} GiB")
     message = _message_class()()
     message.ParseFromString(_without_checksum(path.read_bytes()))
     parts: dict[str, list[Any]] = {}

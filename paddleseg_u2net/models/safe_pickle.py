@@ -1,18 +1,23 @@
-"""Unpickling without running code: tensors and arrays become numpy arrays, other objects are kept unread."""
+"""Reader of what `torch.save`, `torch.jit.save`, `paddle.save` and `pickle.dump` write; runs no code.
+
+Tensors and arrays become numpy arrays, objects of other classes are kept unread.
+"""
 
 from __future__ import annotations
 
 import io
 import math
-import pickle
 import re
-from collections import OrderedDict
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.models.unpickler import StandIn, Unpickler, Unread, mapping
+
+MOST_AXES = 32  # of an array
 MAX_BYTES = 4 << 30  # of the content of a weight file
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 BFLOAT16 = "bfloat16"
@@ -39,10 +44,9 @@ class Storage:
     """The numbers of a PyTorch tensor; they follow the pickle that refers to them."""
 
     def __init__(self, dtype: Any, size: int):
-        if not isinstance(dtype, str):
-            raise ValueError(
-                f"holds tensors of {getattr(dtype, 'name', dtype)}, expected {', '.join(TORCH_DTYPES)}"
-            )
+        if not isinstance(dtype, str) or dtype not in TORCH_DTYPES.values():
+            kind = dtype.name if isinstance(dtype, Unread) else "an unknown type"
+            raise ValueError(f"holds tensors of {kind}, expected numbers. Fix: save them as float32")
         self.is_bfloat16 = dtype == BFLOAT16
         self.dtype, self.size = np.dtype("<u2" if self.is_bfloat16 else dtype), size
         self.data: np.ndarray | None = None
@@ -60,7 +64,7 @@ class Storage:
         self.data = from_bfloat16(numbers) if self.is_bfloat16 else numbers
 
 
-class _Tensor:
+class _Tensor(StandIn):
     """A PyTorch tensor: a strided view of a storage."""
 
     def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any):
@@ -70,39 +74,48 @@ class _Tensor:
         """The values; a view that exceeds its storage or repeats parts of it is rejected."""
         data = self.storage.data if isinstance(self.storage, Storage) else None
         numbers = [self.offset, *self.shape, *self.strides]
-        if not isinstance(data, np.ndarray) or not all(type(n) is int and n >= 0 for n in numbers):
+        valid = len(numbers) <= 1 + 2 * MOST_AXES and all(
+            type(n) is int and 0 <= n < 1 << 63 for n in numbers
+        )
+        if not isinstance(data, np.ndarray) or not valid:
             raise ValueError("corrupt: a tensor without data or with invalid sizes")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         if last >= len(data) or math.prod(self.shape) > len(data):
-            raise ValueError(f"corrupt: a tensor of shape {tuple(self.shape)} exceeds its storage")
+            raise ValueError(
+                f"a tensor of shape {tuple(self.shape)} exceeds its storage, or repeats parts of it. "
+                "Fix: save tensor.contiguous()"
+            )
         strides = [s * data.itemsize for s in self.strides]
         return np.lib.stride_tricks.as_strided(data[self.offset :], self.shape, strides)
 
 
-class _Dtype:
+class _Dtype(StandIn):
     """A numpy dtype; only plain numbers are allowed."""
 
     def __init__(self, code: Any, *_: Any):
         if not (isinstance(code, str) and re.fullmatch("[<>|=]?(f[248]|[iu][1248]|b1)", code)):
-            raise ValueError(f"holds an array of {code!r}, expected numbers")
+            kind = repr(code[:20]) if isinstance(code, str) else "objects"
+            raise ValueError(f"holds an array of {kind}, expected numbers")
         self.value = np.dtype(code)
 
-    def __setstate__(self, state: Any) -> None:
+    def build(self, state: Any) -> None:
+        """Take the byte order."""
         if state[1] in ("<", ">"):
             self.value = self.value.newbyteorder(state[1])
 
 
-class _Array:
+class _Array(StandIn):
     """A numpy array, built from its bytes alone."""
 
     def __init__(self, *_: Any):
         self.value: np.ndarray | None = None
 
-    def __setstate__(self, state: Any) -> None:
+    def build(self, state: Any) -> None:
+        """Take shape, type and numbers."""
         _, shape, dtype, fortran, data = state
         if not isinstance(data, bytes) or not isinstance(dtype, _Dtype):
             raise ValueError("corrupt: an array without bytes")
-        self.value = np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C").copy()
+        self.value = np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C")
 
     def array(self) -> np.ndarray:
         """The values."""
@@ -111,63 +124,34 @@ class _Array:
         return self.value
 
 
-class Unread:
-    """Stands for an object of any other class: holds what the file says of it, and runs nothing.
-
-    Each class of a file becomes a subclass with its full name.
-    """
-
-    name = ""
-
-    def __new__(cls, *_: Any, **__: Any) -> Unread:
-        """Ignore the arguments, which may be of any kind."""
-        made = object.__new__(cls)
-        made.fields = {}
-        return made
-
-    def __init__(self, *_: Any, **__: Any):
-        self.fields: Any
-
-    def __call__(self, *_: Any, **__: Any) -> Unread:
-        """What a call would return is not known."""
-        return Unread()
-
-    def __setstate__(self, state: Any) -> None:
-        self.fields = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(self.fields, dict):
-            self.fields[key] = value
-
-    def append(self, _: Any) -> None:
-        """Ignore an item of a list."""
-
-    extend = add = append
-
-
 def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
     return np.frombuffer(data, dtype.value)[0]
 
 
-def _of_subclass(rebuild: Any, _: Any, arguments: Any, *__: Any) -> Any:
+def _same(value: Any = (), *_: Any) -> Any:
+    """Stands for constructors whose argument says enough; a copy could be asked for many times."""
+    return value
+
+
+def _of_subclass(rebuild: Any, kind: Any, arguments: Any, *_: Any) -> Any:
     """A tensor of a subclass of torch.Tensor."""
-    return _Tensor(*arguments) if rebuild is _Tensor else Unread()
+    return _Tensor(*arguments) if rebuild is _Tensor else kind
 
 
+BUILTINS = {"dict": mapping, "tuple": _same, "set": _same}
+BUILTINS |= dict.fromkeys(("bytes", "bytearray"), lambda value=b"", *_: value)
 NUMPY_NAMES = {"_reconstruct": _Array, "scalar": _scalar}
 SAFE_GLOBALS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): mapping,
     ("collections", "defaultdict"): lambda *_: {},
-    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (tuple, set)},
-    ("torch", "Size"): tuple,
-    ("torch", "device"): lambda *parts: ":".join(map(str, parts)),
-    ("_codecs", "encode"): lambda text, encoding: str(text).encode(encoding),
+    **{(module, name): make for module in ("builtins", "__builtin__") for name, make in BUILTINS.items()},
+    ("torch", "Size"): _same,
+    ("torch", "device"): _same,
     ("torch._utils", "_rebuild_tensor"): _Tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-    ("torch._utils", "_rebuild_parameter_with_state"): lambda data, *_: data,
+    ("torch._utils", "_rebuild_parameter"): _same,
+    ("torch._utils", "_rebuild_parameter_with_state"): _same,
     ("torch._tensor", "_rebuild_from_type_v2"): _of_subclass,
-    ("torch.storage", "_load_from_bytes"): lambda data: read_sequence(io.BytesIO(data))[0],
     **{("torch", f"{name}Storage"): dtype for name, dtype in TORCH_DTYPES.items()},
     ("numpy", "ndarray"): None,  # an argument of `_reconstruct`, never called
     ("numpy", "dtype"): _Dtype,
@@ -179,53 +163,54 @@ SAFE_GLOBALS: dict[tuple[str, str], Any] = {
 }
 
 
-class SafeUnpickler(pickle.Unpickler):
-    """Unpickles numbers and containers into classes of this module, and any other object as `Unread`.
+class SafeUnpickler(Unpickler):
+    """Reads pickles of tensors and arrays; any other object becomes `Unread`."""
 
-    No code that the file names can run, and no memory outside the file's content is read.
-
-    Args:
-        file: open for reading.
-    """
-
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: io.BytesIO):
         super().__init__(file)
         self.storages: dict[str, Storage] = {}
-        self.unread: dict[str, type[Unread]] = {}
+        self.unread: dict[str, Unread] = {}
+        self.made: dict[int, tuple[Any, Any]] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find(self, module: str, name: str) -> Any:
         """Our stand-in for a name of the file."""
+        if (module, name) == ("_codecs", "encode"):
+            return lambda text, _: self._once(text, lambda: str(text).encode("latin1"))
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return lambda data: self._once(data, lambda: read_sequence(io.BytesIO(data))[0])
         if (module, name) in SAFE_GLOBALS:
             return SAFE_GLOBALS[module, name]
-        full = f"{module}.{name}"
-        return self.unread.setdefault(full, type("Unread", (Unread,), {"name": full}))
+        return self.unread.setdefault(f"{module}.{name}", Unread(f"{module}.{name}"))
 
-    def persistent_load(self, pid: Any) -> Any:
+    def _once(self, source: Any, make: Callable[[], Any]) -> Any:
+        """What is made of an object: the same for each mention of it, so that memory stays bounded."""
+        if not isinstance(source, (str, bytes)):
+            raise ValueError("its pickle is damaged: expected text or bytes")
+        if id(source) not in self.made:
+            self.made[id(source)] = source, make()
+        return self.made[id(source)][1]
+
+    def refer(self, pid: Any) -> Any:
         """The storage that a tensor of PyTorch refers to, or the class of a network saved as an object."""
+        if not isinstance(pid, tuple) or not 2 <= len(pid) <= 9:
+            raise ValueError("its pickle is damaged: an id that PyTorch does not write")
         if pid[0] == "module":
             return pid[1]
         _, dtype, key, _, size, *_ = pid
         if not isinstance(key, str) or type(size) is not int or size < 0:
-            raise ValueError("corrupt: a storage without name or size")
+            raise ValueError("its pickle is damaged: a storage without name")
         return self.storages.setdefault(key, Storage(dtype, size))
 
 
-def read_sequence(file: BinaryIO) -> tuple[Any, list[str]]:
-    """Read the sequence of pickles and numbers that PyTorch wrote before version 1.6.
-
-    Args:
-        file: open for reading.
-
-    Returns:
-        The object, with stand-ins for tensors, and the full names of the classes that are not read.
-    """
+def read_sequence(file: io.BytesIO) -> tuple[Any, list[str]]:
+    """Read pickles and numbers as PyTorch wrote them before version 1.6; see `Pickled`, with stand-ins."""
     magic, _protocol, _system = (SafeUnpickler(file).load() for _ in range(3))
     if magic != TORCH_MAGIC:
         raise ValueError("torch.save did not write it")
     unpickler = SafeUnpickler(file)
     obj = unpickler.load()
     for key in SafeUnpickler(file).load():
-        storage = unpickler.storages[key]
+        storage = unpickler.storages[key if isinstance(key, str) else ""]
         file.seek(8, io.SEEK_CUR)  # the size of the storage, which is known already
         storage.read(file.read(storage.bytes))
     return obj, list(unpickler.unread)
@@ -236,7 +221,7 @@ class _Converter:
 
     def __init__(self) -> None:
         self.done: dict[int, Any] = {}
-        self.copied = 0
+        self.bytes = 0
 
     def __call__(self, obj: Any) -> Any:
         if isinstance(obj, Unread):
@@ -255,12 +240,10 @@ class _Converter:
         return type(obj)(self(value) for value in obj)
 
     def _contiguous(self, array: np.ndarray) -> np.ndarray:
-        if array.flags.c_contiguous:
-            return array
-        self.copied += array.nbytes
-        if self.copied > MAX_BYTES:
+        self.bytes += array.nbytes  # also of views, which later steps may copy
+        if self.bytes > MAX_BYTES:
             raise ValueError(f"its tensors take more than {MAX_BYTES >> 30} GiB")
-        return array.copy()
+        return array if array.flags.c_contiguous else array.copy()
 
     def _unread(self, obj: Unread) -> Unread:
         if id(obj) not in self.done:
@@ -272,6 +255,43 @@ class _Converter:
 def plain(obj: Any) -> Any:
     """Replace the stand-ins for tensors and arrays by numpy arrays, in all nested containers."""
     return _Converter()(obj)
+
+
+class Pickled(NamedTuple):
+    """The content of a pickle: arrays, numbers, containers and objects, and the classes that are not read."""
+
+    content: Any
+    unread: list[str]
+
+
+def checked_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The members of an archive by name; raises ValueError where they unpack to too much."""
+    if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+        raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
+    return {info.filename: info for info in archive.infolist()}
+
+
+def read_zip(path: Path) -> Pickled:
+    """Read the archive that PyTorch writes since version 1.6, also that of TorchScript."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name.split("/", 1)[-1]: info for name, info in checked_members(archive).items()}
+        unpickler = SafeUnpickler(io.BytesIO(archive.read(members["data.pkl"])))
+        obj = unpickler.load()
+        for key, storage in unpickler.storages.items():
+            storage.read(archive.read(members[f"data/{key}"]))
+    return Pickled(plain(obj), list(unpickler.unread))
+
+
+def read_legacy(path: Path) -> Pickled:
+    """Read the sequence of pickles that PyTorch wrote before version 1.6."""
+    obj, unread = read_sequence(io.BytesIO(path.read_bytes()))
+    return Pickled(plain(obj), unread)
+
+
+def read_single(path: Path) -> Pickled:
+    """Read one pickle, as `paddle.save` and `pickle.dump` write it."""
+    unpickler = SafeUnpickler(io.BytesIO(path.read_bytes()))
+    return Pickled(plain(unpickler.load()), list(unpickler.unread))
 
 
 def read_pickle(path: Path) -> Any:
@@ -287,11 +307,9 @@ def read_pickle(path: Path) -> Any:
         ValueError: the file is truncated or holds other objects.
     """
     try:
-        with path.open("rb") as file:
-            unpickler = SafeUnpickler(file)
-            obj = plain(unpickler.load())
-        if unpickler.unread:
-            raise ValueError(f"holds {', '.join(unpickler.unread)}, expected only tensors and containers")
+        obj, unread = read_single(path)
+        if unread:
+            raise ValueError(f"holds {', '.join(unread)}, expected only tensors and containers")
     except Exception as error:  # a broken pickle can raise anything
         raise ValueError(
             f"{path}: cannot be read as a file of paddle.save: {error}. Fix: use another checkpoint"

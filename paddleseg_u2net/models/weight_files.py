@@ -14,10 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.errors import MissingPackage
-from paddleseg_u2net.models import torch_files
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
-from paddleseg_u2net.models.safe_pickle import TORCH_MAGIC
-from paddleseg_u2net.models.torch_files import Pickled, checked_members
+from paddleseg_u2net.models.safe_pickle import (
+    MAX_BYTES,
+    TORCH_MAGIC,
+    Pickled,
+    checked_members,
+    read_legacy,
+    read_single,
+    read_zip,
+)
 from paddleseg_u2net.models.weight_layouts import State, find_state
 
 FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity
@@ -44,6 +50,9 @@ def _read_onnx(path: Path) -> State:
     from onnx import numpy_helper
 
     graph = onnx.load(path, load_external_data=False).graph
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+        fix = f"onnx.save(onnx.load({str(path)!r}), 'one.onnx')"
+        raise ValueError(f"keeps its weights in another file. Fix: in Python, {fix}")
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:  # PyTorch writes equal tensors once
         if node.op_type == "Identity" and node.input[0] in arrays:
@@ -82,14 +91,15 @@ def _heads_last(graph: Any, convolutions: list[Any]) -> list[Any]:
     maker = {output: node for node in graph.node for output in node.output}
     fused = convolutions[-1]  # it needs all others
     joined = maker.get(fused.input[0])
-    if joined is None or joined.op_type != "Concat" or len(joined.input) != len(SIDES):
-        raise ValueError("its last convolution does not fuse six side outputs, as that of U²-Net does")
     sides = []
-    for name in joined.input:
+    for name in joined.input if joined is not None and joined.op_type == "Concat" else ():
         node = maker.get(name)
-        while node is not None and node.op_type != "Conv":
-            node = maker.get(node.input[0]) if node.input else None
+        for _ in graph.node:  # no more, as a file can have cycles
+            if node is not None and node.op_type != "Conv":
+                node = maker.get(node.input[0]) if node.input else None
         sides.append(node)
+    if len(sides) != len(SIDES) or any(side is None or side.op_type != "Conv" for side in sides):
+        raise ValueError("its last convolution does not fuse six side outputs, as that of U²-Net does")
     rest = [node for node in convolutions if node is not fused and not any(node is side for side in sides)]
     return [*rest, *sides, fused]
 
@@ -149,13 +159,13 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 
 MAGIC_BYTES = TORCH_MAGIC.to_bytes(10, "little")
 FORMATS = (
-    Format("PyTorch", ".pth, .pt, .ckpt, .tar, .bin", _zip_with("data.pkl"), torch_files.read_zip),
+    Format("PyTorch", ".pth, .pt, .ckpt, .tar, .bin", _zip_with("data.pkl"), read_zip),
     Format("Keras", ".keras", _zip_with(KERAS_MEMBER), _read_keras),
     Format("numpy", ".npz", _zip_with(".npy"), _read_npz),
     Format("Keras", ".h5", _starts(b"\x89HDF\r\n\x1a\n"), _read_keras),
     Format("safetensors", ".safetensors", _is_safetensors, _read_safetensors),
-    Format("PyTorch before 1.6", ".pth", lambda _, head: MAGIC_BYTES in head[:32], torch_files.read_legacy),
-    Format("Paddle", ".pdparams", _starts(b"\x80"), torch_files.read_single),
+    Format("PyTorch before 1.6", ".pth", lambda _, head: MAGIC_BYTES in head[:32], read_legacy),
+    Format("Paddle", ".pdparams", _starts(b"\x80"), read_single),
     Format("MindSpore", ".ckpt", _starts(b"\x0a"), _read_mindspore),
     Format("ONNX with BatchNorm folded in", ".onnx", _starts(b"\x08"), _read_onnx),
 )
@@ -208,17 +218,22 @@ def read_state(path: str | Path, key: str | None = None) -> State:
         head = file.read(HEAD_BYTES)
     row = next((row for row in FORMATS if row.matches(path, head)), None)
     kind = f"weights of {row.name}" if row else "weights"
+    unread: list[str] = []
     try:
         if row is None:
             raise _unknown(head)
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"is larger than {MAX_BYTES >> 30} GiB. Fix: save the weights alone")
         content = row.read(path)
+        if isinstance(content, Pickled):
+            content, unread = content
+        state = find_state(str(path), content, unread, key)
     except MissingPackage:
         raise
     except Exception as error:  # each library raises errors of its own
         fix = "" if "Fix: " in str(error) else ". Fix: fetch or save it again"
-        raise ValueError(f"{path}: cannot be read as {kind}: {error}{fix}") from error
-    unread = content.unread if isinstance(content, Pickled) else []
-    state = find_state(str(path), content.content if isinstance(content, Pickled) else content, unread, key)
+        what = str(error) or type(error).__name__
+        raise ValueError(f"{path}: cannot be read as {kind}: {what}{fix}") from error
     if not state:
         besides = f", only objects that are not read: {', '.join(unread[:9])}" if unread else ""
         raise ValueError(f"{path}: holds no tensors{besides}. Fix: save the state_dict() of the network")

@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.models.architecture import NETWORKS, SIDES
-from paddleseg_u2net.models.safe_pickle import Unread, from_bfloat16
+from paddleseg_u2net.models.safe_pickle import from_bfloat16
+from paddleseg_u2net.models.unpickler import Unread
 
 log = logging.getLogger(__name__)
 
 State = dict[str, np.ndarray]
 DEPTH = 6  # of nested containers that are searched
+MOST_OBJECTS = 100_000  # that are visited
+MOST_NETWORKS = 100  # in one mapping
 SHOWN = 3  # names in a message
 # where training scripts put weights, the most common first
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights")
@@ -92,8 +95,15 @@ def _nodes_of_reimplementation() -> dict[str, str]:
     return nodes
 
 
-def _of_module(obj: Unread, depth: int = 0) -> dict[str, Any]:
+def _visit(visits: Iterator[int]) -> None:
+    """Count an object; few of them, each inside of others many times, are endlessly many paths."""
+    if next(visits, None) is None:
+        raise ValueError(f"has more than {MOST_OBJECTS} nested objects")
+
+
+def _of_module(obj: Unread, visits: Iterator[int], depth: int = 0) -> dict[str, Any]:
     """The tensors of a network that was saved as an object, by PyTorch or TorchScript."""
+    _visit(visits)
     fields = obj.fields if isinstance(obj.fields, Mapping) else {}
     if isinstance(fields.get("_modules"), Mapping):
         groups = [fields.get(name) for name in ("_parameters", "_buffers", "_modules")]
@@ -105,16 +115,21 @@ def _of_module(obj: Unread, depth: int = 0) -> dict[str, Any]:
         if isinstance(value, np.ndarray):
             found[name] = value
         elif isinstance(value, Unread) and depth < DEPTH:
-            found |= {f"{name}.{key}": array for key, array in _of_module(value, depth + 1).items()}
+            found |= {f"{name}.{key}": array for key, array in _of_module(value, visits, depth + 1).items()}
     return found
 
 
-def _mappings(obj: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
+def _mappings(
+    obj: Any, visits: Iterator[int], where: str = "", depth: int = 0
+) -> Iterator[tuple[str, State]]:
     """Every mapping with arrays in nested containers, and the keys that lead to it."""
     if isinstance(obj, Unread):
-        obj = _of_module(obj)
+        obj = _of_module(obj, visits)
+    if isinstance(obj, (list, tuple)):
+        obj = {i: value for i, value in enumerate(obj) if isinstance(value, (Mapping, Unread, list, tuple))}
     if not isinstance(obj, Mapping) or depth > DEPTH:
         return
+    _visit(visits)
     # Paddle writes a tensor outside of a state dict as (name, array)
     values = {
         key: value[1] if isinstance(value, tuple) and len(value) == 2 else value for key, value in obj.items()
@@ -124,31 +139,33 @@ def _mappings(obj: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, 
     }:
         yield where, arrays
     for key, value in values.items():
-        yield from _mappings(value, f"{where}.{key}" if where else str(key), depth + 1)
+        yield from _mappings(value, visits, f"{where}.{key}" if where else str(key), depth + 1)
 
 
 def _sets(obj: Any) -> Iterator[WeightSet]:
     """All sets of weights in nested containers; names with several prefixes are several sets."""
-    for where, arrays in _mappings(obj):
+    for where, arrays in _mappings(obj, iter(range(MOST_OBJECTS))):
         prefixes = {
             key.removesuffix(first)
             for key in arrays
             for first in (FIRST, FIRST_OF_REIMPLEMENTATION)
             if key == first or key.endswith(f".{first}")
         }
+        if len(prefixes) > MOST_NETWORKS:
+            raise ValueError(f"holds {len(prefixes)} networks, expected at most {MOST_NETWORKS}")
         if not prefixes:
             yield WeightSet(where, _without_prefix(arrays), [], False)
         for prefix in sorted(prefixes, key=len):
             longer = tuple(other for other in prefixes if other != prefix and other.startswith(prefix))
-            own = [
-                key
+            own = {
+                key: value
                 for key, value in arrays.items()
                 if key.startswith(prefix) and not (longer and key.startswith(longer))
                 if not _is_of_optimizer(key.removeprefix(prefix), value)
-            ]
+            }
             label = ".".join(part for part in (where, prefix.rstrip(".")) if part)
-            others = [key for key in arrays if key not in set(own)]
-            yield WeightSet(label, {key.removeprefix(prefix): arrays[key] for key in own}, others, True)
+            tensors = {key.removeprefix(prefix): value for key, value in own.items()}
+            yield WeightSet(label, tensors, [key for key in arrays if key not in own], True)
 
 
 def _is_of_optimizer(name: str, value: np.ndarray) -> bool:
@@ -158,9 +175,8 @@ def _is_of_optimizer(name: str, value: np.ndarray) -> bool:
 
 def _without_prefix(arrays: State) -> State:
     """Remove what wrappers put before all names of a network of another family."""
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in arrays):
-            return _without_prefix({key.removeprefix(prefix): value for key, value in arrays.items()})
+    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in arrays)), None):
+        arrays = {key.removeprefix(prefix): value for key, value in arrays.items()}
     return arrays
 
 
@@ -171,7 +187,7 @@ def _choose(source: str, sets: list[WeightSet], key: str | None) -> WeightSet:
         named = [row for row in ranked if row.where == key]
         if not named:
             names = ", ".join(sorted({row.where for row in ranked if row.where}))
-            raise ValueError(f"{source}: holds no weights under '{key}'. Fix: one of {names or 'none'}")
+            raise ValueError(f"holds no weights under '{key}'. Fix: one of {names or 'none'}")
         return named[0]
     chosen = ranked[0]
     others = [

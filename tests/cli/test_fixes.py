@@ -135,6 +135,12 @@ CONFIG_FIXES = [
         "Fix: use multi_scale, or ResizeStepScaling",
         "train_dataset.multi_scale=[16, 24]",
     ),
+    (
+        "train_dataset.multi_scale=[0]",
+        "Fix: sizes such as 320 or [320, 256]",
+        "train_dataset.multi_scale=[16, [16, 24]]",
+    ),
+    ("train_dataset.edge=true", "Fix: edge: false", "train_dataset.edge=false"),
     ("lr_scheduler.power=x", "power: 'x'. Fix: a number", "lr_scheduler.power=1"),
     ("train_dataset.separator=','", "by ',', or remove the key separator", "train_dataset.separator=null"),
     ("loss.types.0={type: CrossEntropyLoss}", "Fix: type: SaliencyLoss", "loss.types.0={type: SaliencyLoss}"),

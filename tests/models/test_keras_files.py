@@ -175,10 +175,16 @@ def external(file, path):
     file.create_dataset("layers/side1/vars/0", (3,), "f4", external=[(str(path), 0, 12)])
 
 
-@pytest.mark.parametrize("make", [link, soft_link, virtual, external])
+def link_on_the_way(file, path):
+    file["folder"] = h5py.ExternalLink(str(path), "/")
+    file.attrs["layer_names"] = np.array([b"folder/layer"])
+
+
+@pytest.mark.parametrize("make", [link, soft_link, virtual, external, link_on_the_way])
 def test_data_of_other_files_are_not_read(tmp_path, make):
     with h5py.File(tmp_path / "secret.h5", "w") as file:
-        file["secret"] = np.ones(3, np.float32)
+        file["secret"] = file["layer/secret"] = np.ones(3, np.float32)
+        file["layer"].attrs["weight_names"] = np.array([b"secret"])
     with h5py.File(tmp_path / "a.h5", "w") as file:
         make(file, tmp_path / "secret.h5")
     with pytest.raises(ValueError, match="a.h5: cannot be read as weights of Keras: .* the file itself"):
@@ -189,6 +195,14 @@ def test_arrays_that_claim_too_much_memory_are_rejected_before_they_are_read(tmp
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("layers/side1/vars/0", (1 << 32,), "f4", chunks=(1 << 20,))
     with pytest.raises(ValueError, match="take more than 4 GiB"):
+        read_state(tmp_path / "a.h5")
+
+
+def test_group_that_holds_itself_is_rejected(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("layers")
+        group["layers"] = group
+    with pytest.raises(ValueError, match="a.h5: cannot be read as weights of Keras: maximum recursion"):
         read_state(tmp_path / "a.h5")
 
 

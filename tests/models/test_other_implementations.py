@@ -20,7 +20,7 @@ import pytest
 import torch_writer
 from support import GOLDEN, main
 
-from paddleseg_u2net.models import architecture, safe_pickle, torch_files
+from paddleseg_u2net.models import architecture, safe_pickle, weight_files, weight_layouts
 from paddleseg_u2net.models.architecture import NETWORKS, U2NET, Identity, state_shapes
 from paddleseg_u2net.models.pretrained import load_strict
 from paddleseg_u2net.models.u2net import U2Net
@@ -121,6 +121,7 @@ WRAPPED = {
     "a.bin": lambda s: official(s, "_orig_mod."),
     "a.pt": lambda s: {"net": official(s, "module._orig_mod."), "loss": np.array(0.1)},
     "a": lambda s: {"epoch": 3, "anything": {"deeper": official(s, "model.")}},
+    "pair.pth": lambda s: [{"epoch": 3}, (official(s), MOMENTS["state"], None)],
     "a.ckpt": lambda s: {
         "state_dict": {**official(s, "model."), "criterion.weight": np.ones((3, 3))},
         "hyper_parameters": argparse.Namespace(lr=1),
@@ -231,19 +232,59 @@ def test_tensors_shared_many_times_are_converted_once(tmp_path):
 
 def test_archive_that_unpacks_to_too_much_is_rejected(tmp_path, state, monkeypatch):
     torch_writer.save(official(state), tmp_path / "a.pth")
-    monkeypatch.setattr(torch_files, "MAX_BYTES", 1000)
+    monkeypatch.setattr(safe_pickle, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="unpacks to more than"):
         read_state(tmp_path / "a.pth")
 
 
-def test_copies_of_tensors_are_bounded(tmp_path, state, monkeypatch):
-    transposed = np.ones((9, 9), np.float32)
-    torch_writer.save({"w": transposed}, tmp_path / "a.pth")
-    monkeypatch.setattr(safe_pickle, "MAX_BYTES", 0)
-    assert read_state(tmp_path / "a.pth")["w"].shape == (9, 9)  # contiguous: no copy
-    converter = safe_pickle._Converter()
-    with pytest.raises(ValueError, match="take more than"):
-        converter._contiguous(transposed[:, ::2])
+def test_views_of_tensors_are_bounded_together(tmp_path, monkeypatch):
+    """Otherwise thousands of views of one storage could be copied, each to full size."""
+    base = np.ones((9, 9), np.float32)
+    monkeypatch.setattr(safe_pickle, "MAX_BYTES", 2 * base.nbytes)
+    (tmp_path / "a").write_bytes(pickle.dumps({"a": base, "b": base.T}))
+    assert set(read_state(tmp_path / "a")) == {"a", "b"}
+    (tmp_path / "b").write_bytes(pickle.dumps({"a": base, "b": base.T, "c": base[:]}))
+    with pytest.raises(ValueError, match="its tensors take more than"):
+        read_state(tmp_path / "b")
+
+
+def test_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    np.savez(tmp_path / "a.npz", w=np.ones(9))
+    monkeypatch.setattr(weight_files, "MAX_BYTES", 99)
+    with pytest.raises(ValueError, match="is larger than .* Fix: save the weights alone"):
+        read_state(tmp_path / "a.npz")
+
+
+def shared_mappings(state):
+    nested = dict(state)
+    for _ in range(6):
+        nested = {f"k{i}": nested for i in range(30)}
+    return nested
+
+
+def shared_modules(state):
+    nested = Module(state)
+    for _ in range(6):
+        above = Module({})
+        above._modules = {f"k{i}": nested for i in range(30)}
+        nested = above
+    return nested
+
+
+@pytest.mark.parametrize("make", [shared_mappings, shared_modules])
+def test_endlessly_many_paths_to_one_object_are_not_followed(tmp_path, make, monkeypatch):
+    monkeypatch.setattr(weight_layouts, "MOST_OBJECTS", 1000)
+    torch_writer.save(make({"w": np.ones(3, np.float32)}), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="a.pth: cannot .*: has more than 1000 nested objects"):
+        read_state(tmp_path / "a.pth")
+
+
+def test_names_with_endless_prefixes_are_read_or_rejected(tmp_path):
+    np.savez(tmp_path / "a.npz", **{"module." * 2000 + "w": np.ones(3)})
+    assert set(read_state(tmp_path / "a.npz")) == {"w"}
+    np.savez(tmp_path / "b.npz", **{f"{i}.{weight_layouts.FIRST}": np.ones(1) for i in range(101)})
+    with pytest.raises(ValueError, match="holds 101 networks, expected at most 100"):
+        read_state(tmp_path / "b.npz")
 
 
 def test_checkpoint_of_segall_is_read_and_its_other_resize_is_said(tmp_path, state, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
 import tarfile
 import zipfile
 
@@ -203,6 +204,17 @@ def test_content_of_an_unknown_format_and_a_tar_archive_are_named(tmp_path):
         read_state(tmp_path / "b.tar")
 
 
+@pytest.mark.parametrize("kind", ["gztar", "tar", "zip"])
+def test_unpacking_an_archive_as_the_fix_says_gives_readable_weights(tmp_path, kind):
+    (tmp_path / "in").mkdir()
+    shutil.copy(GOLDEN / "torch_zip.pth", tmp_path / "in")
+    archive = shutil.make_archive(str(tmp_path / "a"), kind, tmp_path / "in")
+    with pytest.raises(ValueError, match="archive.* Fix: .*unpack it"):
+        read_state(archive)
+    shutil.unpack_archive(archive, tmp_path / "out")
+    assert len(read_state(tmp_path / "out" / "torch_zip.pth")) == 5
+
+
 @pytest.mark.parametrize("suffix", [".pdparams", ".bin", ".WEIGHTS", ""])
 @pytest.mark.parametrize("kind", [".onnx", ".safetensors", ".npz"])
 def test_content_decides_the_format_and_not_the_suffix(tmp_path, official_weights, kind, suffix):
@@ -239,6 +251,31 @@ def test_side_outputs_of_an_onnx_file_are_told_apart_by_their_fusion(official_we
     found = read_state(tmp_path / "a.onnx")
     for i in range(1, 7):
         np.testing.assert_array_equal(found[f"side{i}.weight"], weights[f"side{i}.weight"])
+
+
+def test_onnx_graph_with_a_cycle_is_rejected(official_weights, tmp_path):
+    import onnx
+
+    model = onnx.load(official_weights)
+    resize = next(node for node in reversed(model.graph.node) if node.op_type == "Resize")
+    resize.input[0] = resize.output[0]
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match="a.onnx: .* does not fuse six side outputs"):
+        read_state(tmp_path / "a.onnx")
+
+
+def test_weights_beside_an_onnx_file_are_read_after_the_fix_only(official_weights, tmp_path, monkeypatch):
+    """The file names any other file, which the library would open in the working folder."""
+    import onnx
+
+    monkeypatch.chdir(tmp_path)
+    onnx.save(onnx.load(official_weights), "a.onnx", save_as_external_data=True, location="secret")
+    with pytest.raises(ValueError, match="keeps its weights in another file. Fix: in Python, ") as caught:
+        read_state("a.onnx")
+    exec(str(caught.value).split("Fix: in Python, ")[1], {"onnx": onnx})
+    np.testing.assert_array_equal(
+        read_state("one.onnx")["outconv.bias"], read_state(official_weights)["outconv.bias"]
+    )
 
 
 def test_onnx_of_another_network_is_rejected(tmp_path):
