@@ -18,15 +18,14 @@ import numpy as np
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.models.architecture import BN_EPSILON, HEADS, NETWORKS, SIDES, Identity, dataflow
 from paddleseg_u2net.models.safe_pickle import MAX_BYTES
+from paddleseg_u2net.models.weight_layouts import KERAS_MEMBER, State
 
 log = logging.getLogger(__name__)
 
-State = dict[str, np.ndarray]
 KERAS_EPSILON = 1e-3  # default of BatchNormalization, which the port does not change
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "_mean", "moving_variance": "_variance"}
 VARIABLES = {"conv": ("kernel", "bias"), "bn": tuple(NORM)}  # order of Keras 3, which numbers them
 MOST = 100_000  # objects in a file
-IN_ARCHIVE = "model.weights.h5"  # member of a .keras file
 # paths are made of attributes in tf_keras 2.13 and later, and of numbered classes in Keras 3
 BLOCK = re.compile(r"/(stage[1-6]d?|(rsu\df?)(?:_(\d))?)/conv_b(\d)(_d)?/(conv|bn)/vars/(\d)$")
 HEAD = re.compile(r"/(side[1-6]|outconv|conv2d(?:_(\d))?)/vars/(\d)$")
@@ -60,9 +59,9 @@ def read_keras(path: Path) -> State:
     source: Any = path
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(IN_ARCHIVE).file_size > MAX_BYTES:
+            if archive.getinfo(KERAS_MEMBER).file_size > MAX_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
-            source = io.BytesIO(archive.read(IN_ARCHIVE))
+            source = io.BytesIO(archive.read(KERAS_MEMBER))
     with h5py.File(source, "r") as file:
         reader = _Datasets(h5py)
         root = reader.child(file, "model_weights") if "model_weights" in file else file

@@ -24,11 +24,10 @@ from paddleseg_u2net.models.safe_pickle import (
     read_single,
     read_zip,
 )
-from paddleseg_u2net.models.weight_layouts import State, find_state
+from paddleseg_u2net.models.weight_layouts import KERAS_MEMBER, State, find_state
 
 FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity
 HEAD_BYTES = 512
-KERAS_MEMBER = "model.weights.h5"  # of a .keras archive
 
 
 def _read_safetensors(path: Path) -> State:

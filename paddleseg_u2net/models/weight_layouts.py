@@ -19,6 +19,7 @@ from paddleseg_u2net.models.unpickler import Unread
 log = logging.getLogger(__name__)
 
 State = dict[str, np.ndarray]
+KERAS_MEMBER = "model.weights.h5"  # of a .keras archive
 DEPTH = 6  # of nested containers that are searched
 MOST_OBJECTS = 100_000  # that are visited
 MOST_NETWORKS = 100  # in one mapping
