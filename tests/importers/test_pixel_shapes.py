@@ -48,10 +48,10 @@ def test_polygon_of_pixels_has_its_outline_and_its_holes_have_theirs():
     assert draw("pixel polygon", {"exterior": [[-9, -9], [99, -9], [99, 99], [-9, 99]]}).all()
 
 
-def test_rectangle_of_pixels_has_both_corners_in_any_order():
+def test_rectangle_of_pixels_has_both_corners_rounded_in_any_order():
     expected = np.zeros((6, 7), bool)
     expected[2:5, 1:4] = True
-    for corners in ([[1, 2], [3, 4]], [[3, 4], [1, 2]], [[3, 2], [1, 4]]):
+    for corners in ([[1, 2], [3, 4]], [[3, 4], [1, 2]], [[3, 2], [1, 4]], [[0.6, 1.6], [3.4, 3.9]]):
         np.testing.assert_array_equal(draw("pixel rectangle", {"exterior": corners}), expected)
     assert draw("pixel rectangle", {"exterior": [[-5, -5], [50, 50]]}).all()
     assert not draw("pixel rectangle", {"exterior": [[10, 10], [50, 50]]}).any()

@@ -80,10 +80,14 @@ def test_data_sets_called_train_and_val_are_the_parts(make, tmp_path):
     assert make("--supervisely", tmp_path / "p", "--split", 0.6, 0.4, 0, "--save_dir", "b")[0] == 0
 
 
-def test_what_is_left_out_is_counted(tmp_path):
+def test_what_is_left_out_is_counted(make, tmp_path):
     objects = [SQUARE, figure("cat", "point", [[1, 1]]), figure("cat", "line", [[1, 1], [2, 2]])]
     root = write_project(tmp_path / "p", {"ds": [objects, objects, [SQUARE]]})
     (root / "ds" / "ann" / "ü 2.png.json").unlink()
+    write_mask(root / "loose.png", np.zeros((6, 7), np.uint8))
+    assert make("--supervisely", root, "--split", 0.5, 0.5, 0)[0] == 0
+    record = json.loads(Path("data/mine/dataset.json").read_text())
+    assert record["unused_files"] == {"in no pair": {"count": 1, "first": [str(root / "loose.png")]}}
     (found,) = read_supervisely(root)
     assert len(found.images) == 2
     rows = {(row.outcome, row.items, row.reason): row.count for row in found.counts.rows()}

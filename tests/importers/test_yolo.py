@@ -36,7 +36,7 @@ def add(root: Path, image: str, labels: str | None = LABELS) -> None:
         place.write_text(labels)
 
 
-def fill(root: Path, train: str, val: str, test: str = "") -> None:
+def fill(root: Path, train: str, val: str = "", test: str = "") -> None:
     for folder, count in ((train, 3), (val, 1), (test, 1)):
         for index in range(count if folder else 0):
             add(root, f"{folder}/ü {index}.png")
@@ -66,6 +66,9 @@ def test_smaller_polygons_are_on_top(make, tmp_path, smaller_first):
         ("path: 'C:\\data\\y'\ntrain: images\\train\nval: images\\val\n", ("images/train", "images/val")),
         (None, ("images/train", "images/val")),
         (None, ("train/images", "valid/images", "test/images")),
+        # subsets of CVAT
+        ("Train: images/Train\nValidation: images/Validation\n", ("images/Train", "images/Validation")),
+        (None, ("images/Train", "images/Validation")),
     ],
 )  # fmt: skip
 def test_layouts_of_train_and_val_are_the_parts(make, tmp_path, config, folders):
@@ -99,6 +102,36 @@ def test_lists_of_images_are_read(make, tmp_path):
     assert "Val.txt:2: '../../secret.png': not found inside" in err
 
 
+def test_files_that_are_not_used_are_counted_once(make, tmp_path):
+    root = tmp_path / "y"
+    fill(root, "images/train", "images/val")
+    add(root, "images/other/o.png")
+    (root / "labels" / "train" / "orphan.txt").write_text(LABELS)
+    (root / "val.txt").write_text("images/val/ü 0.png\n")
+    (root / "README.txt").touch()
+    (root / "data.yaml").write_text(f"train: images/train\nval: val.txt\n{NAMES}")
+    code, _, err = make("--yolo", root / "data.yaml")
+    assert (code, err) == (0, "")
+    record = json.loads(Path("data/mine/dataset.json").read_text())
+    assert {reason: row["first"] for reason, row in record["unused_files"].items()} == {
+        "in no pair": [str(root / "images/other/o.png")],
+        "not an image": [str(root / "README.txt")],
+    }
+    (row,) = (row for row in record["items"] if row["outcome"] == "left out")
+    assert (row["items"], row["count"]) == ("files", 2)  # the labels of o.png and of orphan.png
+
+
+def test_images_of_train_that_are_named_for_val_again_are_split(make, tmp_path):
+    """The demonstration sets coco8-seg and coco128-seg of Ultralytics are like this."""
+    root = tmp_path / "y"
+    fill(root, "images/train2017")
+    (root / "data.yaml").write_text(f"train: images/train2017\nval: images/train2017\n{NAMES}")
+    code, out, err = make("--yolo", root)
+    assert (code, err) == (0, "")
+    assert "train 2, val 1" in out
+    assert "val names the images of train again" in out
+
+
 def test_images_without_labels_are_kept_and_labels_without_images_counted(tmp_path):
     root = tmp_path / "y"
     fill(root, "images/train", "images/val")
@@ -122,11 +155,11 @@ def test_images_without_labels_are_kept_and_labels_without_images_counted(tmp_pa
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 0.5 0.5 0.2 0.2", ":2: 1 bounding boxes, which have no outline. Fix: export polygons"),
+        ("0 0.5 0.5 0.2 0.2", ":2: a bounding box, which has no outline. Fix: export polygons"),
         ("7 0 0 1 0 1 1", ":2: class 7 has no name. Fix: the names are 0 to 1"),
         ("0.5 0 0 1 0 1 1", ":2: class 0.5 has no name"),
         ("0 0 0 1 0 1 1 0.9", ":2: 7 numbers after the class, expected x and y of 3 corners or more"),
-        ("0 0 0 1 0", ":2: 1 bounding boxes"),
+        ("0 0 0 1 0", ":2: a bounding box"),
         ("0 0 0", ":2: 2 numbers after the class"),
         ("cat 0 0 1 0 1 1", ":2: expected a class and x y of each corner, got 'cat 0 0 1 0 1 1'"),
         (
@@ -150,6 +183,14 @@ def test_lines_that_are_no_polygon_are_reported(make, tmp_path, line, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
+        (
+            "train: images\nnames: [cat, no]\n",
+            "names: expected the names of the classes by number, got ['cat'",
+        ),
+        (
+            f"default: images\n{NAMES}",
+            "no image found for train, val or test. Fix: put them into",
+        ),
         ("train: images\nnc: 2\n", "names: expected the names of the classes by number, got None"),
         ("a: &a [x, x]\nnames: [*a, *a]\n", "YAML aliases are not read"),
         ("names: [", "not YAML"),
@@ -185,4 +226,4 @@ def test_skip_faulty_leaves_out_lines_and_images_of_which_nothing_is_left(make, 
     assert (pixels(mask) == 2).sum() == 16
     rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
     skipped = {(row["items"], row["count"]) for row in rows if row["outcome"] == "skipped"}
-    assert skipped == {("lines", 2), ("images", 1)}
+    assert skipped == {("lines", 3), ("images", 1)}
