@@ -36,18 +36,20 @@ def read_supervisely(folder: Path) -> list[AnnotationSet]:
         folder: the folder of meta.json.
 
     Returns:
-        One set; or one for train, val and test each, if the data sets of the project have these names.
+        One set; or one for train, val and test each, if the data sets of the project have these names. What
+        was left out is counted in the first one.
 
     Raises:
         DataError: meta.json cannot be used.
         FileNotFoundError: there is no data set with `img` and `ann`.
     """
-    meta = read_json(folder / META)
-    shapes = {
-        row["title"]: row.get("shape")
-        for row in meta.get("classes", []) or []
-        if not find_key_faults("", row, {"title": (str,)})
-    }
+    meta, where = read_json(folder / META), str(folder / META)
+    faults = find_key_faults(where, meta, {"classes": (list,)})
+    for index, row in enumerate(() if faults else meta["classes"]):
+        faults += find_key_faults(f"{where}: classes[{index}]", row, {"title": (str,)})
+    if faults:
+        raise DataError(faults)
+    shapes = {row["title"]: row.get("shape") for row in meta["classes"]}
     found = {
         path.parent: _top(path.parent, folder) for path in sorted(folder.rglob(ANNOTATIONS)) if path.is_dir()
     }
@@ -60,7 +62,8 @@ def read_supervisely(folder: Path) -> list[AnnotationSet]:
     counts = ItemCounts()
     labels = {number: title for number, title in enumerate(shapes)}
     used = [folder / META]
-    sets = [AnnotationSet(folder, [], labels, [], counts, used) for _ in (PARTS if split else PARTS[:1])]
+    first = AnnotationSet(folder, [], labels, [], counts, used)
+    sets = [first, *(AnnotationSet(folder, [], labels, [], ItemCounts()) for _ in PARTS[1:] if split)]
     for path, name in found.items():
         part = sets[PART_NAMES[name.lower()] if split else 0]
         images, faults = _read_images(path, folder, shapes, counts, used)
@@ -94,12 +97,10 @@ def _read_images(
             images.append(_read_image(file, annotation, folder, shapes, counts, faults))
         except DataError as error:
             faults += error.faults
-    used += (path / ANNOTATIONS).rglob("*.json")  # those without an image, or that cannot be read, are faults
-    for annotation in sorted((path / ANNOTATIONS).rglob("*.json")):
-        if annotation not in known:
-            faults.append(
-                Fault(str(annotation), f"no such image in {path / IMAGES}", "add it, or remove the file")
-            )
+    annotations = sorted((path / ANNOTATIONS).rglob("*.json"))
+    used += annotations  # those without an image, or that cannot be read, are faults
+    what, fix = f"no such image in {path / IMAGES}", "add it, or remove the file"
+    faults += [Fault(str(place), what, fix) for place in annotations if place not in known]
     return images, faults
 
 
@@ -132,7 +133,7 @@ def _add_object(
 ) -> list[Fault]:
     """Append an object to `regions`, count it as left out, or return its fault."""
     title = row["classTitle"]
-    kind = row.get("geometryType") or shapes.get(title)
+    kind = str(row.get("geometryType") or shapes.get(title))
     if title not in shapes:
         return [Fault(where, f"classTitle '{title}': not in {META}.{suggest(title, shapes)}")]
     if kind in SHAPES_WITHOUT_AREA:

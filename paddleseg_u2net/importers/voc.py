@@ -8,6 +8,7 @@ from pathlib import Path
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.pairs import Pair, by_stem, second_files
 from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.importers.annotations import IGNORE_LABEL
 from paddleseg_u2net.importers.color_masks import from_color_masks
 from paddleseg_u2net.importers.color_tables import (
     KNOWN,
@@ -80,10 +81,12 @@ def _own_table(folder: Path) -> ColorTable:
         return read_label_map(folder / LABEL_MAP)
     if not (folder / NAMES).is_file():
         return make_table("--colors voc", (LabelColor("", *row) for row in KNOWN["voc"]))
-    names = [line.strip() for line in read_lines(folder / NAMES) if line.strip()]
+    where, names = str(folder / NAMES), [line.strip() for line in read_lines(folder / NAMES)]
     # the ignored label may be listed first, for the index -1
-    colors = indexed_colors([name for name in names if name != "__ignore__"])
-    return make_table(str(folder / NAMES), (LabelColor(str(folder / NAMES), *row) for row in colors))
+    names = [name for name in names if name not in ("", IGNORE_LABEL)]
+    if not names:
+        raise DataError([Fault(where, "names no class", "write one name per line, or remove the file")])
+    return make_table(where, (LabelColor(where, *row) for row in indexed_colors(names)))
 
 
 def _lists(folder: Path) -> dict[int, Path]:

@@ -69,11 +69,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     text = "\n".join(read_lines(path))
     try:
         # a few lines with aliases can expand to more than the memory
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise DataError([Fault(str(path), "YAML aliases are not read", "write the values out")])
-        content = yaml.safe_load(text)
+        has_aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        content = None if has_aliases else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError([Fault(str(path), f"not YAML: {error}")]) from None
+    if has_aliases:
+        raise DataError([Fault(str(path), "YAML aliases are not read", "write the values out")])
     if not isinstance(content, dict):
         raise DataError([Fault(str(path), "expected names, train and val of a YOLO data set")])
     return content
@@ -82,7 +83,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _names(path: Path, content: dict[str, Any]) -> dict[int, str]:
     """Return the names of the classes by number."""
     names = content.get("names")
-    rows = list(names.items() if isinstance(names, dict) else enumerate(names or []))
+    rows = list(
+        enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
+    )
     if not rows or not all(type(key) is int and type(name) in (str, int) for key, name in rows):
         what = f"names: expected the names of the classes by number, got {abbreviate(names)}"
         raise DataError([Fault(str(path), what, "names: {0: 'cat', 1: 'dog'}")])

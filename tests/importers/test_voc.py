@@ -111,7 +111,9 @@ def test_export_of_labelme_is_read_by_its_names(make, tmp_path):
     colors = [(0, 0, 0), (128, 0, 0), (0, 128, 0)]  # of the VOC colour map
     for name in "abc":
         add(root, name, INDEX, colors, "P", "SegmentationClassPNG")
-    (root / "class_names.txt").write_text("_background_\nfox\nhare\n")
+    (root / "class_names.txt").write_text("__ignore__\n")
+    assert "class_names.txt: names no class. Fix: write one name per line" in make("--voc", root)[2]
+    (root / "class_names.txt").write_text("__ignore__\n_background_\nfox\nhare\n")
     code, out, err = make("--voc", root, "--split", 0.6, 0.4, 0)
     assert (code, err) == (0, "")
     assert "classes: 0 background, 1 fox, 2 hare" in out

@@ -191,6 +191,8 @@ def test_lines_that_are_no_polygon_are_reported(make, tmp_path, line, message):
             f"default: images\n{NAMES}",
             "no image found for train, val or test. Fix: put them into",
         ),
+        ("train: images\nnames: cat\n", "names: expected the names of the classes by number, got 'cat'"),
+        ("train: images\nnames: 2\n", "names: expected the names of the classes by number, got 2"),
         ("train: images\nnc: 2\n", "names: expected the names of the classes by number, got None"),
         ("a: &a [x, x]\nnames: [*a, *a]\n", "YAML aliases are not read"),
         ("names: [", "not YAML"),
@@ -203,7 +205,7 @@ def test_broken_configs_are_named(make, tmp_path, config, message):
     (tmp_path / "y" / "data.yaml").write_text(config)
     code, _, err = make("--yolo", tmp_path / "y")
     assert code == 1
-    assert f"{tmp_path / 'y' / 'data.yaml'}: {message}" in err
+    assert err.startswith(f"error: {tmp_path / 'y' / 'data.yaml'}: {message}")
 
 
 def test_folder_without_names_of_classes_is_named(tmp_path):
