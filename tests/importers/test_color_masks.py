@@ -249,13 +249,24 @@ def test_lists_with_paths_outside_their_root_draw_inside_the_new_folder(make, tm
     np.testing.assert_array_equal(pixels("data/mine/masks/i/a 2.png"), IDS)
 
 
-def test_nearest_colour_is_that_of_the_least_euclidean_distance(make, tmp_path):
-    flags = write_set(
-        tmp_path, [[(50, 50, 50), (0, 0, 0), (130, 50, 50)]]
-    )  # 86.6 from the first, 80 from the last
-    words = ["background=0,0,0", "cat=130,50,50", "--unknown_colors", "nearest"]
+# distances of (50, 50, 50) from (0, 0, 0): 86.6; by the sum of differences 150, by the largest one 50
+@pytest.mark.parametrize(("red", "expected"), [(130, 1), (150, 0)])
+def test_nearest_colour_is_that_of_the_least_euclidean_distance(make, tmp_path, red, expected):
+    flags = write_set(tmp_path, [[(50, 50, 50), (0, 0, 0), (red, 50, 50)]])
+    words = ["background=0,0,0", f"cat={red},50,50", "--unknown_colors", "nearest"]
     assert make(*flags, "--colors", *words)[0] == 0
-    assert pixels("data/mine/masks/a 0.png").tolist() == [[1, 0, 1]]
+    assert pixels("data/mine/masks/a 0.png").tolist() == [[expected, 0, 1]]
+
+
+def test_masks_are_turned_upright_by_their_exif_tag(tmp_path):
+    mask = Image.fromarray(np.array(PICTURE, np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    mask.save(tmp_path / "a.png", exif=exif)
+    mask.save(tmp_path / "b.png")
+    np.testing.assert_array_equal(
+        read_colors(tmp_path / "a.png"), np.rot90(read_colors(tmp_path / "b.png"), -1)
+    )
 
 
 def test_table_lookup_covers_all_colours():

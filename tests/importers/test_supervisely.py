@@ -57,7 +57,8 @@ def write_project(root: Path, names: dict[str, list], **changes) -> Path:
 
 def test_objects_are_drawn_in_the_order_of_the_file(make, tmp_path):
     write_project(
-        tmp_path / "p", {"ds0": [[SQUARE, RECTANGLE, BITMAP]] * 2, "ds0/datasets/sub": [[SQUARE]] * 2}
+        tmp_path / "p",
+        {"ds0": [[SQUARE, RECTANGLE, BITMAP]] * 2, "ds0/datasets/sub": [[RECTANGLE, SQUARE]] * 2},
     )
     code, out, err = make("--supervisely", tmp_path / "p", "--split", 0.5, 0.5, 0)
     assert (code, err) == (0, "")
@@ -65,14 +66,16 @@ def test_objects_are_drawn_in_the_order_of_the_file(make, tmp_path):
     assert "classes: 0 background, 1 dog, 2 cat" in out
     expected = [[int(char) for char in line] for line in TRUTH.split()]
     np.testing.assert_array_equal(pixels("data/mine/masks/ds0/img/ü 1.png"), expected)
-    assert pixels("data/mine/masks/ds0/datasets/sub/img/ü 0.png").sum() == 25
+    assert pixels("data/mine/masks/ds0/datasets/sub/img/ü 0.png").sum() == 25 + 2 * 2  # the larger one on top
 
 
 def test_data_sets_called_train_and_val_are_the_parts(make, tmp_path):
     line = figure("cat", "line", [[1, 1], [2, 2]])
     write_project(
-        tmp_path / "p", {"train": [[SQUARE, BITMAP]] * 3, "valid": [[RECTANGLE, line]], "test": [[SQUARE]]}
+        tmp_path / "p", {"Train": [[SQUARE, BITMAP]] * 3, "valid": [[RECTANGLE, line]], "test": [[SQUARE]]}
     )
+    annotations = tmp_path / "p" / "valid" / "ann"
+    (annotations / "ü 0.png.json").rename(annotations / "ü 0.json")  # as older versions name them
     code, out, err = make("--supervisely", tmp_path / "p")
     assert (code, err) == (0, "")
     assert "train 3, val 1, test 1" in out

@@ -11,7 +11,7 @@ from built_sets import nothing_is_written, pairs_of
 from support import pixels, write_mask
 
 from paddleseg_u2net.errors import DataError
-from paddleseg_u2net.importers.yolo import read_yolo
+from paddleseg_u2net.importers.yolo import label_path, read_yolo
 
 LABELS = "1 0 0 0.5 0 0.5 1 0 1\n\n0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n"  # a rectangle, a square on it
 # an image of 4 rows and 8 columns: 1 cat, 2 dog; drawn by hand
@@ -206,6 +206,20 @@ def test_broken_configs_are_named(make, tmp_path, config, message):
     code, _, err = make("--yolo", tmp_path / "y")
     assert code == 1
     assert err.startswith(f"error: {tmp_path / 'y' / 'data.yaml'}: {message}")
+
+
+def test_last_folder_called_images_holds_the_labels_beside_it(tmp_path):
+    assert label_path(tmp_path / "images/a/images/b/c.png", tmp_path) == tmp_path / "images/a/labels/b/c.txt"
+    assert label_path(tmp_path / "a/c.7.png", tmp_path) == tmp_path / "a/c.7.txt"
+
+
+def test_corners_may_lie_a_hundredth_outside_and_names_beside_the_labels(tmp_path):
+    add(tmp_path, "images/a.png", "0 -0.01 0 1.01 0 1 1.01\n0 -0.02 0 1 0 1 1\n")
+    (tmp_path / "labels" / "classes.txt").write_text("cat\n")
+    (found,) = read_yolo(tmp_path)
+    assert [region.where for region in found.images[0].regions] == [f"{tmp_path / 'labels/a.txt'}:1"]
+    assert [fault.where for fault in found.faults] == [f"{tmp_path / 'labels/a.txt'}:2"]
+    assert found.counts.rows() == []
 
 
 def test_folder_without_names_of_classes_is_named(tmp_path):
