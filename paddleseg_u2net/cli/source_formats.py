@@ -37,6 +37,15 @@ def _read_labelme(args: argparse.Namespace) -> ImageSource:
     return from_annotations(list(map(read_labelme, args.labelme)), args.labelme)
 
 
+def _read_yolo(args: argparse.Namespace) -> ImageSource:
+    path = args.yolo[0]
+    return from_annotations(read_yolo(path), [path if path.is_dir() else path.parent])
+
+
+def _read_supervisely(args: argparse.Namespace) -> ImageSource:
+    return from_annotations(read_supervisely(args.supervisely[0]), args.supervisely)
+
+
 def _read_folders(args: argparse.Namespace) -> ImageSource:
     folders = args.folder or args.image_dir, args.folder or args.mask_dir
     return convert_colors(args, from_folders(*folders, args.image_suffix, args.mask_suffix))
@@ -59,10 +68,8 @@ FORMATS = {
         (*COLOR_FLAGS, *ANNOTATION_FLAGS),
         lambda args: read_voc(args.voc[0], color_table(args), args.unknown_colors, args.keep_unused),
     ),
-    "yolo": SourceFormat((), ANNOTATION_FLAGS, lambda args: from_annotations(read_yolo(args.yolo[0]))),
-    "supervisely": SourceFormat(
-        (), ANNOTATION_FLAGS, lambda args: from_annotations(read_supervisely(args.supervisely[0]))
-    ),
+    "yolo": SourceFormat((), ANNOTATION_FLAGS, _read_yolo),
+    "supervisely": SourceFormat((), ANNOTATION_FLAGS, _read_supervisely),
     "folder": SourceFormat((), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
     "mask_dir": SourceFormat(("image_dir",), (*SUFFIX_FLAGS, *MASK_FILE_FLAGS), _read_folders),
 }

@@ -73,6 +73,7 @@ class AnnotationSet(NamedTuple):
         labels: class names; the keys define their order (COCO: category id, LabelMe: the name itself).
         faults: everything that is wrong with the files.
         counts: what was left out on purpose.
+        used: files that are read besides images and annotations, or are in `counts`.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class AnnotationSet(NamedTuple):
     labels: dict[Any, str]
     faults: Sequence[Fault | str]
     counts: ItemCounts
+    used: Sequence[Path] = ()
 
 
 KeyTypes = Mapping[str, tuple[type, ...]]

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
-from paddleseg_u2net.data.item_counts import ItemCounts
+from paddleseg_u2net.data.item_counts import EXAMPLES, ItemCounts
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, AnnotatedImage
 from paddleseg_u2net.importers.color_tables import IGNORED_NAMES, ColorTable
 from paddleseg_u2net.importers.sources import ImageSource, ImportedImage
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size, orientation_of, pillow, read_bytes, upright
+from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
+from paddleseg_u2net.io.decoders import open_image, select_page
+from paddleseg_u2net.io.images import MAX_PIXELS, check_size, orientation_of, upright
+from paddleseg_u2net.io.listing import stem_of
 
 UNKNOWN_MODES = ("error", "ignore", "background", "nearest")  # what becomes of colours that have no label
 TRANSPARENT = 1 << 24  # code of fully transparent pixels, which are background
 COLOR_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
 OUTCOMES_OF_UNKNOWN = {
-    "ignore": ("ignored", "colours", "without a label (--unknown_colors ignore)"),
-    "background": ("converted", "colours", "without a label, background (--unknown_colors background)"),
-    "nearest": ("converted", "colours", "without a label, taken for the nearest (--unknown_colors nearest)"),
+    "ignore": ("ignored", "pixels", "colour without a label (--unknown_colors ignore)"),
+    "background": ("converted", "pixels", "colour without a label: background (--unknown_colors background)"),
+    "nearest": ("converted", "pixels", "colour without a label: nearest label (--unknown_colors nearest)"),
 }
 SPECIAL_LABELS = {
     BACKGROUND_LABEL: ("kept", "background, class 0"),
@@ -38,9 +40,9 @@ OUTCOMES_OF_UNUSED = {
     False: ("left out", "categories", "in no mask (--keep_unused keeps them)"),
     True: ("kept", "categories", "in no mask (--keep_unused)"),
 }
-MAX_COLORS = 4096  # unknown colours that are counted of each mask; JPEG mixes a hundred thousand
 MAX_SHOWN = 20  # unknown colours that are listed
-SUFFIXES_OF_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+# unknown colours that are counted of each mask, and of all: JPEG mixes a hundred thousand
+MAX_COLORS, MAX_ALL_COLORS = 4096, 1 << 17
 
 
 def read_colors(path: Path) -> np.ndarray:
@@ -58,17 +60,18 @@ def read_colors(path: Path) -> np.ndarray:
     """
     data = read_bytes(path, "mask")
     try:
-        with pillow().open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
+            select_page(image, data)
             check_size(path, image.size, MAX_PIXELS)
             image.load()
             mode = image.mode
             image.info.pop("transparency", None)  # of a palette: its colours decide
             image = upright(image, orientation_of(image, data))
             channels = np.asarray(image.convert("RGBA" if mode in ("LA", "PA", "RGBA") else "RGB"), np.int32)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: cannot be read as a mask: the file is empty or no image") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a mask: {error}") from None
+    except TooManyPixels:
+        raise
+    except Exception as error:  # Pillow's readers raise any kind of error
+        raise unreadable(path, data, error, "cannot be read as a mask: ") from None
     if mode not in COLOR_MODES:
         raise ValueError(f"{path}: Pillow's mode {mode}, expected colours of 8 bits. Fix: save it as RGB")
     codes = (channels[..., 0] << 16) + (channels[..., 1] << 8) + channels[..., 2]
@@ -139,13 +142,21 @@ def draw_colors(
 
 
 class _Survey(NamedTuple):
-    """Pixels of each label in one mask, and of each colour without a label; None if it cannot be read."""
+    """What one mask shows.
+
+    Args:
+        labels: pixels of each label.
+        unknown: pixels of the most frequent colours without a label.
+        foreign: pixels of all colours without a label.
+    """
 
     labels: Counter[str]
-    unknown: Counter[int]
+    unknown: dict[int, int]
+    foreign: int
 
 
 def _survey(mask: Path, table: ColorTable, unknown: str) -> _Survey | None:
+    """Count the pixels of each label and colour; None if the mask cannot be read."""
     try:
         codes = read_colors(mask)
     except (OSError, ValueError):  # reported when the mask is drawn
@@ -156,41 +167,66 @@ def _survey(mask: Path, table: ColorTable, unknown: str) -> _Survey | None:
         rows[foreign] = _nearest(table, codes[foreign])
         known |= foreign
     labels: Counter[str] = Counter()
-    for row, count in enumerate(np.bincount(rows[known], minlength=len(table.labels)).tolist()):
-        labels[table.labels[row]] += count
+    for label, count in zip(table.labels, np.bincount(rows[known], minlength=len(table.labels)), strict=True):
+        labels[label] += int(count)
     distinct, counts = np.unique(codes[foreign], return_counts=True)
     largest = np.argsort(-counts, kind="stable")[:MAX_COLORS]
-    return _Survey(
-        labels, Counter(dict(zip(distinct[largest].tolist(), counts[largest].tolist(), strict=True)))
-    )
+    frequent = dict(zip(distinct[largest].tolist(), counts[largest].tolist(), strict=True))
+    return _Survey(labels, frequent, int(foreign.sum()))
 
 
-def _unknown_faults(
-    table: ColorTable, masks: Sequence[Path], surveys: Sequence[_Survey | None]
-) -> list[Fault]:
-    """Return a fault for each colour that has no label, the most frequent first."""
-    pixels: Counter[int] = Counter()
-    files: Counter[int] = Counter()
-    first: dict[int, Path] = {}
-    for mask, survey in zip(masks, surveys, strict=True):
-        for code, count in survey.unknown.items() if survey else ():
-            pixels[code] += count
-            files[code] += 1
-            first.setdefault(code, mask)
-    choices = "--unknown_colors ignore, background or nearest"
-    fix = f"add it to the label map, or choose {choices}"
-    faults = []
-    for code, count in pixels.most_common(MAX_SHOWN):
-        color = (code >> 16, code >> 8 & 255, code & 255)
-        what = f"colour {color} has no label: {count} pixels in {files[code]} masks, first {first[code]}"
-        faults.append(Fault(table.where, what, "" if faults else fix))
-    if len(pixels) > MAX_SHOWN:
-        rest = sum(count for _, count in pixels.most_common()[MAX_SHOWN:])
-        jpeg = any(mask.suffix.lower() in SUFFIXES_OF_JPEG for mask in masks)
-        why = "; JPEG mixes colours" if jpeg else "; blurred edges mix colours"
-        what = f"{len(pixels) - MAX_SHOWN} more colours have no label: {rest} pixels{why}"
-        faults.append(Fault(table.where, what, "--unknown_colors nearest takes the nearest label"))
-    return faults
+@dataclass
+class _Unknown:
+    """Colours without a label in all masks.
+
+    Args:
+        total: their pixels.
+        pixels: pixels of each colour, as far as they are counted one by one.
+        masks: number of masks that show it.
+        first: the first of these masks.
+    """
+
+    total: int = 0
+    pixels: Counter[int] = field(default_factory=Counter)
+    masks: Counter[int] = field(default_factory=Counter)
+    first: dict[int, Path] = field(default_factory=dict)
+
+    def add(self, mask: Path, survey: _Survey) -> None:
+        """Add what one mask shows."""
+        self.total += survey.foreign
+        for code, count in survey.unknown.items():
+            if code in self.pixels or len(self.pixels) < MAX_ALL_COLORS:
+                self.pixels[code] += count
+                self.masks[code] += 1
+                self.first.setdefault(code, mask)
+
+    def faults(self, where: str) -> list[Fault]:
+        """Return a fault for each colour, the most frequent first; `where` names the table."""
+        choices = "--unknown_colors ignore, background or nearest"
+        fix = f"add it to the label map, or choose {choices}"
+        if all(len(set(_rgb(code))) == 1 for code in self.pixels):
+            fix += "; masks of class ids need no label map: --image_dir and --mask_dir read them"
+        faults, shown = [], self.pixels.most_common(MAX_SHOWN)
+        for code, count in shown:
+            what = f"colour {_rgb(code)} has no label: {count} pixels in {self.masks[code]} masks"
+            faults.append(Fault(where, f"{what}, for example {self.first[code]}", "" if faults else fix))
+        if rest := self.total - sum(count for _, count in shown):
+            what = f"more than {MAX_SHOWN} colours have no label: {rest} further pixels"
+            fix = "--unknown_colors nearest takes the nearest label"
+            faults.append(Fault(where, f"{what}; JPEG and blurred edges mix colours", fix))
+        return faults
+
+    def count(self, unknown: str, counts: ItemCounts) -> None:
+        """Count their pixels, by what becomes of them."""
+        rest = self.total
+        for code, count in self.pixels.most_common(EXAMPLES):
+            counts.add(*OUTCOMES_OF_UNKNOWN[unknown], _rgb(code), count)
+            rest -= count
+        counts.add(*OUTCOMES_OF_UNKNOWN[unknown], count=rest)
+
+
+def _rgb(code: int) -> tuple[int, int, int]:
+    return code >> 16, code >> 8 & 255, code & 255
 
 
 def from_color_masks(
@@ -209,19 +245,29 @@ def from_color_masks(
         The images, their labels in the order of the table, and a fault for each colour without a label.
     """
     masks = [image.pair.mask for image in source.images if image.pair.mask]
+    labels: Counter[str] = Counter()
+    without_label, counts = _Unknown(), source.counts or ItemCounts()
     with ThreadPoolExecutor(processors()) as pool:  # decoding releases the interpreter lock
-        surveys = list(pool.map(partial(_survey, table=table, unknown=unknown), masks))
-    faults = _unknown_faults(table, masks, surveys)
-    counts = source.counts or ItemCounts()
-    for fault in faults if unknown != UNKNOWN_MODES[0] else ():
-        counts.add(*OUTCOMES_OF_UNKNOWN[unknown], f"{fault.where}: {fault.what}")
-    labels = sum((survey.labels for survey in surveys if survey), Counter())
+        surveys = pool.map(partial(_survey, table=table, unknown=unknown), masks)
+        for mask, survey in zip(masks, surveys, strict=True):
+            if survey:
+                labels += survey.labels
+                without_label.add(mask, survey)
+    conflicts, used = [*source.conflicts], table.order
+    if unknown != UNKNOWN_MODES[0]:
+        without_label.count(unknown, counts)
+    elif without_label.total:
+        conflicts += without_label.faults(table.where)
+    if not keep_unused and len(conflicts) == len(source.conflicts):
+        used = [name for name in table.order if labels[name]]
     _count_labels(table, labels, keep_unused, counts)
-    images = [_to_be_drawn(image, table, unknown) for image in source.images]
-    reported = faults if unknown == UNKNOWN_MODES[0] else []
-    used = [name for name in table.order if keep_unused or labels[name]]
-    conflicts = [*source.conflicts, *reported]
-    return ImageSource(images, source.faults, used, counts, conflicts, source.folders, masks)
+    return source._replace(
+        images=[_to_be_drawn(image, table, unknown) for image in source.images],
+        labels=used,
+        counts=counts,
+        conflicts=conflicts,
+        used=[*source.used, *masks],
+    )
 
 
 def _count_labels(
@@ -242,11 +288,8 @@ def _to_be_drawn(image: ImportedImage, table: ColorTable, unknown: str) -> Impor
     assert image.pair.mask
     draw = partial(draw_colors, image.pair.mask, table, unknown)
     # the name becomes a path below the folder of drawn masks
-    parts = [
-        part
-        for part in Path(image.name.removesuffix(image.pair.image.suffix)).parts
-        if part not in ("..", "/")
-    ]
-    name, where = "/".join(parts), image.pair.where
+    path = Path(image.name)
+    path = stem_of(path) if path.name == image.pair.image.name else path
+    name, where = "/".join(part for part in path.parts if part not in ("..", "/")), image.pair.where
     annotated = AnnotatedImage(image.pair.image, name, where, None, [], in_order=True, draw=draw)
     return ImportedImage(name, image.pair._replace(mask=None), annotated, image.part)

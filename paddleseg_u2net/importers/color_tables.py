@@ -14,13 +14,19 @@ from paddleseg_u2net.data.visualize import paddleseg_palette
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, read_json
 from paddleseg_u2net.importers.labels import is_background, label_key
+from paddleseg_u2net.importers.references import check_size, read_lines
 
 MAX_BYTES = 1 << 20  # of a label map; known ones have a few kB
 IGNORED_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled")  # in any spelling
 FORMATS = "'name:R,G,B::' (CVAT), 'R G B name', 'name R G B' or 'name #rrggbb'"
+AS_CVAT = "write the name and a colon before the numbers: 'lane 2:0,128,0'"
+MAX_LINE = 1000  # characters
 RGB = r"(\d{1,3})\s*[\s,;]\s*(\d{1,3})\s*[\s,;]\s*(\d{1,3})"
 NAME_FIRST = re.compile(rf"(?P<name>.*?[^\s,:;=])\s*[\s,:;=]\s*\(?{RGB}\)?\s*(?::.*)?")
 COLOR_FIRST = re.compile(rf"\(?{RGB}\)?\s*[\s,:;=]\s*(?P<name>\S.*)")
+COLOR_ALONE = re.compile(rf"\(?{RGB}\)?|#(?P<hex>[0-9a-fA-F]{{6}})")
+# is the fourth number opacity, or a part of the name?
+FOUR_NUMBERS = re.compile(r"(?<![^\s,;])\d+([\s,;]+\d+){3}(?![^\s,;])")
 HEX = re.compile(r"(?P<before>.*?)[\s,:;=]*#(?P<hex>[0-9a-fA-F]{6})\b[\s,:;=]*(?P<after>.*)")
 COLUMNS = {"name": ("name", "label", "class"), "r": ("r", "red"), "g": ("g", "green"), "b": ("b", "blue")}
 VOC_NAMES = """
@@ -127,15 +133,12 @@ def read_label_map(path: Path) -> ColorTable:
     Raises:
         DataError: the file does not exist, is too large, or has lines that name no colour.
     """
-    if path.is_file() and path.stat().st_size > MAX_BYTES:
-        what = f"{path.stat().st_size} bytes, expected at most {MAX_BYTES} of a label map"
-        raise DataError([Fault(str(path), what, "name the label map")])
     rows, faults = [], []
     for where, name, color in _json_rows(path) if path.suffix.lower() == ".json" else _text_rows(path):
-        if name and color and max(color) <= 255:
+        if name and color:
             rows.append(LabelColor(where, name, color))
         else:
-            faults.append(Fault(where, f"expected {FORMATS}, with numbers of 0 to 255"))
+            faults.append(Fault(where, f"expected {FORMATS}, with numbers of 0 to 255", AS_CVAT))
     if faults:
         raise DataError(faults)
     return make_table(str(path), rows)
@@ -143,19 +146,16 @@ def read_label_map(path: Path) -> ColorTable:
 
 def _text_rows(path: Path) -> Iterator[tuple[str, str, Color | None]]:
     """Yield place, name and colour of the lines of a text or CSV file; no colour if a line has none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError([Fault(str(path), "no such file")]) from None
-    except UnicodeDecodeError:
-        raise DataError([Fault(str(path), "not UTF-8", "save it as UTF-8")]) from None
+    lines = read_lines(path, MAX_BYTES)
     columns = _csv_columns(lines[0]) if lines else None
     for number, line in enumerate(lines, start=1):
         text, where = line.strip(), f"{path}:{number}"
-        if columns and number > 1 and text:
+        if len(text) > MAX_LINE:
+            yield where, "", None
+        elif columns and number > 1 and text:
             cells = next(csv.reader([text]))
             name, *color = (cells[i].strip() if i < len(cells) else "" for i in columns)
-            yield where, name, tuple(map(int, color)) if all(map(str.isdecimal, color)) else None  # pyright: ignore
+            yield where, name, read_color(",".join(color))
         elif not columns and text and not (text[0] == "#" and not re.match("#[0-9a-fA-F]{6}\\b", text)):
             yield where, *parse_color(text)
 
@@ -167,21 +167,33 @@ def _csv_columns(header: str) -> list[int] | None:
     return [columns[0] for columns in found] if all(found) else None
 
 
+def read_color(text: str) -> Color | None:
+    """Read `R,G,B` or `#rrggbb`; None if the text is neither."""
+    found = COLOR_ALONE.fullmatch(text.strip())
+    if found is None:
+        return None
+    red, green, blue = bytes.fromhex(found["hex"]) if found["hex"] else map(int, found.groups()[:3])
+    return (red, green, blue) if max(red, green, blue) <= 255 else None
+
+
 def parse_color(text: str) -> tuple[str, Color | None]:
     """Read one name and one colour in any of FORMATS; the colour is None if the text is none of them."""
-    if found := HEX.fullmatch(text):
-        number = int(found["hex"], 16)
-        return found["before"] or found["after"], (number >> 16, number >> 8 & 255, number & 255)
+    text = " ".join(text.split())  # many blanks would take the patterns long
+    if FOUR_NUMBERS.search(text):
+        return "", None
+    if (found := HEX.fullmatch(text)) and not (found["before"] and found["after"]):
+        return found["before"] or found["after"], read_color(f"#{found['hex']}")
     readings = [
-        (found["name"].strip(), tuple(int(found[i]) for i in numbers))
+        (found["name"].strip(), read_color(",".join(found.group(*numbers))))
         for pattern, numbers in ((COLOR_FIRST, (1, 2, 3)), (NAME_FIRST, (2, 3, 4)))
         if (found := pattern.fullmatch(text)) and not found["name"].strip().isdecimal()
     ]
-    return readings[0] if len(readings) == 1 else ("", None)  # pyright: ignore[reportReturnType]
+    return readings[0] if len(readings) == 1 else ("", None)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, str, Color | None]]:
     """Yield place, name and colour of the entries of a JSON file."""
+    check_size(path, MAX_BYTES)
     content = read_json(path)
     listed = content.get("classes", content.get("labels"))
     rows: list[tuple[Any, Any]] = list(content.items())
@@ -193,7 +205,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, str, Color | None]]:
     for index, (name, color) in enumerate(rows):
         text = ",".join(map(str, color[:3])) if isinstance(color, list) else color
         valid = isinstance(name, str) and isinstance(text, str)
-        yield f"{path}: entry {index}", name if valid else "", parse_color(f"x {text}")[1] if valid else None
+        yield f"{path}: entry {index}", name if valid else "", read_color(text) if valid else None
 
 
 def parse_colors(words: Sequence[str]) -> ColorTable:
@@ -209,8 +221,7 @@ def parse_colors(words: Sequence[str]) -> ColorTable:
             rows += [LabelColor(where, *row) for row in KNOWN[word.lower()]]
             continue
         name, equals, text = word.rpartition("=")
-        color = parse_color(f"x {text}")[1]
-        if equals and name and color and max(color) <= 255:
+        if equals and name and (color := read_color(text)):
             rows.append(LabelColor(where, name, color))
         else:
             what = f"expected NAME=R,G,B, NAME=#rrggbb or one of {', '.join(KNOWN)}"

@@ -7,7 +7,6 @@ A corner (x, y) is the pixel of column x and row y, and the outline belongs to t
 from __future__ import annotations
 
 import base64
-import io
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 
 from paddleseg_u2net.importers import rasterize
 from paddleseg_u2net.importers.rasterize import Window, as_points, fill_polygon
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size, pillow
+from paddleseg_u2net.io.decoders import open_image
+from paddleseg_u2net.io.images import MAX_PIXELS, check_size
 
 MAX_BYTES = 64 << 20  # of the PNG in a compressed bitmap
 MAX_RINGS = 10000  # outlines of one polygon
@@ -34,7 +34,7 @@ def fill_pixel_polygon(shape: Any, height: int, width: int) -> Window:
 
     Args:
         shape: `exterior`, a list of [x, y]; `interior`, a list of such lists, whose outlines belong to the
-            holes. Fractions are cut off.
+            holes. Fractions are cut off, as Supervisely does for polygons.
         height: height of the mask in pixels.
         width: width of the mask in pixels.
 
@@ -55,17 +55,22 @@ def fill_pixel_polygon(shape: Any, height: int, width: int) -> Window:
     return Window(0, 0, inside.view(bool))
 
 
-def _corners(name: str, points: Any, least: int) -> np.ndarray:
-    """(N, 2) int32 of a list of [x, y]."""
+def _corners(name: str, points: Any, least: int, to_whole: Any = np.trunc) -> np.ndarray:
+    """(N, 2) int32 of a list of [x, y]; `to_whole` says what becomes of fractions."""
     try:
-        return as_points(points, least).astype(np.int32)
+        return to_whole(as_points(points, least)).astype(np.int32)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 
 def fill_pixel_rectangle(shape: Any, height: int, width: int) -> Window:
-    """Find the pixels of a rectangle of Supervisely: `exterior` holds two opposite corners, both inside."""
-    corners = _corners("exterior", shape.get("exterior"), 2)
+    """Find the pixels of a rectangle of Supervisely: `exterior` holds two opposite corners, both inside.
+
+    Fractions are rounded.
+
+    Source: `Rectangle._draw_contour_impl` in supervisely/geometry/rectangle.py of supervisely/supervisely.
+    """
+    corners = _corners("exterior", shape.get("exterior"), 2, np.rint)
     left, top = np.clip(corners.min(0), 0, [width, height]).tolist()
     right, bottom = np.clip(corners.max(0) + 1, 0, [width, height]).tolist()
     return Window(top, left, np.ones((bottom - top, right - left), bool))
@@ -91,7 +96,7 @@ def fill_compressed_bitmap(shape: Any, height: int, width: int) -> Window:
     left, top = _corners("origin", shape.get("origin"), 1)[0].tolist()
     try:
         data = base64.b64decode(shape.get("data") or "", validate=True)
-        with pillow().open(io.BytesIO(_decompress(data))) as picture:
+        with open_image(_decompress(data)) as picture:
             check_size(Path("data"), picture.size, MAX_PIXELS)
             picture.load()
             if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:

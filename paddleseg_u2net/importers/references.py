@@ -46,18 +46,24 @@ def find_inside(folder: Path, reference: str) -> Path | None:
     return None if parts else folder
 
 
-def read_lines(path: Path) -> list[str]:
+def check_size(path: Path, limit: int = MAX_BYTES) -> None:
+    """Raise DataError if a file does not exist, is no file, or is larger than `limit` bytes."""
+    if not path.is_file():
+        what = "is a folder, expected a file" if path.is_dir() else "no such file"
+        raise DataError([Fault(str(path), what)])
+    if (size := path.stat().st_size) > limit:
+        raise DataError([Fault(str(path), f"{size} bytes, expected at most {limit}")])
+
+
+def read_lines(path: Path, limit: int = MAX_BYTES) -> list[str]:
     """Read the lines of a text file.
 
     Raises:
-        DataError: the file does not exist, is too large, or is not UTF-8.
+        DataError: the file does not exist, is larger than `limit` bytes, or is not UTF-8.
     """
+    check_size(path, limit)
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise DataError([Fault(str(path), f"{size} bytes, expected at most {MAX_BYTES}")])
         return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError([Fault(str(path), "no such file")]) from None
     except UnicodeDecodeError:
         raise DataError([Fault(str(path), "not UTF-8", "save it as UTF-8")]) from None
 

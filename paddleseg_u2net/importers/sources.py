@@ -57,7 +57,7 @@ class ImageSource(NamedTuple):
         counts: what was left out, ignored or converted so far, and why; None if nothing was.
         conflicts: what is wrong with the lists or annotations as a whole.
         folders: where its files lie; other files in them are counted.
-        used: files that it uses besides its images, masks and annotations.
+        used: files that it uses besides its images, masks and annotations, or that are in `counts`.
     """
 
     images: list[ImportedImage]
@@ -179,7 +179,8 @@ def from_annotations(sets: Sequence[AnnotationSet], folders: Sequence[Path] = ()
         for image in one.images
     ]
     faults = [fault for one in sets for fault in one.faults]
-    return ImageSource(images, faults, labels, counts, conflicts, folders, [one.path for one in sets])
+    used = [path for one in sets for path in (one.path, *one.used)]
+    return ImageSource(images, faults, labels, counts, conflicts, folders, used)
 
 
 def find_repeated_names(images: Iterable[ImportedImage]) -> dict[int, Fault]:

@@ -16,7 +16,7 @@ from paddleseg_u2net.importers.annotations import (
 )
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.references import PART_NAMES, all_parts_named
-from paddleseg_u2net.io.listing import list_images
+from paddleseg_u2net.io.listing import list_images, stem_of
 
 META, IMAGES, ANNOTATIONS = "meta.json", "img", "ann"
 # geometryType -> kind of rasterizer, and the key of an object that holds the shape
@@ -36,18 +36,20 @@ def read_supervisely(folder: Path) -> list[AnnotationSet]:
         folder: the folder of meta.json.
 
     Returns:
-        One set; or one for train, val and test each, if the data sets of the project have these names.
+        One set; or one for train, val and test each, if the data sets of the project have these names. What
+        was left out is counted in the first one.
 
     Raises:
         DataError: meta.json cannot be used.
         FileNotFoundError: there is no data set with `img` and `ann`.
     """
-    meta = read_json(folder / META)
-    shapes = {
-        row["title"]: row.get("shape")
-        for row in meta.get("classes", []) or []
-        if not find_key_faults("", row, {"title": (str,)})
-    }
+    meta, where = read_json(folder / META), str(folder / META)
+    faults = find_key_faults(where, meta, {"classes": (list,)})
+    for index, row in enumerate(() if faults else meta["classes"]):
+        faults += find_key_faults(f"{where}: classes[{index}]", row, {"title": (str,)})
+    if faults:
+        raise DataError(faults)
+    shapes = {row["title"]: row.get("shape") for row in meta["classes"]}
     found = {
         path.parent: _top(path.parent, folder) for path in sorted(folder.rglob(ANNOTATIONS)) if path.is_dir()
     }
@@ -59,10 +61,12 @@ def read_supervisely(folder: Path) -> list[AnnotationSet]:
     split = all_parts_named(dict.fromkeys(found.values()))
     counts = ItemCounts()
     labels = {number: title for number, title in enumerate(shapes)}
-    sets = [AnnotationSet(folder, [], labels, [], counts) for _ in (PARTS if split else PARTS[:1])]
+    used = [folder / META]
+    first = AnnotationSet(folder, [], labels, [], counts, used)
+    sets = [first, *(AnnotationSet(folder, [], labels, [], ItemCounts()) for _ in PARTS[1:] if split)]
     for path, name in found.items():
         part = sets[PART_NAMES[name.lower()] if split else 0]
-        images, faults = _read_images(path, folder, shapes, counts)
+        images, faults = _read_images(path, folder, shapes, counts, used)
         part.images.extend(images)
         part.faults.extend(faults)  # pyright: ignore[reportAttributeAccessIssue]
     return sets
@@ -74,29 +78,29 @@ def _top(path: Path, folder: Path) -> str:
 
 
 def _read_images(
-    path: Path, folder: Path, shapes: dict[str, Any], counts: ItemCounts
+    path: Path, folder: Path, shapes: dict[str, Any], counts: ItemCounts, used: list[Path]
 ) -> tuple[list[AnnotatedImage], list[Fault | str]]:
-    """Read the annotated images of one data set."""
+    """Read the annotated images of one data set; files that need no further count are added to `used`."""
     images: list[AnnotatedImage] = []
     faults: list[Fault | str] = []
     files = {file.relative_to(path / IMAGES).as_posix(): file for file in list_images(path / IMAGES)}
-    used = set()
+    known = set()
     for name, file in files.items():
-        candidates = (path / ANNOTATIONS / f"{stem}.json" for stem in (name, Path(name).with_suffix("")))
+        candidates = (path / ANNOTATIONS / f"{stem}.json" for stem in (name, stem_of(Path(name))))
         annotation = next((place for place in candidates if place.is_file()), None)
         if annotation is None:
             counts.add("left out", "images", "no annotation file", file)
+            used.append(file)
             continue
-        used.add(annotation)
+        known.add(annotation)
         try:
             images.append(_read_image(file, annotation, folder, shapes, counts, faults))
         except DataError as error:
             faults += error.faults
-    for annotation in sorted((path / ANNOTATIONS).rglob("*.json")):
-        if annotation not in used:
-            faults.append(
-                Fault(str(annotation), f"no such image in {path / IMAGES}", "add it, or remove the file")
-            )
+    annotations = sorted((path / ANNOTATIONS).rglob("*.json"))
+    used += annotations  # those without an image, or that cannot be read, are faults
+    what, fix = f"no such image in {path / IMAGES}", "add it, or remove the file"
+    faults += [Fault(str(place), what, fix) for place in annotations if place not in known]
     return images, faults
 
 
@@ -120,16 +124,16 @@ def _read_image(
         wrong += find_key_faults(where, row, OBJECT_KEYS) or _add_object(where, row, shapes, regions, counts)
     faults += wrong
     size = content["size"]["height"], content["size"]["width"]
-    name = image.relative_to(folder).with_suffix("").as_posix()
+    name = stem_of(image.relative_to(folder)).as_posix()
     return AnnotatedImage(image, name, str(path), size, regions, in_order=True, faulty=len(wrong))
 
 
 def _add_object(
     where: str, row: dict, shapes: dict[str, Any], regions: list[Region], counts: ItemCounts
 ) -> list[Fault]:
-    """Append an object to `regions`, count it in `left_out`, or return its fault."""
+    """Append an object to `regions`, count it as left out, or return its fault."""
     title = row["classTitle"]
-    kind = row.get("geometryType") or shapes.get(title)
+    kind = str(row.get("geometryType") or shapes.get(title))
     if title not in shapes:
         return [Fault(where, f"classTitle '{title}': not in {META}.{suggest(title, shapes)}")]
     if kind in SHAPES_WITHOUT_AREA:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from paddleseg_u2net.data.item_counts import ItemCounts
-from paddleseg_u2net.data.pairs import Pair, by_stem
+from paddleseg_u2net.data.pairs import Pair, by_stem, second_files
 from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.importers.annotations import IGNORE_LABEL
 from paddleseg_u2net.importers.color_masks import from_color_masks
 from paddleseg_u2net.importers.color_tables import (
     KNOWN,
@@ -43,17 +44,8 @@ def read_voc(folder: Path, table: ColorTable | None, unknown: str, keep_unused: 
         FileNotFoundError: there are no JPEGImages or no SegmentationClass.
         DataError: the label map cannot be read.
     """
-    mask_dir = next((folder / name for name in MASKS if (folder / name).is_dir()), None)
-    if mask_dir is None:
-        boxes = " Annotations hold boxes, which have no outline." if (folder / "Annotations").is_dir() else ""
-        raise FileNotFoundError(f"{folder}: no folder {MASKS[0]}.{boxes} Fix: export masks for segmentation")
-    images, masks, counts = by_stem(folder / IMAGES), by_stem(mask_dir), ItemCounts()
-    faults = [
-        Fault(str(paths[1]), f"a second file named '{stem}'", "rename it")
-        for found in (images, masks)
-        for stem, paths in found.items()
-        if len(paths) > 1
-    ]
+    masks, images, counts = by_stem(_mask_dir(folder)), by_stem(folder / IMAGES), ItemCounts()
+    faults = second_files(images) + second_files(masks)
     lists = _lists(folder / LISTS)
     listed: dict[str, tuple[int, str]] = {}
     for part, path in lists.items():
@@ -65,8 +57,22 @@ def read_voc(folder: Path, table: ColorTable | None, unknown: str, keep_unused: 
     counts.add_all("left out", "images", "no mask", sorted(rest - masks.keys()))
     counts.add_all("left out", "images", "in none of the lists", sorted(rest & masks.keys()))
     counts.add_all("left out", "masks", "no image", sorted(masks.keys() - images.keys() - listed.keys()))
-    source = ImageSource(pairs, [*faults, *wrong], counts=counts)
+    # files of these names are counted here already, or have a fault
+    files = [path for found in (images, masks) for paths in found.values() for path in paths]
+    used = [*files, *lists.values(), folder / LABEL_MAP, folder / NAMES]
+    source = ImageSource(pairs, [*faults, *wrong], counts=counts, folders=[folder], used=used)
     return from_color_masks(source, table or _own_table(folder), unknown, keep_unused)
+
+
+def _mask_dir(folder: Path) -> Path:
+    """Return the folder of masks of a data set."""
+    for name in MASKS:
+        if (folder / name).is_dir():
+            return folder / name
+    inside = next((path.parent for name in MASKS for path in sorted(folder.glob(f"*/{name}"))), None)
+    boxes = " Annotations hold boxes, which have no outline." if (folder / "Annotations").is_dir() else ""
+    fix = f"--voc {inside}" if inside else "export masks for segmentation"
+    raise FileNotFoundError(f"{folder}: no folder {MASKS[0]}.{boxes} Fix: {fix}")
 
 
 def _own_table(folder: Path) -> ColorTable:
@@ -75,16 +81,18 @@ def _own_table(folder: Path) -> ColorTable:
         return read_label_map(folder / LABEL_MAP)
     if not (folder / NAMES).is_file():
         return make_table("--colors voc", (LabelColor("", *row) for row in KNOWN["voc"]))
-    names = [line.strip() for line in read_lines(folder / NAMES) if line.strip()]
+    where, names = str(folder / NAMES), [line.strip() for line in read_lines(folder / NAMES)]
     # the ignored label may be listed first, for the index -1
-    colors = indexed_colors([name for name in names if name != "__ignore__"])
-    return make_table(str(folder / NAMES), (LabelColor(str(folder / NAMES), *row) for row in colors))
+    names = [name for name in names if name not in ("", IGNORE_LABEL)]
+    if not names:
+        raise DataError([Fault(where, "names no class", "write one name per line, or remove the file")])
+    return make_table(where, (LabelColor(where, *row) for row in indexed_colors(names)))
 
 
 def _lists(folder: Path) -> dict[int, Path]:
     """Return the lists that are used, by their part: train, val and test, or else a single other one."""
     paths = sorted(folder.glob("*.txt"))
-    parts = {PART_NAMES[path.stem]: path for path in paths if path.stem in PART_NAMES}
+    parts = {PART_NAMES[path.stem.lower()]: path for path in paths if path.stem.lower() in PART_NAMES}
     if 0 in parts and 1 in parts:
         return parts
     if len(paths) > 1:

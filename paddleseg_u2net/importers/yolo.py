@@ -16,7 +16,7 @@ from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet,
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.rasterize import abbreviate
 from paddleseg_u2net.importers.references import PART_NAMES, find_inside, read_lines
-from paddleseg_u2net.io.listing import list_images
+from paddleseg_u2net.io.listing import list_images, stem_of
 
 CONFIGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAME_LISTS = ("classes.txt", "obj.names")  # one name per line
@@ -34,30 +34,32 @@ def read_yolo(path: Path) -> list[AnnotationSet]:
         path: its folder, or its YAML file.
 
     Returns:
-        A set for train, val and test each, or a single one if the data set is not split.
+        A set for train, val and test each, or a single one if the data set is not split, or if val names the
+        images of train. Faults and counts of all parts are in the first one.
 
     Raises:
-        DataError: there are no names of classes, or the YAML file cannot be used.
+        DataError: there are no names of classes or no images, or the YAML file cannot be used.
     """
     folder = path if path.is_dir() else path.parent
-    config = (
-        path if not path.is_dir() else next((folder / n for n in CONFIGS if (folder / n).is_file()), None)
-    )
+    config = path
+    if path.is_dir():
+        config = next((folder / name for name in CONFIGS if (folder / name).is_file()), None)
+    counts, faults = ItemCounts(), []
     if config:
-        content = _read_config(config)
-        names, faults = _names(config, content), []
-        parts = _configured_images(folder, config, content, faults)
+        content, used = _read_config(config), [config]
+        names, parts = _names(config, content), _configured_images(folder, config, content, faults, used)
     else:
-        names, parts, faults = _listed_names(folder), _images_of_layout(folder), []
-    sets = []
-    for images in parts:
-        wrong: list[Fault | str] = [*faults] if not sets else []
-        counts = ItemCounts()
-        found = [_read_image(image, folder, names, wrong, counts) for image in images]
-        sets.append(AnnotationSet(folder, found, names, wrong, counts))
+        names, used = _listed_names(folder)
+        parts = _images_of_layout(folder)
+    if not any(parts) and not faults:
+        fix = f"put them into {IMAGES}/train and {IMAGES}/val, and name these folders in the YAML file"
+        raise DataError([Fault(str(config or folder), "no image found for train, val or test", fix)])
+    parts = _without_repeated(parts, counts)
     unused = _labels_without_image(folder, [image for images in parts for image in images])
-    sets[0].counts.add_all("left out", "files", "label file without an image in a part", unused)
-    return sets
+    counts.add_all("left out", "files", "label file without an image in a part", unused)
+    read = [[_read_image(image, folder, names, faults, counts) for image in images] for images in parts]
+    first = AnnotationSet(folder, read[0], names, faults, counts, [*used, *unused])
+    return [first, *(AnnotationSet(folder, images, names, [], ItemCounts()) for images in read[1:])]
 
 
 # -- names and images -------------------------------------------------------------------------------------
@@ -67,11 +69,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     text = "\n".join(read_lines(path))
     try:
         # a few lines with aliases can expand to more than the memory
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise DataError([Fault(str(path), "YAML aliases are not read", "write the values out")])
-        content = yaml.safe_load(text)
+        has_aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        content = None if has_aliases else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError([Fault(str(path), f"not YAML: {error}")]) from None
+    if has_aliases:
+        raise DataError([Fault(str(path), "YAML aliases are not read", "write the values out")])
     if not isinstance(content, dict):
         raise DataError([Fault(str(path), "expected names, train and val of a YOLO data set")])
     return content
@@ -80,40 +83,55 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _names(path: Path, content: dict[str, Any]) -> dict[int, str]:
     """Return the names of the classes by number."""
     names = content.get("names")
-    rows = list(names.items() if isinstance(names, dict) else enumerate(names or []))
-    if not rows or not all(type(key) is int and isinstance(name, str | int) for key, name in rows):
+    rows = list(
+        enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
+    )
+    if not rows or not all(type(key) is int and type(name) in (str, int) for key, name in rows):
         what = f"names: expected the names of the classes by number, got {abbreviate(names)}"
-        raise DataError([Fault(str(path), what, "names: {0: cat, 1: dog}")])
+        raise DataError([Fault(str(path), what, "names: {0: 'cat', 1: 'dog'}")])
     return {key: str(name).strip() for key, name in rows}
 
 
-def _listed_names(folder: Path) -> dict[int, str]:
-    """Return the names of the classes from a text file."""
-    for place in (folder, folder / LABELS):
-        for name in NAME_LISTS:
-            if (place / name).is_file():
-                return dict(enumerate(line.strip() for line in read_lines(place / name) if line.strip()))
+def _listed_names(folder: Path) -> tuple[dict[int, str], list[Path]]:
+    """Return the names of the classes from a text file, and that file."""
+    for path in (place / name for place in (folder, folder / LABELS) for name in NAME_LISTS):
+        if path.is_file():
+            return dict(enumerate(line.strip() for line in read_lines(path) if line.strip())), [path]
     what = f"has none of {', '.join((*CONFIGS, *NAME_LISTS))}"
     raise DataError([Fault(str(folder), what, "add classes.txt with the name of one class per line")])
 
 
-def _configured_images(folder: Path, path: Path, content: dict[str, Any], faults: list[Fault]) -> Images:
-    """Return the images of each part as the YAML file names them."""
+def _configured_images(
+    folder: Path, path: Path, content: dict[str, Any], faults: list[Fault | str], used: list[Path]
+) -> Images:
+    """Return the images of each part as the YAML file names them; lists of images are added to `used`."""
     root = find_inside(folder, str(content.get("path") or ".")) or folder
     parts: Images = [[] for _ in PARTS]
     for key, value in content.items():
-        if key in PART_NAMES and value:
-            for reference in value if isinstance(value, list) else [value]:
-                found = find_inside(root, str(reference)) or find_inside(folder, str(reference))
-                if found is None:
-                    what = f"{key}: {reference}: not found inside {folder}"
-                    faults.append(Fault(str(path), what, "correct it, or remove the line"))
-                else:
-                    parts[PART_NAMES[key]] += _images_of(found, root, faults)
-    return parts if parts[1] or parts[2] or faults else parts[:1]
+        if (part := PART_NAMES.get(str(key).lower())) is None or not value:
+            continue
+        for reference in value if isinstance(value, list) else [value]:
+            found = find_inside(root, str(reference)) or find_inside(folder, str(reference))
+            if found is None:
+                what = f"{key}: {reference}: not found inside {folder}"
+                faults.append(Fault(str(path), what, f"correct it, or move {path.name} to its images"))
+            else:
+                parts[part] += _images_of(found, root, faults)
+                used.append(found)
+    return parts
 
 
-def _images_of(path: Path, root: Path, faults: list[Fault]) -> list[Path]:
+def _without_repeated(parts: Images, counts: ItemCounts) -> Images:
+    """Leave out parts that name the images of train again, as small demonstration sets do."""
+    for part in (1, 2):
+        if parts[part:] and parts[part] == parts[0]:
+            reason = f"{PARTS[part]} names the images of train again"
+            counts.add_all("merged", "images", reason, parts[part])
+            parts[part] = []
+    return parts if any(parts[1:]) else parts[:1]
+
+
+def _images_of(path: Path, root: Path, faults: list[Fault | str]) -> list[Path]:
     """Return the images of a folder, or those that a text file lists."""
     if path.is_dir():
         return list_images(path)
@@ -132,10 +150,11 @@ def _images_of(path: Path, root: Path, faults: list[Fault]) -> list[Path]:
 def _images_of_layout(folder: Path) -> Images:
     """Return the images of folders `images/train` or `train/images`, or of a single `images`."""
     parts: Images = [[] for _ in PARTS]
-    for name, part in PART_NAMES.items():
-        for place in (folder / IMAGES / name, folder / name / IMAGES):
-            if place.is_dir():
-                parts[part] += list_images(place)
+    places = [(path.name, path) for path in sorted(folder.glob(f"{IMAGES}/*"))]
+    places += [(path.parent.name, path) for path in sorted(folder.glob(f"*/{IMAGES}"))]
+    for name, path in places:
+        if name.lower() in PART_NAMES and path.is_dir():
+            parts[PART_NAMES[name.lower()]] += list_images(path)
     if parts[0] and parts[1]:
         return parts
     return [list_images(folder / IMAGES if (folder / IMAGES).is_dir() else folder)]
@@ -167,15 +186,11 @@ def _read_image(
             faulty = 1
     else:
         counts.add("kept", "images", "no label file, so no object", image)
-    boxes = [number for number, line in enumerate(lines, start=1) if len(line.split()) == 5]
-    if boxes:
-        what = f"{len(boxes)} bounding boxes, which have no outline"
-        faults.append(Fault(f"{path}:{boxes[0]}", what, "export polygons, or remove the lines"))
     for number, line in enumerate(lines, start=1):
-        if line.strip() and number not in boxes:
+        if line.strip():
             _add_region(f"{path}:{number}", line.split(), names, regions, faults)
     faulty += sum(bool(line.strip()) for line in lines) - len(regions)
-    name = image.relative_to(folder).with_suffix("").as_posix()
+    name = stem_of(image.relative_to(folder)).as_posix()
     return AnnotatedImage(image, name, str(path), None, regions, in_order=False, faulty=faulty)
 
 
@@ -193,6 +208,9 @@ def _add_region(
     values = np.frombuffer(corners) if corners else np.empty(0)
     if number not in names:
         faults.append(Fault(where, f"class {words[0]} has no name", f"the names are 0 to {max(names)}"))
+    elif len(corners) == 4:
+        what = "a bounding box, which has no outline"
+        faults.append(Fault(where, what, "export polygons, or remove the line"))
     elif len(corners) < 6 or len(corners) % 2:
         what = f"{len(corners)} numbers after the class, expected x and y of 3 corners or more"
         faults.append(Fault(where, what, "export polygons, or remove the line"))

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from built_sets import nothing_is_written, pairs_of
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from support import pixels, write_mask
 
+from paddleseg_u2net.importers import color_masks
 from paddleseg_u2net.importers.color_masks import TRANSPARENT, read_colors
 from paddleseg_u2net.importers.color_tables import parse_colors
 
@@ -73,7 +75,7 @@ def test_unknown_colours_are_listed_with_their_pixels(make, tmp_path):
     assert code == 1
     lines = err.splitlines()
     assert (
-        f"--colors: colour (1, 2, 3) has no label: 9 pixels in 3 masks, first {tmp_path / 'm/a 0.png'}"
+        f"--colors: colour (1, 2, 3) has no label: 9 pixels in 3 masks, for example {tmp_path / 'm/a 0.png'}"
         in lines[0]
     )
     assert (
@@ -90,7 +92,50 @@ def test_unknown_colours_are_listed_with_their_pixels(make, tmp_path):
         code, _, err = make(*flags, "--colors", *COLORS, "--unknown_colors", mode, "--save_dir", mode)
         assert (code, err) == (0, "")
         np.testing.assert_array_equal(pixels(f"{mode}/masks/a 1.png"), expected)
+        rows = json.loads((Path(mode) / "dataset.json").read_text())["items"]
+        (row,) = (row for row in rows if f"--unknown_colors {mode}" in row["reason"])
+        assert (row["items"], row["count"], row["first"]) == ("pixels", 12, ["(1, 2, 3)", "(7, 7, 7)"])
     assert make(*flags, "--colors", *COLORS, "a=1,2,3", "b=7,7,7", "--save_dir", "added")[0] == 0
+
+
+def test_masks_of_class_ids_are_named_where_colours_are_expected(make, tmp_path):
+    flags = write_set(tmp_path, [[(0, 0, 0), (1, 1, 1), (2, 2, 2)]], mode="L")
+    code, _, err = make(*flags, "--colors", "voc")
+    assert code == 1
+    assert "masks of class ids need no label map: --image_dir and --mask_dir read them" in err
+    assert "contain no object" not in err
+    assert make(*flags)[0] == 0
+    assert "(0, 0, 0)" not in make(*write_set(tmp_path, [[ODD, RED]]), "--colors", *COLORS)[2]
+
+
+def test_counts_of_unknown_colours_are_bounded_and_their_pixels_exact(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(color_masks, "MAX_COLORS", 2)
+    monkeypatch.setattr(color_masks, "MAX_ALL_COLORS", 3)
+    flags = write_set(tmp_path, [[(1, 1, i) for i in (0, 0, 1, 2, 3)]])
+    Image.fromarray(np.full((1, 5, 3), 9, np.uint8)).save(tmp_path / "m" / "a 1.png")
+    Image.fromarray(np.full((1, 5, 3), 8, np.uint8)).save(tmp_path / "m" / "a 2.png")
+    code, _, err = make(*flags, "--colors", *COLORS)
+    assert code == 1
+    assert "colour (9, 9, 9) has no label: 5 pixels in 1 masks" in err
+    assert "(8, 8, 8)" not in err
+    assert "more than 20 colours have no label: 7 further pixels" in err
+
+
+def test_masks_are_decoded_as_images_are(make, tmp_path):
+    """Large metadata is no fault, the largest page counts, and PostScript is not run."""
+    flags = write_set(tmp_path)
+    mask = Image.fromarray(np.array(PICTURE, np.uint8))
+    (tmp_path / "m" / "a 1.png").unlink()
+    mask.resize((2, 2)).save(tmp_path / "m" / "a 1.tif", save_all=True, append_images=[mask])
+    text = PngInfo()
+    text.add_text("comment", "x" * (3 << 20), zip=True)
+    mask.save(tmp_path / "m" / "a 0.png", pnginfo=text)
+    assert make(*flags, "--colors", *COLORS)[0] == 0
+    for index in range(2):
+        np.testing.assert_array_equal(pixels(f"data/mine/masks/a {index}.png"), IDS)
+    mask.save(tmp_path / "m" / "a 0.png", "EPS")
+    with pytest.raises(ValueError, match="cannot be read as a mask: holds a PostScript file"):
+        read_colors(tmp_path / "m" / "a 0.png")
 
 
 def test_masks_saved_as_jpeg_are_read_by_the_nearest_colour(make, tmp_path):
@@ -101,8 +146,8 @@ def test_masks_saved_as_jpeg_are_read_by_the_nearest_colour(make, tmp_path):
     flags = write_set(tmp_path, picture, suffix=".jpg")
     code, _, err = make(*flags, "--colors", *COLORS[:3])
     assert code == 1
-    assert "more colours have no label:" in err
-    assert "JPEG mixes colours. Fix: --unknown_colors nearest" in err
+    assert "more than 20 colours have no label:" in err
+    assert "JPEG and blurred edges mix colours. Fix: --unknown_colors nearest" in err
     code, _, err = make(*flags, "--colors", *COLORS[:3], "--unknown_colors", "nearest")
     assert (code, err) == (0, "")
     assert (pixels("data/mine/masks/a 0.png") != expected).mean() < 0.05  # at the outlines
@@ -187,7 +232,7 @@ def test_faulty_masks_of_colours_are_all_reported(make, tmp_path):
     code, _, err = make(*flags, "--colors", *COLORS)
     assert code == 1
     for message in (
-        "a 0.png: cannot be read as a mask: the file is empty or no image",
+        "a 0.png: cannot be read as a mask: the file is empty",
         "a 1.png: mask (H, W) (3, 3) differs from its image's (3, 4)",
         "a 2.png: Pillow's mode I;16, expected colours of 8 bits",
     ):
@@ -206,13 +251,24 @@ def test_lists_with_paths_outside_their_root_draw_inside_the_new_folder(make, tm
     np.testing.assert_array_equal(pixels("data/mine/masks/i/a 2.png"), IDS)
 
 
-def test_nearest_colour_is_that_of_the_least_euclidean_distance(make, tmp_path):
-    flags = write_set(
-        tmp_path, [[(50, 50, 50), (0, 0, 0), (130, 50, 50)]]
-    )  # 86.6 from the first, 80 from the last
-    words = ["background=0,0,0", "cat=130,50,50", "--unknown_colors", "nearest"]
+# distances of (50, 50, 50) from (0, 0, 0): 86.6; by the sum of differences 150, by the largest one 50
+@pytest.mark.parametrize(("red", "expected"), [(130, 1), (150, 0)])
+def test_nearest_colour_is_that_of_the_least_euclidean_distance(make, tmp_path, red, expected):
+    flags = write_set(tmp_path, [[(50, 50, 50), (0, 0, 0), (red, 50, 50)]])
+    words = ["background=0,0,0", f"cat={red},50,50", "--unknown_colors", "nearest"]
     assert make(*flags, "--colors", *words)[0] == 0
-    assert pixels("data/mine/masks/a 0.png").tolist() == [[1, 0, 1]]
+    assert pixels("data/mine/masks/a 0.png").tolist() == [[expected, 0, 1]]
+
+
+def test_masks_are_turned_upright_by_their_exif_tag(tmp_path):
+    mask = Image.fromarray(np.array(PICTURE, np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    mask.save(tmp_path / "a.png", exif=exif)
+    mask.save(tmp_path / "b.png")
+    np.testing.assert_array_equal(
+        read_colors(tmp_path / "a.png"), np.rot90(read_colors(tmp_path / "b.png"), -1)
+    )
 
 
 def test_table_lookup_covers_all_colours():

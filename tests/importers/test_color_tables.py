@@ -76,6 +76,11 @@ def test_label_maps_of_all_formats_are_equal(tmp_path, name, text):
         ("", "labelmap.txt: names no colour"),
         ("# only a comment\n", "labelmap.txt: names no colour"),
         ("name,r,g,b\ncat,1,2\n", "labelmap.txt:2: expected"),
+        ("name,r,g,b\n" + "x" * 200000 + ",1,2,3\n", "labelmap.txt:2: expected"),
+        ("255 0 0 255 cat\n", "labelmap.txt:1: expected"),  # opacity, or a part of the name?
+        ("cat,255,0,0,255\n", "Fix: write the name and a colon before the numbers: 'lane 2:0,128,0'"),
+        ("cat #ff0000 #00ff00\n", "labelmap.txt:1: expected"),
+        ("a" + " " * 100000 + "b", "labelmap.txt:1: expected"),
         ("x" * (1 << 20) + "y", "expected at most 1048576"),
     ],
 )
@@ -92,9 +97,22 @@ def test_missing_or_foreign_label_maps_are_named(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"cat\xff 1 2 3")
     with pytest.raises(DataError, match="not UTF-8"):
         read_label_map(tmp_path / "a.txt")
-    (tmp_path / "a.json").write_text('{"cat": [1, 2]}')
-    with pytest.raises(DataError, match="entry 0: expected"):
-        read_label_map(tmp_path / "a.json")
+    for color in ("[1, 2]", '"1,2,3,4"', "[1, 2, 300]", "5", '"red 1,2,3"'):
+        (tmp_path / "a.json").write_text(f'{{"cat": {color}}}')
+        with pytest.raises(DataError, match="entry 0: expected"):
+            read_label_map(tmp_path / "a.json")
+    with pytest.raises(DataError, match="is a folder, expected a file"):
+        read_label_map(tmp_path)
+
+
+def test_names_may_end_in_a_number_and_begin_with_one(tmp_path):
+    (tmp_path / "a.txt").write_text("lane 2:0,128,0\n3d box:1,2,3::\n4 5 6 2-wheeler\nroad (7, 8, 9)\n")
+    assert colors_of(read_label_map(tmp_path / "a.txt")) == {
+        "lane 2": [(0, 128, 0)],
+        "3d box": [(1, 2, 3)],
+        "2-wheeler": [(4, 5, 6)],
+        "road": [(7, 8, 9)],
+    }
 
 
 def test_known_tables_have_published_colours():
@@ -127,6 +145,6 @@ def test_colors_on_the_command_line():
         "My Cat": [(1, 1, 1), (2, 2, 2)],
         "__ignore__": [(3, 3, 3), (4, 4, 4)],
     }
-    for word in ("vok", "cat", "cat=1,2", "=1,2,3", "cat=1,2,300"):
+    for word in ("vok", "cat", "cat=1,2", "=1,2,3", "cat=1,2,300", "cat=1,2,3,4", "cat=x 1,2,3"):
         with pytest.raises(DataError, match=r"--colors .*: expected NAME=R,G,B.* Fix: --colors background"):
             parse_colors([word])

@@ -48,10 +48,10 @@ def test_polygon_of_pixels_has_its_outline_and_its_holes_have_theirs():
     assert draw("pixel polygon", {"exterior": [[-9, -9], [99, -9], [99, 99], [-9, 99]]}).all()
 
 
-def test_rectangle_of_pixels_has_both_corners_in_any_order():
+def test_rectangle_of_pixels_has_both_corners_rounded_in_any_order():
     expected = np.zeros((6, 7), bool)
     expected[2:5, 1:4] = True
-    for corners in ([[1, 2], [3, 4]], [[3, 4], [1, 2]], [[3, 2], [1, 4]]):
+    for corners in ([[1, 2], [3, 4]], [[3, 4], [1, 2]], [[3, 2], [1, 4]], [[0.6, 1.6], [3.4, 3.9]]):
         np.testing.assert_array_equal(draw("pixel rectangle", {"exterior": corners}), expected)
     assert draw("pixel rectangle", {"exterior": [[-5, -5], [50, 50]]}).all()
     assert not draw("pixel rectangle", {"exterior": [[10, 10], [50, 50]]}).any()
@@ -124,6 +124,9 @@ def test_bitmap_that_expands_without_end_is_rejected(monkeypatch):
     bomb = {"data": text(zlib.compress(b"\x89PNG" + bytes(100000))), "origin": [0, 0]}
     with pytest.raises(ValueError, match="more than 1000 bytes after decompression"):
         draw("compressed bitmap", bomb)
+    monkeypatch.setattr(pixel_shapes, "MAX_PIXELS", 8)
+    with pytest.raises(ValueError, match="data: 3 x 3 pixels, more than 0 million"):
+        draw("compressed bitmap", {"data": RING, "origin": [0, 0]})
 
 
 def test_normalized_polygon_has_the_pixels_whose_centres_lie_inside():

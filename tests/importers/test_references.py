@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from paddleseg_u2net.errors import DataError
-from paddleseg_u2net.importers import references
 from paddleseg_u2net.importers.references import find_inside, read_lines
 
 
@@ -40,12 +39,13 @@ def test_nothing_outside_is_found(tmp_path, reference):
     assert find_inside(tmp_path / "set", reference) == expected
 
 
-def test_text_files_are_bounded(tmp_path, monkeypatch):
+def test_text_files_are_bounded(tmp_path):
     (tmp_path / "a.txt").write_text("\ufeffa\r\nb")
     assert read_lines(tmp_path / "a.txt") == ["a", "b"]
-    monkeypatch.setattr(references, "MAX_BYTES", 3)
     with pytest.raises(DataError, match="a.txt: 7 bytes, expected at most 3"):
-        read_lines(tmp_path / "a.txt")
+        read_lines(tmp_path / "a.txt", 3)
+    with pytest.raises(DataError, match="is a folder, expected a file"):
+        read_lines(tmp_path)
     (tmp_path / "b.txt").write_bytes(b"\xff")
     with pytest.raises(DataError, match="b.txt: not UTF-8"):
         read_lines(tmp_path / "b.txt")

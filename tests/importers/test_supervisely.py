@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ def write_project(root: Path, names: dict[str, list], **changes) -> Path:
 
 def test_objects_are_drawn_in_the_order_of_the_file(make, tmp_path):
     write_project(
-        tmp_path / "p", {"ds0": [[SQUARE, RECTANGLE, BITMAP]] * 2, "ds0/datasets/sub": [[SQUARE]] * 2}
+        tmp_path / "p",
+        {"ds0": [[SQUARE, RECTANGLE, BITMAP]] * 2, "ds0/datasets/sub": [[RECTANGLE, SQUARE]] * 2},
     )
     code, out, err = make("--supervisely", tmp_path / "p", "--split", 0.5, 0.5, 0)
     assert (code, err) == (0, "")
@@ -64,26 +66,35 @@ def test_objects_are_drawn_in_the_order_of_the_file(make, tmp_path):
     assert "classes: 0 background, 1 dog, 2 cat" in out
     expected = [[int(char) for char in line] for line in TRUTH.split()]
     np.testing.assert_array_equal(pixels("data/mine/masks/ds0/img/ü 1.png"), expected)
-    assert pixels("data/mine/masks/ds0/datasets/sub/img/ü 0.png").sum() == 25
+    assert pixels("data/mine/masks/ds0/datasets/sub/img/ü 0.png").sum() == 25 + 2 * 2  # the larger one on top
 
 
 def test_data_sets_called_train_and_val_are_the_parts(make, tmp_path):
+    line = figure("cat", "line", [[1, 1], [2, 2]])
     write_project(
-        tmp_path / "p", {"train": [[SQUARE, BITMAP]] * 3, "valid": [[RECTANGLE]], "test": [[SQUARE]]}
+        tmp_path / "p", {"Train": [[SQUARE, BITMAP]] * 3, "valid": [[RECTANGLE, line]], "test": [[SQUARE]]}
     )
+    annotations = tmp_path / "p" / "valid" / "ann"
+    (annotations / "ü 0.png.json").rename(annotations / "ü 0.json")  # as older versions name them
     code, out, err = make("--supervisely", tmp_path / "p")
     assert (code, err) == (0, "")
     assert "train 3, val 1, test 1" in out
+    assert re.search("left out +annotations +1 +shape without an area: line", out)
     ((image, mask),) = pairs_of("data/mine/config.yaml", "val")
     assert image == (tmp_path / "p/valid/img/ü 0.png").resolve()
     assert (pixels(mask) == 2).sum() == 6
     assert make("--supervisely", tmp_path / "p", "--split", 0.6, 0.4, 0, "--save_dir", "b")[0] == 0
 
 
-def test_what_is_left_out_is_counted(tmp_path):
+def test_what_is_left_out_is_counted(make, tmp_path):
     objects = [SQUARE, figure("cat", "point", [[1, 1]]), figure("cat", "line", [[1, 1], [2, 2]])]
     root = write_project(tmp_path / "p", {"ds": [objects, objects, [SQUARE]]})
     (root / "ds" / "ann" / "ü 2.png.json").unlink()
+    write_mask(root / "loose.png", np.zeros((6, 7), np.uint8))
+    assert make("--supervisely", root, "--split", 0.5, 0.5, 0)[0] == 0
+    record = json.loads(Path("data/mine/dataset.json").read_text())
+    (row,) = (row for row in record["items"] if row["items"] == "files")
+    assert (row["reason"], row["first"]) == ("in no pair", [str(root / "loose.png")])
     (found,) = read_supervisely(root)
     assert len(found.images) == 2
     rows = {(row.outcome, row.items, row.reason): row.count for row in found.counts.rows()}
@@ -100,6 +111,7 @@ def test_every_fault_is_reported_with_its_place(make, tmp_path):
         figure("cat", "alpha_mask", [[0, 0]] * 3),
         figure("cat", "bitmap"),
         {"classTitle": 5},
+        figure("cat", ["polygon"]),
     ]
     root = write_project(tmp_path / "p", {"ds": [objects, [SQUARE], [figure("dog", None, [[1, 1]])]]})
     (root / "ds" / "ann" / "absent.png.json").write_text("{}")
@@ -111,6 +123,7 @@ def test_every_fault_is_reported_with_its_place(make, tmp_path):
         "ü 0.png.json: objects[1]: geometryType 'alpha_mask': expected polygon, rectangle, bitmap",
         "ü 0.png.json: objects[2]: bitmap: expected an object, got None",
         "ü 0.png.json: objects[3]: classTitle: expected a string, got 5",
+        "ü 0.png.json: objects[4]: geometryType \"['polygon']\": expected polygon",
         "ü 1.png.json: size: width: expected an integer, got None",
         "ü 2.png.json: objects[0]: points: exterior: expected 3 or more points",
         "absent.png.json: no such image in",
@@ -122,6 +135,13 @@ def test_every_fault_is_reported_with_its_place(make, tmp_path):
 def test_folders_that_are_no_project_are_named(tmp_path):
     with pytest.raises(DataError, match="meta.json: no such file"):
         read_supervisely(tmp_path)
+    for content, message in (
+        ('{"classes": 5}', "meta.json: classes: expected a list, got 5"),
+        ('{"classes": [{"shape": "any"}]}', r"meta.json: classes\[0\]: title: expected a string, got None"),
+    ):
+        (tmp_path / "meta.json").write_text(content)
+        with pytest.raises(DataError, match=message):
+            read_supervisely(tmp_path)
     (tmp_path / "meta.json").write_text('{"classes": []}')
     with pytest.raises(FileNotFoundError, match="no data set with folders img and ann. Fix:"):
         read_supervisely(tmp_path)

@@ -65,6 +65,30 @@ def test_pascal_voc_has_its_parts_names_and_ignored_outlines(make, tmp_path, mod
     assert found["left out", "categories", "in no mask (--keep_unused keeps them)"][0] == 18
 
 
+def test_lists_of_cvat_have_capital_names_and_other_files_are_counted(make, tmp_path):
+    root = tmp_path / "cvat"
+    for name in "abcd":
+        add(root, name, INDEX, [(0, 0, 0), CAT, PERSON], "RGB")
+    add(root, "a", INDEX, [(0, 0, 0), CAT, PERSON], "RGB", "SegmentationObject")
+    write_mask(root / "SegmentationClass" / "z.png", INDEX.astype(np.uint8))
+    (root / "JPEGImages" / "e.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    rows = "background:0,0,0::\ncat:64,0,0::\nperson:192,128,128::\nvoid:224,224,192::\n"
+    (root / "labelmap.txt").write_text(rows)
+    lists(root, Train=["a", "b"], Validation=["c"], notes=["d"])
+    code, out, err = make("--voc", root)
+    assert (code, err) == (0, "")
+    assert "train 2, val 1" in out
+    record = json.loads(Path("data/mine/dataset.json").read_text())
+    left_out = [row for row in record["items"] if row["outcome"] == "left out"]
+    assert {row["reason"]: row["count"] for row in left_out if row["items"] == "files"} == {
+        "not read (HEIC image)": 1,
+        "in no pair": 1,  # of SegmentationObject
+        "not an image": 1,  # notes.txt
+    }
+    others = {row["reason"]: row["first"] for row in left_out if row["items"] != "files"}
+    assert others == {"in none of the lists": ["d"], "no image": ["z"]}
+
+
 def test_export_of_cvat_is_read_by_its_label_map(make, tmp_path):
     root = tmp_path / "cvat"
     for name in ("sub 1/img.7", "sub 1/img.8"):
@@ -88,7 +112,9 @@ def test_export_of_labelme_is_read_by_its_names(make, tmp_path):
     colors = [(0, 0, 0), (128, 0, 0), (0, 128, 0)]  # of the VOC colour map
     for name in "abc":
         add(root, name, INDEX, colors, "P", "SegmentationClassPNG")
-    (root / "class_names.txt").write_text("_background_\nfox\nhare\n")
+    (root / "class_names.txt").write_text("__ignore__\n")
+    assert "class_names.txt: names no class. Fix: write one name per line" in make("--voc", root)[2]
+    (root / "class_names.txt").write_text("__ignore__\n_background_\nfox\nhare\n")
     code, out, err = make("--voc", root, "--split", 0.6, 0.4, 0)
     assert (code, err) == (0, "")
     assert "classes: 0 background, 1 fox, 2 hare" in out
@@ -125,6 +151,9 @@ def test_folders_without_masks_are_named(make, tmp_path):
     assert (
         "no folder SegmentationClass. Annotations hold boxes, which have no outline. Fix: export masks" in err
     )
+    add(tmp_path / "all" / "VOC2012", "a", INDEX, [(0, 0, 0), CAT, PERSON], "P")
+    _, _, err = make("--voc", tmp_path / "all")
+    assert f"all: no folder SegmentationClass. Fix: --voc {tmp_path / 'all' / 'VOC2012'}" in err
     (root / "SegmentationClass").mkdir()
     lists(root, train=["a"], other=["b"])
     code, _, err = make("--voc", root)

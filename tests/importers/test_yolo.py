@@ -11,7 +11,7 @@ from built_sets import nothing_is_written, pairs_of
 from support import pixels, write_mask
 
 from paddleseg_u2net.errors import DataError
-from paddleseg_u2net.importers.yolo import read_yolo
+from paddleseg_u2net.importers.yolo import label_path, read_yolo
 
 LABELS = "1 0 0 0.5 0 0.5 1 0 1\n\n0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n"  # a rectangle, a square on it
 # an image of 4 rows and 8 columns: 1 cat, 2 dog; drawn by hand
@@ -36,7 +36,7 @@ def add(root: Path, image: str, labels: str | None = LABELS) -> None:
         place.write_text(labels)
 
 
-def fill(root: Path, train: str, val: str, test: str = "") -> None:
+def fill(root: Path, train: str, val: str = "", test: str = "") -> None:
     for folder, count in ((train, 3), (val, 1), (test, 1)):
         for index in range(count if folder else 0):
             add(root, f"{folder}/ü {index}.png")
@@ -66,6 +66,9 @@ def test_smaller_polygons_are_on_top(make, tmp_path, smaller_first):
         ("path: 'C:\\data\\y'\ntrain: images\\train\nval: images\\val\n", ("images/train", "images/val")),
         (None, ("images/train", "images/val")),
         (None, ("train/images", "valid/images", "test/images")),
+        # subsets of CVAT
+        ("Train: images/Train\nValidation: images/Validation\n", ("images/Train", "images/Validation")),
+        (None, ("images/Train", "images/Validation")),
     ],
 )  # fmt: skip
 def test_layouts_of_train_and_val_are_the_parts(make, tmp_path, config, folders):
@@ -99,6 +102,37 @@ def test_lists_of_images_are_read(make, tmp_path):
     assert "Val.txt:2: '../../secret.png': not found inside" in err
 
 
+def test_files_that_are_not_used_are_counted_once(make, tmp_path):
+    root = tmp_path / "y"
+    fill(root, "images/train", "images/val")
+    add(root, "images/other/o.png")
+    (root / "labels" / "train" / "orphan.txt").write_text(LABELS)
+    (root / "val.txt").write_text("images/val/ü 0.png\n")
+    (root / "README.txt").touch()
+    (root / "data.yaml").write_text(f"train: images/train\nval: val.txt\n{NAMES}")
+    code, _, err = make("--yolo", root / "data.yaml")
+    assert (code, err) == (0, "")
+    record = json.loads(Path("data/mine/dataset.json").read_text())
+    rows = {row["reason"]: row for row in record["items"] if row["outcome"] == "left out"}
+    labels = rows.pop("label file without an image in a part")
+    assert (labels["items"], labels["count"]) == ("files", 2)  # those of o.png and of orphan.png
+    assert {reason: row["first"] for reason, row in rows.items()} == {
+        "in no pair": [str(root / "images/other/o.png")],
+        "not an image": [str(root / "README.txt")],
+    }
+
+
+def test_images_of_train_that_are_named_for_val_again_are_split(make, tmp_path):
+    """The demonstration sets coco8-seg and coco128-seg of Ultralytics are like this."""
+    root = tmp_path / "y"
+    fill(root, "images/train2017")
+    (root / "data.yaml").write_text(f"train: images/train2017\nval: images/train2017\n{NAMES}")
+    code, out, err = make("--yolo", root)
+    assert (code, err) == (0, "")
+    assert "train 2, val 1" in out
+    assert "val names the images of train again" in out
+
+
 def test_images_without_labels_are_kept_and_labels_without_images_counted(tmp_path):
     root = tmp_path / "y"
     fill(root, "images/train", "images/val")
@@ -122,11 +156,11 @@ def test_images_without_labels_are_kept_and_labels_without_images_counted(tmp_pa
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 0.5 0.5 0.2 0.2", ":2: 1 bounding boxes, which have no outline. Fix: export polygons"),
+        ("0 0.5 0.5 0.2 0.2", ":2: a bounding box, which has no outline. Fix: export polygons"),
         ("7 0 0 1 0 1 1", ":2: class 7 has no name. Fix: the names are 0 to 1"),
         ("0.5 0 0 1 0 1 1", ":2: class 0.5 has no name"),
         ("0 0 0 1 0 1 1 0.9", ":2: 7 numbers after the class, expected x and y of 3 corners or more"),
-        ("0 0 0 1 0", ":2: 1 bounding boxes"),
+        ("0 0 0 1 0", ":2: a bounding box"),
         ("0 0 0", ":2: 2 numbers after the class"),
         ("cat 0 0 1 0 1 1", ":2: expected a class and x y of each corner, got 'cat 0 0 1 0 1 1'"),
         (
@@ -150,6 +184,16 @@ def test_lines_that_are_no_polygon_are_reported(make, tmp_path, line, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
+        (
+            "train: images\nnames: [cat, no]\n",
+            "names: expected the names of the classes by number, got ['cat'",
+        ),
+        (
+            f"default: images\n{NAMES}",
+            "no image found for train, val or test. Fix: put them into",
+        ),
+        ("train: images\nnames: cat\n", "names: expected the names of the classes by number, got 'cat'"),
+        ("train: images\nnames: 2\n", "names: expected the names of the classes by number, got 2"),
         ("train: images\nnc: 2\n", "names: expected the names of the classes by number, got None"),
         ("a: &a [x, x]\nnames: [*a, *a]\n", "YAML aliases are not read"),
         ("names: [", "not YAML"),
@@ -162,7 +206,21 @@ def test_broken_configs_are_named(make, tmp_path, config, message):
     (tmp_path / "y" / "data.yaml").write_text(config)
     code, _, err = make("--yolo", tmp_path / "y")
     assert code == 1
-    assert f"{tmp_path / 'y' / 'data.yaml'}: {message}" in err
+    assert err.startswith(f"error: {tmp_path / 'y' / 'data.yaml'}: {message}")
+
+
+def test_last_folder_called_images_holds_the_labels_beside_it(tmp_path):
+    assert label_path(tmp_path / "images/a/images/b/c.png", tmp_path) == tmp_path / "images/a/labels/b/c.txt"
+    assert label_path(tmp_path / "a/c.7.png", tmp_path) == tmp_path / "a/c.7.txt"
+
+
+def test_corners_may_lie_a_hundredth_outside_and_names_beside_the_labels(tmp_path):
+    add(tmp_path, "images/a.png", "0 -0.01 0 1.01 0 1 1.01\n0 -0.02 0 1 0 1 1\n")
+    (tmp_path / "labels" / "classes.txt").write_text("cat\n")
+    (found,) = read_yolo(tmp_path)
+    assert [region.where for region in found.images[0].regions] == [f"{tmp_path / 'labels/a.txt'}:1"]
+    assert [fault.where for fault in found.faults] == [f"{tmp_path / 'labels/a.txt'}:2"]
+    assert found.counts.rows() == []
 
 
 def test_folder_without_names_of_classes_is_named(tmp_path):
@@ -185,4 +243,4 @@ def test_skip_faulty_leaves_out_lines_and_images_of_which_nothing_is_left(make, 
     assert (pixels(mask) == 2).sum() == 16
     rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
     skipped = {(row["items"], row["count"]) for row in rows if row["outcome"] == "skipped"}
-    assert skipped == {("lines", 2), ("images", 1)}
+    assert skipped == {("lines", 3), ("images", 1)}
