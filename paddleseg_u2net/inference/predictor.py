@@ -176,7 +176,7 @@ class Predictor:
 
         Raises:
             TypeError: an image of another type, shape or dtype.
-            ValueError: the network's output holds NaN.
+            FloatingPointError: the network's output holds NaN.
         """
         for image in images:
             _check_image(image)
@@ -188,7 +188,9 @@ class Predictor:
         for members in groups.values():
             maps = self._average(np.stack([prepared[index][0] for index in members]))
             if np.isnan(maps).any():
-                raise ValueError("the network's output holds NaN. Fix: weights of a run that did not diverge")
+                raise FloatingPointError(
+                    "the network's output holds NaN. Fix: weights of a run that did not diverge"
+                )
             for index, probabilities in zip(members, maps, strict=True):
                 predictions[index] = Prediction(self._restore(probabilities, prepared[index][1]))
         return [prediction for prediction in predictions if prediction is not None]
