@@ -40,18 +40,19 @@ def build_schedule(config: Mapping[str, Any]) -> paddle.optimizer.lr.LRScheduler
     if kind not in SCHEDULES:
         raise ConfigError(f"lr_scheduler: type: {kind}: no such schedule.{suggest(kind, SCHEDULES)}")
     warmup = {key: cfg.pop(key) for key in WARMUP_KEYS if key in cfg}
-    if len(warmup) == 1:
-        raise ConfigError(f"lr_scheduler: {' and '.join(WARMUP_KEYS)}: expected both or neither")
+    steps = warmup.get("warmup_iters", 0)
+    if len(warmup) == 1 or type(steps) is not int or steps < 0:
+        raise ConfigError("lr_scheduler: warmup_iters, warmup_start_lr: expected steps and rate, or neither")
     if length := SCHEDULE_LENGTH.get(kind):
-        cfg.setdefault(length, max(config["iters"] - warmup.get("warmup_iters", 0), 1))
+        cfg.setdefault(length, max(config["iters"] - steps, 1))
     check_arguments(f"lr_scheduler: {kind}", SCHEDULES[kind], cfg)
     try:
         schedule = SCHEDULES[kind](**cfg)
-        if not warmup:
+        if not steps:
             return schedule
         return paddle.optimizer.lr.LinearWarmup(
             learning_rate=schedule,
-            warmup_steps=warmup["warmup_iters"],
+            warmup_steps=steps,
             start_lr=warmup["warmup_start_lr"],
             end_lr=cfg["learning_rate"],
         )

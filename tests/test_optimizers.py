@@ -115,9 +115,13 @@ def after_warm_up(curve):
             {**POLYNOMIAL, "end_lr": 0.02, **WARM},
             after_warm_up(lambda done: 0.02 + 0.08 * (1 - done) ** 0.9),
         ),
+        (
+            {"type": "CosineAnnealingDecay", "learning_rate": 0.1, **WARM, "warmup_iters": 0},
+            lambda step: 0.1 * (1 + np.cos(np.pi * step / 40)) / 2,
+        ),
         ({"type": "OneCycleLR", "max_learning_rate": 0.1}, lambda step: one_cycle(step, 40, 0.1)),
     ],
-    ids=["cosine", "polynomial", "one cycle"],
+    ids=["cosine", "polynomial", "no warm-up", "one cycle"],
 )
 def test_learning_rates_follow_the_formula_through_warm_up_and_decay(config, schedule, expected):
     found = load_config(config, iters=40) | {"lr_scheduler": schedule}
@@ -167,12 +171,10 @@ def test_one_cycle_takes_its_length_and_the_learning_rate_flag(tmp_path, data):
         ({"optimizer": {"type": "AdamWDL_CAE"}}, "optimizer: AdamWDL_CAE: .*backbone"),
         (
             {"lr_scheduler": {**POLYNOMIAL, "warmup_iters": 2}},
-            "lr_scheduler: warmup_iters and warmup_start_lr: expected both or neither",
+            "lr_scheduler: warmup_iters, warmup_start_lr: expected steps and rate, or neither",
         ),
-        (
-            {"lr_scheduler": {**POLYNOMIAL, "warmup_iters": 0, "warmup_start_lr": 0.0}},
-            "lr_scheduler: PolynomialDecay: .*warmup_steps",
-        ),
+        ({"lr_scheduler": {**POLYNOMIAL, "warmup_iters": -1, "warmup_start_lr": 0.0}}, "expected steps and"),
+        ({"lr_scheduler": {**POLYNOMIAL, "warmup_iters": "2", "warmup_start_lr": 0.0}}, "expected steps and"),
         ({"lr_scheduler": {**POLYNOMIAL, "decay_steps": 0}}, "lr_scheduler: PolynomialDecay: .*decay_steps"),
     ],
 )

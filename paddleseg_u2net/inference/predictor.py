@@ -224,7 +224,7 @@ class Predictor:
 
         Raises:
             TypeError: an image of another type, shape or dtype.
-            ValueError: the network's output holds NaN.
+            FloatingPointError: the network's output holds NaN.
         """
         for image in images:
             _check_image(image, self.preprocessing.image_channels)
@@ -236,7 +236,9 @@ class Predictor:
         for members in groups.values():
             maps = self._average(np.stack([prepared[index][0] for index in members]))
             if np.isnan(maps).any():
-                raise ValueError("the network's output holds NaN. Fix: weights of a run that did not diverge")
+                raise FloatingPointError(
+                    "the network's output holds NaN. Fix: weights of a run that did not diverge"
+                )
             for index, probabilities in zip(members, maps, strict=True):
                 maps_of_image = self._restore(probabilities, prepared[index][1])
                 predictions[index] = Prediction(maps_of_image, self.multilabel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -197,12 +198,7 @@ def load_checkpoint(
             f"--resume_model {folder}: holds no {', '.join(absent)}. Fix: give an iter_N folder of a run"
             + (" that used --use_ema" if absent == [EMA] else "")
         )
-    try:
-        progress = Progress(**_read_json(folder / STATE))
-    except TypeError as error:
-        raise ValueError(
-            f"{folder / STATE}: is not the record of a run: {error}. Fix: resume from another checkpoint"
-        ) from None
+    progress = _read_progress(folder / STATE)
     if progress.optimizer != type(optim).__name__:
         raise ValueError(
             f"--resume_model {folder}: was trained by {progress.optimizer}, the config says "
@@ -212,8 +208,23 @@ def load_checkpoint(
     if ema is not None:
         load_strict(ema, folder / EMA)
     _load_optimizer(folder / OPTIMIZER, optim, network, scaler)
-    progress.best = {name: (score, at) for name, (score, at) in progress.best.items()}
     _reset_best(progress, folder.parent, metric)
+    return progress
+
+
+def _read_progress(path: Path) -> Progress:
+    content = _read_json(path)
+    try:
+        progress = Progress(**content)
+        progress.best = {name: (float(score), int(at)) for name, (score, at) in progress.best.items()}
+        for name in ("iter", "samples", "seed", "stale"):
+            value = getattr(progress, name)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name} is {value!r}, expected a whole number from 0")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: is not the record of a run: {error}. Fix: resume from another checkpoint"
+        ) from None
     return progress
 
 
@@ -256,7 +267,10 @@ def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | Non
     if "master_weights" in state:
         masters = state["master_weights"].items()
         state["master_weights"] = {key: paddle.to_tensor(value) for key, value in masters}
-    optim.set_state_dict(state)
+    with warnings.catch_warnings():
+        # of Paddle's LinearWarmup, about what it stores itself
+        warnings.filterwarnings("ignore", "There are some unused values in state_dict")
+        optim.set_state_dict(state)
 
 
 def copy_best(run: Path, save_dir: Path, progress: Progress) -> None:

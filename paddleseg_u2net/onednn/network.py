@@ -65,16 +65,8 @@ class OneDnnNetwork(nn.Layer):
             ValueError: the batch needs more memory than there is.
             Unavailable: oneDNN refuses a shape in bfloat16, in which Paddle cannot compute on a CPU.
         """
-        if not self.training or self.refused:
-            return self.network(image)
-        try:
-            plan = self.plan(tuple(image.shape))
-        except Unavailable as error:
-            if self.data_type != F32:
-                raise
-            shape = tuple(image.shape)
-            log.warning("oneDNN refuses images of %s: %s. Paddle computes from here on", shape, error)
-            self.refused = True
+        plan = self.prepare(tuple(image.shape)) if self.training else None
+        if plan is None:
             return self.network(image)
         names = list(plan.steps.parameters)
         sides = _Step.apply(self, plan, image, *(self.state[name] for name in names))
@@ -84,11 +76,25 @@ class OneDnnNetwork(nn.Layer):
             results[node.name] = self.network.operations[node.name](*inputs)
         return [results[name] for name in OUTPUTS]
 
+    def prepare(self, shape: tuple[int, ...]) -> Plan | None:
+        """The plan for a shape of images, or None where Paddle computes; raises as `forward`."""
+        if self.refused:
+            return None
+        try:
+            return self.plan(shape)
+        except Unavailable as error:
+            if self.data_type != F32:
+                raise
+            log.warning("oneDNN refuses images of %s: %s. Paddle computes from here on", shape, error)
+            self.refused = True
+            return None
+
     def plan(self, shape: tuple[int, ...]) -> Plan:
         """The plan for a shape of images and for what is trained at present.
 
         Raises:
             Unavailable: oneDNN refuses an operation.
+            ValueError: the batch needs more memory than there is.
         """
         trainable = frozenset(
             name

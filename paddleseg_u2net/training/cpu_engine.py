@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from paddleseg_u2net.onednn.library import Unavailable, has_bf16, library, version
 
 if TYPE_CHECKING:
     from paddle import nn
+
+    from paddleseg_u2net.data.dataset import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,27 @@ def training_network(network: nn.Layer, engine: str, precision: str) -> nn.Layer
     from paddleseg_u2net.onednn.network import OneDnnNetwork
 
     return OneDnnNetwork(network, precision)
+
+
+def prepare_largest_batch(model: nn.Layer, data: Dataset, batch_size: int) -> None:
+    """Plan the step of the largest batch before any is loaded; only oneDNN's needs are known ahead.
+
+    Args:
+        model: result of `training_network`.
+        data: training data; `multi_scale` is taken into account.
+        batch_size: images per batch.
+
+    Raises:
+        ValueError: the step needs more memory than there is; the message says how many images may fit.
+        Unavailable: oneDNN refuses it in bfloat16.
+    """
+    from paddleseg_u2net.onednn.network import OneDnnNetwork
+
+    if isinstance(model, OneDnnNetwork):
+        channels, *size = data[0, 0]["img"].shape
+        height, width = max(data.spec.multi_scale or [size], key=math.prod)
+        model.train()
+        model.prepare((batch_size, channels, height, width))
 
 
 def _obstacle(wanted: str, network: nn.Layer, device: str, precision: str) -> str:

@@ -69,14 +69,15 @@ def load_batches(
 def worker_deaths_named() -> Iterator[None]:
     """Turn Paddle's errors about a worker process that died into one that says what to do.
 
-    Paddle raises them in the main thread, whatever it is doing, as soon as the system reports the death.
+    Paddle raises them in the main thread, whatever it is doing, as soon as the system reports the death; what
+    is raised in the backward of a PyLayer, as that of the oneDNN engine, becomes an OSError.
 
     Raises:
         ChildProcessError: a worker process died.
     """
     try:
         yield
-    except (SystemError, RuntimeError) as error:
+    except (SystemError, RuntimeError, OSError) as error:
         found = re.search(WORKER_DIED, str(error))
         if not found:
             raise

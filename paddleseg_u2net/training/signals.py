@@ -35,6 +35,10 @@ class StopSignals:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        error = exception[1]
+        # Paddle turns what is raised in the backward of a PyLayer, as that of the oneDNN engine, into this
+        if isinstance(error, OSError) and "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from error
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # a data loader's worker process, which ends with the parent

@@ -19,7 +19,7 @@ from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.accumulation import grouped, mean_gradients
 from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
-from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, training_network
+from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, prepare_largest_batch, training_network
 from paddleseg_u2net.training.distributed import average_statistics, barrier, distribute
 from paddleseg_u2net.training.ema import MovingAverage, frozen_copy
 from paddleseg_u2net.training.finetuning import prepare_finetuning, starting_weights
@@ -182,6 +182,7 @@ class Trainer:
             self.rank.index == 0,
         )
         self.model = training_network(self.network, self.cpu_engine, self.settings.precision)
+        prepare_largest_batch(self.model, data, self.settings.batch_size)
         if self.amp["enable"] and self.amp["level"] == "O2":
             self.model, self.optimizer = paddle.amp.decorate(
                 self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"

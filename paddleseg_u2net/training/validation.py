@@ -25,10 +25,10 @@ from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.models.u2net import U2Net
 from paddleseg_u2net.models.weight_files import state_of
 from paddleseg_u2net.training.distributed import gather
-from paddleseg_u2net.training.log import TrainingLog
+from paddleseg_u2net.training.log import NAMES, TrainingLog
 from paddleseg_u2net.training.previews import draw_preview, write_preview
 from paddleseg_u2net.training.records import draw_run_curves
-from paddleseg_u2net.training.saving import PREVIEWS
+from paddleseg_u2net.training.saving import DIVERGED, PREVIEWS
 from paddleseg_u2net.training.settings import TrainingSettings
 
 
@@ -124,9 +124,16 @@ class Validation:
 
         Returns:
             Whether it is the best so far.
+
+        Raises:
+            FloatingPointError: its output holds NaN.
         """
         metric = self.settings.metric
-        scores = self.measure(predictor, data)
+        try:
+            scores = self.measure(predictor, data)
+        except FloatingPointError as error:
+            message = f"iter {progress.iter}: the output of the {NAMES[name]} holds NaN. {DIVERGED}"
+            raise FloatingPointError(message) from error
         values = scores.compute()
         log.scores(name, scores.report(), values, progress.iter)
         score = values[metric]

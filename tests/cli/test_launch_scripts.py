@@ -63,3 +63,9 @@ def test_help_is_the_comment_at_the_top(path):
     assert (outcome.returncode, outcome.stderr) == (0, "")
     head = path.read_text().split("\nset -euo pipefail\n")[0].splitlines()[1:]
     assert outcome.stdout.splitlines() == [line.removeprefix("#").removeprefix(" ") for line in head]
+
+
+def test_rank_that_no_machine_has_is_refused():
+    outcome = script("train_machines.sh", "10.0.0.1:8090", "2", "2", "0", DRY_RUN="1")
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert outcome.stderr == "error: RANK 2: expected 0 to 1, as there are 2 machines\n"

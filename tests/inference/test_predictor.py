@@ -187,7 +187,7 @@ def test_scale_with_too_large_an_input_is_rejected():
 
 def test_nan_in_the_output_is_rejected():
     with pytest.raises(
-        ValueError, match="the network's output holds NaN. Fix: weights of a run that did not"
+        FloatingPointError, match="the network's output holds NaN. Fix: weights of a run that did not"
     ):
         Predictor(lambda batch: red(batch) * np.nan, config())(image(5, 4))
 

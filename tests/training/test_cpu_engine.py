@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections import UserDict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +20,9 @@ from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.onednn import library as bindings
 from paddleseg_u2net.onednn.library import Unavailable, open_library
+from paddleseg_u2net.onednn.network import OneDnnNetwork
 from paddleseg_u2net.training import validation
-from paddleseg_u2net.training.cpu_engine import choose_cpu_engine
+from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, prepare_largest_batch
 
 
 def without(reason):
@@ -113,6 +116,26 @@ def test_resume_equals_uninterrupted_training_and_another_engine_is_said(config,
     assert "will differ by rounding" not in caplog.text
     trainer(config, tmp_path / "other", ENGINE_OPTS[:3], cpu_engine="paddle", **again)
     assert "was trained by onednn fp32, and this run goes on with paddle fp32" in caplog.text
+
+
+@pytest.mark.parametrize(("sizes", "largest"), [((), (32, 40)), (((16, 99), (64, 40), (48, 48)), (64, 40))])
+def test_the_largest_batch_is_planned_ahead(sizes, largest, monkeypatch):
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.Plan", lambda *_: SimpleNamespace(size=0))
+    data = UserDict({(0, 0): {"img": np.zeros((3, 32, 40))}})
+    data.spec = SimpleNamespace(multi_scale=sizes)
+    network = OneDnnNetwork(U2Netp(1))
+    prepare_largest_batch(network, data, 5)
+    assert [options.shape for options in network.plans] == [(5, 3, *largest)]
+    prepare_largest_batch(TinyNet(1), data, 5)  # Paddle plans nothing
+
+
+def test_a_batch_that_does_not_fit_ends_the_run_before_one_is_loaded(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: 8 << 20)
+    monkeypatch.setattr("paddleseg_u2net.training.trainer.load_batches", None)
+    with pytest.raises(
+        ValueError, match=r"a step of 50 images of 32x32 needs .*Fix: --batch_size \d+ or less"
+    ):
+        trainer(config, tmp_path, ENGINE_OPTS[:3], batch_size=50).run()
 
 
 def test_evaluation_during_training_has_the_scores_of_paddle(config, tmp_path, monkeypatch):

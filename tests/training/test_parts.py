@@ -14,6 +14,7 @@ from paddleseg_u2net.losses import SaliencyLoss
 from paddleseg_u2net.training import schedule
 from paddleseg_u2net.training.distributed import average_statistics, draw_seed, gather, mean_over_ranks
 from paddleseg_u2net.training.gradients import PaddleGradients
+from paddleseg_u2net.training.loader import worker_deaths_named
 from paddleseg_u2net.training.log import TrainingLog, duration
 from paddleseg_u2net.training.meter import Meter
 from paddleseg_u2net.training.precision import amp_options
@@ -133,3 +134,36 @@ def test_signal_in_a_worker_process_is_ignored():
             signal.raise_signal(signal.SIGTERM)
             os._exit(int(signals.received))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+class RaisingInBackward(paddle.autograd.PyLayer):
+    """As the oneDNN engine, whose backward Python may be interrupted in."""
+
+    @staticmethod
+    def forward(ctx, x, error):
+        ctx.error = error
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise ctx.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (
+            SystemError("(Fatal) DataLoader process (pid 7) exited is killed by signal: Killed."),
+            ChildProcessError,
+        ),
+        (ZeroDivisionError(), OSError),
+    ],
+)
+def test_what_interrupts_a_backward_of_the_engine_keeps_its_kind(error, kind):
+    x = paddle.ones([1])
+    x.stop_gradient = False
+    y = RaisingInBackward.apply(x, error)
+    with pytest.raises(kind) as found, StopSignals(), worker_deaths_named():
+        y.backward()
+    assert found.type is kind

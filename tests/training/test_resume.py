@@ -39,7 +39,6 @@ WARM_UP = "lr_scheduler={type: CosineAnnealingDecay, learning_rate: 0.1, warmup_
         ([WARM_UP, "optimizer={type: sgd, momentum: 0.9}"], {"batch_size": 3}),
     ],
 )
-@pytest.mark.filterwarnings("ignore:There are some unused values in state_dict")  # Paddle, of its own warm-up
 def test_resume_equals_uninterrupted_training(config, tmp_path, opts, options):
     whole = tmp_path / "whole"
     trainer(config, whole, opts, iters=4, do_eval=True, **options).run()
@@ -82,6 +81,9 @@ def test_resuming_another_network_or_optimizer_is_rejected(config, tmp_path):
     [
         ("state.json", b"{", "state.json: is damaged: "),
         ("state.json", b'{"iteration": 2}', "state.json: is not the record of a run"),
+        ("state.json", b'{"iter": "2"}', "not the record of a run: iter is '2', expected a whole number"),
+        ("state.json", b'{"samples": -4}', "not the record of a run: samples is -4, expected a whole number"),
+        ("state.json", b'{"best": {"model": 0.5}}', "not the record of a run: .*Fix: resume from another"),
         ("model.pdopt", b"\x80\x04", "model.pdopt: cannot be read as a file of paddle.save"),
     ],
 )

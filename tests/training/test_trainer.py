@@ -171,6 +171,24 @@ def test_weights_that_are_not_finite_are_never_saved(config, tmp_path):
     assert not list((tmp_path / "run").glob("*iter_*"))
 
 
+def test_output_that_overflows_ends_the_run_and_keeps_the_best_model(config, tmp_path):
+    run = trainer(config, tmp_path, iters=2, save_interval=1, do_eval=True)
+    step = run.step
+
+    def diverging(batch):
+        outcome = step(batch)
+        if run.progress.iter == 2:
+            run.network.first.bias.set_value(np.full(4, 3e38, np.float32))  # finite
+            run.network.norm.weight.set_value(np.full(4, 3e38, np.float32))
+            run.network.last.weight.set_value(np.float32([[1], [-1], [1], [-1]]).reshape(1, 4, 1, 1))
+        return outcome
+
+    run.step = diverging
+    with pytest.raises(FloatingPointError, match=r"iter 2: the output of the model holds NaN\. .*Fix: a low"):
+        run.run()
+    assert json.loads((tmp_path / "best_model" / "state.json").read_text())["iter"] == 1
+
+
 def test_reduce_on_plateau_receives_the_loss(config, tmp_path):
     run = trainer(
         config,

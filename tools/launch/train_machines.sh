@@ -10,5 +10,9 @@
 # DRY_RUN=1 prints the command instead of running it; PYTHON=… replaces the Python of .venv.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
-need '[^ ]+:[0-9]+' '[0-9]+' '[0-9]+' '[0-9]+(,[0-9]+)*' -- "$@"
+need '[^ ]+:[0-9]+' '[1-9][0-9]*' '[0-9]+' '[0-9]+(,[0-9]+)*' -- "$@"
+if (($3 >= $2)); then
+    echo "error: RANK $3: expected 0 to $(($2 - 1)), as there are $2 machines" >&2
+    exit 2
+fi
 launch --master "$1" --nnodes "$2" --rank "$3" --devices "$4" -- "${@:5}"
