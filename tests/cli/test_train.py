@@ -292,7 +292,7 @@ def test_full_disk_gives_one_error_line_and_keeps_earlier_checkpoints(config, tm
     path.write_text(
         "import resource, signal, sys\n"
         f"sys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT)!r}]\n"
-        "import conftest\n"
+        "import support\n"
         "from paddleseg_u2net.models import checkpoint\n"
         "from paddleseg_u2net.cli.app import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

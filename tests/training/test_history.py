@@ -10,9 +10,9 @@ import pytest
 from support import pixels
 from training_runs import trainer
 
+from paddleseg_u2net.training import records
 from paddleseg_u2net.training.curves import draw_curves
 from paddleseg_u2net.training.history import History, read_history
-from paddleseg_u2net.training.records import finish_records
 from paddleseg_u2net.training.saving import prepare_run_folder
 
 
@@ -108,6 +108,12 @@ def test_curves_show_losses_and_scores(path, tmp_path):
     assert orange[:, 560:].sum() > 200  # maxF, the second score
 
 
+def test_a_run_draws_its_history(path, monkeypatch):
+    monkeypatch.setattr(records, "draw_curves", draw_curves)  # as it is outside of the tests
+    records.draw_run_curves(path.parent, "maxF")
+    assert pixels(path.with_name("curves.png")).shape[:2] == (396, 1100)
+
+
 def test_missing_matplotlib_is_said_and_not_an_error(path, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -121,5 +127,5 @@ def test_run_without_log_lines_is_summed_up(config, tmp_path, caplog):
     caplog.set_level("INFO")
     run = trainer(config, tmp_path, iters=1)
     with run.log:
-        finish_records(run.log, run.settings, run.progress)
+        records.finish_records(run.log, run.settings, run.progress)
     assert caplog.messages[-1] == "Trained 0 steps in 00:00:00"
