@@ -7,26 +7,38 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import onnx
 import paddle
 import pytest
+from onnx import helper, numpy_helper
 from support import environment
 
 from paddleseg_u2net.engines.openvino import OpenVinoEngine, core
-from paddleseg_u2net.engines.paddle import PaddleEngine
-from paddleseg_u2net.export.onnx_network import build_onnx
-from paddleseg_u2net.models.u2net import U2Netp
-from paddleseg_u2net.models.weight_files import state_of
 
 
 @pytest.fixture
 def model(tmp_path):
-    """An ONNX file, an image, and the output of Paddle for it."""
-    paddle.seed(1)
-    network = U2Netp(1)
-    path = tmp_path / "model.onnx"
-    path.write_bytes(build_onnx(state_of(network)).SerializeToString())
-    image = np.random.default_rng(0).normal(size=(1, 3, 48, 33)).astype(np.float32)
-    return path, image, PaddleEngine(network)(image)
+    """An ONNX file of two convolutions, an image, and what Paddle computes for it."""
+    rng, path = np.random.default_rng(0), tmp_path / "model.onnx"
+    first, last = (rng.normal(size=size).astype(np.float32) for size in ((256, 3, 3, 3), (1, 256, 1, 1)))
+    nodes = [
+        helper.make_node("Conv", ["image", "first"], ["wide"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["wide"], ["positive"]),
+        helper.make_node("Conv", ["positive", "last"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["maps"]),
+    ]
+    ends = [
+        [helper.make_tensor_value_info(name, 1, ["n", channels, "h", "w"])]
+        for name, channels in (("image", 3), ("maps", 1))
+    ]
+    weights = [numpy_helper.from_array(first, "first"), numpy_helper.from_array(last, "last")]
+    graph = helper.make_graph(nodes, "model", *ends, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    image = rng.normal(size=(1, 3, 48, 33)).astype(np.float32)
+    x, *filters = map(paddle.to_tensor, (image, first, last))
+    positive = paddle.nn.functional.relu(paddle.nn.functional.conv2d(x, filters[0], padding=1))
+    expected = paddle.nn.functional.sigmoid(paddle.nn.functional.conv2d(positive, filters[1]))
+    return path, image, expected.numpy()
 
 
 def test_compiled_model_is_reused_at_the_next_start(model, monkeypatch):

@@ -34,14 +34,21 @@ def _no_paddle(monkeypatch):
     monkeypatch.setattr(model_source, "load_network", None)
 
 
-@pytest.fixture
-def own_weights(tmp_path):
-    """Weights that nobody published, and the output of Paddle for the drawn object."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Weights that nobody published, an image of the drawn object, and the output of Paddle for it."""
     paddle.seed(5)
     network = U2Netp(1)
-    path = tmp_path / "own.pdparams"
+    path = tmp_path_factory.mktemp("own") / "own.pdparams"
     paddle.save(network.state_dict(), str(path))
-    return path, PaddleEngine(network)(drawn_object(3))
+    image = drawn_object(3)[:, :, ::3, ::3]
+    return path, image, PaddleEngine(network)(image)
+
+
+@pytest.fixture
+def own_weights(made, small_drawing):
+    """The same, where exports are compared on a small image too."""
+    return made
 
 
 @pytest.mark.usefixtures("_no_paddle")
@@ -84,10 +91,10 @@ def test_graph_with_other_values_is_not_kept(official_weights, monkeypatch, tmp_
 
 @pytest.mark.usefixtures("_no_paddle")
 def test_own_weights_predict_with_a_warning_that_values_were_not_compared(own_weights, caplog):
-    path, expected = own_weights
+    path, image, expected = own_weights
     for _ in range(2):
         caplog.clear()
-        np.testing.assert_allclose(load_engine(path, CONFIG)(drawn_object(3)), expected, atol=1e-4)
+        np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=1e-4)
         (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
         assert warning.startswith(
             f"{path}: Paddle is not installed, so the ONNX file of these weights was not"
@@ -96,7 +103,7 @@ def test_own_weights_predict_with_a_warning_that_values_were_not_compared(own_we
 
 
 def test_unverified_export_is_replaced_once_paddle_is_there(own_weights, caplog, monkeypatch):
-    path, _ = own_weights
+    path, _, _ = own_weights
     with monkeypatch.context() as patch:
         patch.setattr(cache, "has", lambda *modules: False)
         unverified = cached_export(path, MODEL)

@@ -31,12 +31,21 @@ RNG = np.random.default_rng(0)
 FLOW = dataflow(NETWORKS["U2Netp"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network():
+    """A network of two classes, which no test changes."""
     paddle.seed(3)
     layer = U2Netp(2)
     layer.eval()
     return layer
+
+
+@pytest.fixture(scope="module")
+def rounded(network):
+    """An input, and the 8-bit graph of the network with the ranges of that input."""
+    batch = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
+    state = state_of(network)
+    return batch, build_onnx(state, quantization=calibrate(state, [batch])).SerializeToString()
 
 
 def test_ranges_are_the_largest_activations_of_paddleseg(network):
@@ -70,11 +79,9 @@ def test_convolution_that_cancels_large_terms_is_kept_in_float(network):
 
 
 @pytest.mark.parametrize("engine", [OnnxRuntimeEngine, OpenVinoEngine])
-def test_int8_is_close_to_float_in_both_engines(network, engine, tmp_path):
-    batch = RNG.normal(size=(1, 3, 64, 64)).astype(np.float32)
-    state = state_of(network)
-    model = build_onnx(state, quantization=calibrate(state, [batch]))
-    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+def test_int8_is_close_to_float_in_both_engines(network, rounded, engine, tmp_path):
+    batch, model = rounded
+    (tmp_path / "a.onnx").write_bytes(model)
     differences = np.abs(engine(tmp_path / "a.onnx")(batch) - PaddleEngine(network)(batch))
     assert 0 < differences.mean() < 0.02
 

@@ -44,7 +44,7 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def weights(made, tmp_path):
+def weights(made, tmp_path, small_drawing):
     """Random weights of the small network, an input, and the output of Paddle for it."""
     path, image, expected = made
     return Path(shutil.copy(path, tmp_path)), image, expected
@@ -89,7 +89,7 @@ def test_export_beyond_its_tolerance_is_not_kept(weights, monkeypatch, tmp_path)
     assert not list((tmp_path / "u2net_home").rglob("*.onnx"))
 
 
-def test_verification_image_shows_an_object_that_the_network_finds(official_weights):
+def test_verification_image_shows_an_object_that_the_network_finds(known_weights):
     """Without an object, an export that finds nothing would pass the comparison."""
     maps = load_engine("u2netp", config_of("u2netp"), precision="fp32")(cache.drawn_object(3))[0, 0]
     assert maps[78, 65] > 0.9
@@ -179,7 +179,7 @@ def test_cache_keeps_the_most_recently_used_export(weights, monkeypatch, tmp_pat
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_int8_beyond_its_tolerance_is_replaced_by_fp32(official_weights, monkeypatch, caplog):
+def test_int8_beyond_its_tolerance_is_replaced_by_fp32(official_weights, small_drawing, monkeypatch, caplog):
     caplog.set_level("INFO")
     monkeypatch.setattr(model_source, "has_int8_units", lambda: True)
     monkeypatch.setitem(TOLERANCES, "int8", NOTHING)
