@@ -47,13 +47,14 @@ def golden():
 @pytest.fixture(scope="module", params=["u2netp", "u2net"])
 def official(request):
     network = OURS[request.param](1)
-    network.set_state_dict(official_state(network))
-    return request.param, network
+    state = official_state(network)
+    network.set_state_dict(state)
+    return request.param, network, state
 
 
 @pytest.mark.parametrize("size", ["64x64", "75x53"])
 def test_logits_equal_those_of_the_official_code(official, golden, size):
-    name, network = official
+    name, network, _ = official
     height, width = map(int, size.split("x"))
     x = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
     network.eval()
@@ -77,8 +78,8 @@ def test_three_training_steps_reproduce_the_official_losses(official, golden):
     Adam's first steps follow the sign of each gradient: in float64, weights changed by 1e-7 move the second
     loss by 0.2 % and the third by 1 %; other processors and orders of summation move them as far in float32.
     """
-    name, network = official
-    network.set_state_dict(official_state(network))
+    name, network, state = official
+    network.set_state_dict(state)
     network.train()
     optimizer = paddle.optimizer.Adam(1e-3, parameters=network.parameters())
     x = paddle.to_tensor(np.random.default_rng(1).standard_normal((2, 3, 64, 64)).astype(np.float32))
@@ -104,7 +105,7 @@ def test_three_training_steps_reproduce_the_official_losses(official, golden):
 
 
 @pytest.mark.parametrize("ours", [U2Net, U2Netp])
-def test_keys_outputs_and_gradients_are_bit_equal_to_paddleseg(ours):
+def test_keys_outputs_and_gradients_of_every_parameter_are_bit_equal_to_paddleseg(ours):
     reference = getattr(stock, ours.__name__)(2, in_channels=4)
     network = ours(2, in_channels=4)
     expected = {key: value.shape for key, value in reference.state_dict().items()}
@@ -122,27 +123,18 @@ def test_keys_outputs_and_gradients_are_bit_equal_to_paddleseg(ours):
         sum(output.square().mean() for output in loss).backward()
     gradients = dict(reference.named_parameters())
     for name, parameter in network.named_parameters():
-        if not parameter.stop_gradient:
-            assert bool((parameter.grad == gradients[name].grad).all()), name
-
-
-@pytest.mark.parametrize(("ours", "count"), [(U2Net, 44_009_869), (U2Netp, 1_131_181)])
-def test_parameter_counts_are_the_official_ones(ours, count):
-    network = ours(1)
-    assert sum(p.size for p in network.parameters() if not p.stop_gradient) == count
-    assert identify({k: v.shape for k, v in network.state_dict().items()}).network == ours.__name__
-
-
-@pytest.mark.parametrize("ours", [U2Net, U2Netp])
-def test_every_parameter_gets_a_finite_gradient(ours):
-    network = ours(3)
-    sum(output.square().mean() for output in network(paddle.randn([2, 3, 40, 40]))).backward()
-    for name, parameter in network.named_parameters():
         if parameter.stop_gradient:
             assert name.endswith(("._mean", "._variance"))
             continue
         assert parameter.grad is not None, name
-        assert bool(paddle.isfinite(parameter.grad).all()), name
+        assert bool((parameter.grad == gradients[name].grad).all()), name  # which NaN would not be
+
+
+def test_parameter_counts_are_the_official_ones(official):
+    name, network, state = official
+    counts = {"u2net": 44_009_869, "u2netp": 1_131_181}
+    assert sum(p.size for p in network.parameters() if not p.stop_gradient) == counts[name]
+    assert identify({k: v.shape for k, v in state.items()}).network == OURS[name].__name__
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (33, 2), (31, 64)])

@@ -42,8 +42,10 @@ def killing(run, number: int, at: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def reaped_workers():
+def reaped_workers(monkeypatch):
     """Wait for dead workers, which Paddle would report again when any later process of a test ends."""
+    # how often Paddle's thread, which is joined when a run ends, looks whether it is to end: every 5 s
+    monkeypatch.setattr("paddle.io.dataloader.dataloader_iter.MP_STATUS_CHECK_INTERVAL", 0.2)
     yield
     multiprocessing.active_children()
 
