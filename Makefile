@@ -4,7 +4,8 @@ PADDLE ?= 3.2.2
 DEFAULT_PADDLE := 3.2.2
 VENV ?= .venv$(if $(filter-out $(DEFAULT_PADDLE),$(PADDLE)),-paddle$(PADDLE))
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install -q -c tools/constraints.txt
-# two workers, which take over each other's remaining tests; one thread each, as they share the processors
+# two workers, which take over each other's remaining tests; one thread each, as they share the processors;
+# compiled modules are stored, as some hundred processes import the same
 PYTEST_FLAGS ?= -n 2 --dist worksteal
 
 .PHONY: demo test setup clean help
@@ -19,7 +20,7 @@ test: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --pythonpath $(VENV)/bin/python
-	OMP_NUM_THREADS=1 U2NET_THREADS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 U2NET_THREADS=1 PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
 
 setup: $(VENV)/.ready
 
