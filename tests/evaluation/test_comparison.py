@@ -9,9 +9,9 @@ from map_folders import read_grey, stored
 from support import write_mask
 
 
-@pytest.fixture
-def table(evaluate, folders, tmp_path) -> str:
-    """The printed comparison of two methods on two data sets of 5 and 2 images."""
+@pytest.fixture(params=[False])
+def table(request, evaluate, folders, tmp_path) -> str:
+    """The printed comparison of two methods on two data sets of 5 and 2 images, with or without plots."""
     masks = folders[1]
     for name in ("a", "f"):
         write_mask(tmp_path / "few" / f"{name}.png", read_grey(masks / f"{name}.png"))
@@ -24,7 +24,7 @@ def table(evaluate, folders, tmp_path) -> str:
     methods = [tmp_path / "good_one", f"Bad={tmp_path / 'bad'}"]
     data_sets = [f"Set 1={masks}", tmp_path / "few"]
     flags = ("--measures", "s_measure", "max_f", "mae", "Dice", "--as_is")
-    code, text, _ = evaluate(methods, data_sets, *flags, curves=True)
+    code, text, _ = evaluate(methods, data_sets, *flags, curves=request.param)
     assert code == 0
     return text
 
@@ -51,6 +51,7 @@ def test_latex_table_has_all_methods_and_sets(table):
     assert rows[0].startswith(r"good\_one & \textbf{")
 
 
+@pytest.mark.parametrize("table", [True], indirect=True)
 def test_each_data_set_has_plots_of_all_methods(table):
     assert {path.name for path in Path("scores/few").iterdir()} == {"good_one", "Bad", "f.png", "pr.png"}
 
