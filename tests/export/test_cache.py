@@ -55,9 +55,11 @@ def own_weights(made, small_drawing):
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_published_weights_are_verified_by_their_digest(official_weights, caplog, precision):
     caplog.set_level("INFO")
-    maps = load_engine("u2netp", config_of("u2netp"), precision=precision)(drawn_object(3))[0, 0]
-    assert maps[78, 65] > 0.9
-    assert maps[2, 2] < 0.1
+    engine = load_engine("u2netp", config_of("u2netp"), precision=precision)
+    if precision == "fp32":  # for int8, which takes seconds to compile, see test_graph_digest.py
+        maps = engine(drawn_object(3))[0, 0]
+        assert maps[78, 65] > 0.9
+        assert maps[2, 2] < 0.1
     assert "verifying it by its checksum, once" in caplog.text
     assert {record.levelname for record in caplog.records} == {"INFO"}
     caplog.clear()

@@ -72,6 +72,7 @@ def test_logits_equal_those_of_the_official_code(official, golden, size):
     assert len(outputs) == 7
 
 
+@pytest.mark.parametrize("official", ["u2netp", pytest.param("u2net", marks=pytest.mark.slow)], indirect=True)
 def test_three_training_steps_reproduce_the_official_losses(official, golden):
     """The first loss is compared strictly, later ones only within what rounding does to them.
 
