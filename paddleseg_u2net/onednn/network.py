@@ -57,7 +57,7 @@ class OneDnnNetwork(nn.Layer):
         self.shapes = {name: tuple(value.shape) for name, value in self.state.items()}
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(N, in_channels, H, W) -> seven logits, as the network.
+        """(N, in_channels, H, W) float32 -> seven logits (N, num_classes, H, W) float32, as the network.
 
         Once a shape of images is refused, this and all later steps run in Paddle, and a warning says so.
 
@@ -187,6 +187,6 @@ def _results(plan: Plan, parameters: tuple[Tensor, ...], by_side: dict[str, Tens
 
 
 def view(tensor: Tensor) -> np.ndarray:
-    """The numbers of a float32 tensor on the CPU, in place."""
+    """The numbers of a float32 tensor on the CPU, flattened, in place."""
     count = int(np.prod(tensor.shape))
     return np.ctypeslib.as_array((ctypes.c_float * count).from_address(tensor.data_ptr()))
