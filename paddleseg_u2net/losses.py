@@ -40,7 +40,7 @@ def boundary_weight(mask: Tensor, valid: Tensor, strength: float) -> Tensor:
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, BOUNDARY_WINDOW, stride=1, padding=BOUNDARY_WINDOW // 2)
 
-    around = mean(mask * valid) / mean(valid).clip(min=0.5 / BOUNDARY_WINDOW**2)
+    around = mean(mask) / mean(valid).clip(min=0.5 / BOUNDARY_WINDOW**2)
     return (1 + strength * (around - mask).abs()) * valid
 
 
@@ -110,7 +110,7 @@ def ssim(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
     def blur(x: Tensor) -> Tensor:
         return F.conv2d(x, window)
 
-    x, y = F.sigmoid(logits) * valid, mask * valid
+    x, y = F.sigmoid(logits) * valid, mask
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
     covariance = blur(x * y) - mean_x * mean_y

@@ -270,3 +270,11 @@ def test_losses_of_paddleseg_accept_our_labels(name):
     logits = paddle.to_tensor(RNG.normal(size=(2, 2, 24, 20)).astype(np.float32))
     total, _ = deep_supervision([logits], label, {"types": [loss], "coef": [1]})
     assert np.isfinite(total.item())
+
+
+def test_each_of_the_labels_that_overlap_is_a_map_of_its_own():
+    logits, label = (paddle.to_tensor(x.reshape(1, 2, 24, 20)) for x in (LOGITS, MASK))
+    loss = SaliencyLoss(bce=0, iou=1)
+    total, _ = deep_supervision([logits], label, {"types": [loss], "coef": [1]})
+    alone = [value(loss, LOGITS[i : i + 1], MASK[i : i + 1]) for i in range(2)]
+    assert total.item() == pytest.approx(np.mean(alone), rel=1e-6)

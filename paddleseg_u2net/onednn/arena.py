@@ -108,5 +108,5 @@ class Arena:
         self.address = np.frombuffer(self.block, np.uint8).ctypes.data
 
     def floats(self, offset: int, count: int) -> np.ndarray:
-        """A view of some float32 numbers; it is valid until the arena grows."""
+        """A view (count,) float32 from an offset in bytes; it is valid until the arena grows."""
         return np.frombuffer(self.block, np.float32, count, offset)

@@ -11,6 +11,7 @@ import numpy as np
 from paddleseg_u2net.models.architecture import BN_EPSILON, Node
 from paddleseg_u2net.onednn import operations as ops
 from paddleseg_u2net.onednn.arena import Value
+from paddleseg_u2net.onednn.library import Unavailable
 from paddleseg_u2net.onednn.memory import Desc
 from paddleseg_u2net.onednn.operations import Primitive
 from paddleseg_u2net.onednn.statistics import append_statistics, needs_rows
@@ -98,6 +99,8 @@ def conv_relu(steps: Steps, node: Node) -> Backward:
     conv, bn = f"{name}.conv_s1", f"{name}.bn_s1"
     frozen = name in steps.options.frozen_norms
     n, _, h, w = steps.values[source].desc.shape
+    if n * h * w == 1 and not frozen:
+        raise Unavailable(f"{bn} gets one value per channel, which Paddle does not normalize")
     maps, vector = steps.maps((n, node.weight[0], h, w)), Desc.plain(node.weight[:1])
     y, z, diff = Value.new(maps), Value.new(maps), Value.new(maps)
     convolve_backward = Convolution(

@@ -25,7 +25,7 @@ class Desc:
 
     Args:
         handle: oneDNN's object.
-        shape: sizes.
+        shape: sizes; (N, C, H, W) for feature maps, (out, in, k, k) for weights.
         owner: object that keeps the handle alive; None if it belongs to this one.
     """
 
@@ -36,7 +36,7 @@ class Desc:
 
     @classmethod
     def tagged(cls, shape: Sequence[int], tag: int, kind: int = F32) -> Desc:
-        """A layout by its `dnnl_format_tag_t`."""
+        """A layout by its `dnnl_format_tag_t`; `kind` is the data type, `F32` or `BF16`."""
         sizes = dimensions(shape)
         return cls(
             create("memory_desc_create_with_tag", c_int(len(shape)), sizes, c_int(kind), c_int(tag)), shape
@@ -69,7 +69,7 @@ class Desc:
         return cls.tagged(shape, BLOCKED[channel_block()] if kind == F32 else CHANNELS_LAST, kind)
 
     def part(self, shape: Sequence[int], start: Sequence[int]) -> Desc:
-        """A box of this memory, in place."""
+        """A box of this memory, in place, of a shape and from a first index in each dimension."""
         handle = create("memory_desc_create_submemory", self.handle, dimensions(shape), dimensions(start))
         return Desc(handle, shape)
 

@@ -57,13 +57,13 @@ class OneDnnNetwork(nn.Layer):
         self.shapes = {name: tuple(value.shape) for name, value in self.state.items()}
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(N, in_channels, H, W) -> seven logits, as the network.
+        """(N, in_channels, H, W) float32 -> seven logits (N, num_classes, H, W) float32, as the network.
 
-        If oneDNN refuses a shape of images, this and all later steps run in Paddle, and a warning says so.
+        Once a shape of images is refused, this and all later steps run in Paddle, and a warning says so.
 
         Raises:
             ValueError: the batch needs more memory than there is.
-            Unavailable: oneDNN refuses a shape in bfloat16, in which Paddle cannot compute on a CPU.
+            Unavailable: its shape is refused in bfloat16, in which Paddle cannot compute on a CPU.
         """
         plan = self.prepare(tuple(image.shape)) if self.training else None
         if plan is None:
@@ -85,15 +85,15 @@ class OneDnnNetwork(nn.Layer):
         except Unavailable as error:
             if self.data_type != F32:
                 raise
-            log.warning("oneDNN refuses images of %s: %s. Paddle computes from here on", shape, error)
-            self.refused = True
+            log.warning("oneDNN: %s. Paddle computes all steps from here on, several times slower", error)
+            self.refused = True  # for all shapes: after an error, oneDNN compiles no further kernels
             return None
 
     def plan(self, shape: tuple[int, ...]) -> Plan:
         """The plan for a shape of images and for what is trained at present.
 
         Raises:
-            Unavailable: oneDNN refuses an operation.
+            Unavailable: this shape is refused.
             ValueError: the batch needs more memory than there is.
         """
         trainable = frozenset(
@@ -108,7 +108,11 @@ class OneDnnNetwork(nn.Layer):
         if options not in self.plans:
             while len(self.plans) >= MAX_PLANS:
                 self.plans.popitem(last=False)
-            plan = Plan(self.body, self.shapes, options, self.arena)
+            try:
+                plan = Plan(self.body, self.shapes, options, self.arena)
+            except Unavailable as error:
+                n, _, h, w = shape
+                raise Unavailable(f"images of {h}x{w} in batches of {n} are refused: {error}") from error
             self._require_memory(plan)
             self.plans[options] = plan
         self.plans.move_to_end(options)
@@ -183,6 +187,6 @@ def _results(plan: Plan, parameters: tuple[Tensor, ...], by_side: dict[str, Tens
 
 
 def view(tensor: Tensor) -> np.ndarray:
-    """The numbers of a float32 tensor on the CPU, in place."""
+    """The numbers of a float32 tensor on the CPU, flattened, in place."""
     count = int(np.prod(tensor.shape))
     return np.ctypeslib.as_array((ctypes.c_float * count).from_address(tensor.data_ptr()))

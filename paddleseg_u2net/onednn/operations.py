@@ -109,7 +109,15 @@ class Primitive:
 def convolution(
     src: Desc, weights: Desc, bias: Desc | None, dst: Desc, *geometry: Sequence[int]
 ) -> Primitive:
-    """Convolution; `geometry` is strides, dilations from 0, padding before, padding after."""
+    """Convolution, dense or of each channel alone.
+
+    Args:
+        src: (N, in, H, W).
+        weights: (out, in, k, k); (C, 1, 1, k, k) for each channel alone.
+        bias: (out,) float32, or None.
+        dst: (N, out, h, w).
+        geometry: strides, dilations from 0, padding before, padding after; two numbers of pixels each.
+    """
     return Primitive(
         "convolution_forward",
         engine(),
@@ -121,11 +129,6 @@ def convolution(
         dst.handle,
         *map(dimensions, geometry),
     )
-
-
-def depthwise_convolution(src: Desc, weights: Desc, dst: Desc, *geometry: Sequence[int]) -> Primitive:
-    """Convolution of each channel alone; `weights` (C, 1, 1, k, k), `geometry` as of `convolution`."""
-    return convolution(src, weights, None, dst, *geometry)
 
 
 def convolution_data(
@@ -167,7 +170,7 @@ def convolution_weights(
 
 
 def norm(maps: Desc, epsilon: float, flags: int = 0) -> Primitive:
-    """BatchNorm; `flags` are those of oneDNN."""
+    """BatchNorm of maps (N, C, H, W); its statistics are (C,) float32; `flags` are those of oneDNN."""
     return Primitive(
         "batch_normalization_forward",
         engine(),
@@ -180,7 +183,7 @@ def norm(maps: Desc, epsilon: float, flags: int = 0) -> Primitive:
 
 
 def norm_relu(maps: Desc, epsilon: float, flags: int = 0) -> Primitive:
-    """BatchNorm with scale and shift, and ReLU; `flags` is 0 or GLOBAL_STATISTICS."""
+    """BatchNorm with scale and shift (C,) float32, and ReLU; `flags` is 0 or GLOBAL_STATISTICS."""
     return norm(maps, epsilon, SCALE | SHIFT | RELU | flags)
 
 
@@ -200,7 +203,7 @@ def norm_relu_backward(maps: Desc, epsilon: float, flags: int = 0, *, hint: Prim
 
 
 def max_pool(src: Desc, dst: Desc, *geometry: Sequence[int]) -> Primitive:
-    """Max pooling; `geometry` is strides, kernel, dilations from 0, padding before, padding after."""
+    """Max pooling of (N, C, H, W); `geometry` is strides, kernel, dilations from 0, padding before, after."""
     return Primitive(
         "pooling_forward",
         engine(),
@@ -226,7 +229,7 @@ def max_pool_backward(diff_src: Desc, diff_dst: Desc, *geometry: Sequence[int], 
 
 
 def resize(src: Desc, dst: Desc) -> Primitive:
-    """Bilinear resizing with half-pixel centres."""
+    """Bilinear resizing of (N, C, H, W) to (N, C, h, w), with half-pixel centres."""
     return Primitive(
         "resampling_forward",
         engine(),
@@ -252,10 +255,10 @@ def resize_backward(diff_src: Desc, diff_dst: Desc, hint: Primitive) -> Primitiv
 
 
 def add(a: Desc, b: Desc, dst: Desc) -> Primitive:
-    """Sum of two memories."""
+    """Sum of two memories of one shape, element by element."""
     return Primitive("binary", engine(), c_int(BINARY_ADD), a.handle, b.handle, dst.handle)
 
 
 def reorder(src: Desc, dst: Desc) -> Primitive:
-    """Copy into another layout."""
+    """Copy into another layout or data type."""
     return Primitive("reorder", src.handle, engine(), dst.handle, engine())

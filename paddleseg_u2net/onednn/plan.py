@@ -26,8 +26,9 @@ OPERATIONS: dict[str, Callable[[Steps, Node], Backward]] = {
 class Plan:
     """The forward and backward operations of a network for one shape of images.
 
-    Forward reads the image and the parameters and writes the logits of the six side outputs at their own
-    sizes; backward reads the gradients of these and writes those of the parameters.
+    Forward reads the image (N, C, H, W) and the parameters and writes the logits (N, classes, h, w) of the
+    six side outputs at their own sizes; backward reads the gradients of these and writes those of the
+    parameters. All of these are float32.
 
     Args:
         flow: operations of the network up to the side outputs, in order of execution.
@@ -112,12 +113,9 @@ class Plan:
                 run()
 
     def batch_statistics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Mean and biased variance (C,) of the last forward by node, as views."""
-        floats = self.arena.floats
-        return {
-            name: (
-                floats(mean.storage.offset, mean.desc.shape[0]),
-                floats(variance.storage.offset, variance.desc.shape[0]),
-            )
-            for name, (mean, variance) in self.steps.statistics.items()
-        }
+        """Mean and biased variance, (C,) float32, of the last forward by node; views of the arena."""
+
+        def read(value: Value) -> np.ndarray:
+            return self.arena.floats(value.storage.offset, value.desc.shape[0])
+
+        return {name: (read(mean), read(var)) for name, (mean, var) in self.steps.statistics.items()}

@@ -66,9 +66,8 @@ def _halve(steps: Steps, node: Node, small: Desc, large: Desc) -> Backward | Non
     n, c, h, w = large.shape
     padded = steps.maps((n, c, h + 2, w + 2))
     weights = steps.constant(np.broadcast_to(HALVING, (c, 1, 1, 4, 4)))
-    operation = ops.depthwise_convolution(
-        padded, Desc.any((c, 1, 1, 4, 4), steps.options.data_type), small, (2, 2), (0, 0), (0, 0), (0, 0)
-    )
+    kernel = Desc.any((c, 1, 1, 4, 4), steps.options.data_type)
+    operation = ops.convolution(padded, kernel, None, small, (2, 2), (0, 0), (0, 0), (0, 0))
     if operation.is_reference:
         return None
     inside = padded.part((n, c, h, w), (0, 0, 1, 1))

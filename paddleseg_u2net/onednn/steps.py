@@ -32,7 +32,7 @@ class External:
 
     @classmethod
     def plain(cls, shape: Sequence[int]) -> External:
-        """A row-major float32 array."""
+        """A row-major float32 array of a shape."""
         return cls(Desc.plain(shape))
 
     def seen_as(self, desc: Desc) -> External:
@@ -128,7 +128,7 @@ class Steps:
         return make() if make else Value.new(self.values[name].desc)
 
     def deliver(self, name: str, gradient: Value) -> None:
-        """Add to the gradient of a node's result."""
+        """Add to the gradient of a node's result; `gradient` has its shape."""
         known = self.pending.setdefault(name, gradient)
         if known is not gradient:
             addition = ops.add(known.desc, gradient.desc, known.desc)

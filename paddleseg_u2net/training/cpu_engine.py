@@ -61,25 +61,34 @@ def training_network(network: nn.Layer, engine: str, precision: str) -> nn.Layer
     return OneDnnNetwork(network, precision)
 
 
-def prepare_largest_batch(model: nn.Layer, data: Dataset, batch_size: int) -> None:
-    """Plan the step of the largest batch before any is loaded; only oneDNN's needs are known ahead.
+def plan_batches(model: nn.Layer, data: Dataset, batch_size: int, wanted: str) -> None:
+    """Plan a step of each size of images before any is loaded; only oneDNN's needs are known ahead.
+
+    A size that oneDNN refuses leaves all steps to Paddle, so that no step depends on the sizes before it.
 
     Args:
         model: result of `training_network`.
         data: training data; `multi_scale` is taken into account.
         batch_size: images per batch.
+        wanted: as in `choose_cpu_engine`.
 
     Raises:
-        ValueError: the step needs more memory than there is; the message says how many images may fit.
-        Unavailable: oneDNN refuses it in bfloat16.
+        ValueError: a step needs more memory than there is, and the message says how many images may fit; or
+            oneDNN refuses it, and is wanted or needed for the precision.
     """
     from paddleseg_u2net.onednn.network import OneDnnNetwork
 
-    if isinstance(model, OneDnnNetwork):
-        channels, *size = data[0, 0]["img"].shape
-        height, width = max(data.spec.multi_scale or [size], key=math.prod)
-        model.train()
-        model.prepare((batch_size, channels, height, width))
+    if not isinstance(model, OneDnnNetwork):
+        return
+    channels, *size = data[0, 0]["img"].shape
+    model.train()
+    plan = model.plan if wanted == "onednn" else model.prepare  # the latter may leave the steps to Paddle
+    for height, width in sorted(set(data.spec.multi_scale or [tuple(size)]), key=math.prod, reverse=True):
+        try:
+            plan((batch_size, channels, height, width))
+        except Unavailable as error:
+            fix = "other sizes, or leave --cpu_engine and --precision out"
+            raise ValueError(f"oneDNN: {error}. Fix: {fix}") from error
 
 
 def _obstacle(wanted: str, network: nn.Layer, device: str, precision: str) -> str:
@@ -98,7 +107,7 @@ def _obstacle(wanted: str, network: nn.Layer, device: str, precision: str) -> st
 
     try:
         library()
-        OneDnnNetwork(network).plan((1, network.in_channels, 32, 32))
+        OneDnnNetwork(network).plan((2, network.in_channels, 32, 32))
     except Unavailable as error:
         return f"oneDNN does not work here: {error}"
     if precision == "bf16" and not has_bf16():

@@ -139,7 +139,7 @@ def starting_weights(
     if not strength:
         return None
     state: Any = _first_weights(resumed) if resumed else state_of(network)
-    if first_rank and not (resumed and (save_dir / START).is_file()):
+    if first_rank:
         with atomic_write(save_dir / START) as partial:
             paddle.save(state, str(partial))
     return StartingWeights(network, state, strength)

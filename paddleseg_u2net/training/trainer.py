@@ -19,7 +19,7 @@ from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.accumulation import grouped, mean_gradients
 from paddleseg_u2net.training.batch_norm import folded_norms, restore_batch_norm
-from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, prepare_largest_batch, training_network
+from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, plan_batches, training_network
 from paddleseg_u2net.training.distributed import average_statistics, barrier, distribute
 from paddleseg_u2net.training.ema import MovingAverage, frozen_copy
 from paddleseg_u2net.training.finetuning import prepare_finetuning, starting_weights
@@ -137,6 +137,7 @@ class Trainer:
                 losses.check()
                 self.save(evaluation_pending=due and self.settings.do_eval)
                 self.evaluate(val_data)
+                self.prune()
                 if self.stopping:
                     break
                 meter.restart_clock()
@@ -182,7 +183,7 @@ class Trainer:
             self.rank.index == 0,
         )
         self.model = training_network(self.network, self.cpu_engine, self.settings.precision)
-        prepare_largest_batch(self.model, data, self.settings.batch_size)
+        plan_batches(self.model, data, self.settings.batch_size, self.settings.cpu_engine)
         if self.amp["enable"] and self.amp["level"] == "O2":
             self.model, self.optimizer = paddle.amp.decorate(
                 self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"
@@ -237,6 +238,10 @@ class Trainer:
                 self.progress,
                 self.config,
             )
+
+    def prune(self) -> None:
+        """Remove old checkpoints; after the evaluation, which may find that the newest has diverged."""
+        if self.rank.index == 0:
             checkpoint.prune_checkpoints(self.settings.save_dir, self.settings.keep_checkpoint_max)
 
     def evaluate(self, data: Dataset | None) -> None:

@@ -57,6 +57,13 @@ def test_graph_computes_what_paddle_computes(kind, num_classes, channels, sizes)
         np.testing.assert_allclose(maps, reference(batch), atol=2e-4)
 
 
+def test_folded_weights_that_overflow_are_infinite_without_a_warning():
+    state = state_of(U2Netp(1))
+    state["stage1.rebnconvin.conv_s1.weight"][:] = 1e38
+    state["stage1.rebnconvin.bn_s1.weight"][:] = 1e38
+    assert np.isinf(fold(state)["stage1.rebnconvin"].weight).all()
+
+
 def test_graph_of_published_weights_is_bit_equal_to_the_published_file(official_weights):
     published, ours = session(str(official_weights)), session(build_onnx(read_state(official_weights)))
     image = RNG.normal(size=(1, 3, 320, 320)).astype(np.float32)

@@ -244,7 +244,7 @@ def test_number_of_plans_is_bounded(monkeypatch):
 def test_a_second_forward_before_the_backward_is_refused():
     network = make()
     engine = OneDnnNetwork(network, threads=1)
-    image = paddle.to_tensor(batch(network, 1, 16, 16)[0])
+    image = paddle.to_tensor(batch(network, 2, 16, 16)[0])
     first = engine(image)
     engine(image)
     with pytest.raises(OSError, match="one forward before each backward"):
@@ -262,32 +262,44 @@ def test_in_eval_mode_the_network_itself_runs():
 
 def test_a_refused_shape_is_left_to_paddle_with_a_warning(monkeypatch, caplog):
     network = make()
-    engine, image = OneDnnNetwork(network), paddle.to_tensor(batch(network, 1, 16, 16)[0])
+    engine, image = OneDnnNetwork(network), paddle.to_tensor(batch(network, 2, 16, 16)[0])
     monkeypatch.setattr("paddleseg_u2net.onednn.operations.POOLING_MAX", 12345)
     expected = copy.deepcopy(network)(image)[0].numpy()
     assert np.array_equal(engine(image)[0].numpy(), expected)
-    assert "oneDNN refuses images of (1, 3, 16, 16): dnnl_pooling" in caplog.text
+    assert "oneDNN: images of 16x16 in batches of 2 are refused: dnnl_pooling" in caplog.text
+    assert "Paddle computes all steps from here on" in caplog.text
     engine = OneDnnNetwork(network, "bf16")
     with pytest.raises(Unavailable):
         engine(image)
 
 
+@pytest.mark.parametrize("size", [1, 32])
+def test_one_value_per_channel_is_left_to_paddle_which_does_not_normalize_it(size, caplog):
+    network = make()
+    reference = copy.deepcopy(network)
+    image, label = batch(network, 1, size, size)
+    found = step(OneDnnNetwork(network, threads=1), network, image, label)
+    assert found[0] == step(reference, reference, image, label)[0]
+    assert f"images of {size}x{size} in batches of 1 are refused: " in caplog.text
+    assert "gets one value per channel, which Paddle does not normalize" in caplog.text
+
+
 def test_a_batch_that_does_not_fit_names_how_many_images_may(monkeypatch):
     network = make()
     engine = OneDnnNetwork(network, threads=1)
-    one = engine.plan((1, 3, 32, 32)).size
+    one = engine.plan((1, 3, 32, 64)).size
     engine.plans.clear()
     monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: one)
-    image = paddle.to_tensor(batch(network, 4, 32, 32)[0])
-    with pytest.raises(ValueError, match=r"4 images of 32x32 needs .*Fix: --batch_size [12] or less"):
+    image = paddle.to_tensor(batch(network, 4, 32, 64)[0])
+    with pytest.raises(ValueError, match=r"4 images of 32x64 needs .*Fix: --batch_size [12] or less"):
         engine(image)
-    engine.plan((1, 3, 32, 32))  # raises if it does not fit
+    engine.plan((1, 3, 32, 64))  # raises if it does not fit
     monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: 100)
     with pytest.raises(ValueError, match="Fix: smaller images"):
         engine(image)
     engine.arena.reserve(one)  # which a larger one replaces
     engine.plans.clear()
-    engine.plan((1, 3, 32, 32))
+    engine.plan((1, 3, 32, 64))
 
 
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no units for bfloat16")

@@ -22,7 +22,7 @@ from paddleseg_u2net.onednn import library as bindings
 from paddleseg_u2net.onednn.library import Unavailable, open_library
 from paddleseg_u2net.onednn.network import OneDnnNetwork
 from paddleseg_u2net.training import validation
-from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, prepare_largest_batch
+from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, plan_batches
 
 
 def without(reason):
@@ -118,19 +118,49 @@ def test_resume_equals_uninterrupted_training_and_another_engine_is_said(config,
     assert "was trained by onednn fp32, and this run goes on with paddle fp32" in caplog.text
 
 
-@pytest.mark.parametrize(("sizes", "largest"), [((), (32, 40)), (((16, 99), (64, 40), (48, 48)), (64, 40))])
-def test_the_largest_batch_is_planned_ahead(sizes, largest, monkeypatch):
+@pytest.fixture
+def sized_data():
+    """A function that makes data of one image of 32x40, given `multi_scale`."""
+
+    def make(*sizes):
+        data = UserDict({(0, 0): {"img": np.zeros((3, 32, 40))}})
+        data.spec = SimpleNamespace(multi_scale=sizes)
+        return data
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("sizes", "planned"),
+    [((), [(32, 40)]), (((16, 99), (64, 40), (48, 48), (16, 99)), [(64, 40), (48, 48), (16, 99)])],
+)
+def test_all_sizes_are_planned_ahead_the_largest_first(sizes, planned, sized_data, monkeypatch):
     monkeypatch.setattr("paddleseg_u2net.onednn.network.Plan", lambda *_: SimpleNamespace(size=0))
-    data = UserDict({(0, 0): {"img": np.zeros((3, 32, 40))}})
-    data.spec = SimpleNamespace(multi_scale=sizes)
     network = OneDnnNetwork(U2Netp(1))
-    prepare_largest_batch(network, data, 5)
-    assert [options.shape for options in network.plans] == [(5, 3, *largest)]
-    prepare_largest_batch(TinyNet(1), data, 5)  # Paddle plans nothing
+    plan_batches(network, sized_data(*sizes), 5, "auto")
+    assert [options.shape for options in network.plans] == [(5, 3, *size) for size in planned]
+    plan_batches(TinyNet(1), sized_data(*sizes), 5, "auto")  # Paddle plans nothing
+
+
+def test_a_size_that_onednn_refuses_leaves_the_run_to_paddle_in_words(sized_data, monkeypatch, caplog):
+    def plan(body, shapes, options, arena):
+        if options.shape[3] > 9999:
+            raise Unavailable("dnnl_primitive_create returned status 5")
+        return SimpleNamespace(size=0)
+
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.Plan", plan)
+    network, data = OneDnnNetwork(U2Netp(1)), sized_data((16, 12000), (600, 600))
+    plan_batches(network, data, 2, "auto")
+    assert network.refused
+    refusal = "oneDNN: images of 16x12000 in batches of 2 are refused: dnnl_primitive_create returned"
+    assert f"{refusal} status 5. Paddle computes all steps from here on, several times slower" in caplog.text
+    for precision, wanted in (("fp32", "onednn"), ("bf16", "auto")):
+        with pytest.raises(ValueError, match=f"{refusal} status 5. Fix: other sizes, or leave --cpu_engine"):
+            plan_batches(OneDnnNetwork(U2Netp(1), precision), data, 2, wanted)
 
 
 def test_a_batch_that_does_not_fit_ends_the_run_before_one_is_loaded(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: 8 << 20)
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: 16 << 20)
     monkeypatch.setattr("paddleseg_u2net.training.trainer.load_batches", None)
     with pytest.raises(
         ValueError, match=r"a step of 50 images of 32x32 needs .*Fix: --batch_size \d+ or less"

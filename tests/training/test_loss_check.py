@@ -53,6 +53,7 @@ def test_first_step_with_a_wrong_loss_is_named_with_its_images(wrong, every_step
     check = LossCheck(Pairs(60), 3, progress, Rank(), every_step)
     add_steps(check, [1.0, 2.0], 3, progress)
     check.check()
+    assert not check.unchecked
     with pytest.raises(FloatingPointError, match=rf"iter 14: the loss is {wrong}\..*Fix: a lower") as error:
         last_steps()
     assert progress.iter == (14 if every_step else 15)

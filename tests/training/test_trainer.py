@@ -172,7 +172,7 @@ def test_weights_that_are_not_finite_are_never_saved(config, tmp_path):
 
 
 def test_output_that_overflows_ends_the_run_and_keeps_the_best_model(config, tmp_path):
-    run = trainer(config, tmp_path, iters=2, save_interval=1, do_eval=True)
+    run = trainer(config, tmp_path, iters=2, save_interval=1, do_eval=True, keep_checkpoint_max=1)
     step = run.step
 
     def diverging(batch):
@@ -187,6 +187,7 @@ def test_output_that_overflows_ends_the_run_and_keeps_the_best_model(config, tmp
     with pytest.raises(FloatingPointError, match=r"iter 2: the output of the model holds NaN\. .*Fix: a low"):
         run.run()
     assert json.loads((tmp_path / "best_model" / "state.json").read_text())["iter"] == 1
+    assert (tmp_path / "iter_1").is_dir()  # the one to resume
 
 
 def test_reduce_on_plateau_receives_the_loss(config, tmp_path):
