@@ -104,7 +104,9 @@ def test_a_plain_tiff_named_like_camera_raw_is_an_image_in_a_folder_and_alone(tm
     Image.fromarray(PIXELS).save(tmp_path / name, "TIFF")
     assert list_images(tmp_path) == [tmp_path / name]
     assert (read_picture(tmp_path / name)[..., 0] == PIXELS).all()
-    Image.fromarray(PIXELS).save(tmp_path / name, "TIFF", tiffinfo={254: 1, 330: 8})  # a preview, as cameras do
+    Image.fromarray(PIXELS).save(
+        tmp_path / name, "TIFF", tiffinfo={254: 1, 330: 8}
+    )  # a preview, as cameras do
     assert unused_in(tmp_path) == {"not read (camera raw file)": [name]}
     with pytest.raises(ValueError, match="it is a camera raw file"):
         read_picture(tmp_path / name)
