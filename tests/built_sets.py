@@ -10,7 +10,6 @@ from PIL import Image
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.data.pairs import list_pairs
 
-
 HALVES = ["--split", "0.5", "0.5", "0"]
 SQUARE = [[1, 1], [4, 1], [4, 4], [1, 4]]
 
