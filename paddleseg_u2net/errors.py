@@ -64,7 +64,7 @@ class MissingPackage(ImportError):
 
 
 def printable(text: str) -> str:
-    r"""Text from a file without control characters, which could forge lines of a log: `a\nb` for a line feed."""
+    r"""Text from a file with `\n` for a line feed and the like, so that it cannot forge lines of a log."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -64,8 +64,8 @@ def _white(specs: Sequence[DatasetSpec], records: Sequence[Sequence[ReadPair]]) 
     if given and top > given:
         brighter = sum(record.top > given for record in deep)
         log.warning(
-            "%s: img_max: %d: larger values, up to %d in %d images, become white too, except in an image that "
-            "mostly holds larger ones. Fix: remove img_max to scale by the largest value",
+            "%s: img_max: %d: larger values, up to %d in %d images, become white too, except in an image "
+            "that mostly holds larger ones. Fix: remove img_max to scale by the largest value",
             *(names, given, top, brighter),
         )
     log.info(

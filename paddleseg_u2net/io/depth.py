@@ -59,9 +59,9 @@ def white_used(image: np.ndarray, white: int | None) -> int:
 
     Args:
         image: uint16.
-        white: the value of the training data, or that the user has set. A few larger values, such as hot
-            pixels, clouds, and pixels without data of 65535, do not change it; if more than half of the pixels
-            are larger, the image has another range. None, or another range, takes `white_of` the image.
+        white: the value of the training data, or that the user has set. Larger values, such as hot pixels,
+            clouds, and 65535 for pixels without data, do not change it, unless more than half of the image is
+            larger, 65535 aside. Then, and for None, `white_of` the image is taken.
     """
     top = top_of(image)
     if white and (top <= white or np.count_nonzero((image > white) & (image < DEEPEST)) <= image.size / 2):

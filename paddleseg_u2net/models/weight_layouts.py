@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.models.architecture import NETWORKS, SIDES
 from paddleseg_u2net.errors import printable
+from paddleseg_u2net.models.architecture import NETWORKS, SIDES
 from paddleseg_u2net.models.safe_pickle import from_bfloat16
 from paddleseg_u2net.models.unpickler import Unread
 
