@@ -42,8 +42,8 @@ def _read_safetensors(path: Path) -> State:
     for name, stored in deserialize(path.read_bytes()):
         if (kind := stored["dtype"]) not in SAFETENSORS:
             raise ValueError(
-                f"holds {printable(name)!r} of type {kind}, expected whole numbers, or fractions of 16 bits or "
-                "more. Fix: save it from the library that wrote it as float32"
+                f"holds {printable(name)!r} of type {kind}, expected whole numbers, or fractions of 16 bits "
+                "or more. Fix: save it from the library that wrote it as float32"
             )
         array = np.frombuffer(stored["data"], SAFETENSORS[kind]).reshape(stored["shape"])
         arrays[name] = from_bfloat16(array) if kind == "BF16" else array
