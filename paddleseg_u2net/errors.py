@@ -63,6 +63,11 @@ class MissingPackage(ImportError):
     """An optional package that is not installed; the message is the command that installs it."""
 
 
+def printable(text: str) -> str:
+    r"""Text from a file with `\n` for a line feed and the like, so that it cannot forge lines of a log."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or the known names where none is close."""
     known = list(known)

@@ -59,10 +59,15 @@ def _white(specs: Sequence[DatasetSpec], records: Sequence[Sequence[ReadPair]]) 
     if not deep:
         return None
     top, given = max(record.top for record in deep), max((spec.white or 0 for spec in specs), default=0)
-    white = max(given, white_of(top))
+    white = given or white_of(top)
     names = ", ".join(spec.name for spec in specs)
-    if given and white > given:
-        log.warning("%s: img_max: %d, but 16-bit images hold values up to %d", names, given, top)
+    if given and top > given:
+        brighter = sum(record.top > given for record in deep)
+        log.warning(
+            "%s: img_max: %d: larger values, up to %d in %d images, become white too, except in an image "
+            "that mostly holds larger ones. Fix: remove img_max to scale by the largest value",
+            *(names, given, top, brighter),
+        )
     log.info(
         "%s: %d 16-bit images with values up to %d: %s%s",
         names,

@@ -56,7 +56,7 @@ def read_supervisely(folder: Path) -> list[AnnotationSet]:
     found = {path: name for path, name in found.items() if (path / IMAGES).is_dir()}
     if not found:
         raise FileNotFoundError(
-            f"{folder}: no data set with folders {IMAGES} and {ANNOTATIONS}. Fix: name the folder of {META}"
+            f"{folder}: no folder with {IMAGES} and {ANNOTATIONS}. Fix: export the project with its images"
         )
     split = all_parts_named(dict.fromkeys(found.values()))
     counts = ItemCounts()

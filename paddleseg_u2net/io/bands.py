@@ -29,9 +29,9 @@ from paddleseg_u2net.io.decoders import (
 from paddleseg_u2net.io.depth import (
     PHOTOMETRIC,
     WHITE_IS_0,
+    Depth,
     announce,
     in_whole_numbers,
-    top_of,
     with_opacity,
 )
 from paddleseg_u2net.io.images import (
@@ -109,7 +109,7 @@ def open_picture(
     """Read an image file like `read_picture`, with notes; logs how 16 bits are read."""
     path = Path(path)
     photograph = decode_picture(path, read_bytes(path), channels, white, max_pixels)
-    announce(path, photograph.top, white)
+    announce(path, photograph.depth, white)
     return photograph
 
 
@@ -149,14 +149,14 @@ def _take(path: Path, stored: np.ndarray, channels: int, white: int | None, alph
         colors = np.ascontiguousarray(as_rgb(stored[..., :-1] if alpha else stored))
         pixels, opacity, notes = in_8_bits(Stored(colors, opacity, alpha == IS_PREMULTIPLIED), white)
         pixels = pixels if opacity is None else over_ground(pixels, opacity)
-        return Photograph(pixels, UPRIGHT, opacity, tuple(notes), top_of(colors), held)
+        return Photograph(pixels, UPRIGHT, opacity, tuple(notes), Depth.of(colors, white), held)
     if held < channels:
         raise ValueError(
             f"{path}: holds {held} channels, expected {channels} (img_channels). "
             f"Fix: a file of {channels} channels; or train with img_channels and in_channels: {held}"
         )
-    pixels, top = with_opacity(np.ascontiguousarray(stored[..., :channels]), white)
-    return Photograph(pixels, top=top, held=held)
+    pixels, shared = with_opacity(np.ascontiguousarray(stored[..., :channels]), white)
+    return Photograph(pixels, depth=Depth.of(shared, white), held=held)
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

@@ -60,9 +60,10 @@ def unreadable(path: Path, data: bytes, error: Exception, what: str = "") -> Val
         path: the file.
         data: its content.
         error: what its decoder raised.
-        what: beginning of the message.
+        what: beginning of the message about a mask; empty for images.
     """
     # Pillow says of all files that it does not open that it cannot identify them
     reason = "" if type(error).__name__ == "UnidentifiedImageError" else str(error) or type(error).__name__
     why, fix = why_unreadable(data, reason)
+    fix = fix.replace(" or JPEG", "").replace("JPEG or ", "") if what else fix  # JPEG would change class ids
     return ValueError(str(Fault(str(path), f"{what}{why}", fix)))

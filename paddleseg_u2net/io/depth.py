@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -53,33 +54,47 @@ def top_of(image: np.ndarray) -> int:
     return int(image.max()) if image.dtype == np.uint16 else 0
 
 
+def white_used(image: np.ndarray, white: int | None) -> int:
+    """The stored value of a uint16 image that becomes 255; larger ones do so, too.
+
+    Args:
+        image: uint16.
+        white: the value of the training data, or that the user has set. Larger values, such as hot pixels,
+            clouds, and 65535 for pixels without data, do not change it, unless more than half of the image is
+            larger, 65535 aside. Then, and for None, `white_of` the image is taken.
+    """
+    top = top_of(image)
+    if white and (top <= white or np.count_nonzero((image > white) & (image < DEEPEST)) <= image.size / 2):
+        return white
+    return white_of(top)
+
+
 def to_8bit(image: np.ndarray, white: int | None = None) -> np.ndarray:
     """Scale a uint16 image to uint8, rounded to the nearest; a uint8 image is returned unchanged.
 
     Args:
         image: (H, W) or (H, W, C), uint8 or uint16.
-        white: the stored value that becomes 255; None, or a value below the image's own, takes `white_of` the
-            image.
+        white: see `white_used`.
     """
     if image.dtype == np.uint8:
         return image
-    scale = 255 / max(white or 0, white_of(top_of(image)))
+    scale = 255 / white_used(image, white)
     flat = np.ascontiguousarray(image).reshape(image.shape[0], -1)  # OpenCV would refuse many channels
     return cv2.convertScaleAbs(flat, alpha=scale).reshape(image.shape)
 
 
-def with_opacity(image: np.ndarray, white: int | None = None) -> tuple[np.ndarray, int]:
+def with_opacity(image: np.ndarray, white: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Scale an image like `to_8bit` whose last channel may be the opacity.
 
     Opacity is 0 or 65535 even where colours use fewer bits.
 
     Returns:
-        The image, uint8, and the largest value of what shares one white with other images, see `top_of`.
+        The image, uint8, and the stored channels that share one white with other images.
     """
     colors, opacity = image[..., :-1], image[..., -1:]
     if not top_of(opacity) or not np.isin(opacity, (0, DEEPEST)).all():
-        return to_8bit(image, white), top_of(image)
-    return np.concatenate([to_8bit(colors, white), to_8bit(opacity)], axis=2), top_of(colors)
+        return to_8bit(image, white), image
+    return np.concatenate([to_8bit(colors, white), to_8bit(opacity)], axis=2), colors
 
 
 def bits_text(white: int) -> str:
@@ -87,23 +102,44 @@ def bits_text(white: int) -> str:
     return f"white is {white} ({white.bit_length()} bits)"
 
 
-def announce(path: Path, top: int, white: int | None = None) -> None:
-    """Log how a 16-bit image whose largest value is `top` is scaled; once for each value of white."""
-    if top:
-        _announce_once(max(white or 0, white_of(top)), str(path), top, white)
+class Depth(NamedTuple):
+    """How a 16-bit image is scaled; zeros for 8 bits.
+
+    Args:
+        top: its largest stored value.
+        white: the stored value that becomes 255.
+    """
+
+    top: int = 0
+    white: int = 0
+
+    @classmethod
+    def of(cls, image: np.ndarray, white: int | None) -> Depth:
+        """That of an image as stored; see `white_used`."""
+        return cls(top_of(image), white_used(image, white)) if image.dtype == np.uint16 else cls()
 
 
-_announced: set[int] = set()  # values of white that a log line has named in this process
+def announce(path: Path, depth: Depth, white: int | None = None) -> None:
+    """Log how a 16-bit image is scaled; once for each value of white, and once if larger ones become white.
 
-
-def _announce_once(used: int, path: str, top: int, white: int | None) -> None:
-    if used in _announced:
+    Args:
+        path: of the image.
+        depth: of the image.
+        white: that of the training data.
+    """
+    case = depth.white, depth.top > depth.white
+    if not depth.top or case in _announced:
         return
-    _announced.add(used)
+    _announced.add(case)
     if white is None:
-        why = f"its largest value is {top}"
-    elif used == white:
+        why = f"its largest value is {depth.top}"
+    elif case[1]:
+        why = f"as in the training data; larger values, up to {depth.top}, become white too"
+    elif depth.white == white:
         why = "as in the training data"
     else:
-        why = f"its largest value {top} is above the {white} of the training data"
-    log.info("%s: 16-bit file, %s: %s (said once for each)", path, bits_text(used), why)
+        why = f"most of its values are above the {white} of the training data"
+    log.info("%s: 16-bit file, %s: %s (said once for each)", path, bits_text(depth.white), why)
+
+
+_announced: set[tuple[int, bool]] = set()  # cases that a log line has named in this process

@@ -19,7 +19,7 @@ from paddleseg_u2net.io.decoders import (
     select_page,
     warn_missing,
 )
-from paddleseg_u2net.io.depth import DEEPEST, NegativeValues, in_whole_numbers, to_8bit, top_of, white_of
+from paddleseg_u2net.io.depth import DEEPEST, Depth, NegativeValues, in_whole_numbers, to_8bit
 from paddleseg_u2net.io.files import atomic_write
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
@@ -54,7 +54,7 @@ class Photograph(NamedTuple):
         orientation: EXIF orientation of the file, 1 to 8, already applied.
         alpha: (H, W) uint8, the opacity of each pixel, upright; None if all are opaque.
         notes: what was changed or left out.
-        top: largest stored value of a 16-bit file; 0 for 8 bits.
+        depth: how 16 bits are scaled.
         held: channels that a multi-band file holds; 0 for other files.
     """
 
@@ -62,7 +62,7 @@ class Photograph(NamedTuple):
     orientation: int = UPRIGHT
     alpha: np.ndarray | None = None
     notes: tuple[Note, ...] = ()
-    top: int = 0
+    depth: Depth = Depth()
     held: int = 0
 
 
@@ -141,14 +141,14 @@ def _without_pillow(path: Path, data: bytes, max_pixels: int, white: int | None)
         raise unreadable(path, data, error) from None
     check_size(path, (stored.shape[1], stored.shape[0]), max_pixels)
     stored = in_whole_numbers(path, stored)
-    return Photograph(to_8bit(stored, white), top=top_of(stored))
+    return Photograph(to_8bit(stored, white), depth=Depth.of(stored, white))
 
 
 def _decode(path: Path, image: Any, data: bytes, orientation: int, white: int | None) -> Photograph:
     """The selected page of an image opened by `open_image`, as a network sees it."""
     profile, mode, stored = profile_in(image, data), image.mode, decode(image, data)
     stored = stored._replace(pixels=in_whole_numbers(path, stored.pixels))
-    turned, top = stored.turned, top_of(stored.pixels)
+    turned, depth = stored.turned, Depth.of(stored.pixels, white)
     pixels, alpha, notes = in_8_bits(stored, white)
     if mode == "CMYK" and not profile:
         notes.append(Note("profile", "CMYK without an ICC profile, converted by the plain formula"))
@@ -159,7 +159,7 @@ def _decode(path: Path, image: Any, data: bytes, orientation: int, white: int | 
         pixels = over_ground(pixels, alpha)
     if not turned:
         pixels, alpha = turn(pixels, orientation), None if alpha is None else turn(alpha, orientation)
-    return Photograph(pixels, orientation, alpha, tuple(notes), top)
+    return Photograph(pixels, orientation, alpha, tuple(notes), depth)
 
 
 def in_8_bits(stored: Stored, white: int | None) -> tuple[np.ndarray, np.ndarray | None, list[Note]]:
@@ -172,7 +172,7 @@ def in_8_bits(stored: Stored, white: int | None) -> tuple[np.ndarray, np.ndarray
     pixels, alpha = to_8bit(stored.pixels, white), stored.alpha
     if alpha is None:
         return pixels, None, []
-    used = max(white or 0, white_of(top_of(stored.pixels)))  # opacity has the bits of the colours, or all 16
+    used = Depth.of(stored.pixels, white).white or 255  # opacity has the bits of the colours, or all 16
     alpha = to_8bit(alpha, used if alpha.max() <= used else DEEPEST)
     return straight(pixels, alpha) if stored.premultiplied else pixels, *split_alpha(alpha)
 

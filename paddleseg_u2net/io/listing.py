@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddleseg_u2net.io.file_kinds import BY_SUFFIX, HEAD, RAW, TIFF, FileKind, find_kind
+from paddleseg_u2net.io.unsupported import may_be_camera_raw
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ def why_not(path: Path) -> str | None:
     except OSError:
         return BROKEN_LINK if path.is_symlink() and not os.access(path, os.F_OK) else CLOSED
     named = BY_SUFFIX.get(path.suffix.lower())
-    if kind is TIFF and named is RAW:  # most cameras' files are TIFF with a small preview first
+    # most cameras' files are TIFF with a small preview first
+    if kind is TIFF and named is RAW and may_be_camera_raw(path):
         return UNREAD.format(RAW.noun)
     if any(one and one.is_image for one in (kind, named)):
         return None

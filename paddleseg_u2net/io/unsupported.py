@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from paddleseg_u2net.io.jpeg_segments import segments
 
 FLOATS, LARGEST_BITS = 3, 16  # of TIFF: sample format of fractions; more bits are not read
-TIFF_BITS, TIFF_COMPRESSION, TIFF_FORMAT, DNG_VERSION = 258, 259, 339, 50706
+TIFF_BITS, TIFF_COMPRESSION, TIFF_SAMPLES, TIFF_FORMAT, DNG_VERSION = 258, 259, 277, 339, 50706
 SUBFILE_TYPE, PHOTOMETRIC, SUB_DIRECTORIES = 254, 262, 330
 COLOR_FILTER_ARRAYS = {32803, 34892}  # of PHOTOMETRIC: one colour at each pixel, or raw samples interpolated
 IS_PREVIEW, IS_MASK = 1, 4  # bits of SUBFILE_TYPE: a page shows another one smaller, or is its transparency
@@ -26,13 +27,12 @@ def tiff_problem(data: bytes) -> str:
     from PIL import TiffImagePlugin
 
     try:
-        directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if b"+" in data[2:4] else 8])
-        file = io.BytesIO(data)
-        file.seek(directory.next)
-        directory.load(file)
+        directory = _first_page(io.BytesIO(data))
         bits = max(directory.get(TIFF_BITS, (1,)))
         compression = directory.get(TIFF_COMPRESSION, 1)
         fractions = FLOATS in directory.get(TIFF_FORMAT, (1,))
+        samples = directory.get(TIFF_SAMPLES, 1)
+        pixel = directory.get(PHOTOMETRIC), (bits,) * samples
     except Exception:  # a damaged directory raises any kind of error
         return ""
     if is_camera_raw(directory):
@@ -41,7 +41,29 @@ def tiff_problem(data: bytes) -> str:
         return f"its samples are {'fractions' if fractions else 'numbers'} of {bits} bits"
     if compression not in TIFF_READ:
         return f"its compression is {TIFF_NAMES.get(compression, 'unknown')} ({compression})"
+    if pixel[0] is not None and not any((row[1], row[4]) == pixel for row in TiffImagePlugin.OPEN_INFO):
+        return f"its pixels have {samples} x {bits} bits (photometric interpretation {pixel[0]})"
     return ""
+
+
+def _first_page(file: BinaryIO) -> Any:
+    """The tags of the first page of a TIFF file; damage raises any kind of error."""
+    from PIL import TiffImagePlugin
+
+    head = file.read(16)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head if b"+" in head[2:4] else head[:8])
+    file.seek(tags.next)
+    tags.load(file)
+    return tags
+
+
+def may_be_camera_raw(path: Path) -> bool:
+    """Whether a TIFF file that is named like one is a camera raw file, or is damaged."""
+    try:
+        with path.open("rb") as file:
+            return is_camera_raw(_first_page(file))
+    except Exception:  # see above
+        return True
 
 
 def is_camera_raw(tags: Mapping[int, Any]) -> bool:

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.errors import MissingPackage
+from paddleseg_u2net.errors import MissingPackage, printable
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
 from paddleseg_u2net.models.safe_pickle import (
     MAX_BYTES,
     TORCH_MAGIC,
     Pickled,
     checked_members,
+    from_bfloat16,
     read_legacy,
     read_single,
     read_zip,
@@ -30,10 +31,23 @@ FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 a
 HEAD_BYTES = 512
 
 
-def _read_safetensors(path: Path) -> State:
-    from safetensors.numpy import load_file
+SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?", "U8": "u1", "I8": "i1"}
+SAFETENSORS |= {f"{sign}{bits}": f"<{sign.lower()}{bits // 8}" for sign in "IU" for bits in (16, 32, 64)}
 
-    return load_file(path)
+
+def _read_safetensors(path: Path) -> State:
+    from safetensors import deserialize
+
+    arrays: State = {}
+    for name, stored in deserialize(path.read_bytes()):
+        if (kind := stored["dtype"]) not in SAFETENSORS:
+            raise ValueError(
+                f"holds {printable(name)!r} of type {kind}, expected whole numbers, or fractions of 16 bits "
+                "or more. Fix: save it from the library that wrote it as float32"
+            )
+        array = np.frombuffer(stored["data"], SAFETENSORS[kind]).reshape(stored["shape"])
+        arrays[name] = from_bfloat16(array) if kind == "BF16" else array
+    return arrays
 
 
 def _read_npz(path: Path) -> State:
@@ -231,9 +245,9 @@ def read_state(path: str | Path, key: str | None = None) -> State:
         raise
     except Exception as error:  # each library raises errors of its own
         fix = "" if "Fix: " in str(error) else ". Fix: fetch or save it again"
-        what = str(error) or type(error).__name__
+        what = printable(str(error)) or type(error).__name__
         raise ValueError(f"{path}: cannot be read as {kind}: {what}{fix}") from error
     if not state:
-        besides = f", only objects that are not read: {', '.join(unread[:9])}" if unread else ""
+        besides = f", only objects that are not read: {printable(', '.join(unread[:9]))}" if unread else ""
         raise ValueError(f"{path}: holds no tensors{besides}. Fix: save the state_dict() of the network")
     return state

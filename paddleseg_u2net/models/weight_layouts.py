@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.errors import printable
 from paddleseg_u2net.models.architecture import NETWORKS, SIDES
 from paddleseg_u2net.models.safe_pickle import from_bfloat16
 from paddleseg_u2net.models.unpickler import Unread
@@ -209,7 +210,7 @@ def _choose(source: str, sets: list[WeightSet], key: str | None) -> WeightSet:
 
 def _shown(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return printable(", ".join(names[:SHOWN])) + more
 
 
 def _widened(value: np.ndarray) -> np.ndarray:
@@ -236,7 +237,7 @@ def _renamed(chosen: WeightSet) -> State:
     for key, value in chosen.tensors.items():
         layer, _, part = _official_name(key, nodes).rpartition(".")
         if part not in COUNTERS:
-            state[".".join(filter(None, (layer, parts.get(part, part))))] = _widened(value)
+            state[printable(".".join(filter(None, (layer, parts.get(part, part)))))] = _widened(value)
     return state
 
 
@@ -267,7 +268,7 @@ def find_state(source: str, content: Any, unread: list[str], key: str | None = N
     Raises:
         ValueError: there is no such set.
     """
-    sets = list(_sets(content))
+    sets = [row._replace(where=printable(row.where)) for row in _sets(content)]
     if unread:
         log.warning(
             "%s: holds objects; none of their code is run, only tensors are read: %s", source, _shown(unread)

@@ -30,7 +30,7 @@ def record(*colors, top: int = 0):
         (None, [1000, 0], 1023, "1 16-bit images with values up to 1000: white is 1023 (10 bits). Another"),
         (None, [1000, 3000], 4095, "2 16-bit images with values up to 3000: white is 4095"),
         (5000, [1000, 3000], 5000, "white is 5000"),
-        (2000, [1000, 3000], 4095, "img_max: 2000, but 16-bit images hold values up to 3000"),
+        (2000, [1000, 3000], 2000, "img_max: 2000: larger values, up to 3000 in 1 images, become white too"),
         (None, [0, 0], None, ""),
     ],
 )

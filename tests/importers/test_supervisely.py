@@ -143,7 +143,7 @@ def test_folders_that_are_no_project_are_named(tmp_path):
         with pytest.raises(DataError, match=message):
             read_supervisely(tmp_path)
     (tmp_path / "meta.json").write_text('{"classes": []}')
-    with pytest.raises(FileNotFoundError, match="no data set with folders img and ann. Fix:"):
+    with pytest.raises(FileNotFoundError, match="no folder with img and ann. Fix:"):
         read_supervisely(tmp_path)
 
 

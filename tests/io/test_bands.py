@@ -58,7 +58,7 @@ def test_rgb_and_infrared_of_12_bits_share_one_white(tmp_path):
     assert np.abs(read_picture(tmp_path / "a.tif", 4) - expected).max() <= 1
     data = (tmp_path / "a.tif").read_bytes()
     photograph = decode_picture(tmp_path / "a.tif", data, 4)
-    assert (photograph.top, photograph.held) == (4095, 4)
+    assert (photograph.depth.top, photograph.held) == (4095, 4)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

@@ -34,10 +34,23 @@ def test_white_is_the_fewest_bits_that_hold_the_largest_value(top, white):
     assert white_of(top) == white
 
 
-def test_a_given_white_counts_unless_the_image_exceeds_it():
+@pytest.mark.parametrize(
+    ("stored", "white", "expected"),
+    [
+        ([0, 1000], 4095, [0, 62]),  # 1000 / 4095 * 255 = 62.3
+        ([0, 1000], 511, [0, 255]),
+        ([0, 400, 65535, 65535, 65535], 511, [0, 200, 255, 255, 255]),  # without data
+        ([0, 511, 600, 1000], 511, [0, 255, 255, 255]),
+        ([0, 900, 600, 1000], 511, [0, 224, 150, 249]),  # most are brighter: as without the 511
+        ([0, 900, 600, 1000], None, [0, 224, 150, 249]),  # 900 / 1023 * 255 = 224.3
+    ],
+)
+def test_a_given_white_counts_unless_most_of_the_image_is_brighter(stored, white, expected):
+    assert to_8bit(np.array([stored], np.uint16), white).tolist() == [expected]
+
+
+def test_8_bits_are_not_scaled():
     image = np.array([[0, 1000]], np.uint16)
-    assert to_8bit(image, 4095).tolist() == [[0, 62]]  # 1000 / 4095 * 255 = 62.3
-    assert to_8bit(image, 511).tolist() == [[0, 249]]  # 1000 / 1023 * 255 = 249.3
     assert to_8bit(image.astype(np.uint8), 4095).tolist() == [[0, 232]]  # 8 bits: white is 255
 
 
@@ -58,9 +71,12 @@ def test_what_was_assumed_is_logged_once_for_each_white(tmp_path, caplog):
         read_picture(tmp_path / f"{name}.png")
     cv2.imwrite(str(tmp_path / "d.png"), np.full((4, 4), 60000, np.uint16))
     read_picture(tmp_path / "d.png", white=4095)
+    cv2.imwrite(str(tmp_path / "e.png"), np.array([[0, 900], [5, 3]], np.uint16))
+    read_picture(tmp_path / "e.png", white=700)
     lines = re.findall(r"(\w).png: 16-bit file, (.*) \(said once", caplog.text)
     assert lines == [
         ("a", "white is 4095 (12 bits): its largest value is 3900"),
         ("c", "white is 1023 (10 bits): its largest value is 900"),
-        ("d", "white is 65535 (16 bits): its largest value 60000 is above the 4095 of the training data"),
+        ("d", "white is 65535 (16 bits): most of its values are above the 4095 of the training data"),
+        ("e", "white is 700 (10 bits): as in the training data; larger values, up to 900, become white too"),
     ]

@@ -99,6 +99,19 @@ def test_images_of_other_formats_are_counted_by_format(tmp_path, name, kind, cap
         read_picture(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["a.nef", "a.arw", "a.dng"])
+def test_a_plain_tiff_named_like_camera_raw_is_an_image_in_a_folder_and_alone(tmp_path, name):
+    Image.fromarray(PIXELS).save(tmp_path / name, "TIFF")
+    assert list_images(tmp_path) == [tmp_path / name]
+    assert (read_picture(tmp_path / name)[..., 0] == PIXELS).all()
+    Image.fromarray(PIXELS).save(
+        tmp_path / name, "TIFF", tiffinfo={254: 1, 330: 8}
+    )  # a preview, as cameras do
+    assert unused_in(tmp_path) == {"not read (camera raw file)": [name]}
+    with pytest.raises(ValueError, match="it is a camera raw file"):
+        read_picture(tmp_path / name)
+
+
 def test_damaged_files_with_a_name_of_an_image_stay_images_so_that_they_are_an_error(tmp_path):
     contents = {
         "empty.gif": b"",

@@ -31,7 +31,7 @@ def test_white_of_a_netpbm_image_is_255(tmp_path, top, channels, plain):
     expected = np.broadcast_to((values / top * 255).reshape(7, 9, -1), (7, 9, 3))
     photograph = read_photograph(tmp_path / "a.ppm")
     assert np.abs(photograph.image - expected).max() <= 0.51
-    assert photograph.top == (top if top > 255 else 0)
+    assert photograph.depth.top == (top if top > 255 else 0)
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["binary", "text"])

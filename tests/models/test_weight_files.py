@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import shutil
 import tarfile
@@ -83,6 +84,48 @@ def test_exchange_formats_are_read(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     save_file(state, path) if suffix == ".safetensors" else np.savez(path, **state)
     np.testing.assert_array_equal(read_state(path)["a.weight"], state["a.weight"])
+
+
+def write_safetensors(path, kind: str, content: bytes, name="w"):
+    """A file of one tensor of four numbers, by the published layout: length, JSON, numbers."""
+    head = json.dumps({name: {"dtype": kind, "shape": [4], "data_offsets": [0, len(content)]}}).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + content)
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"])
+def test_fractions_of_8_bits_are_named_and_the_fix_works(tmp_path, kind):
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, kind, bytes(2 if kind == "F4" else 4))
+    with pytest.raises(ValueError, match=rf"holds 'w' of type {kind}, expected .*Fix: .* as float32$"):
+        read_state(path)
+    write_safetensors(path, "F32", np.arange(4, dtype="<f4").tobytes())
+    assert read_state(path)["w"].tolist() == [0, 1, 2, 3]
+
+
+def test_bfloat16_of_safetensors_is_read(tmp_path):
+    write_safetensors(tmp_path / "a", "BF16", bytes.fromhex("803f 00c0 0000 c03f".replace(" ", "")))
+    assert read_state(tmp_path / "a")["w"].tolist() == [1, -2, 0, 1.5]
+
+
+def test_names_in_files_cannot_forge_lines_of_a_log(tmp_path, caplog):
+    caplog.set_level("INFO")
+    evil = "a\n\x1b[31mERROR: forged"
+    tensor = {"conv.weight": np.ones(2, np.float32)}
+    networks = {"model": tensor, evil: tensor, "criterion": {evil: np.ones(1, np.float32)}}
+    path = tmp_path / "a.pdparams"
+    for content in ({**networks, **tensor}, {evil: tensor["conv.weight"]}, networks):
+        path.write_bytes(pickle.dumps(content))
+        assert all(name.isprintable() for name in read_state(path))
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("a/data.pkl", f"cevil\nb{evil[2:]}\n.".encode())
+    with pytest.raises(ValueError, match="holds no tensors") as error:
+        read_state(tmp_path / "a.pth")
+    assert str(error.value).isprintable()
+    write_safetensors(tmp_path / "b", "F4", bytes(2), evil)
+    with pytest.raises(ValueError, match="type F4") as error:
+        read_state(tmp_path / "b")
+    assert str(error.value).isprintable()
+    assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
 class Exploit:
