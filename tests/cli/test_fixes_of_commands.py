@@ -56,6 +56,11 @@ FLAGS = [
         "Fix: any of added,pseudo_color,saliency,cutout",
         f"{PREDICT} d/images/p0.png --outputs added,pseudo_color,saliency,cutout",
     ),
+    (
+        f"{PREDICT} list.txt",
+        "Fix: name one image per line, relative to the folder of the list",
+        f"{PREDICT} d/val_list.txt",
+    ),
     (f"{PREDICT} out/saliency/a.png", "Fix: another --save_dir", f"{PREDICT}2 out/saliency/a.png"),
     (f"{PREDICT} d/images --backend openvino", "Fix: paddle or auto", f"{PREDICT} d/images --backend paddle"),
     (f"{PREDICT} d/images --precision bf16", "Fix: --precision fp32", f"{PREDICT} d/images --precision fp32"),
@@ -114,6 +119,7 @@ def test_fixes_of_flags(fails, works, data, wrong, fix, right):
     for path in ("-dash.png", "out/saliency/a.png"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(data / "images" / "p0.png", path)
+    Path("list.txt").write_text("absent.png\n")
     Path("run2/iter_1").mkdir(parents=True)
     shutil.copy("tiny.yaml", "run2/config.yaml")
     for path in [f"run2/{folder}/model.pdparams" for folder in ("iter_1", "iter_2", "best_model")]:
@@ -185,7 +191,11 @@ OF_CLASSES = [
 ]
 
 
-@pytest.mark.parametrize("rows", [SALIENCY, LOSSES, OTHER_LOSSES, OF_CLASSES])
+@pytest.mark.parametrize(
+    "rows",
+    [SALIENCY, LOSSES, OTHER_LOSSES, OF_CLASSES],
+    ids=["saliency", "losses", "other losses", "classes"],
+)
 def test_fixes_of_configs(fails, works, rows):
     for flag in ("device npu", "cpu_engine onednn", "precision bf16"):
         fails(f"{TRAIN} --{flag}", f"Fix: leave --{flag.split()[0]} out")

@@ -93,7 +93,7 @@ MULTILABEL = [
     (
         "export --config c.yaml --model_path w.pdparams --save_dir f --opts use_multilabel=true",
         "Fix: u2net predict with the weights",
-        "predict 'my data/images/p0.png' --outputs saliency --config c.yaml --model_path w.pdparams --opts use_multilabel=true",
+        "predict {m}",
     ),
     (
         "train --config c.yaml --use_multilabel --overfit --save_dir run",
