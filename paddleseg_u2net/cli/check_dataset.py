@@ -164,11 +164,19 @@ def load_datasets(args: argparse.Namespace) -> Iterator[DatasetSpec]:
     options = {name: getattr(args, name) for name in NOT_WITH_CONFIG}
     options["num_classes"] = args.num_classes or 1
     if args.image_dir:
-        yield _dataset(pair_folders(args.image_dir, args.mask_dir), "train", options)
+        found = pair_folders(args.image_dir, args.mask_dir)
+        if not any(found):
+            raise ValueError(
+                f"--image_dir {args.image_dir}: no images in this folder. Fix: a folder with images"
+            )
+        yield _dataset(found, "train", options)
     elif args.list:
         if not args.list.is_file():
             raise FileNotFoundError(f"--list {args.list}: no such file. Fix: correct the path")
-        yield _dataset(read_list(args.list, args.dataset_root or args.list.parent), "train", options)
+        found = read_list(args.list, args.dataset_root or args.list.parent)
+        if not any(found):
+            raise ValueError(f"--list {args.list}: no lines. Fix: list at least one pair of image and mask")
+        yield _dataset(found, "train", options)
     else:
         yield from listed_datasets(args.dataset_root, options)
 
@@ -188,10 +196,6 @@ def listed_datasets(root: Path, options: dict[str, Any]) -> Iterator[DatasetSpec
 
 def _dataset(found: tuple[list[Pair], list[Fault]], mode: str, options: dict[str, Any]) -> DatasetSpec:
     pairs, faults = found
-    if not pairs and not faults:
-        raise ValueError(
-            "there is no pair of image and mask. Fix: give both the same name, except for the suffix"
-        )
     return DatasetSpec(pairs, mode=mode, name=mode, faults=faults, fix_as=as_flags, **options)
 
 

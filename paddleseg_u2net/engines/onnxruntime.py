@@ -76,6 +76,6 @@ class OnnxRuntimeEngine:
         if session.get_providers()[0] != self.provider:  # ONNX Runtime falls back to the CPU silently
             raise ValueError(
                 f"--device {self.device}: {self.provider} cannot be loaded here. "
-                "Fix: install its libraries, or use cpu"
+                "Fix: install its libraries, or --device cpu"
             )
         return session

@@ -55,7 +55,9 @@ class OpenVinoEngine:
 
     def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1):
         if device != "cpu":
-            raise ValueError(f"--device {device}: OpenVINO is used on CPUs only. Fix: another --backend")
+            raise ValueError(
+                f"--device {device}: OpenVINO is used on CPUs only. Fix: --device cpu, or another --backend"
+            )
         self.path = path
         if precision == "bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError(

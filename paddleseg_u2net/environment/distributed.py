@@ -43,7 +43,7 @@ def this_rank() -> Rank:
     if not 0 <= rank.index < rank.count:
         raise ValueError(
             f"PADDLE_TRAINER_ID={rank.index} with PADDLE_TRAINERS_NUM={rank.count}: expected a rank from 0 "
-            f"to {rank.count - 1}. Fix: set both, or neither"
+            f"to {rank.count - 1}. Fix: correct both, or unset both"
         )
     return rank
 

@@ -131,5 +131,5 @@ def read_calibration(path: Path) -> Quantization:
         return Quantization(dict(content["ranges"]), frozenset(content["kept"]))
     except (TypeError, KeyError, ValueError):
         raise ConfigError(
-            f"{path}: not a calibration. Fix: make one by u2net export --precision int8"
+            f"{path}: not a calibration. Fix: install paddleseg_u2net again, whose file it is"
         ) from None

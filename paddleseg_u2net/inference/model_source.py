@@ -154,7 +154,10 @@ def load_engine(
     device = choose_device(device)
     if is_multilabel(config):
         if backend not in ("auto", PADDLE) or precision not in ("auto", "fp32"):
-            raise ValueError(f"use_multilabel: computed by backend {PADDLE} in fp32. Fix: leave both out")
+            raise ValueError(
+                f"use_multilabel: computed by backend {PADDLE} in fp32. "
+                "Fix: leave --backend and --precision out"
+            )
         log.info("Model %s, fp32; backend %s on %s", weights, PADDLE, set_device(device))
         return PaddleEngine(load_network(weights, model), multilabel=True)
     for candidate in _onnx_precisions(weights, model["type"], device, backend, precision):
@@ -234,7 +237,7 @@ def _reason_against_int8(weights: Path, device: str, backend: str, precision: st
     """Why 8-bit integers are not used; None where they are."""
     row = known_file(weights)
     if row is None or row.calibration is None:
-        return "these weights have no calibration; u2net export --precision int8 makes one"
+        return "these weights have no calibration. Fix: u2net export --precision int8, and predict with that"
     if precision == "auto" and not has_int8_units():
         return "this CPU has no units for it"
     if device != "cpu":

@@ -126,7 +126,7 @@ def starting_weights(
     """What `finetune: l2_sp` asks for; None without it.
 
     Args:
-        network: with the weights that the run starts from, unless it is resumed.
+        network: in the precision it is trained in, with the weights that the run starts from unless resumed.
         section: `finetune` of a config.
         save_dir: folder of the run, into which the first weights are written.
         resumed: `iter_N` folder that the run resumes from; the first weights are read from its run.
@@ -139,10 +139,11 @@ def starting_weights(
     if not strength:
         return None
     state: Any = _first_weights(resumed) if resumed else state_of(network)
+    start = StartingWeights(network, state, strength)  # raises before anything is written
     if first_rank:
         with atomic_write(save_dir / START) as partial:
             paddle.save(state, str(partial))
-    return StartingWeights(network, state, strength)
+    return start
 
 
 def _first_weights(resumed: Path) -> State:

@@ -162,7 +162,10 @@ def _choose(inspection: Inspection) -> list[Pair]:
     rows = zip(inspection.records, inspection.contents, strict=True)
     pairs = [record.pair for record, content in rows if content and content.share > 0]
     if not pairs:
-        raise ValueError("no mask has any foreground, so there is nothing to learn. Fix: use other data")
+        raise ValueError(
+            "no mask has any foreground, so there is nothing to learn. "
+            "Fix: check the masks, mask_encoding and ignore_index"
+        )
     return [pairs[i] for i in sorted({int(i) for i in np.linspace(0, len(pairs) - 1, SAMPLES)})]
 
 

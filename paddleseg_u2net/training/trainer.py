@@ -175,6 +175,12 @@ class Trainer:
     def prepare(self, data: Dataset) -> None:
         """Make the network ready for the first `step`; BatchNorm statistics may be measured on the data."""
         self._restore_batch_norm(data)
+        self.model = training_network(self.network, self.cpu_engine, self.settings.precision)
+        plan_batches(self.model, data, self.settings.batch_size, self.settings.cpu_engine)
+        if self.amp["enable"] and self.amp["level"] == "O2":
+            self.model, self.optimizer = paddle.amp.decorate(
+                self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"
+            )
         self.start = starting_weights(
             self.network,
             self.config.get("finetune", {}),
@@ -182,12 +188,6 @@ class Trainer:
             self.settings.resume_model,
             self.rank.index == 0,
         )
-        self.model = training_network(self.network, self.cpu_engine, self.settings.precision)
-        plan_batches(self.model, data, self.settings.batch_size, self.settings.cpu_engine)
-        if self.amp["enable"] and self.amp["level"] == "O2":
-            self.model, self.optimizer = paddle.amp.decorate(
-                self.network, self.optimizer, level="O2", dtype=self.amp["dtype"], save_dtype="float32"
-            )
         self.model = distribute(self.model, self.rank.count)
         self.add_gradients = PaddleGradients(self.model, self.losses, self.amp, self.scaler)
 

@@ -194,7 +194,7 @@ def test_folders_without_pairs_are_an_error(check):
     Path("masks").mkdir()
     code, _, error = check("--image_dir", "images", "--mask_dir", "masks")
     assert code == 1
-    assert "there is no pair of image and mask" in error
+    assert "--image_dir images: no images in this folder. Fix: a folder with images" in error
     write_mask(Path("images/a.png"), np.zeros((3, 3), np.uint8))
     code, text, _ = check("--image_dir", "images", "--mask_dir", "masks")
     assert (code, "no mask named 'a' in masks" in text) == (1, True)

@@ -309,6 +309,7 @@ def test_killed_worker_is_reported_in_one_line(folders, monkeypatch):
     monkeypatch.setattr(folder_scores, "_start_worker", partial(os._exit, 1))
     with pytest.raises(OSError, match=r"a worker process was killed.*Fix: fewer --workers"):
         score_folder(folders[0], match_files(*folders), FolderSettings(), 2)
+    assert score_folder(folders[0], match_files(*folders), FolderSettings(), 1).faults == []
 
 
 def test_interruption_taken_by_another_thread_waits_until_workers_have_started():

@@ -100,12 +100,14 @@ def test_conversion_with_another_result_is_not_kept(save, tmp_path):
     ):
         save(Pooled(5), (1, 3, 34, 34))  # 32 pixels in 5 cells
     assert not (tmp_path / "out").exists()
+    assert save(Pooled(5), (1, 3, 37, 37))["agreement"] == 1
 
 
 def test_file_that_would_crash_onnx_runtime_is_not_opened(save, tmp_path):
     with pytest.raises(ValueError, match=r"Pooled: it pools to more cells than .* \[6, 34\]. Fix: a larger"):
         save(Pooled(8), (1, 3, 6, 34))
     assert not (tmp_path / "out").exists()
+    assert save(Pooled(8), (1, 3, 10, 34))["agreement"] == 1
 
 
 def test_unsupported_operation_is_reported(save, tmp_path):
@@ -114,6 +116,7 @@ def test_unsupported_operation_is_reported(save, tmp_path):
     ):
         save(Unsupported(), (1, 3, 8, 8))
     assert not (tmp_path / "out").exists()
+    assert save(Unsupported(), (1, 3, 8, 8), "paddle")["agreement"] == 1
 
 
 def test_conversion_that_crashes_without_a_message_is_reported(tmp_path):

@@ -102,7 +102,7 @@ def test_calibration_file_reads_back_as_written(tmp_path):
         {"a": 1.23, "b": 0.0}, frozenset({"outconv"})
     )
     (tmp_path / "c.yaml").write_text("a: b")
-    with pytest.raises(ConfigError, match=r"c.yaml: not a calibration. Fix: make one by u2net export"):
+    with pytest.raises(ConfigError, match=r"c.yaml: not a calibration. Fix: install paddleseg_u2net"):
         read_calibration(tmp_path / "c.yaml")
 
 
@@ -151,7 +151,7 @@ def test_impossible_precision_is_rejected(known_weights, options, message):
 def test_int8_of_weights_without_calibration_is_rejected(tmp_path, network):
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     config = {"model": {"type": "U2Netp", "num_classes": 2}, "val_dataset": {"transforms": []}}
-    with pytest.raises(ValueError, match="int8: these weights have no calibration; u2net export"):
+    with pytest.raises(ValueError, match="int8: these weights have no calibration. Fix: u2net export"):
         Predictor(tmp_path / "w.pdparams", config, precision="int8")
 
 

@@ -80,8 +80,14 @@ def test_masks_without_foreground_are_an_error(data, tmp_path):
         write_mask(path, np.zeros((32, 32), np.uint8))
     config = load_config(make_config(tmp_path / "a.yaml", data))
     inspection = inspect(build_dataset_spec(config, "val_dataset"))  # only training needs objects
-    with pytest.raises(ValueError, match="no mask has any foreground, so there is nothing to learn. Fix:"):
+    with pytest.raises(
+        ValueError, match="no mask has any foreground, so there is nothing to learn. Fix: check"
+    ):
         overfit(config, inspection, tmp_path / "out", "cpu")
+    for path in (data / "masks").iterdir():
+        draw_pair(data, path.stem)
+    inspection = inspect(build_dataset_spec(config, "val_dataset"))
+    assert overfit(config, inspection, tmp_path / "out", "cpu", steps=1).first_loss > 0
 
 
 def test_equal_seeds_give_equal_results_and_no_picture_is_overwritten(large):
