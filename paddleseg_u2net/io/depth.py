@@ -106,4 +106,4 @@ def _announce_once(used: int, path: str, top: int, white: int | None) -> None:
         why = "as in the training data"
     else:
         why = f"its largest value {top} is above the {white} of the training data"
-    log.info("%s: 16-bit file, %s: %s (said once for each)", path, bits_text(used), why)
+    log.info("%s: 16-bit file, %s: %s (logged once for each range)", path, bits_text(used), why)
