@@ -258,8 +258,8 @@ def _count_changes(records: Sequence[PairRecord], counts: ItemCounts) -> None:
         for note in record.notes:
             counts.add("converted", "images", f"{NOTES[note.kind][0]}: {kind_of(note.text)}", record.place)
         if record.held > CHANNELS:
-            reason = f"hold more than {CHANNELS} channels (img_channels and in_channels use them)"
-            counts.add("kept", "images", reason, record.place)
+            reason = f"beyond the first {CHANNELS} (img_channels and in_channels use them)"
+            counts.add("ignored", "channels", reason, record.place, record.held - CHANNELS)
 
 
 def _inspected(image: ImportedImage, record: PairRecord, encoding: MaskEncoding) -> InspectedImage:

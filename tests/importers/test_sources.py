@@ -86,9 +86,9 @@ def test_what_is_changed_or_left_out_of_images_is_counted(make, data):
     assert found == {
         str(path): ("converted", 1, "have transparent pixels: seen over light grey"),
         str(path.with_name("p1.png")): (
-            "kept",
+            "ignored",
             1,
-            "hold more than 3 channels (img_channels and in_channels use them)",
+            "beyond the first 3 (img_channels and in_channels use them)",
         ),
     }
 
