@@ -12,7 +12,8 @@ import numpy as np
 
 from paddleseg_u2net.cli.flags import INPUT, OUTPUT, parser
 from paddleseg_u2net.io.files import atomic_write
-from paddleseg_u2net.models.architecture import identify
+from paddleseg_u2net.models.architecture import identify, state_shapes
+from paddleseg_u2net.models.fit import differences
 from paddleseg_u2net.models.pretrained import KNOWN, resolve
 from paddleseg_u2net.models.weight_files import SUFFIXES, State, read_state
 
@@ -106,9 +107,16 @@ def write_weights(target: Path, state: State) -> str:
     with atomic_write(target) as partial:
         WRITERS[target.suffix](partial, state)
     written = read_state(target)
-    if set(written) != set(state) or any(not np.array_equal(written[key], state[key]) for key in state):
+    if set(written) != set(state) or any(
+        not np.array_equal(written[key], state[key], equal_nan=True) for key in state
+    ):
         raise ValueError(
             f"{target}: does not read back as it was written. Fix: check the disk, or another format"
         )
     fits = identify({key: value.shape for key, value in state.items()})
-    return f"{target}: {len(state)} tensors of {fits or 'a network of another family'}"
+    text = f"{target}: {len(state)} tensors of {fits or 'a network of another family'}"
+    if fits and (found := differences(state, state_shapes(fits))):
+        text += f", which they do not fit: {len(found)} differences, first: {found[0]}"
+    if wrong := [key for key, value in state.items() if not np.isfinite(value).all()]:
+        text += f"; {len(wrong)} hold NaN or infinity, first: {wrong[0]}"
+    return text

@@ -124,8 +124,8 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
     if image.mode in ("RGB", "RGBA") and (values[..., :1] == values[..., 1:3]).all():
         return RawMask(values[..., 0], "RGB", orientation)
     raise ValueError(
-        f"{path}: a {what} of colours or fractions (Pillow's mode {image.mode}); expected grey of 8 or 16 "
-        "bits, a palette or 1-bit. Fix: store the class id or the brightness of each pixel; "
+        f"{path}: a {what} of colours or floating-point numbers (Pillow's mode {image.mode}); expected grey "
+        "of 8 or 16 bits, a palette or 1-bit. Fix: store the class id or the brightness of each pixel; "
         "u2net make-dataset --labelmap or --colors converts colours"
     )
 

@@ -112,7 +112,8 @@ def pair_folders(
         what = f"no mask named '{stem}{mask_suffix}' in {mask_dir}"
         faults.append(Fault(str(images[stem][0]), what, "" if number else fix))
     if unused := sorted(masks.keys() - images.keys()):
-        log.warning("%s: %d masks have no image, first: %s", mask_dir, len(unused), masks[unused[0]][0])
+        text = "mask has" if len(unused) == 1 else "masks have"
+        log.warning("%s: %d %s no image, first: %s", mask_dir, len(unused), text, masks[unused[0]][0])
     _log_other_endings(image_side, mask_side, images, masks)
     paired = [Pair(paths[0], masks[stem][0]) for stem, paths in images.items() if stem in masks]
     return paired, faults

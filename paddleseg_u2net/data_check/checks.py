@@ -69,8 +69,14 @@ def _listed_twice(survey: DatasetSurvey) -> Examples:
 def _contradictions(survey: DatasetSurvey, encoding: str) -> Examples:
     for dataset in survey.datasets:
         for pair in dataset.pairs if dataset.encoding.name == encoding else ():
-            if pair.contradiction:
+            if pair.contradiction and not pair.has_other_palette:
                 yield Example(pair.contradiction, (pair,))
+
+
+def _other_palettes(survey: DatasetSurvey) -> Examples:
+    for pair in survey.pairs:
+        if pair.contradiction and pair.has_other_palette:
+            yield Example(pair.contradiction, (pair,))
 
 
 def _no_foreground(survey: DatasetSurvey) -> Examples:
@@ -187,6 +193,12 @@ CHECKS = (
         "error",
         lambda survey: _contradictions(survey, "grey"),
         "store all masks in one encoding, or set mask_encoding; --fix leaves these pairs out",
+    ),
+    Check(
+        "palettes differ",
+        "error",
+        _other_palettes,
+        "convert the masks by colour (u2net make-dataset --colors); --fix leaves these pairs out",
     ),
     Check("no foreground", "error", _no_foreground, "check the masks, mask_encoding and ignore_index"),
     Check(

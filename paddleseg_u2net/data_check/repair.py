@@ -97,7 +97,8 @@ def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
         for task, changes in _write_all(kept, folder, settings["ignore_index"] is not None):
             names = {"set": task.pair.dataset.name, "image": task.image, "mask": task.mask}
             record["files"].append({**names, "from": str(task.pair.files.image), "done": changes})
-        record["items"] = _count(record["files"], tasks).to_json()
+        faults = [fault for dataset in survey.datasets for fault in dataset.spec.faults]
+        record["items"] = _count(record["files"], tasks, faults).to_json()
         for dataset in survey.datasets:
             lines = [f"{task.image}\t{task.mask}\n" for task in kept if task.pair.dataset is dataset]
             (folder / f"{dataset.spec.mode}_list.txt").write_text("".join(lines), encoding="utf-8")
@@ -105,8 +106,8 @@ def repair(survey: DatasetSurvey, destination: Path) -> dict[str, Any]:
     return record
 
 
-def _count(files: Sequence[dict[str, Any]], tasks: Iterable[Task]) -> ItemCounts:
-    """Count the pairs that were copied as they are, changed, and left out, by reason."""
+def _count(files: Sequence[dict[str, Any]], tasks: Iterable[Task], faults: Iterable[Fault]) -> ItemCounts:
+    """Count the pairs that were copied, changed, and left out, by reason; `faults` made no pair."""
     items = ItemCounts()
     for row in files:
         reason = "; ".join(kind_of(change) for change in row["done"])
@@ -114,6 +115,8 @@ def _count(files: Sequence[dict[str, Any]], tasks: Iterable[Task]) -> ItemCounts
     for task in tasks:
         if task.reason:
             items.add("left out", "pairs", kind_of(task.reason), task.pair.files.image)
+    for fault in faults:
+        items.add("left out", "pairs", kind_of(fault), fault.where)
     return items
 
 

@@ -79,6 +79,11 @@ class SurveyedPair:
         return self.dataset.inspection.contradictions.get(self.record.index)
 
     @property
+    def has_other_palette(self) -> bool:
+        """Whether the contradiction is a palette of other colours than those of the other masks."""
+        return self.record.index in self.dataset.inspection.agreement.palettes.faults
+
+    @property
     def content(self) -> MaskContent | None:
         """What the mask holds; None if it cannot be read or decoded."""
         return self.dataset.inspection.contents[self.record.index]

@@ -88,12 +88,13 @@ KeyTypes = Mapping[str, tuple[type, ...]]
 TYPE_NAMES = {int: "an integer", str: "a string", list: "a list", dict: "an object"}
 
 
-def read_json(path: Path, row: Callable[[dict], dict] | None = None) -> dict[str, Any]:
+def read_json(path: Path, row: Callable[[dict], dict] | None = None, list_as: str = "") -> dict[str, Any]:
     """Read a JSON file that contains an object.
 
     Args:
         path: the file.
         row: function that may reduce each object of the file while it is read, to save memory.
+        list_as: a file that contains a list is read as an object with the list under this key.
 
     Raises:
         DataError: the file does not exist, is not JSON, or does not contain an object.
@@ -106,6 +107,8 @@ def read_json(path: Path, row: Callable[[dict], dict] | None = None) -> dict[str
         raise DataError([Fault(f"{path}:{error.lineno}", f"not JSON: {error.msg}")]) from None
     except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, too deep
         raise DataError([Fault(str(path), f"not JSON: {error}")]) from None
+    if list_as and isinstance(content, list):
+        return {list_as: content}
     if not isinstance(content, dict):
         raise DataError([Fault(str(path), f"expected an object, got a {type(content).__name__}")])
     return content

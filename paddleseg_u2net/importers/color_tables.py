@@ -127,8 +127,8 @@ def read_label_map(path: Path) -> ColorTable:
     """Read a label map: CVAT's labelmap.txt, a text or CSV file of names and colours, or JSON.
 
     Args:
-        path: the file, in UTF-8. JSON is an object of names and colours, or has a list `classes` or `labels`
-            of objects with `name` or `title` and `color`.
+        path: the file, in UTF-8. JSON is an object of names and colours, or is or has (`classes`,
+            `labels`) a list of objects with `name` or `title` and `color`, as CVAT's raw labels.
 
     Raises:
         DataError: the file does not exist, is too large, or has lines that name no colour.
@@ -194,7 +194,7 @@ def parse_color(text: str) -> tuple[str, Color | None]:
 def _json_rows(path: Path) -> Iterator[tuple[str, str, Color | None]]:
     """Yield place, name and colour of the entries of a JSON file."""
     check_size(path, MAX_BYTES)
-    content = read_json(path)
+    content = read_json(path, list_as="labels")
     listed = content.get("classes", content.get("labels"))
     rows: list[tuple[Any, Any]] = list(content.items())
     if isinstance(listed, list):

@@ -24,9 +24,12 @@ from paddleseg_u2net.data.wording import as_flags
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet
 from paddleseg_u2net.importers.drawing import DrawingOptions, draw_masks
-from paddleseg_u2net.importers.faulty_items import OF_SKIPPED_IMAGES, raise_all, skip, skip_each_once
+from paddleseg_u2net.importers.faulty_items import OF_SKIPPED_IMAGES, kind_of, raise_all, skip, skip_each_once
 from paddleseg_u2net.importers.labels import find_classes, merge_labels, unite_labels
 from paddleseg_u2net.importers.mask_meaning import MaskMeaning, count_classes
+from paddleseg_u2net.io.appearance import NOTES
+
+CHANNELS = 3  # of images, unless the config says otherwise
 
 Faults = Sequence[Fault | str]
 
@@ -244,8 +247,19 @@ def inspect_source(
             number = len(annotated.regions)
             counts.add("skipped", "annotations", OF_SKIPPED_IMAGES, annotated.where, number)
     skip([*repeated.values(), *(first for first, *_ in reading.faults.values())], "images", counts)
+    _count_changes([reading.records[index] for index in kept], counts)
     inspected = [_inspected(images[index], reading.records[index], reading.encoding) for index in kept]
     return InspectedSource(inspected, reading.encoding, classes, counts)
+
+
+def _count_changes(records: Sequence[PairRecord], counts: ItemCounts) -> None:
+    """Count what training changes or leaves out when it reads the images."""
+    for record in records:
+        for note in record.notes:
+            counts.add("converted", "images", f"{NOTES[note.kind][0]}: {kind_of(note.text)}", record.place)
+        if record.held > CHANNELS:
+            reason = f"beyond the first {CHANNELS} (img_channels and in_channels use them)"
+            counts.add("ignored", "channels", reason, record.place, record.held - CHANNELS)
 
 
 def _inspected(image: ImportedImage, record: PairRecord, encoding: MaskEncoding) -> InspectedImage:

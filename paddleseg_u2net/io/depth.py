@@ -139,7 +139,7 @@ def announce(path: Path, depth: Depth, white: int | None = None) -> None:
         why = "as in the training data"
     else:
         why = f"most of its values are above the {white} of the training data"
-    log.info("%s: 16-bit file, %s: %s (said once for each)", path, bits_text(depth.white), why)
+    log.info("%s: 16-bit file, %s: %s (logged once for each range)", path, bits_text(depth.white), why)
 
 
 _announced: set[tuple[int, bool]] = set()  # cases that a log line has named in this process

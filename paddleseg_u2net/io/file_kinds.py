@@ -78,7 +78,7 @@ HDR = _picture("a Radiance HDR image")  # .hdr is also the name of descriptions 
 DICOM = _picture("a DICOM file", "dcm dicom")
 NIFTI = _picture("a NIfTI volume", "nii")
 SVG = _picture("an SVG drawing", "svg", EXPORT)
-PFM = _picture("a PFM image, whose samples are fractions", "pfm")
+PFM = _picture("a PFM image, whose samples are floating-point numbers", "pfm")
 TEXT_MODE = _picture("an image that was transferred or saved as text", fix=FETCH)
 # known by their names only
 NAMED = (_picture("a TGA image", "tga"), _picture("a MetaImage volume", "mha mhd"))

@@ -61,6 +61,11 @@ def _partial_name(path: Path) -> Path:
     return path.with_name(f".{short}.{secrets.token_hex(4)}{PARTIAL}")
 
 
+def is_partial(name: str) -> bool:
+    """Whether a file or folder has a name of `_partial_name`."""
+    return re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PARTIAL}", name) is not None
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder; if the process is killed meanwhile, no incomplete folder of that name is left."""
     partial = _partial_name(folder)
@@ -137,7 +142,7 @@ def flush(path: Path) -> None:
 def remove_partial_files(folder: Path) -> None:
     """Remove temporary files of killed processes from a folder and its direct sub-folders."""
     for path in [*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")]:
-        if re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PARTIAL}", path.name):
+        if is_partial(path.name):
             shutil.rmtree(path, ignore_errors=True)
             path.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddleseg_u2net.io.file_kinds import BY_SUFFIX, HEAD, RAW, TIFF, FileKind, find_kind
+from paddleseg_u2net.io.files import is_partial
 from paddleseg_u2net.io.unsupported import may_be_camera_raw
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ def _walk(folder: Path, seen: set[tuple[int, int]], listing: Listing) -> Iterato
         return
     for entry in entries:
         path = folder / entry.name
+        if is_partial(entry.name):  # written by this package, perhaps right now
+            continue
         if entry.name.startswith("."):
             listing.leave_out(path, HIDDEN)
         elif not entry.is_symlink() and entry.is_dir():

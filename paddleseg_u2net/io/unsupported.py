@@ -1,4 +1,4 @@
-"""Contents of formats that are read which no decoder here reads: fractions, camera raw, rare compressions."""
+"""What no decoder here reads, of formats that are read: floating-point samples, camera raw, compressions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from paddleseg_u2net.io.jpeg_segments import segments
 
-FLOATS, LARGEST_BITS = 3, 16  # of TIFF: sample format of fractions; more bits are not read
+FLOATS, LARGEST_BITS = 3, 16  # of TIFF: sample format of floating-point numbers; more bits are not read
 TIFF_BITS, TIFF_COMPRESSION, TIFF_SAMPLES, TIFF_FORMAT, DNG_VERSION = 258, 259, 277, 339, 50706
 SUBFILE_TYPE, PHOTOMETRIC, SUB_DIRECTORIES = 254, 262, 330
 COLOR_FILTER_ARRAYS = {32803, 34892}  # of PHOTOMETRIC: one colour at each pixel, or raw samples interpolated
@@ -30,15 +30,15 @@ def tiff_problem(data: bytes) -> str:
         directory = _first_page(io.BytesIO(data))
         bits = max(directory.get(TIFF_BITS, (1,)))
         compression = directory.get(TIFF_COMPRESSION, 1)
-        fractions = FLOATS in directory.get(TIFF_FORMAT, (1,))
+        floats = FLOATS in directory.get(TIFF_FORMAT, (1,))
         samples = directory.get(TIFF_SAMPLES, 1)
         pixel = directory.get(PHOTOMETRIC), (bits,) * samples
     except Exception:  # a damaged directory raises any kind of error
         return ""
     if is_camera_raw(directory):
         return "it is a camera raw file"
-    if fractions or bits > LARGEST_BITS:
-        return f"its samples are {'fractions' if fractions else 'numbers'} of {bits} bits"
+    if floats or bits > LARGEST_BITS:
+        return f"its samples are {'floating-point numbers' if floats else 'numbers'} of {bits} bits"
     if compression not in TIFF_READ:
         return f"its compression is {TIFF_NAMES.get(compression, 'unknown')} ({compression})"
     if pixel[0] is not None and not any((row[1], row[4]) == pixel for row in TiffImagePlugin.OPEN_INFO):

@@ -179,7 +179,7 @@ def test_make_dataset_counts_what_it_does_not_use(run, tmp_path):
     words = ["--image_dir", root / "images", "--mask_dir", root / "masks"]
     code, *text = run("make-dataset", *words)
     assert code == 0
-    assert "1 masks have no image, first: " in "".join(text)
+    assert "1 mask has no image, first: " in "".join(text)
     rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
     assert {row["reason"]: row["first"] for row in rows if row["items"] == "files"} == {
         "not read (HEIC image)": [str(root / "images" / "old.heic")],

@@ -66,6 +66,17 @@ def test_impossible_conversion_is_rejected(run, tmp_path):
     assert "a network of another family" in text
 
 
+def test_conversion_names_weights_that_are_missing_or_not_finite(run, tmp_path):
+    state = {key: value.numpy() for key, value in U2Netp(1).state_dict().items()}
+    del state["stage2.rebnconv1.conv_s1.bias"]
+    state["outconv.bias"][:] = np.nan
+    np.savez(tmp_path / "a.npz", **state)
+    code, text, _ = run("convert-weights", tmp_path / "a.npz", tmp_path / "b.npz")
+    assert code == 0
+    assert "do not fit: 1 differences, first: - stage2.rebnconv1.conv_s1.bias (16,): missing in the" in text
+    assert text.endswith("; 1 hold NaN or infinity, first: outconv.bias\n")
+
+
 def test_picture_of_any_shape_fits_its_cell():
     shapes = {
         fit(np.zeros((*size, channels), np.uint8)).shape

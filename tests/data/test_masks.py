@@ -126,7 +126,7 @@ def test_ignored_values_decode_to_ignore_in_soft_masks_and_class_ids(tmp_path):
 def test_coloured_masks_are_rejected(tmp_path):
     Image.fromarray(np.dstack([IDS, IDS * 2, IDS])).save(tmp_path / "m.png")
     Image.fromarray(np.float32(IDS)).save(tmp_path / "f.tiff")
-    with pytest.raises(ValueError, match="f.tiff: a mask of colours or fractions"):
+    with pytest.raises(ValueError, match="f.tiff: a mask of colours or floating-point numbers"):
         read_raw(tmp_path / "f.tiff")
     with pytest.raises(ValueError, match="m.png: a mask of colours .* Fix: store the class id"):
         read_raw(tmp_path / "m.png")

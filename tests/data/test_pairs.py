@@ -51,7 +51,7 @@ def test_folders_are_paired_by_stem_including_sub_folders(tmp_path, caplog):
     pairs, faults = pair_folders(tmp_path / "images", tmp_path / "masks")
     assert not faults
     assert [(p.image.name, p.mask.name) for p in pairs] == [("a.JPG", "a.png"), ("b.png", "b.png")]
-    assert "1 masks have no image" in caplog.text
+    assert "1 mask has no image" in caplog.text
 
 
 def test_missing_masks_and_duplicate_names_are_all_reported(tmp_path):

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -49,14 +50,14 @@ def damaged_jpeg(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2] + bytes(900) + content[len(content) // 2 + 900 :])
 
 
-def palettes(root: Path) -> None:
-    """Store the masks of train with palettes, one of them in another order."""
+def palettes(root: Path, other: Sequence[int] = (128, 0, 0, 0, 0, 0)) -> None:
+    """Store the masks of train with palettes, one of them with another one, in which 1 is background."""
     for number in range(4):
         path = mask_of(root, f"p{number}")
         swapped = number == 0
         values = (np.asarray(Image.open(path)) > 0) ^ swapped
         picture = Image.fromarray(values.astype(np.uint8)).convert("P")
-        picture.putpalette([128, 0, 0, 0, 0, 0] if swapped else [0, 0, 0, 128, 0, 0])
+        picture.putpalette([*other] if swapped else [0, 0, 0, 128, 0, 0])
         picture.save(path)
 
 
@@ -218,6 +219,11 @@ PLANTED = {
         palettes,
         "palettes",
         "masks/p0.png: its palette holds the colours of the others in another order",
+    ),
+    "a palette of other colours": (
+        lambda d: palettes(d, other=(0, 128, 0, 0, 0, 0)),
+        "palettes differ",
+        "masks/p0.png: the palette has the colour (0, 128, 0) for the value 0, but (0, 0, 0) in ",
     ),
     "an image with infrared": (
         lambda d: tifffile.imwrite(

@@ -63,6 +63,13 @@ def test_broken_pairs_are_left_out_with_reasons(data):
     assert [row["image"] for row in record["files"]] == [f"images/p{i}.png" for i in (3, 4, 5)]
 
 
+def test_images_without_a_mask_are_counted(data):
+    append(data, "images/p3.png\n")
+    rows = [row for row in fixed(data)["items"] if row["outcome"] == "left out"]
+    assert [(row["items"], row["count"]) for row in rows] == [("pairs", 1)]
+    assert rows[0]["first"][0].endswith("train_list.txt:5")
+
+
 def test_masks_are_resized_only_if_the_aspect_ratio_is_the_same(data):
     small = np.kron(np.eye(4, dtype=np.uint8) * 255, np.ones((4, 4), np.uint8))
     write_mask(mask_of(data, "p0"), small)

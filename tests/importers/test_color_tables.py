@@ -25,6 +25,7 @@ SUPERVISELY = json.dumps(
     {"classes": [{"title": name, "color": color} for name, color in
                  (("Animal", "#408040"), ("Archway", "#C00080"), ("Void", "#000000"))]}
 )  # fmt: skip
+RAW_LABELS = SUPERVISELY.removeprefix('{"classes": ').removesuffix("}").replace("title", "name")  # of CVAT
 
 
 def colors_of(table) -> dict[str, list[tuple[int, int, int]]]:
@@ -53,6 +54,7 @@ def test_labelmap_of_cvat_is_read(tmp_path):
         ("hex.txt", HEXADECIMAL),
         ("map.json", JSON),
         ("meta.json", SUPERVISELY),
+        ("labels.json", RAW_LABELS),
     ],
 )
 def test_label_maps_of_all_formats_are_equal(tmp_path, name, text):

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from annotation_files import encode_rle, labelme_shape, write_coco, write_labelme
 from built_sets import folder_flags, nothing_is_written, pairs_of
 from PIL import Image
@@ -70,6 +71,26 @@ def test_several_lists_without_split_are_the_parts(make, data):
     (data / "images" / "p5.png").write_bytes((data / "images" / "p0.png").read_bytes())
     _, out, _ = make(*words, "--save_dir", "b")
     assert "1 images of val or test are in train too. Fix: --split keeps copies together" in out
+
+
+def test_what_is_changed_or_left_out_of_images_is_counted(make, data):
+    path = data / "images" / "p0.png"
+    rgba = np.dstack([pixels(path), np.zeros((32, 32), np.uint8)])
+    rgba[8:, :, 3] = 255
+    Image.fromarray(rgba).save(path)
+    tifffile.imwrite(data / "images" / "p1.png", rgba, photometric="rgb", extrasamples=["unspecified"])
+    code, _, err = make("--image_dir", data / "images", "--mask_dir", data / "masks")
+    assert (code, err) == (0, "")
+    rows = json.loads(Path("data/mine/dataset.json").read_text())["items"]
+    found = {row["first"][0]: (row["outcome"], row["count"], row["reason"]) for row in rows if row["reason"]}
+    assert found == {
+        str(path): ("converted", 1, "have transparent pixels: seen over light grey"),
+        str(path.with_name("p1.png")): (
+            "ignored",
+            1,
+            "beyond the first 3 (img_channels and in_channels use them)",
+        ),
+    }
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_what_was_assumed_is_logged_once_for_each_white(tmp_path, caplog):
     read_picture(tmp_path / "d.png", white=4095)
     cv2.imwrite(str(tmp_path / "e.png"), np.array([[0, 900], [5, 3]], np.uint16))
     read_picture(tmp_path / "e.png", white=700)
-    lines = re.findall(r"(\w).png: 16-bit file, (.*) \(said once", caplog.text)
+    lines = re.findall(r"(\w).png: 16-bit file, (.*) \(logged once", caplog.text)
     assert lines == [
         ("a", "white is 4095 (12 bits): its largest value is 3900"),
         ("c", "white is 1023 (10 bits): its largest value is 900"),

@@ -81,7 +81,7 @@ FOREIGN = {
     "lossless": (JPEG.replace(FRAME, b"\xff\xc3\0\x11\x08"), "a JPEG .* not supported: it is lossless"),
     "fractions": (
         cv2.imencode(".tiff", np.ones((9, 9), np.float32))[1].tobytes(),
-        "a TIFF .* not supported: its samples are fractions of 32 bits. Fix: save it again",
+        "a TIFF .* not supported: its samples are floating-point numbers of 32 bits. Fix: save it again",
     ),
     "unknown compression": (
         encoded("TIFF").replace(b"\x03\x01\x03\0\x01\0\0\0\x01", b"\x03\x01\x03\0\x01\0\0\0\x77"),

@@ -87,7 +87,7 @@ def foreign(path: Path) -> None:
         ("a.dcm", "DICOM file"),
         ("a.exr", "OpenEXR image"),
         ("a.pam", "PAM image"),
-        ("a.pfm", "PFM image, whose samples are fractions"),
+        ("a.pfm", "PFM image, whose samples are floating-point numbers"),
     ],
 )
 def test_images_of_other_formats_are_counted_by_format(tmp_path, name, kind, caplog):
@@ -135,6 +135,7 @@ def test_other_files_are_counted_by_reason(tmp_path):
     for name in ("notes.txt", "BM.txt", "Thumbs.db", ".DS_Store", ".git/config", "sub/.b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("BM of course, and much more text than that")
+    (tmp_path / ".mine.0123abcd.part").mkdir()  # a data set that is being written
     os.symlink("gone.png", tmp_path / "lost.png")
     os.symlink("self.png", tmp_path / "self.png")
     os.mkfifo(tmp_path / "pipe.png")
