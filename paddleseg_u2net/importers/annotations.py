@@ -89,14 +89,22 @@ TYPE_NAMES = {int: "an integer", str: "a string", list: "a list", dict: "an obje
 
 
 def read_json(path: Path, row: Callable[[dict], dict] | None = None) -> dict[str, Any]:
-    """Read a JSON file that contains an object.
+    """Read a JSON file that contains an object; see `read_any_json`."""
+    content = read_any_json(path, row)
+    if not isinstance(content, dict):
+        raise DataError([Fault(str(path), f"expected an object, got a {type(content).__name__}")])
+    return content
+
+
+def read_any_json(path: Path, row: Callable[[dict], dict] | None = None) -> Any:
+    """Read a JSON file.
 
     Args:
         path: the file.
         row: function that may reduce each object of the file while it is read, to save memory.
 
     Raises:
-        DataError: the file does not exist, is not JSON, or does not contain an object.
+        DataError: the file does not exist or is not JSON.
     """
     try:
         content = json.loads(path.read_bytes(), object_hook=row)
@@ -106,8 +114,6 @@ def read_json(path: Path, row: Callable[[dict], dict] | None = None) -> dict[str
         raise DataError([Fault(f"{path}:{error.lineno}", f"not JSON: {error.msg}")]) from None
     except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, too deep
         raise DataError([Fault(str(path), f"not JSON: {error}")]) from None
-    if not isinstance(content, dict):
-        raise DataError([Fault(str(path), f"expected an object, got a {type(content).__name__}")])
     return content
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from paddleseg_u2net.data.visualize import paddleseg_palette
 from paddleseg_u2net.errors import DataError, Fault
-from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, read_json
+from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, read_any_json
 from paddleseg_u2net.importers.labels import is_background, label_key
 from paddleseg_u2net.importers.references import check_size, read_lines
 
@@ -127,8 +127,8 @@ def read_label_map(path: Path) -> ColorTable:
     """Read a label map: CVAT's labelmap.txt, a text or CSV file of names and colours, or JSON.
 
     Args:
-        path: the file, in UTF-8. JSON is an object of names and colours, or has a list `classes` or `labels`
-            of objects with `name` or `title` and `color`.
+        path: the file, in UTF-8. JSON is an object of names and colours, or a list of objects with `name` or
+            `title` and `color` (CVAT), alone or as `classes` or `labels` of an object.
 
     Raises:
         DataError: the file does not exist, is too large, or has lines that name no colour.
@@ -194,9 +194,9 @@ def parse_color(text: str) -> tuple[str, Color | None]:
 def _json_rows(path: Path) -> Iterator[tuple[str, str, Color | None]]:
     """Yield place, name and colour of the entries of a JSON file."""
     check_size(path, MAX_BYTES)
-    content = read_json(path)
-    listed = content.get("classes", content.get("labels"))
-    rows: list[tuple[Any, Any]] = list(content.items())
+    content = read_any_json(path)
+    listed = content.get("classes", content.get("labels")) if isinstance(content, dict) else content
+    rows: list[tuple[Any, Any]] = list(content.items()) if isinstance(content, dict) else [("", None)]
     if isinstance(listed, list):
         rows = [
             (row.get("name", row.get("title")), row.get("color")) if isinstance(row, dict) else ("", None)
