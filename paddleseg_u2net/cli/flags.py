@@ -22,7 +22,7 @@ from paddleseg_u2net.models.pretrained import KNOWN
 
 Flags = Mapping[str, dict[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
 # titles of groups of flags
-INPUT, OUTPUT, HOW = "what goes in", "what comes out", "how"
+INPUT, OUTPUT, HOW = "input", "output", "settings"
 REFINE = "second pass on a crop, for small objects"
 
 

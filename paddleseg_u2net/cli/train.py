@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.cli.flags import (
     DEVICE_FLAGS,
+    HOW,
+    INPUT,
     MULTILABEL,
+    OUTPUT,
     Flags,
     add_group,
     augmentation_from,
@@ -50,7 +53,7 @@ EXAMPLES = """\
   python -m paddle.distributed.launch train.py --config configs/RGB/U2Net/u2net_duts.yaml --do_eval
 """
 FLAGS: dict[str, Flags] = {
-    "input": {
+    INPUT: {
         "config": {"required": True, "help": "YAML file of model, data, loss and schedule"},
         "opts": DEVICE_FLAGS["opts"],
         **MULTILABEL,
@@ -78,7 +81,7 @@ FLAGS: dict[str, Flags] = {
             "defaults to 0 (docs/data/check_dataset.md)",
         },
     },
-    "output": {
+    OUTPUT: {
         "save_dir": {
             "type": Path,
             "default": "./output",
@@ -98,10 +101,7 @@ FLAGS: dict[str, Flags] = {
         "use_vdl": {"action": "store_true", "help": "write records for `visualdl --logdir output`"},
         "use_mlflow": {"action": "store_true", "help": "record to MLflow: its server, else output/mlruns"},
         "use_wandb": {"action": "store_true", "help": "record to Weights & Biases"},
-        "use_ema": {
-            "action": "store_true",
-            "help": "also keep an exponential moving average of the weights",
-        },
+        "use_ema": {"action": "store_true", "help": "also keep an exponential moving average of the weights"},
         "ema_decay": {
             "type": share,
             "help": f"share of the average that a step keeps, less in the first steps ({EMA_DECAY})",
@@ -114,7 +114,7 @@ FLAGS: dict[str, Flags] = {
             "help": "stop after this number of evaluations without improvement",
         },
     },
-    "computation": {
+    HOW: {
         "device": DEVICE_FLAGS["device"],
         "num_workers": {
             "type": non_negative_int,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,9 +18,10 @@ import numpy as np
 from paddleseg_u2net.data.thumbnails import THUMBNAIL_SIDE
 
 MAX_DISTANCE, MAX_DETAIL_DISTANCE = 0.15, 0.26  # of unit vectors: 0 for equal ones, 1.4 for unrelated ones
-FREQUENCIES = 4  # per axis, in the index; the frequencies left out can only add to a distance
-MAX_MATCHES = 8  # the nearest matches of an image that are reported if it has more
+FREQUENCIES = 6  # per axis, in the index; the frequencies left out can only add to a distance
+MAX_MATCHES = 8  # matches of an image that are reported if it has more
 BLOCK = 256  # images that are searched together, which bounds memory
+WIDE_BLOCK = 1024  # images that are compared with all others together
 MIN_CONTRAST = 2.0  # standard deviation, of 255 levels; thumbnails below it match nothing
 
 
@@ -35,8 +36,8 @@ class Match(NamedTuple):
 def find_matches(first: np.ndarray, second: np.ndarray | None = None) -> Iterator[Match]:
     """Find images that show the same picture, mirrored or not.
 
-    Every image with a match in the other set is reported: with all its matches, or with the nearest ones if
-    there are `MAX_MATCHES` or more, which bounds the cost of thousands of copies of one picture.
+    Every image with a match in the other set is reported: with all its matches, or with `MAX_MATCHES` of
+    them if there are more, which bounds the cost of thousands of copies of one picture.
 
     Args:
         first: (N, 16, 16, 3) uint8 thumbnails.
@@ -76,39 +77,93 @@ def find_turned(thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _index_pairs(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
-    """For each thumbnail of `second`, all matches in `first`, or the `MAX_MATCHES` nearest.
+    """For each thumbnail of `second`, all matches in `first`, or `MAX_MATCHES` of them.
 
-    A k-d tree over low frequencies yields candidates. They are compared in growing numbers until enough of
-    them match or none is left.
+    Equal thumbnails are compared once. A k-d tree over low frequencies yields the nearest candidates; the few
+    thumbnails that have more candidates, and not enough matches among these, are compared with clusters.
     """
     from scipy.spatial import cKDTree
 
-    kept, wanted = (np.flatnonzero(stack.std((1, 2, 3)) >= MIN_CONTRAST) for stack in (first, second))
-    if not len(kept) or not len(wanted):
+    left, right = _different(first), _different(second)
+    if not left or not right:
         return
-    tree, points = cKDTree(_low_frequencies(first[kept])), _low_frequencies(second[wanted])
+    kept, wanted = (stack[[same[0] for same in group]] for stack, group in ((first, left), (second, right)))
+    waves, points = _low_frequencies(kept), _low_frequencies(wanted)
+    tree, crowded = cKDTree(waves), []
     for start in range(0, len(wanted), BLOCK):
-        rows, count = np.arange(start, min(start + BLOCK, len(wanted))), MAX_MATCHES
-        while len(rows):
-            # (R, count) indices into `kept`; len(kept) where there is no further candidate
-            near = tree.query(points[rows], count, distance_upper_bound=MAX_DISTANCE)[1]
-            columns, places = np.unique(near, return_inverse=True)
-            table = same_picture(second[wanted[rows]], first[kept[columns[columns < len(kept)]]])
-            table = np.pad(table, ((0, 0), (0, 1)))  # a last column for `no candidate`, which never matches
-            good = np.take_along_axis(table, places.reshape(near.shape), 1)
-            good &= good.cumsum(1) <= MAX_MATCHES
-            of_rows, ranks = np.nonzero(good)
-            yield from zip(kept[near[of_rows, ranks]].tolist(), wanted[rows[of_rows]].tolist(), strict=True)
-            rows = rows[(good.sum(1) < MAX_MATCHES) & (near[:, -1] < len(kept))]
-            count = min(8 * count, len(kept) + 1)  # one more than there are, so that the last is none
+        rows = np.arange(start, min(start + BLOCK, len(wanted)))
+        # (R, MAX_MATCHES) indices into `kept`; len(kept) where there is no further candidate
+        near = tree.query(points[rows], MAX_MATCHES, distance_upper_bound=MAX_DISTANCE)[1]
+        columns, places = np.unique(near, return_inverse=True)
+        table = same_picture(wanted[rows], kept[columns[columns < len(kept)]])
+        table = np.pad(table, ((0, 0), (0, 1)))  # a last column for `no candidate`, which never matches
+        good = np.take_along_axis(table, places.reshape(near.shape), 1)
+        ready = good.all(1) | (near[:, -1] == len(kept))
+        for row in np.flatnonzero(ready & good.any(1)):
+            yield from _members(left, near[row, good[row]], right[rows[row]])
+        crowded += rows[~ready].tolist()
+    if crowded:
+        around = cKDTree(points[crowded]).query(waves, distance_upper_bound=MAX_DISTANCE)[0]
+        columns = np.flatnonzero(np.isfinite(around))
+        for row, matches in zip(crowded, _cluster_pairs(kept[columns], wanted[crowded]), strict=True):
+            yield from _members(left, columns[matches], right[row])
 
 
-def same_picture(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _different(stack: np.ndarray) -> list[list[int]]:
+    """Return the indices of the images of each different thumbnail that has contrast."""
+    found: dict[bytes, list[int]] = {}
+    for index in np.flatnonzero(stack.std((1, 2, 3)) >= MIN_CONTRAST).tolist():
+        found.setdefault(stack[index].tobytes(), []).append(index)
+    return list(found.values())
+
+
+def _members(
+    left: Sequence[list[int]], matches: np.ndarray, images: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Pair each of some images with the first `MAX_MATCHES` images of the thumbnails that match theirs."""
+    found = [index for match in matches.tolist() for index in left[match][:MAX_MATCHES]][:MAX_MATCHES]
+    return itertools.product(found, images)
+
+
+def _cluster_pairs(first: np.ndarray, second: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the indices in `first` of up to `MAX_MATCHES` matches of each thumbnail of `second`.
+
+    A thumbnail is compared with the clusters of `first`, and with the members of those that it is near to: by
+    the triangle inequality all others are too far away. So thousands of nearly equal pictures cost little.
+    """
+    leaders, numbers = _clusters(first)
+    for start in range(0, len(second), WIDE_BLOCK):
+        rows = second[start : start + WIDE_BLOCK]
+        is_near = same_picture(rows, first[leaders], 2.001)  # a little more, for rounding
+        columns = np.flatnonzero(is_near.any(0)[numbers])
+        table = same_picture(rows, first[columns])
+        yield from (columns[np.flatnonzero(row)[:MAX_MATCHES]] for row in table)
+
+
+def _clusters(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of thumbnails of which every other one matches one, and the number of that one."""
+    leaders, numbers = np.empty(0, int), np.empty(len(stack), int)
+    for start in range(0, len(stack), WIDE_BLOCK):
+        block = np.arange(start, min(start + WIDE_BLOCK, len(stack)))
+        candidates = np.concatenate([leaders, block])
+        table = same_picture(stack[block], stack[candidates])
+        leads = np.arange(len(candidates)) < len(leaders)
+        chosen = np.empty(len(block), int)
+        for row, matches in enumerate(table):
+            leads[len(leaders) + row] = not (matches & leads).any()
+            chosen[row] = (matches & leads).argmax()
+        numbers[block] = (leads.cumsum() - 1)[chosen]
+        leaders = candidates[leads]
+    return leaders, numbers
+
+
+def same_picture(first: np.ndarray, second: np.ndarray, reach: float = 1) -> np.ndarray:
     """Compare every thumbnail of one stack with every one of another, as a whole and in their details.
 
     Args:
         first: (N, 16, 16, 3) uint8.
         second: (M, 16, 16, 3) uint8.
+        reach: factor of the distances that are allowed.
 
     Returns:
         (N, M) bool.
@@ -117,9 +172,10 @@ def same_picture(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     whole, details = _normalize(first), _normalize(_details(first))
     for start in range(0, len(second), 1024):  # in blocks: all as float32 would need much memory
         block = second[start : start + 1024]
-        table[:, start : start + 1024] = (_distances(whole, _normalize(block)) <= MAX_DISTANCE) & (
-            _distances(details, _normalize(_details(block))) <= MAX_DETAIL_DISTANCE
-        )
+        near = _distances(whole, _normalize(block)) <= reach * MAX_DISTANCE
+        if near.any():
+            near &= _distances(details, _normalize(_details(block))) <= reach * MAX_DETAIL_DISTANCE
+        table[:, start : start + 1024] = near
     return table
 
 
@@ -145,7 +201,7 @@ def _normalize(stack: np.ndarray) -> np.ndarray:
 
 
 def _low_frequencies(stack: np.ndarray) -> np.ndarray:
-    """(N, 16, 16, 3) -> (N, 15): the first coefficients of the cosine transform of the brightness.
+    """(N, 16, 16, 3) -> (N, 35): the first coefficients of the cosine transform of the brightness.
 
     The transform keeps lengths, so a distance here is never larger than that of the whole thumbnails.
     """

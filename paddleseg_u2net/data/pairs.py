@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ OTHER_KEYS = (
     *("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download"),
     *("multi_scale", "img_max", "mask_colors"),
 )
+# Cityscapes has these files beside each other; a data set uses one of them as its masks
+CITYSCAPES = re.compile(r".*_gt(Fine|Coarse)_(color|(label|instance)(Train)?Ids)")
 
 
 class Pair(NamedTuple):
@@ -125,11 +128,19 @@ def _log_other_endings(
     images: Mapping[str, Sequence[Path]],
     masks: Mapping[str, Sequence[Path]],
 ) -> None:
-    """Log the images of both folders whose names end neither as images nor as masks do."""
+    """Log the images of both folders whose names end neither as images nor as masks do.
+
+    It is no warning if they are regular files of Cityscapes.
+    """
     if image_side[1] or mask_side[1]:
         taken = {path for found in (images, masks) for paths in found.values() for path in paths}
         files = {path for folder in {image_side[0], mask_side[0]} for path in list_images(folder)}
-        if left := sorted(files - taken):
+        left = sorted(files - taken)
+        regular = [path for path in left if CITYSCAPES.fullmatch(path.stem)]
+        if regular and CITYSCAPES.fullmatch(Path(mask_side[1]).stem):
+            log.info("%d other files of Cityscapes are not used: %s", len(regular), first_names(regular))
+            left = sorted({*left} - {*regular})
+        if left:
             endings = f"'{image_side[1]}' nor '{mask_side[1]}'"
             log.warning("%d files end neither with %s: %s", len(left), endings, first_names(left))
 

@@ -23,6 +23,7 @@ from paddleseg_u2net.io.contents import TooManyPixels, unreadable
 from paddleseg_u2net.io.decoders import open_image
 from paddleseg_u2net.io.file_kinds import READ_SUFFIXES
 from paddleseg_u2net.io.images import MAX_PIXELS, check_size, write_image
+from paddleseg_u2net.io.listing import CLOSED, Listing, visible_files, why_not
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,15 @@ class NamedFile(NamedTuple):
     path: Path
 
 
-def find_files(folder: Path) -> list[NamedFile]:
-    """List all files below a folder, sorted, without the hidden ones that file managers add to archives."""
-    found = [
-        NamedFile(PurePosixPath(path.relative_to(folder.parent)), path) for path in sorted(folder.rglob("*"))
-    ]
-    return [f for f in found if f.path.is_file() and not any(p.startswith(".") for p in f.name.parts[1:])]
+def find_files(folder: Path, counts: ItemCounts) -> list[NamedFile]:
+    """List the files below a folder, sorted; hidden ones, as file managers add to archives, are counted."""
+    listing = Listing(folder)
+    paths = []
+    for path in sorted(visible_files(folder, listing)):
+        paths.append(path) if path.is_file() else listing.leave_out(path, why_not(path) or CLOSED)
+    for reason, left_out in listing.unused.items():
+        counts.add_all("left out", "files", reason, [path.relative_to(folder.parent) for path in left_out])
+    return [NamedFile(PurePosixPath(path.relative_to(folder.parent)), path) for path in paths]
 
 
 def is_wanted(row: DataSet, name: PurePosixPath) -> bool:

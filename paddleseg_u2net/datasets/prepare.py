@@ -30,6 +30,7 @@ from paddleseg_u2net.datasets.synthetic import draw_into
 from paddleseg_u2net.errors import DataError, DownloadError, Fault
 from paddleseg_u2net.io.archives import unpack
 from paddleseg_u2net.io.files import digest, disk_errors_named, file_lock, require_writable
+from paddleseg_u2net.io.listing import HIDDEN
 from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.io.urls import MIRROR
 
@@ -211,15 +212,16 @@ def _files(
             wanted = functools.partial(_is_wanted, row, stem, items)
             folder = unpacked / str(index) / stem
             unpack(source.path, folder, row.max_bytes, wanted)
-        files += find_files(folder)
+        files += find_files(folder, items)
     return files
 
 
 def _is_wanted(row: DataSet, stem: str, items: ItemCounts, name: str) -> bool:
     """Whether a member of an archive is unpacked; counts the others."""
     path = PurePosixPath(stem, name)
-    wanted = is_wanted(row, path)
-    items.add("left out", "files", NOT_PART, path, count=not wanted)
+    is_hidden = any(part.startswith(".") for part in path.parts[1:])
+    wanted = is_wanted(row, path) and not is_hidden
+    items.add("left out", "files", HIDDEN if is_hidden else NOT_PART, path, count=not wanted)
     return wanted
 
 

@@ -16,6 +16,7 @@ from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.errors import ConfigError, Fault
+from paddleseg_u2net.io.listing import visible_files
 from paddleseg_u2net.io.paths import local_path
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def _optic_disc(root: Path, mode: str) -> StockFiles:
 
 def _cityscapes(root: Path, mode: str) -> StockFiles:
     images, masks = root / "leftImg8bit" / mode, root / "gtFine" / mode
-    converted = any(masks.rglob(f"*{TRAIN_IDS}.png"))
+    converted = any(path.name.endswith(f"{TRAIN_IDS}.png") for path in visible_files(masks))
     ending, classes = (TRAIN_IDS, None) if converted else (LABEL_IDS, CITYSCAPES)
     found = pair_folders(images, masks, IMAGES, ending)
     return StockFiles(found, f"image_dir: {images}, mask_dir: {masks}, *{ending}.png", classes)

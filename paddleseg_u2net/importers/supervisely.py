@@ -16,7 +16,7 @@ from paddleseg_u2net.importers.annotations import (
 )
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.references import PART_NAMES, all_parts_named
-from paddleseg_u2net.io.listing import list_images, stem_of
+from paddleseg_u2net.io.listing import list_images, stem_of, visible_files
 
 META, IMAGES, ANNOTATIONS = "meta.json", "img", "ann"
 # geometryType -> kind of rasterizer, and the key of an object that holds the shape
@@ -50,10 +50,7 @@ def read_supervisely(folder: Path) -> list[AnnotationSet]:
     if faults:
         raise DataError(faults)
     shapes = {row["title"]: row.get("shape") for row in meta["classes"]}
-    found = {
-        path.parent: _top(path.parent, folder) for path in sorted(folder.rglob(ANNOTATIONS)) if path.is_dir()
-    }
-    found = {path: name for path, name in found.items() if (path / IMAGES).is_dir()}
+    found = {path: _top(path, folder) for path in _data_sets(folder)}
     if not found:
         raise FileNotFoundError(
             f"{folder}: no folder with {IMAGES} and {ANNOTATIONS}. Fix: export the project with its images"
@@ -70,6 +67,15 @@ def read_supervisely(folder: Path) -> list[AnnotationSet]:
         part.images.extend(images)
         part.faults.extend(faults)  # pyright: ignore[reportAttributeAccessIssue]
     return sets
+
+
+def _data_sets(folder: Path) -> list[Path]:
+    """Return the folders below a project that hold both images and annotations, sorted."""
+    inside = (path.relative_to(folder).parents for path in visible_files(folder))
+    places = {
+        folder / part.parent for parts in inside for part in parts if part.name in (IMAGES, ANNOTATIONS)
+    }
+    return sorted(path for path in places if (path / IMAGES).is_dir() and (path / ANNOTATIONS).is_dir())
 
 
 def _top(path: Path, folder: Path) -> str:
@@ -97,7 +103,7 @@ def _read_images(
             images.append(_read_image(file, annotation, folder, shapes, counts, faults))
         except DataError as error:
             faults += error.faults
-    annotations = sorted((path / ANNOTATIONS).rglob("*.json"))
+    annotations = sorted(file for file in visible_files(path / ANNOTATIONS) if file.suffix == ".json")
     used += annotations  # those without an image, or that cannot be read, are faults
     what, fix = f"no such image in {path / IMAGES}", "add it, or remove the file"
     faults += [Fault(str(place), what, fix) for place in annotations if place not in known]

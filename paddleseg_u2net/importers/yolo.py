@@ -16,7 +16,7 @@ from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet,
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.rasterize import abbreviate
 from paddleseg_u2net.importers.references import PART_NAMES, find_inside, read_lines
-from paddleseg_u2net.io.listing import list_images, stem_of
+from paddleseg_u2net.io.listing import list_images, stem_of, visible_files
 
 CONFIGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAME_LISTS = ("classes.txt", "obj.names")  # one name per line
@@ -224,5 +224,6 @@ def _add_region(
 def _labels_without_image(folder: Path, images: Iterable[Path]) -> list[Path]:
     """Return the label files of no image."""
     known = {label_path(image, folder) for image in images}
-    files = sorted(folder.rglob(f"{LABELS}/**/*.txt"))
+    texts = (path for path in sorted(visible_files(folder)) if path.suffix == ".txt")
+    files = [path for path in texts if LABELS in path.relative_to(folder).parts[:-1]]
     return [path for path in files if path not in known and path.name not in NAME_LISTS]

@@ -68,7 +68,7 @@ def list_files(folder: Path) -> Listing:
     read, is not.
     """
     listing = Listing(folder)
-    for path in _files(folder, listing):
+    for path in visible_files(folder, listing):
         reason = why_not(path)
         listing.images.append(path) if reason is None else listing.leave_out(path, reason)
     listing.images.sort()
@@ -77,8 +77,14 @@ def list_files(folder: Path) -> Listing:
     return listing
 
 
-def _files(folder: Path, listing: Listing) -> Iterator[Path]:
-    """Yield the visible files below a folder; what cannot be opened is added to the listing."""
+def visible_files(folder: Path, listing: Listing | None = None) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden, in the order of `list_files`, of any kind.
+
+    Args:
+        folder: searched with its sub-folders and the folders that it links to.
+        listing: hidden files, and folders that are not searched, are added to it.
+    """
+    listing = listing or Listing(folder)
     seen = {_identity(parent) for parent in folder.resolve().parents}
     starts = deque([folder])  # then links to folders, in the order in which they are found
     while starts:

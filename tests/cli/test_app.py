@@ -24,6 +24,7 @@ from paddleseg_u2net.cli.app import (
     guarded,
     main,
 )
+from paddleseg_u2net.cli.flags import HOW, INPUT, OUTPUT, REFINE
 from paddleseg_u2net.environment.provenance import ENGINES
 from paddleseg_u2net.models.u2net import U2Netp
 
@@ -35,6 +36,10 @@ SCRIPTS = {
     "tools/evaluate_folder.py": "evaluate",
     "Benckmark_data_prepare/prepare.py": "prepare",
 }
+
+# of groups of flags that only one command or one kind of command has
+OTHER_TITLES = ("options", "examples", "schedule", "evaluation", "saliency maps")
+OTHER_TITLES += ("test-time augmentation and sliding window",)
 
 
 def u2net(*words, **variables) -> subprocess.CompletedProcess:
@@ -72,6 +77,8 @@ def test_help_of_a_command_has_examples_and_groups(run, name):
     assert code == 0
     assert text.startswith(f"usage: u2net {name}")
     assert f"  u2net {name}" in text.split("examples:")[1]
+    titles = re.findall(r"^(\S.*):$", text, re.M)
+    assert not {*titles} - {INPUT, OUTPUT, HOW, REFINE, *OTHER_TITLES}  # one name for a kind of flags
     assert "\noptions:\n  -h, --help" in text
     headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert len(headings) > 2

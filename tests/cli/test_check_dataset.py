@@ -221,7 +221,7 @@ def test_help_shows_examples_and_grouped_flags(check):
     code, text, _ = check("--help")
     assert code == 0
     assert "u2net check-dataset --image_dir photos/ --mask_dir masks/" in text
-    assert [text.index(f"\n{group}:\n") for group in ("what goes in", "what comes out", "how")]
+    assert [text.index(f"\n{group}:\n") for group in ("input", "output", "settings")]
     assert text == build_parser().format_help()
 
 

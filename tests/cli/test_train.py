@@ -65,7 +65,7 @@ def test_accumulate_counts_steps_and_ema_decay_is_recorded(run, config):
 def test_help_groups_the_flags_and_shows_examples(run):
     code, text, _ = run("train", "--help")
     assert code == 0
-    groups = ["options", "input", "schedule", "output", "evaluation", "computation", "examples"]
+    groups = ["options", "input", "schedule", "output", "evaluation", "settings", "examples"]
     assert re.findall(r"^(\w+):$", text, re.M) == groups
     assert "usage: u2net train [-h] --config CONFIG" in text
     assert "  u2net train --config configs/" in text

@@ -23,6 +23,25 @@ def test_lists_accept_spaces_tabs_comments_and_windows_line_ends(tmp_path):
     assert read_list(path, tmp_path, separator=",")[0][0].mask == tmp_path / "b.png"
 
 
+@pytest.mark.parametrize("mask_suffix", ["_gtFine_labelIds", "_gtFine_color.png", "_rgb"])
+def test_regular_files_of_cityscapes_are_no_warning(tmp_path, caplog, mask_suffix):
+    """They are where the masks are Cityscapes' own; beside other masks nobody expects them."""
+    caplog.set_level("INFO")
+    city, stem = "gtFine/train/aachen", "aachen_000000_000019"
+    write_mask(tmp_path / "leftImg8bit/train/aachen" / f"{stem}_leftImg8bit.png", np.eye(4, dtype=np.uint8))
+    for kind in ("color", "instanceIds", "labelIds"):
+        write_mask(tmp_path / city / f"{stem}_gtFine_{kind}.png", np.eye(4, dtype=np.uint8))
+    write_mask(tmp_path / city / f"{stem}_rgb.png", np.eye(4, dtype=np.uint8))
+    pairs, faults = pair_folders(tmp_path / "leftImg8bit", tmp_path / "gtFine", "_leftImg8bit", mask_suffix)
+    assert not faults
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    if mask_suffix == "_rgb":
+        assert "3 files end neither" in warnings[0]
+    else:
+        assert "2 other files of Cityscapes are not used" in caplog.text
+        assert ["1 files end neither" in text and f"{stem}_rgb.png" in text for text in warnings] == [True]
+
+
 def test_every_line_with_a_wrong_number_of_columns_is_a_fault(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a.png b.png\nonly.png\nmy cat.png mask.png\n")

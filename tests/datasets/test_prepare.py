@@ -92,6 +92,39 @@ def test_files_that_are_not_part_of_the_data_set_are_counted_and_named(tmp_path)
     )
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_hidden_files_are_counted(tmp_path, packed):
+    """As macOS adds them, with the names of images."""
+    sources = build(tmp_path / "a", PUBLISHED["DUTS-TE"])
+    hidden = "DUTS-TE/__MACOSX/._a.jpg", "DUTS-TE/DUTS-TE-Image/.DS_Store"
+    if packed:
+        with zipfile.ZipFile(sources[0], "a") as archive:
+            for name in hidden:
+                archive.writestr(name, b"x")
+    else:
+        folder = tmp_path / "mine"
+        shutil.unpack_archive(sources[0], folder)
+        for name in hidden:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(b"x")
+        (folder / "broken.jpg").symlink_to("absent.jpg")
+        sources = [folder]
+    root = prepare("DUTS-TE", tmp_path, sources, accept_unverified=True)
+    items = json.loads((root / "dataset.json").read_text())["items"]
+    left_out = {row["reason"]: row["count"] for row in items if row["outcome"] == "left out"}
+    assert left_out.pop("hidden") == 2
+    assert left_out.pop("broken link", 0) == (not packed)
+    assert lists_of(root) == LISTS["DUTS-TE"]
+
+
+def test_folders_that_are_linked_are_read(tmp_path):
+    (source,) = build(tmp_path / "a", PUBLISHED["DUTS-TE"])
+    shutil.unpack_archive(source, tmp_path / "elsewhere")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert lists_of(prepare("DUTS-TE", tmp_path, [tmp_path / "mine"])) == LISTS["DUTS-TE"]
+
+
 def test_record_checksum_equals_that_of_sha256sum(tmp_path):
     (archive,) = build(tmp_path / "a", PUBLISHED["DUTS-TE"])
     root = prepare("DUTS-TE", tmp_path, [archive])

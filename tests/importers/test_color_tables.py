@@ -21,6 +21,7 @@ COLUMNS = 'id,label,red,green,blue\n0,Animal,64,128,64\n1,"Archway",192,0,128\n2
 NAME_FIRST = "Animal 64 128 64\nArchway 192 0 128\nVoid (0, 0, 0)\n"
 HEXADECIMAL = "#408040 Animal\nArchway: #C00080\nVoid=#000000\n"
 JSON = json.dumps({"Animal": [64, 128, 64], "Archway": "#c00080", "Void": [0, 0, 0, 255]})
+# as CVAT shows the labels of a project under Raw
 SUPERVISELY = json.dumps(
     {"classes": [{"title": name, "color": color} for name, color in
                  (("Animal", "#408040"), ("Archway", "#C00080"), ("Void", "#000000"))]}
@@ -101,6 +102,10 @@ def test_missing_or_foreign_label_maps_are_named(tmp_path):
         read_label_map(tmp_path / "a.txt")
     for color in ("[1, 2]", '"1,2,3,4"', "[1, 2, 300]", "5", '"red 1,2,3"'):
         (tmp_path / "a.json").write_text(f'{{"cat": {color}}}')
+        with pytest.raises(DataError, match="entry 0: expected"):
+            read_label_map(tmp_path / "a.json")
+    for content in ("[5]", '["cat"]', '[{"name": "cat"}]', "5", '"cat"'):
+        (tmp_path / "a.json").write_text(content)
         with pytest.raises(DataError, match="entry 0: expected"):
             read_label_map(tmp_path / "a.json")
     with pytest.raises(DataError, match="is a folder, expected a file"):

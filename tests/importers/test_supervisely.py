@@ -105,6 +105,19 @@ def test_what_is_left_out_is_counted(make, tmp_path):
     }
 
 
+def test_data_sets_and_annotations_in_linked_folders_are_read(tmp_path):
+    root = write_project(tmp_path / "p", {"ds": [[SQUARE]], "other": [[SQUARE]]})
+    for name in ("ds", "other/ann"):
+        place = tmp_path / name.replace("/", "-")
+        (root / name).rename(place)
+        (root / name).symlink_to(place)
+    (tmp_path / "other-ann" / "absent.png.json").write_text("{}")
+    (tmp_path / "other-ann" / "._absent.png.json").write_bytes(b"\0")  # as macOS adds
+    (found,) = read_supervisely(root)
+    assert [image.name for image in found.images] == ["ds/img/ü 0", "other/img/ü 0"]
+    assert [str(fault.where) for fault in found.faults] == [str(root / "other/ann/absent.png.json")]
+
+
 def test_every_fault_is_reported_with_its_place(make, tmp_path):
     objects = [
         figure("dgo", "polygon", [[0, 0]] * 3),

@@ -122,6 +122,21 @@ def test_files_that_are_not_used_are_counted_once(make, tmp_path):
     }
 
 
+def test_label_files_in_linked_folders_are_counted(tmp_path):
+    root = tmp_path / "y"
+    fill(root, "images/train", "images/val")
+    (root / "data.yaml").write_text(f"train: images/train\nval: images/val\n{NAMES}")
+    place = tmp_path / "elsewhere"
+    (root / "labels" / "train").rename(place)
+    (root / "labels" / "train").symlink_to(place)
+    (place / "orphan.txt").write_text(LABELS)
+    (place / ".hidden.txt").write_text(LABELS)
+    first = read_yolo(root)[0]
+    assert [(row.reason, row.count) for row in first.counts.rows()] == [
+        ("label file without an image in a part", 1)
+    ]
+
+
 def test_images_of_train_that_are_named_for_val_again_are_split(make, tmp_path):
     """The demonstration sets coco8-seg and coco128-seg of Ultralytics are like this."""
     root = tmp_path / "y"
