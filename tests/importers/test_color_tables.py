@@ -104,7 +104,7 @@ def test_missing_or_foreign_label_maps_are_named(tmp_path):
         (tmp_path / "a.json").write_text(f'{{"cat": {color}}}')
         with pytest.raises(DataError, match="entry 0: expected"):
             read_label_map(tmp_path / "a.json")
-    for content in ("[5]", '["cat"]', '[{"name": "cat"}]', "5", '"cat"'):
+    for content in ("[5]", '["cat"]', '[{"name": "cat"}]'):
         (tmp_path / "a.json").write_text(content)
         with pytest.raises(DataError, match="entry 0: expected"):
             read_label_map(tmp_path / "a.json")
