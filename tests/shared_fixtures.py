@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -30,6 +31,15 @@ def _reset_random_numbers(monkeypatch, request):
     """Reset a module's generator RNG before each test, so that no test depends on those before it."""
     if hasattr(request.module, "RNG"):
         monkeypatch.setattr(request.module, "RNG", np.random.default_rng(0))
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers():
+    """Remove the log handler of commands that ran in this process: its stream ends with the test."""
+    yield
+    logger = logging.getLogger("paddleseg_u2net")
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture(autouse=True)

@@ -328,7 +328,7 @@ def test_missing_image_of_a_list_is_reported_with_its_line(run, trained, photos_
         (["--image_path", "nothing"], "error: nothing: no such file or folder"),
         (["nothing"], "error: nothing: no such file or folder"),
         (["--image_path", "*.jpg"], "error: *.jpg: no file matches this pattern"),
-        (["--image_path", "hollow"], "hollow: no images (BMP, "),
+        (["--image_path", "hollow"], "hollow: no images (JPEG, "),
         (["--image_path", "empty.txt"], "empty.txt: this list names no images that exist"),
         (["--image_path", "utf16.txt"], "utf16.txt: the list is not valid UTF-8. Fix: save it"),
         (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: unknown. Fix: any of added"),

@@ -98,7 +98,7 @@ FILES = {
     "array": (npy(), "Fix: save it as PNG, as by cv2.imwrite", array_as_png),
     "fractions": (
         tiff(GREY / 255),
-        "samples are fractions of 64 bits. Fix: save it again as PNG or JPEG",
+        "samples are floating-point numbers of 64 bits. Fix: save it again as PNG or JPEG",
         lambda _: PNG,
     ),
     "32 bits": (tiff(GREY.astype(np.uint32)), "Fix: save it again as PNG or JPEG", lambda _: PNG),
