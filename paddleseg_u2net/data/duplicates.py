@@ -135,7 +135,7 @@ def _cluster_pairs(first: np.ndarray, second: np.ndarray) -> Iterator[np.ndarray
     for start in range(0, len(second), WIDE_BLOCK):
         rows = second[start : start + WIDE_BLOCK]
         is_near = same_picture(rows, first[leaders], 2.001)  # a little more, for rounding
-        columns = np.flatnonzero(is_near.any(0)[numbers])
+        columns = np.flatnonzero(np.any(is_near, axis=0, keepdims=True)[0, numbers])
         table = same_picture(rows, first[columns])
         yield from (columns[np.flatnonzero(row)[:MAX_MATCHES]] for row in table)
 
