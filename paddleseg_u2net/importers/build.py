@@ -256,18 +256,18 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
         counts = {part: len(members) for part, members in zip(PARTS, parts, strict=True) if members}
         classes = _class_names(found.classes, count)
         _count_absent(images, classes, found.counts)
-        _count_unused(source, [*source.used, folder, config_path], found.counts)
+        _count_unused(source, found.counts)
         summary = BuildSummary(config, counts, classes, found.encoding, found.counts)
         config_path.write_text(_write(parts, summary, options, folder), encoding="utf-8")
     return summary
 
 
-def _count_unused(source: ImageSource, more: Sequence[Path], items: ItemCounts) -> None:
-    """Count the files in the folders of a source that are not used, reported as faulty, or among `more`."""
-    used = [*more, *(path for image in source.images for path in image.pair[:2] if path)]
+def _count_unused(source: ImageSource, items: ItemCounts) -> None:
+    """Count the files in the folders of a source that it neither uses nor reports as faulty."""
+    used = [path for image in source.images for path in image.pair[:2] if path]
     used += [Path(image.annotated.where) for image in source.images if image.annotated]
     used += [Path(fault.where) for fault in source.faults if isinstance(fault, Fault)]
-    for reason, paths in unused_files(source.folders, used).items():
+    for reason, paths in unused_files(source.folders, [*used, *source.used]).items():
         items.add_all("left out", "files", reason, paths)
 
 

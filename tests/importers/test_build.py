@@ -216,15 +216,6 @@ def test_config_that_fails_to_be_written_leaves_nothing_behind(make, photo_set, 
         assert not Path("configs").exists() or not list(Path("configs").iterdir())
 
 
-def test_temporary_files_of_the_command_are_not_counted(make, photo_set):
-    """They are hidden, and lie among the images if the data set does."""
-    images = photo_set / "images"
-    places = ["--save_dir", images / "mine", "--config_out", images / "mine.yaml"]
-    assert make("--image_dir", images, "--mask_dir", photo_set / "masks", *places)[0] == 0
-    items = json.loads((images / "mine" / "dataset.json").read_text())["items"]
-    assert [row["outcome"] for row in items] == ["kept"]
-
-
 def test_config_out_may_be_inside_save_dir(make, photo_set):
     assert make(*folder_flags(photo_set), "--config_out", "data/mine/sub/own.yaml")[0] == 0
     assert len(pairs_of(Path("data/mine/sub/own.yaml"), "train")) == 8
