@@ -111,7 +111,10 @@ def require_root(key: str, kind: str, root: Any, download: bool) -> None:
 def known_files(key: str, kind: str, cfg: Mapping[str, Any], download: bool) -> StockPairs:
     """Return what a row of STOCK finds, the mask value that is ignored, and how masks are renumbered."""
     if others := [name for name in cfg if name not in ("dataset_root", "mode")]:
-        raise ConfigError(f"{key}: {', '.join(others)}: no such key of type: {kind}. Fix: leave it out")
+        raise ConfigError(
+            f"{key}: {', '.join(others)}: no such key of type: {kind}. "
+            f"Fix: leave it out; if a _base_ sets it, add _inherited_: false to {key}"
+        )
     if cfg["mode"] not in (modes := MODES.get(kind, ("train", "val", "test"))):
         raise ConfigError(f"{key}: mode: {cfg['mode']}. Fix: one of {', '.join(modes)}")
     root = local_path(str(cfg.get("dataset_root", "")))

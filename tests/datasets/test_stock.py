@@ -107,8 +107,13 @@ def test_wrong_numbers_of_classes_and_unknown_keys_are_rejected_and_the_fix_work
         build_dataset_spec(load_config(path, opts=opts), "train_dataset")
     opts += ["model.num_classes=2"]
     assert len(build_dataset_spec(load_config(path, opts=opts), "train_dataset")) == 1
-    with pytest.raises(ConfigError, match="train_path: no such key of type: OpticDiscSeg"):
-        build_dataset_spec(load_config(path, opts=[*opts, "train_dataset.train_path=x"]), "train_dataset")
+    (tmp_path / "child.yaml").write_text("_base_: c.yaml\ntrain_dataset: {train_path: x}\n")
+    opts += [f"train_dataset.dataset_root={tmp_path / 'set'}"]
+    with pytest.raises(ConfigError, match="train_path: no such key.*add _inherited_: false to train_dataset"):
+        build_dataset_spec(load_config(tmp_path / "child.yaml", opts=opts), "train_dataset")
+    section = "{_inherited_: false, type: OpticDiscSeg, mode: train}"
+    (tmp_path / "child2.yaml").write_text(f"_base_: child.yaml\ntrain_dataset: {section}\n")
+    assert len(build_dataset_spec(load_config(tmp_path / "child2.yaml", opts=opts), "train_dataset")) == 1
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("ADE20K", "test"), ("Cityscapes", "trainval")])
