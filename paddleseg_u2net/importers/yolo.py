@@ -47,7 +47,8 @@ def read_yolo(path: Path) -> list[AnnotationSet]:
     counts, faults = ItemCounts(), []
     if config:
         content, used = _read_config(config), [config]
-        names, parts = _names(config, content), _configured_images(folder, config, content, faults, used)
+        names = _names(config, content)
+        parts = _configured_images(folder, config, content, faults, counts, used)
     else:
         names, used = _listed_names(folder)
         parts = _images_of_layout(folder)
@@ -102,7 +103,12 @@ def _listed_names(folder: Path) -> tuple[dict[int, str], list[Path]]:
 
 
 def _configured_images(
-    folder: Path, path: Path, content: dict[str, Any], faults: list[Fault | str], used: list[Path]
+    folder: Path,
+    path: Path,
+    content: dict[str, Any],
+    faults: list[Fault | str],
+    counts: ItemCounts,
+    used: list[Path],
 ) -> Images:
     """Return the images of each part as the YAML file names them; lists of images are added to `used`."""
     root = find_inside(folder, str(content.get("path") or ".")) or folder
@@ -112,7 +118,11 @@ def _configured_images(
             continue
         for reference in value if isinstance(value, list) else [value]:
             found = find_inside(root, str(reference)) or find_inside(folder, str(reference))
-            if found is None:
+            if found is None and PARTS[part] == "test":  # exports name one also if they have none
+                counts.add(
+                    "left out", "parts", "named in the YAML file, but not there", f"{key}: {reference}"
+                )
+            elif found is None:
                 what = f"{key}: {reference}: not found inside {folder}"
                 faults.append(Fault(str(path), what, f"correct it, or move {path.name} to its images"))
             else:

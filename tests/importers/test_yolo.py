@@ -137,6 +137,15 @@ def test_label_files_in_linked_folders_are_counted(tmp_path):
     ]
 
 
+def test_folder_of_test_that_was_not_exported_is_counted(make, tmp_path):
+    fill(tmp_path / "y", "train/images", "valid/images")
+    parts = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+    (tmp_path / "y" / "data.yaml").write_text(parts + NAMES)
+    code, out, err = make("--yolo", tmp_path / "y")
+    assert (code, err) == (0, "")
+    assert "left out  parts         1  named in the YAML file, but not there  test: ../test/images" in out
+
+
 def test_images_of_train_that_are_named_for_val_again_are_split(make, tmp_path):
     """The demonstration sets coco8-seg and coco128-seg of Ultralytics are like this."""
     root = tmp_path / "y"
