@@ -119,9 +119,7 @@ def _configured_images(
         for reference in value if isinstance(value, list) else [value]:
             found = find_inside(root, str(reference)) or find_inside(folder, str(reference))
             if found is None and PARTS[part] == "test":  # exports name one also if they have none
-                counts.add(
-                    "left out", "parts", "named in the YAML file, but not there", f"{key}: {reference}"
-                )
+                counts.add("left out", "parts", "named by the file, not there", f"{key}: {reference}")
             elif found is None:
                 what = f"{key}: {reference}: not found inside {folder}"
                 faults.append(Fault(str(path), what, f"correct it, or move {path.name} to its images"))
