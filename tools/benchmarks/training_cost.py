@@ -5,7 +5,7 @@ python -m tools.benchmarks.training_cost --configs u2netp_finetune u2netp_drisht
 
 A step is that of `tools.benchmarks.training` by the engine that `u2net train` chooses for U²-Net on a CPU,
 with the network, the batch size and the input size of the config, on random images. Reading and augmenting
-images is not part of it, nor are evaluations.
+images is not part of it, nor are evaluations. Ctrl-C ends it with the table of the configs measured so far.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from paddleseg_u2net.cli.benchmark import table
 from paddleseg_u2net.cli.flags import positive_int
 from paddleseg_u2net.config.loader import CONFIGS, load_config
 from tools.benchmarks.measuring import benchmark_parser
-from tools.benchmarks.training import WARM_UP, Worker, machine
+from tools.benchmarks.training import Worker, machine
 
 FOLDER = CONFIGS / "RGB" / "U2Net"
 ENGINE = "onednn"
@@ -52,9 +52,9 @@ def measure(name: str, threads: int, steps: int) -> dict[str, str | float]:
     )
     with Worker(ENGINE, flags) as worker:
         worker.wait_until_ready()
-        for _ in range(WARM_UP + steps):
+        for _ in range(1 + steps):  # memory is allocated in the first
             worker.step()
-    seconds = float(np.median([reply["ms"] for reply in worker.replies[WARM_UP:]])) / 1e3
+    seconds = float(np.median([reply["ms"] for reply in worker.replies[1:]])) / 1e3
     return {
         "config": name,
         "network": flags.network,
@@ -68,8 +68,18 @@ def measure(name: str, threads: int, steps: int) -> dict[str, str | float]:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Measure the configs and print the table."""
-    rows = [measure(config, args.threads, args.steps) for config in tqdm(args.configs, disable=None)]
+    """Measure the configs and print the table; an interruption ends it with those that are measured.
+
+    Raises:
+        KeyboardInterrupt: interrupted before the first config was measured.
+    """
+    rows = []
+    try:
+        for config in tqdm(args.configs, disable=None):
+            rows.append(measure(config, args.threads, args.steps))
+    except KeyboardInterrupt:
+        if not rows:
+            raise
     print(f"{machine()}, {args.threads} threads\n")
     print(table(rows))
 
