@@ -114,7 +114,6 @@ def test_input_size_of_a_config_is_that_of_its_last_transform_with_one(config, s
 
 
 def test_cost_of_a_config_is_that_of_its_steps(monkeypatch):
-    monkeypatch.setattr(training_cost, "WARM_UP", 0)
     transforms = [{"type": "Resize", "target_size": [32, 32]}, {"type": "Normalize"}]
     config = {"model": {"type": "U2Netp", "num_classes": 2}, "batch_size": 1, "iters": 7200}
     config["train_dataset"] = {"transforms": transforms}
@@ -122,3 +121,15 @@ def test_cost_of_a_config_is_that_of_its_steps(monkeypatch):
     row = training_cost.measure("any", threads=1, steps=1)
     assert (row["batch"], row["steps"]) == ("1 x 32", "7,200")
     assert float(row["hours"]) == pytest.approx(2 * float(row["s a step"]), abs=0.06)
+
+
+def test_interrupted_costs_are_a_table_of_what_was_measured(monkeypatch, capsys):
+    def measure(name, threads, steps):
+        if name == "u2net":
+            raise KeyboardInterrupt
+        return {"config": name, "hours": "2.0"}
+
+    monkeypatch.setattr(training_cost, "measure", measure)
+    assert training_cost.main(["--configs", "u2netp", "u2net"]) == 0
+    assert "| u2netp | 2.0 |" in capsys.readouterr().out
+    assert training_cost.main(["--configs", "u2net"]) == 130
