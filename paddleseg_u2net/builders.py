@@ -157,43 +157,43 @@ def build_dataset_spec(config: Mapping[str, Any], key: str) -> DatasetSpec:
         raise ConfigError(f"{key}: download: expected true or false, got {download!r}")
     if edge := cfg.pop("edge", False):
         raise ConfigError(f"{key}: edge: {edge}: labels of edges are not supported. Fix: edge: false")
-    fix_as = partial(as_options, section=key)
+    shared = {"mode": mode, "name": key, "multi_scale": sizes, "fix_as": partial(as_options, section=key)}
     if kind != "Dataset":
         if labels:
             raise ConfigError(f"{key}: type: {kind}: its masks hold classes. Fix: leave use_multilabel out")
-        white = cfg.pop(WHITE, None)
-        read = known_files if kind in STOCK else _stock_pairs
-        found, ignore_index, relabel = read(key, kind, cfg, download)
-        require_classes(key, kind, num_classes)
-        return DatasetSpec(
-            found[0],
-            num_classes,
-            transforms,
-            ignore_index,
-            "index",
-            mode=mode,
-            name=key,
-            faults=found[1],
-            multi_scale=sizes,
-            white=white,
-            relabel=relabel,
-            fix_as=fix_as,
-        )
+        return _stock_spec(kind, cfg, num_classes, transforms, download, shared)
     model = config["model"]
     keys = read_keys(key, cfg, None if "backbone" in model else model.get("in_channels", 3))
     check_list_keys(key, cfg)
     pairs, faults = list_pairs(**find_data(cfg, download))
+    classes = 2 if labels else num_classes
+    return DatasetSpec(pairs, classes, transforms, faults=faults, labels=labels, **shared, **keys)
+
+
+def _stock_spec(
+    kind: str,
+    cfg: dict[str, Any],
+    num_classes: int,
+    transforms: list[Any],
+    download: bool,
+    shared: dict[str, Any],
+) -> DatasetSpec:
+    """Describe the data of a dataset class of paddleseg; `shared` is what all descriptions hold."""
+    key = shared["name"]
+    white = cfg.pop(WHITE, None)
+    read = known_files if kind in STOCK else _stock_pairs
+    (pairs, faults), ignore_index, relabel = read(key, kind, cfg, download)
+    require_classes(key, kind, num_classes)
     return DatasetSpec(
         pairs,
-        2 if labels else num_classes,
+        num_classes,
         transforms,
-        mode=mode,
-        name=key,
+        ignore_index,
+        "index",
         faults=faults,
-        multi_scale=sizes,
-        labels=labels,
-        fix_as=fix_as,
-        **keys,
+        white=white,
+        relabel=relabel,
+        **shared,
     )
 
 
