@@ -136,7 +136,7 @@ class _Version(NamedTuple):
         mark = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
         rest = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range") or "")
         total = rest[1] if rest else None if answer.headers.get("Transfer-Encoding") else length
-        return cls(url, mark, int(total) if re.fullmatch(r"[0-9]{1,18}", total or "") else None)
+        return cls(url, mark, int(total) if re.fullmatch(r"[0-9]{1,99}", total or "") else None)
 
 
 class _Transfer:
@@ -245,7 +245,10 @@ class _Transfer:
         if isinstance(reason, ssl.SSLError):
             what = getattr(reason, "verify_message", None) or reason.reason or str(reason)
             return DownloadError(f"{self.url}: no secure connection (TLS): {shown(what)}{TLS_FIX}")
-        return kind(f"{self.url}: {shown(reason) or type(reason).__name__}")
+        if isinstance(reason, TimeoutError):
+            return kind(f"{self.url}: nothing came for {TIMEOUT_S} s. Fix: try again later")
+        said = f"no valid answer: {reason!r}" if isinstance(reason, HTTPException) else reason
+        return kind(f"{self.url}: {shown(said)}")
 
     def _read(self, answer: Any, size: int) -> bytes:
         try:

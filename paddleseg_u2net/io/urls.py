@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from paddleseg_u2net.errors import DownloadError, printable
 
 MIRROR = "U2NET_MIRROR"
-PUBLIC, PRIVATE, LOOPBACK = "on the public internet", "in a private network", "this machine"
+PUBLIC, PRIVATE, LOOPBACK = "on the public internet", "in a private network", "on this machine"
 CLASSES = {
     PRIVATE: ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
     LOOPBACK: ("127.0.0.0/8", "::1/128"),
@@ -35,7 +35,7 @@ CLASSES = {
 REFUSED = (
     ("fd00:ec2::/32", "fd20:ce::/32", "168.63.129.16/32")  # metadata of AWS, Google, Azure
     + ("2002::/16", "192.88.99.0/24")  # 6to4
-    + ("64:ff9b:1::/48", "3fff::/20")  # local NAT64, documentation; older Pythons call them global
+    + ("192.0.0.0/24", "64:ff9b:1::/48", "3fff::/20")  # partly global for some versions of Python
 )
 UNICAST, NAT64 = ip_network("2000::/3"), ip_network("64:ff9b::/96")
 OTHER_WAY = f"download it yourself and set {MIRROR}=file:///folder"
@@ -104,6 +104,8 @@ def check_address(url: str, trusted: bool) -> None:
             f"{shown(url.rpartition('@')[2])}: a user name or password in an address would end up in record "
             f"files. Fix: leave them out, or {OTHER_WAY}"
         )
+    if not site.isascii():
+        raise DownloadError(f"{shown(url)}: a host with other letters than ASCII. Fix: its form xn--…")
     if scheme == "https" or (scheme == "file" and not site):
         return
     if scheme == "http" and (trusted or allowed_classes(url) == {LOOPBACK}):
@@ -126,6 +128,8 @@ def check_address(url: str, trusted: bool) -> None:
 class SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects, except to other schemes, from https to http, or to addresses that are not allowed."""
 
+    inf_msg = "redirected in a circle, or too often; the last answer was: "
+
     def __init__(self, trusted: bool):
         self.trusted = trusted
 
@@ -138,5 +142,8 @@ class SafeRedirects(urllib.request.HTTPRedirectHandler):
             raise DownloadError(
                 f"{shown(req.full_url)}: redirects to {shown(newurl)}, which is not allowed. Fix: {OTHER_WAY}"
             )
-        check_address(newurl, self.trusted)
+        try:
+            check_address(newurl, self.trusted)
+        except DownloadError as error:
+            raise DownloadError(f"{shown(req.full_url)}: redirects to {error}") from error
         return super().redirect_request(req, fp, code, msg, headers, newurl)
