@@ -136,7 +136,9 @@ class _Web(urllib.request.AbstractHTTPHandler):
             except OSError as error:
                 failure = error
             else:
-                return _paced(socket.socket, self.pace)(made.family, made.type, made.proto, made.detach())
+                paced = _paced(socket.socket, self.pace)(made.family, made.type, made.proto, made.detach())
+                paced.settimeout(self.pace.left())  # of the TLS handshake, which reads by itself
+                return paced
         raise failure
 
     def _numbers(self, host: str, port: int) -> list[str]:
