@@ -151,8 +151,7 @@ class _Web(urllib.request.AbstractHTTPHandler):
             )
             expected = " or ".join(sorted(map(str, self.allowed))) or "none"
             raise DownloadError(
-                f"{self.url}: leads to {shown(host)} at {is_at}, expected a host {expected}. "
-                f"Fix: {OTHER_WAY}"
+                f"{self.url}: leads to {shown(host)} at {is_at}, expected a host {expected}. Fix: {OTHER_WAY}"
             )
         self.allowed = classes
         return list(dict.fromkeys(found))
