@@ -17,6 +17,7 @@ from typing import NamedTuple
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.environment.optional_imports import missing, need, quiet
 from paddleseg_u2net.environment.provenance import package_versions
+from paddleseg_u2net.environment.terminal import safe_streams
 from paddleseg_u2net.errors import suggest
 
 LOG_LINE = "%(asctime)s [%(levelname)s]\t%(message)s"  # PaddleSeg's
@@ -75,7 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for a fault, 2 for wrong flags, 130 after an interruption.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    with safe_streams():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: list[str]) -> int:
     if words and (command := COMMANDS.get(words[0])):
         return guarded(
             lambda: command_module(words[0]).main(words[1:]),
