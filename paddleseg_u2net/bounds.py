@@ -6,7 +6,6 @@ seconds at most, whatever it holds.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 MIB = 1 << 20
@@ -25,23 +24,26 @@ class Bound(NamedTuple):
     what: str
     known: str
 
-    def check(self, found: int) -> None:
-        """Raise ValueError if there is more."""
+    def check(self, found: int, where: str = "") -> None:
+        """Raise ValueError if there is more; `where` is the file, for readers whose caller does not name it."""
         if found > self.most:
-            raise ValueError(f"holds {found:,} {self.what}, expected at most {self.most:,}")
+            prefix = f"{where}: " if where else ""
+            what = f"holds {found:,} {self.what}, expected at most {self.most:,}"
+            raise ValueError(f"{prefix}{what}. Fix: give a file with fewer")
 
 
 # configs, `deploy.yaml` and the YAML of data sets
 YAML_BYTES = Bound(MIB, "bytes", "a PaddleSeg config of 6 kB; 1,203 class names of LVIS in 30 kB")
 YAML_DEPTH = Bound(50, "levels of nested values", "7 levels")
 YAML_VALUES = Bound(50_000, "values, aliases written out", "some 2,500 for 1,203 class names")
+YAML_TEXT = Bound(10_000, "characters in one text", "paths of 4,096")
 CONFIG_FILES = Bound(50, "files that are read for one config by _base_", "5 files")
 # annotations, records and lists
 JSON_BYTES = Bound(2 << 30, "bytes", "LVIS train, 1.1 GB")
-JSON_DEPTH = Bound(100, "levels of nested values", "10 levels")
-JSON_CONTAINERS = Bound(20_000_000, "lists and objects", "COCO instances_train2017, some 3 million")
+JSON_CONTAINERS = Bound(10_000_000, "lists and objects", "COCO instances_train2017, some 3 million")
 RECORD_BYTES = Bound(16 * MIB, "bytes", "state.json of 2 kB; dataset.json, which names what was left out")
 TEXT_BYTES = Bound(256 * MIB, "bytes", "a list of a million pairs, 100 MB")
+TEXT_LINES = Bound(5_000_000, "lines", "a million pairs")
 LIST_FAULTS = Bound(10_000, "lines that are not 'image mask'", "none")
 # images; their pixels are bounded by `io.images.MAX_PIXELS`
 JPEG_SCANS = Bound(50, "scans, each of which costs a pass over all pixels", "mozjpeg, 17 scans")
@@ -80,10 +82,3 @@ class Budget:
         if self.taken > self.most:
             raise ValueError(f"its tensors take more than {self.most / MIB:,.0f} MiB")
 
-
-def check_bytes(path: Path, bound: Bound) -> None:
-    """Raise ValueError with the file's name if it is larger than a bound."""
-    try:
-        bound.check(path.stat().st_size)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}. Fix: give another file, or split it") from None

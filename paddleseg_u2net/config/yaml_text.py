@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from paddleseg_u2net.bounds import YAML_BYTES, YAML_DEPTH, YAML_VALUES, check_bytes
+from paddleseg_u2net.bounds import YAML_BYTES, YAML_DEPTH, YAML_TEXT, YAML_VALUES
 from paddleseg_u2net.errors import ConfigError, printable
 
 BASE, INHERITED = "_base_", "_inherited_"
@@ -26,17 +26,20 @@ class Loader(yaml.SafeLoader):
 
     def __init__(self, stream):
         super().__init__(stream)
-        self.depth = 0
+        self.depth = self.values = 0
         self.measured: dict[int, tuple[int, int]] = {}
 
     def compose_node(self, parent, index):
         """Read a value with all that is in it, no deeper than allowed."""
         self.depth += 1
-        try:
-            YAML_DEPTH.check(self.depth)
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
+        self.values += 1
+        YAML_DEPTH.check(self.depth)
+        YAML_VALUES.check(self.values)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if isinstance(node, yaml.ScalarNode):
+            YAML_TEXT.check(len(node.value))
+        return node
 
     def get_single_node(self):
         """Read the document; ValueError where it has too many values once aliases are written out."""
@@ -112,7 +115,7 @@ def read_yaml(path: Path) -> tuple[Any, Any]:
         ConfigError: it is not YAML, or exceeds the bounds on size, depth and values.
     """
     try:
-        check_bytes(path, YAML_BYTES)
+        YAML_BYTES.check(path.stat().st_size)
         return parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except ConfigError:
         raise
