@@ -60,6 +60,7 @@ PICKLE_STEPS = Bound(2_000_000, "steps", "some 30 for each tensor, 60,000 with t
 AXES = Bound(32, "axes of an array", "5 axes")
 HEADER_BYTES = Bound(16 * MIB, "bytes of a header", "safetensors of 700 tensors, 70 kB")
 HEAP_BYTES = Bound(64 << 10, "bytes of texts in one piece of HDF5", "4,096 bytes")
+HEAP_NAMES = Bound(4096, "names in one list of HDF5", "some 700")
 ONNX_FIELDS = Bound(1_000_000, "fields of Protocol Buffers", "U²-Net, some 30,000")
 ONNX_DEPTH = Bound(50, "levels of nested graphs", "3 levels")
 ARCHIVE_MEMBERS = Bound(100_000, "members of an archive", "torch.save of 2,000 tensors")

@@ -89,6 +89,8 @@ def _read_with_bases(
         raise ConfigError(f"{path}: _base_ is circular, leads back from {above[-1]}. Fix: remove one")
     content = _read(path)
     bases = content.pop(BASE, [])
+    if bases and "Deploy" in content:
+        raise ConfigError(f"{path}: {BASE}: an export refers to no other config. Fix: export the model again")
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: _base_: expected the path of a file or a list of them, got {bases!r}")
