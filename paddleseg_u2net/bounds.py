@@ -47,8 +47,6 @@ TEXT_LINES = Bound(5_000_000, "lines", "a million pairs")
 LIST_FAULTS = Bound(10_000, "lines that are not 'image mask'", "none")
 # images; their pixels are bounded by `io.images.MAX_PIXELS`
 JPEG_SCANS = Bound(50, "scans, each of which costs a pass over all pixels", "mozjpeg, 17 scans")
-PROFILE_BYTES = Bound(16 * MIB, "bytes of an ICC profile, unpacked", "CMYK profiles of 3 MB")
-TIFF_PAGES = Bound(256, "pages of which the largest is looked for", "scans of books")
 # weights and exported models
 WEIGHT_BYTES = Bound(4 << 30, "bytes of tensors", "U²-Net with the state of its optimizer, 0.5 GB")
 SMALL_WEIGHT_BYTES = 256 * MIB  # of tensors that any file may unpack to
