@@ -35,7 +35,7 @@ class Bound(NamedTuple):
 # configs, `deploy.yaml` and the YAML of data sets
 YAML_BYTES = Bound(MIB, "bytes", "a PaddleSeg config of 6 kB; 1,203 class names of LVIS in 30 kB")
 YAML_DEPTH = Bound(50, "levels of nested values", "7 levels")
-YAML_VALUES = Bound(50_000, "values, aliases written out", "some 2,500 for 1,203 class names")
+YAML_VALUES = Bound(20_000, "values, aliases written out", "some 2,500 for 1,203 class names")
 YAML_TEXT = Bound(10_000, "characters in one text", "paths of 4,096")
 CONFIG_FILES = Bound(50, "files that are read for one config by _base_", "5 files")
 # annotations, records and lists
@@ -54,14 +54,14 @@ WEIGHT_RATIO = 20  # bytes of tensors for each byte of a larger file; compressed
 WEIGHT_OBJECTS = Bound(100_000, "nested objects", "a checkpoint with its optimizer, some 6,000")
 WEIGHT_NAME = Bound(1024, "characters in a name", "about 100")
 WEIGHT_SETS = Bound(100, "networks in one mapping", "3, with averages")
-PICKLE_STEPS = Bound(2_000_000, "steps", "some 30 for each tensor, 60,000 with the optimizer")
+PICKLE_STEPS = Bound(1_000_000, "steps", "some 30 for each tensor, 60,000 with the optimizer")
 AXES = Bound(32, "axes of an array", "5 axes")
 HEADER_BYTES = Bound(16 * MIB, "bytes of a header", "safetensors of 700 tensors, 70 kB")
 HEAP_BYTES = Bound(64 << 10, "bytes of texts in one piece of HDF5", "4,096 bytes")
 HEAP_NAMES = Bound(4096, "names in one list of HDF5", "some 700")
-ONNX_FIELDS = Bound(1_000_000, "fields of Protocol Buffers", "U²-Net, some 30,000")
-ONNX_DEPTH = Bound(50, "levels of nested graphs", "3 levels")
-ARCHIVE_MEMBERS = Bound(100_000, "members of an archive", "torch.save of 2,000 tensors")
+ONNX_FIELDS = Bound(300_000, "fields of Protocol Buffers", "U²-Net, 15,000")
+ONNX_DEPTH = Bound(50, "levels of nested messages", "5 levels; a graph in a graph has 3 more")
+ARCHIVE_MEMBERS = Bound(20_000, "members of an archive", "torch.save of 2,000 tensors")
 
 
 class Budget:

@@ -52,7 +52,7 @@ class Loader(yaml.SafeLoader):
         """Number of values and of levels in a node, aliases written out."""
         known = self.measured.get(id(node), (1, 1))
         if known == (0, 0):
-            raise ValueError("an alias stands for a value that it is in")
+            raise ValueError("an alias stands for a value that it is in. Fix: write the value out")
         if isinstance(node, yaml.ScalarNode) or known != (1, 1):
             return known
         self.measured[id(node)] = (0, 0)

@@ -42,20 +42,33 @@ def external_files(path: Path) -> list[str]:
     Raises:
         ValueError: it is not an ONNX file, or exceeds the bounds on fields and depth.
     """
+    return walk(path, MESSAGES)
+
+
+def walk(path: Path, messages: dict[str, dict[int, str]]) -> list[str]:
+    """Count the fields of a file of Protocol Buffers, before its library makes objects of them.
+
+    Args:
+        path: the file.
+        messages: see MESSAGES; the outermost one is `model`.
+
+    Returns:
+        What `external_files` returns.
+    """
     if not path.stat().st_size:
         raise ValueError("is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            return _Walk(data).names()
+            return _Walk(data, messages).names()
         except IndexError:
-            raise ValueError("is not an ONNX file, or truncated") from None
+            raise ValueError("is damaged, or not of this kind") from None
 
 
 class _Walk:
     """Walks through the messages of a file, the outer ones first."""
 
-    def __init__(self, data: mmap.mmap):
-        self.data, self.count = data, 0
+    def __init__(self, data: mmap.mmap, messages: dict[str, dict[int, str]]):
+        self.data, self.messages, self.count = data, messages, 0
 
     def names(self) -> list[str]:
         """The value of each entry `location`, without repetitions."""
@@ -64,7 +77,7 @@ class _Walk:
         while waiting:
             message, start, end, depth = waiting.pop()
             ONNX_DEPTH.check(depth)
-            inside = MESSAGES[message]
+            inside = self.messages[message]
             if message == "entry":
                 found |= dict.fromkeys(self._location(start, end))
             for number, first, last in self._fields(start, end) if inside else ():

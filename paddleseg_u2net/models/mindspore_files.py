@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from paddleseg_u2net.bounds import AXES
+from paddleseg_u2net.io.onnx_files import walk
 from paddleseg_u2net.models.safe_pickle import BFLOAT16, from_bfloat16
 
 State = dict[str, np.ndarray]
@@ -94,6 +95,7 @@ def read_mindspore(path: Path) -> State:
     Raises:
         ValueError: it is damaged, or holds a type that is not a number.
     """
+    walk(path, {"model": {1: "value"}, "value": {2: "tensor"}, "tensor": {}})
     message = _message_class()()
     message.ParseFromString(_without_checksum(path.read_bytes()))
     parts: dict[str, list[Any]] = {}

@@ -32,6 +32,7 @@ from paddleseg_u2net.models.weight_layouts import KERAS_MEMBER, State, find_stat
 
 FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity
 HEAD_BYTES = 512
+SAVE = "Fix: fetch or save it again"
 
 
 SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?", "U8": "u1", "I8": "i1"}
@@ -251,8 +252,10 @@ def read_state(path: str | Path, key: str | None = None) -> State:
         state = find_state(str(path), content, unread, key)
     except MissingPackage:
         raise
+    except RecursionError:
+        raise ValueError(f"{path}: cannot be read as {kind}: its values are nested too deep. {SAVE}") from None
     except Exception as error:  # each library raises errors of its own
-        fix = "" if "Fix: " in str(error) else ". Fix: fetch or save it again"
+        fix = "" if "Fix: " in str(error) else f". {SAVE}"
         what = printable(str(error)) or type(error).__name__
         raise ValueError(f"{path}: cannot be read as {kind}: {what}{fix}") from error
     if not state:
