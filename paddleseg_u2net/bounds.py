@@ -1,4 +1,4 @@
-"""The most that is read from files of others: of depth, count and bytes, in one table; see docs/reliability.md.
+"""The most that is read from files of others: of depth, count and bytes, in one table.
 
 Memory and time grow with the size of a file. Within these bounds a small file takes some hundred MiB and some
 seconds at most, whatever it holds.
@@ -25,7 +25,7 @@ class Bound(NamedTuple):
     known: str
 
     def check(self, found: int, where: str = "") -> None:
-        """Raise ValueError if there is more; `where` is the file, for readers whose caller does not name it."""
+        """Raise ValueError if there is more; `where` is the file, where the caller does not name it."""
         if found > self.most:
             prefix = f"{where}: " if where else ""
             what = f"holds {found:,} {self.what}, expected at most {self.most:,}"
@@ -80,4 +80,3 @@ class Budget:
         self.taken += count
         if self.taken > self.most:
             raise ValueError(f"its tensors take more than {self.most / MIB:,.0f} MiB")
-

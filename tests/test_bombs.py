@@ -12,7 +12,6 @@ from support import ROOT, environment
 from paddleseg_u2net import bounds
 
 
-
 def test_each_is_refused_within_a_gigabyte_and_seconds(tmp_path):
     bombs.write(tmp_path)
     command = [sys.executable, str(ROOT / "tests" / "bombs.py"), str(tmp_path)]
@@ -26,9 +25,7 @@ def test_each_is_refused_within_a_gigabyte_and_seconds(tmp_path):
     assert {name for name, _, _ in rows} == read
     slow = [(name, seconds) for name, seconds, _ in rows if seconds > bombs.SECONDS]
     assert not slow
-    wrong = [
-        (name, fault) for name, _, fault in rows if name not in fault or fault.startswith("NOT CAUGHT")
-    ]
+    wrong = [(name, fault) for name, _, fault in rows if name not in fault or fault.startswith("NOT CAUGHT")]
     assert not wrong
 
 

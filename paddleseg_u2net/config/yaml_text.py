@@ -77,7 +77,7 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node, deep=False):
-        """Read a value; one that its tag does not allow, such as a 30th of February, is named with its line."""
+        """Read a value; one that its tag does not allow, such as a 30th of February, is named."""
         try:
             return super().construct_object(node, deep)
         except ConfigError:

@@ -26,7 +26,8 @@ class OnnxRuntimeEngine:
         device: cpu, gpu or gpu:1; there is no fallback to another.
 
     Raises:
-        ValueError: the file is not an ONNX model, refers to files that it may not (`check_references`), or the device cannot be used.
+        ValueError: the file is not an ONNX model, refers to other files (`check_references`), or the device
+            cannot be used.
     """
 
     def __init__(self, model: Path | bytes, device: str = "cpu"):

@@ -51,7 +51,8 @@ class OpenVinoEngine:
         parallel: number of threads that will call the engine at once; they share the processors.
 
     Raises:
-        ValueError: the file is not a model, refers to files that it may not (`check_references`), the device is another one, or the CPU does not support bf16.
+        ValueError: the file is not a model, refers to other files (`check_references`), the device is
+            another one, or the CPU does not support bf16.
     """
 
     def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1):

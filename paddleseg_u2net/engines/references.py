@@ -42,7 +42,9 @@ def check_references(model: Path) -> None:
         raise ValueError(f"{model}: refers to '{outside[0]}', which lies outside of its folder. {FIX}")
     record = model.parent / RECORD
     if named and not record.is_file():
-        raise ValueError(f"{model}: refers to '{named[0]}', and there is no {RECORD} with its checksum. {FIX}")
+        raise ValueError(
+            f"{model}: refers to '{named[0]}', and there is no {RECORD} with its checksum. {FIX}"
+        )
     listed = read_record(record).sha256 if read and record.is_file() else read
     unknown = [name for name in read if name not in listed]
     if unknown:

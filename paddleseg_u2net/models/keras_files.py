@@ -96,7 +96,7 @@ class _Datasets:
         return group
 
     def _is_inside(self, group: Any, name: str) -> bool:
-        """Whether a member is a link to data of the file itself; h5py's own methods would open other files."""
+        """Whether a member is data of the file itself; h5py's own methods would open linked files."""
         try:
             return group.id.links.get_info(name.encode()).type == self.h5py.h5l.TYPE_HARD
         except KeyError:

@@ -253,7 +253,9 @@ def read_state(path: str | Path, key: str | None = None) -> State:
     except MissingPackage:
         raise
     except RecursionError:
-        raise ValueError(f"{path}: cannot be read as {kind}: its values are nested too deep. {SAVE}") from None
+        raise ValueError(
+            f"{path}: cannot be read as {kind}: its values are nested too deep. {SAVE}"
+        ) from None
     except Exception as error:  # each library raises errors of its own
         fix = "" if "Fix: " in str(error) else f". {SAVE}"
         what = printable(str(error)) or type(error).__name__

@@ -127,13 +127,13 @@ def _of_module(obj: Unread, visits: _Visits, depth: int = 0) -> dict[str, Any]:
         if isinstance(value, np.ndarray):
             found[_name(name)] = value
         elif isinstance(value, Unread) and depth < DEPTH:
-            found |= {f"{_name(name)}.{key}": array for key, array in _of_module(value, visits, depth + 1).items()}
+            found |= {
+                f"{_name(name)}.{key}": array for key, array in _of_module(value, visits, depth + 1).items()
+            }
     return found
 
 
-def _mappings(
-    obj: Any, visits: _Visits, where: str = "", depth: int = 0
-) -> Iterator[tuple[str, State]]:
+def _mappings(obj: Any, visits: _Visits, where: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
     """Every mapping with arrays in nested containers, and the keys that lead to it."""
     if isinstance(obj, Unread):
         obj = _of_module(obj, visits)
@@ -245,7 +245,7 @@ def _renamed(chosen: WeightSet) -> State:
     parts = {**STATISTICS, **MINDSPORE} if chosen.is_family else STATISTICS
     state, wider = {}, Budget(sum({id(value): value.nbytes for value in chosen.tensors.values()}.values()))
     for key, value in chosen.tensors.items():
-        wider.take(2 * value.nbytes)  # one array can have many names, and is widened for each
+        wider.take(2 * value.nbytes if value.dtype.itemsize == 2 else 0)  # widened for each of its names
         layer, _, part = _official_name(key, nodes).rpartition(".")
         if part not in COUNTERS:
             state[printable(".".join(filter(None, (layer, parts.get(part, part)))))] = _widened(value)

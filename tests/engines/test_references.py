@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -148,9 +149,7 @@ def test_external_data_is_refused_wherever_the_format_allows_it(folder, make):
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_external_data_is_refused_whatever_its_path(folder, location, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    (folder / "model.onnx").write_bytes(
-        initializer(location.format(root=folder.parent)).SerializeToString()
-    )
+    (folder / "model.onnx").write_bytes(initializer(location.format(root=folder.parent)).SerializeToString())
     refuses(folder)
 
 
@@ -222,9 +221,12 @@ def test_weights_beside_a_model_are_in_its_folder_and_its_record(folder, suffix,
         load_engine(folder, {"model": {}}, backend=backend)
 
 
-@pytest.mark.parametrize("name", ["1.load_combine", "pd_op.save_combine", "1.read_file", "py_func", "1.p_send_"])
+@pytest.mark.parametrize(
+    "name", ["1.load_combine", "pd_op.save_combine", "1.read_file", "py_func", "1.p_send_"]
+)
 def test_paddle_program_that_reads_or_writes_files_is_refused(folder, name):
-    text = '{"program": {"regions": [{"blocks": [{"ops": [{"#": "%s", "A": []}]}]}]}}' % name
+    operation = {"#": name, "A": []}
+    text = json.dumps({"program": {"regions": [{"blocks": [{"ops": [operation]}]}]}})
     (folder / "model.json").write_text(text.replace("load", "\\u006coad"))
     with pytest.raises(ValueError, match=f"model.json: has the operation {name}, .* Fix: export the model"):
         open_engine("paddle_inference", folder / "model.json")
@@ -235,7 +237,9 @@ def test_record_that_inherits_another_file_is_refused(folder):
     record(folder, "model.onnx")
     with (folder / RECORD).open("a") as file:
         file.write("_base_: ../secret.bin\n")
-    with pytest.raises(ValueError, match="_base_: an export refers to no other config. Fix: export the model"):
+    with pytest.raises(
+        ValueError, match="_base_: an export refers to no other config. Fix: export the model"
+    ):
         load_engine(folder, {"model": {}})
 
 

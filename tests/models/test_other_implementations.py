@@ -279,7 +279,7 @@ def shared_modules(state):
 def test_endlessly_many_paths_to_one_object_are_not_followed(tmp_path, make, monkeypatch):
     monkeypatch.setattr(weight_layouts, "WEIGHT_OBJECTS", WEIGHT_OBJECTS._replace(most=1000))
     torch_writer.save(make({"w": np.ones(3, np.float32)}), tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="a.pth: cannot .*: nested objects, expected at most 1,000"):
+    with pytest.raises(ValueError, match="a.pth: cannot .* nested objects, expected at most 1,000"):
         read_state(tmp_path / "a.pth")
 
 
@@ -287,7 +287,7 @@ def test_names_with_endless_prefixes_are_read_or_rejected(tmp_path):
     np.savez(tmp_path / "a.npz", **{"module." * 100 + "w": np.ones(3)})
     assert set(read_state(tmp_path / "a.npz")) == {"w"}
     np.savez(tmp_path / "b.npz", **{f"{i}.{weight_layouts.FIRST}": np.ones(1) for i in range(101)})
-    with pytest.raises(ValueError, match="holds 101 networks, expected at most 100"):
+    with pytest.raises(ValueError, match="holds 101 networks in one mapping, expected at most 100"):
         read_state(tmp_path / "b.npz")
 
 
