@@ -252,12 +252,7 @@ class _Converter:
 
 
 def plain(obj: Any, stored: int) -> Any:
-    """Replace the stand-ins for tensors and arrays by numpy arrays, in all nested containers.
-
-    Args:
-        obj: what `SafeUnpickler` made.
-        stored: bytes of the file, which limit those of the arrays.
-    """
+    """Replace the stand-ins by numpy arrays, whose bytes those of the file (`stored`) limit."""
     return _Converter(Budget(stored))(obj)
 
 
