@@ -108,6 +108,11 @@ def find_record(model_path: str | Path) -> Path | None:
     return record if path.name in (RECORD, named) else None
 
 
+def lies_inside(folder: Path, name: str) -> bool:
+    """Whether a name is that of a file in a folder itself, and not a path or a link to another place."""
+    return Path(name).name == name and (folder / name).resolve().parent == folder.resolve()
+
+
 def read_record(record: Path) -> Deployment:
     """Read a record and check the files it names against their checksums.
 
@@ -134,7 +139,7 @@ def read_record(record: Path) -> Deployment:
         )
     for name, expected in deployment.sha256.items():
         path = record.parent / name
-        if Path(name).name != name:
+        if not lies_inside(record.parent, name):
             raise ConfigError(f"{record}: {name} lies outside of the folder. Fix: export the model again")
         if not path.is_file() or digest(path, "sha256") != expected:
             raise ValueError(f"{path}: absent, or not the file that was exported. Fix: export it again")

@@ -200,10 +200,15 @@ class _BoundedFile:
         return result
 
 
+def open_zip(raw: IO[bytes]) -> zipfile.ZipFile:
+    """Open a zip whose directory is within the bounds; DAMAGE is raised otherwise."""
+    file = _BoundedFile(raw)
+    return file.parse(lambda: zipfile.ZipFile(file), MAX_DIRECTORY)  # pyright: ignore
+
+
 def _unpack_zip(path: Path, writer: _CheckedWriter, wanted: Callable[[str], bool]) -> None:
     with path.open("rb") as raw:
-        file = _BoundedFile(raw)
-        archive = file.parse(lambda: zipfile.ZipFile(file), MAX_DIRECTORY)  # pyright: ignore
+        archive = open_zip(raw)
         members = _checked(archive, writer, wanted)
         with _bar(sum(info.file_size for info in members)) as bar:
             for info in members:
