@@ -20,10 +20,8 @@ from paddleseg_u2net.io.appearance import Note, over_ground
 from paddleseg_u2net.io.contents import read_bytes
 from paddleseg_u2net.io.decoders import (
     IS_PREMULTIPLIED,
-    MAX_PAGES,
     Stored,
-    open_image,
-    page_text,
+    is_deep,
     stored_by_opencv,
 )
 from paddleseg_u2net.io.depth import (
@@ -41,9 +39,11 @@ from paddleseg_u2net.io.images import (
     check_size,
     decode_photograph,
     in_8_bits,
-    read_header,
+    opened,
+    orientation_of,
     turn,
 )
+from paddleseg_u2net.io.pages import MAX_PAGES, page_text
 from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
 
 WIDTH, HEIGHT, ORIENTATION, SAMPLES, PLANES, EXTRA = 256, 257, 274, 277, 284, 338
@@ -174,7 +174,8 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
             if page == 0 and is_camera_raw(tags):
                 return None
             if page == 0 or not tags.get(SUBFILE_TYPE, 0) & IS_MASK:
-                found.append(_layout(tags)._replace(page=page))
+                layout = _layout(tags)._replace(page=page)
+                found += [layout] if all(layout.size) else []
     if not found:
         return None
     areas = [layout.size[0] * layout.size[1] for layout in found]
@@ -240,21 +241,15 @@ def _read_all_channels(path: Path, data: bytes, max_pixels: int) -> tuple[np.nda
     Returns:
         (H, W, C) uint8 or uint16, and the EXIF orientation, already applied.
     """
-    header = read_header(data)
-    if header:
-        check_size(path, header.size, max_pixels)
-    stored = None
-    with contextlib.suppress(cv2.error, ValueError):
-        stored = stored_by_opencv(data, cv2.IMREAD_UNCHANGED)
-    if header is None or stored is None or data.startswith(JPEG):  # OpenCV passes over damage of JPEG files
-        decode_photograph(path, data, max_pixels)  # raises what is wrong with the file
-    if header is None or stored is None:
-        raise ValueError(f"{path}: cannot be read with all channels. Fix: save it as TIFF or PNG")
-    if stored.dtype == np.uint8:  # OpenCV would add channels to grey with alpha, and drop those of CMYK
-        with open_image(data) as image:
+    with opened(path, data, max_pixels=max_pixels) as image:
+        orientation = orientation_of(image, data)
+        if is_deep(image, data):
+            stored = stored_by_opencv(data, cv2.IMREAD_UNCHANGED)  # which Pillow would reduce to 8 bits
+            # OpenCV makes four channels of grey with alpha
+            grey = data.startswith(PNG) and data[PNG_COLORS] == GREY_WITH_ALPHA
+            if stored.ndim == 3:
+                stored = stored[..., [0, 3] if grey else [2, 1, 0, 3][: stored.shape[2]]]
+        else:  # OpenCV would add channels to grey with alpha, and drop those of CMYK
             stored = np.asarray(image.convert("RGB") if image.mode in ("P", "1") else image)
-    elif stored.ndim == 3:
-        grey = data.startswith(PNG) and data[PNG_COLORS] == GREY_WITH_ALPHA  # OpenCV makes it four channels
-        stored = stored[..., [0, 3] if grey else [2, 1, 0, 3][: stored.shape[2]]]
     stored = stored if stored.ndim == 3 else stored[..., None]
-    return turn(in_whole_numbers(path, stored), header.orientation), header.orientation
+    return turn(in_whole_numbers(path, stored), orientation), orientation

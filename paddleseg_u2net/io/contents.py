@@ -10,6 +10,7 @@ from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.io.file_kinds import HEAD, find_kind, why_unreadable
 
 MAX_BYTES = 2**31 - 1  # of a file; OpenCV counts them in 32 bits
+OPENCV_NO_MEMORY = -4  # code of its error
 
 
 class TooManyPixels(ValueError):
@@ -62,6 +63,8 @@ def unreadable(path: Path, data: bytes, error: Exception, what: str = "") -> Val
         error: what its decoder raised.
         what: beginning of the message about a mask; empty for images.
     """
+    if isinstance(error, MemoryError) or getattr(error, "code", 0) == OPENCV_NO_MEMORY:
+        return ValueError(str(Fault(str(path), f"{what}not enough memory for its pixels", "make it smaller")))
     # Pillow says of all files that it does not open that it cannot identify them
     reason = "" if type(error).__name__ == "UnidentifiedImageError" else str(error) or type(error).__name__
     why, fix = why_unreadable(data, reason)
