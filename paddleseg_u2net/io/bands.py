@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,8 @@ from paddleseg_u2net.io.pages import MAX_PAGES, page_text
 from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
 
 WIDTH, HEIGHT, ORIENTATION, SAMPLES, PLANES, EXTRA = 256, 257, 274, 277, 284, 338
+# of TIFF: what decides the pixels: sizes, bits, compression, samples, planes, predictor, parts, format
+DECISIVE = (256, 257, 258, 259, 266, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339)
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SEPARATE, BLACK_IS_0, CMYK = 2, 1, 5  # of PLANES; of PHOTOMETRIC
 JPEG = b"\xff\xd8"
@@ -66,6 +68,7 @@ class TiffLayout(NamedTuple):
         plain: whether OpenCV and Pillow read it rightly: grey, a palette, RGB, RGB with alpha, or CMYK.
         inverted: whether it is grey in which 0 is white.
         alpha: value of EXTRA if the last channel is the opacity, else 0.
+        tags: number -> value.
         page: its index.
         pages: number of pages that are no masks.
     """
@@ -77,6 +80,7 @@ class TiffLayout(NamedTuple):
     plain: bool
     inverted: bool
     alpha: int
+    tags: Mapping[int, Any]
     page: int = 0
     pages: int = 1
 
@@ -212,7 +216,7 @@ def _layout(tags: Any) -> TiffLayout:
     orientation = tags.get(ORIENTATION, UPRIGHT)
     orientation = orientation if orientation in range(1, 9) else UPRIGHT
     size = int(tags[WIDTH]), int(tags[HEIGHT])
-    return TiffLayout(size, orientation, samples, separate, plain, inverted, alpha)
+    return TiffLayout(size, orientation, samples, separate, plain, inverted, alpha, dict(tags))
 
 
 def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
@@ -221,6 +225,7 @@ def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[layout.page]
+            _check_tags(page, layout.tags)
             stored, axes = page.asarray(), page.axes
     except Exception as error:  # damaged files raise many kinds, and so does a missing codec
         raise ValueError(
@@ -233,6 +238,16 @@ def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
     if stored.ndim != 3 or stored.shape[2] != layout.samples:
         raise ValueError(f"{path}: axes {axes}, expected an image. Fix: save one page of all channels")
     return turn(in_whole_numbers(path, stored), layout.orientation)
+
+
+def _check_tags(page: Any, tags: Mapping[int, Any]) -> None:
+    """Raise ValueError where tifffile finds other tags than Pillow, as it takes broken ones for absent."""
+    for tag in DECISIVE:
+        ours, theirs = tags.get(tag), page.tags.valueof(tag)
+        if np.ravel(ours).tolist() != np.ravel(theirs).tolist():
+            raise ValueError(f"its tag {tag} is {ours} or {theirs}")
+    if page.compression == 1 and not page.is_tiled and sum(page.databytecounts) < page.nbytes:
+        raise ValueError(f"{sum(page.databytecounts)} bytes of pixels, expected {page.nbytes}")
 
 
 def _read_all_channels(path: Path, data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:

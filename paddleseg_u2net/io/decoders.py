@@ -16,9 +16,9 @@ import numpy as np
 
 from paddleseg_u2net.io.checksums import check_png, check_tiff, jpegs_in
 from paddleseg_u2net.io.file_kinds import BLANKS, find_kind
-from paddleseg_u2net.io.jpeg_segments import SCAN, segments
+from paddleseg_u2net.io.jpeg_segments import SCAN, refines_in_order, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
-from paddleseg_u2net.io.unsupported import TIFF_BITS
+from paddleseg_u2net.io.unsupported import TIFF_BITS, TIFF_SAMPLES
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ END = b"\xff\xd9"
 USUAL_TABLE = bytes([0x10, 0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7D])
 HOLE = 64
 # what libjpeg reports of files whose pixels are all right
-HARMLESS = ("Invalid SOS", "Unknown Adobe", "unknown JFIF", "Inconsistent progression")
+HARMLESS = ("Invalid SOS", "Unknown Adobe", "unknown JFIF")
+ORDER = "Inconsistent progression"
 PADDING = "extraneous bytes before marker 0xd9"
 
 
@@ -132,6 +133,8 @@ def _check(image: Any, data: bytes) -> None:
         check_tiff(image.tag_v2, data)
         for part in jpegs_in(image.tag_v2, data):
             decode_jpeg(part)
+        if image.tag_v2.get(TIFF_SAMPLES, 1) > 1 == len(image.getbands()):
+            raise ValueError("Pillow reads only the first channel")
 
 
 def decode(image: Any, data: bytes) -> Stored:
@@ -269,6 +272,8 @@ def _is_harmless(warning: str, data: bytes) -> bool:
     """Whether a warning of libjpeg leaves the pixels as they were."""
     if warning.startswith(HARMLESS):
         return True
+    if warning.startswith(ORDER):
+        return refines_in_order(data)
     if not warning.endswith(PADDING):
         return False
     end = data.rfind(END)
