@@ -246,6 +246,8 @@ def _check_tags(page: Any, tags: Mapping[int, Any]) -> None:
         ours, theirs = tags.get(tag), page.tags.valueof(tag)
         if np.ravel(ours).tolist() != np.ravel(theirs).tolist():
             raise ValueError(f"its tag {tag} is {ours} or {theirs}")
+    if tags.get(PLANES, 1) not in (1, SEPARATE) or len(tags.get(EXTRA, ())) > tags.get(SAMPLES, 1):
+        raise ValueError("its tags of channels contradict each other")
     if page.compression == 1 and not page.is_tiled and sum(page.databytecounts) < page.nbytes:
         raise ValueError(f"{sum(page.databytecounts)} bytes of pixels, expected {page.nbytes}")
 
