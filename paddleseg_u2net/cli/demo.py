@@ -23,7 +23,8 @@ from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.datasets.synthetic import draw_dataset
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.environment.processes import u2net_command, u2net_environment
-from paddleseg_u2net.io.images import read_image, write_image
+from paddleseg_u2net.io.contents import read_bytes
+from paddleseg_u2net.io.images import opened, read_image, write_image
 from paddleseg_u2net.io.listing import list_images
 
 ABOUT = "Predict real photographs with published weights, then train, validate and predict from one YAML."
@@ -139,10 +140,8 @@ def fit(image: np.ndarray) -> np.ndarray:
 
 def read_any(path: Path) -> np.ndarray:
     """Read a picture with its transparency, if any: (H, W, 3 or 4) uint8 RGB(A)."""
-    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if stored is not None and stored.ndim == 3 and stored.shape[2] == 4:
-        return cv2.cvtColor(stored, cv2.COLOR_BGRA2RGBA)
-    return read_image(path)
+    with opened(path, read_bytes(path)) as image:
+        return np.asarray(image) if image.mode == "RGBA" else read_image(path)
 
 
 def contact_sheet(path: Path, rows: list[tuple[Path, Path]]) -> None:

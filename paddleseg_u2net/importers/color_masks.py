@@ -19,9 +19,8 @@ from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, AnnotatedImage
 from paddleseg_u2net.importers.color_tables import IGNORED_NAMES, ColorTable
 from paddleseg_u2net.importers.sources import ImageSource, ImportedImage
-from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
-from paddleseg_u2net.io.decoders import open_image, select_page
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size, orientation_of, upright
+from paddleseg_u2net.io.contents import read_bytes
+from paddleseg_u2net.io.images import opened, orientation_of, upright
 from paddleseg_u2net.io.listing import stem_of
 
 UNKNOWN_MODES = ("error", "ignore", "background", "nearest")  # what becomes of colours that have no label
@@ -59,19 +58,11 @@ def read_colors(path: Path) -> np.ndarray:
         ValueError: truncated, not an image, too large, of 16 bits, or half transparent.
     """
     data = read_bytes(path, "mask")
-    try:
-        with open_image(data) as image:
-            select_page(image, data)
-            check_size(path, image.size, MAX_PIXELS)
-            image.load()
-            mode = image.mode
-            image.info.pop("transparency", None)  # of a palette: its colours decide
-            image = upright(image, orientation_of(image, data))
-            channels = np.asarray(image.convert("RGBA" if mode in ("LA", "PA", "RGBA") else "RGB"), np.int32)
-    except TooManyPixels:
-        raise
-    except Exception as error:  # Pillow's readers raise any kind of error
-        raise unreadable(path, data, error, "cannot be read as a mask: ") from None
+    with opened(path, data, "cannot be read as a mask: ") as image:
+        mode = image.mode
+        image.info.pop("transparency", None)  # of a palette: its colours decide
+        image = upright(image, orientation_of(image, data))
+        channels = np.asarray(image.convert("RGBA" if mode in ("LA", "PA", "RGBA") else "RGB"), np.int32)
     if mode not in COLOR_MODES:
         raise ValueError(f"{path}: Pillow's mode {mode}, expected colours of 8 bits. Fix: save it as RGB")
     codes = (channels[..., 0] << 16) + (channels[..., 1] << 8) + channels[..., 2]
