@@ -15,6 +15,7 @@ import numpy as np
 
 from paddleseg_u2net.errors import MissingPackage, printable
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
+from paddleseg_u2net.models.run_folders import verify_unchanged
 from paddleseg_u2net.models.safe_pickle import (
     MAX_BYTES,
     TORCH_MAGIC,
@@ -222,11 +223,13 @@ def read_state(path: str | Path, key: str | None = None) -> State:
     Raises:
         FileNotFoundError: there is no such file.
         MissingPackage: the format needs a package that is not installed.
-        ValueError: its format is unknown, it is broken, or it holds no tensors.
+        ValueError: its format is unknown, it is broken or not as its run has written it, or it holds no
+            tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file")
+    verify_unchanged(path)
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     row = next((row for row in FORMATS if row.matches(path, head)), None)
