@@ -213,7 +213,7 @@ def _read_progress(path: Path) -> Progress:
         progress.best = {name: (float(score), int(at)) for name, (score, at) in progress.best.items()}
         for name in ("iter", "samples", "seed", "stale"):
             value = getattr(progress, name)
-            if type(value) is not int or value < 0:
+            if type(value) is not int or not 0 <= value < 2**63:
                 raise ValueError(f"{name} is {value!r}, expected a whole number from 0")
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
