@@ -170,17 +170,21 @@ def _limit_files(child: Child, folder: Path, rng: np.random.Generator) -> None:
 
 def _fill_disk(child: Child, folder: Path, rng: np.random.Generator) -> None:
     """Leave less room than a checkpoint needs; `remove_ballast` frees it again."""
-    room = int(rng.integers(0, 8 << 20))
-    with (folder.parent / "ballast").open("wb") as file:
+    fill(folder.parent, int(rng.integers(0, 8 << 20)))
+
+
+def fill(disk: Path, room: int) -> None:
+    """Leave so many bytes on a disk, by a file that `remove_ballast` removes."""
+    with (disk / "ballast").open("wb") as file:
         while True:
-            disk = os.statvfs(folder.parent)
+            found = os.statvfs(disk)
             with contextlib.suppress(OSError):  # the training has written in the meantime
-                os.posix_fallocate(file.fileno(), 0, max(disk.f_bavail * disk.f_frsize - room, 1))
+                os.posix_fallocate(file.fileno(), 0, max(found.f_bavail * found.f_frsize - room, 1))
                 return
 
 
 def remove_ballast(folder: Path) -> None:
-    """Undo `_fill_disk`."""
+    """Undo `fill` for the disk that a folder is directly in."""
     (folder.parent / "ballast").unlink(missing_ok=True)
 
 

@@ -15,7 +15,15 @@ from typing import Any
 import yaml
 
 from paddleseg_u2net.config.runtime import flag_values, infer_num_classes, merge_test_section
-from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, check_numbers, positive
+from paddleseg_u2net.config.schema import (
+    FINETUNE_KEYS,
+    KEYS,
+    SECTIONS,
+    TEST_KEYS,
+    check_keys,
+    check_numbers,
+    positive,
+)
 from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, Loader
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels

@@ -70,9 +70,7 @@ def _is_loss(value: Any) -> bool:
 
 
 def _is_pair_of_ints(value: Any) -> bool:
-    return (
-        isinstance(value, list) and len(value) == 2 and all(positive(v) and v <= MAX_SIDE for v in value)
-    )
+    return isinstance(value, list) and len(value) == 2 and all(positive(v) and v <= MAX_SIDE for v in value)
 
 
 def _are_scales(value: Any) -> bool:
@@ -159,7 +157,9 @@ def _one_of(choices: type[Enum]) -> Rule:
 
 
 COUNT = Rule(positive, f"a whole number above 0, at most {LARGEST}")
-BATCH = Rule(lambda value: positive(value) and value <= MAX_BATCH, f"a whole number above 0, at most {MAX_BATCH}")
+BATCH = Rule(
+    lambda value: positive(value) and value <= MAX_BATCH, f"a whole number above 0, at most {MAX_BATCH}"
+)
 MAPPING = Rule(_is_mapping, "a mapping")
 COMPONENT = Rule(_is_component, "a mapping with 'type'")
 DATASET = Rule(_is_dataset, "a mapping with 'type', and 'transforms' that are a list of such")

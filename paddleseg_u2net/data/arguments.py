@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 MAX_SIDE = 1 << 14  # pixels of the input of a network; more than any memory is enough for
 MAX_AREA = MAX_SIDE * MAX_SIDE
 
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

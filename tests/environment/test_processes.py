@@ -6,10 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from support import ROOT, environment
+from support import environment
 
 from paddleseg_u2net.environment import processes
 

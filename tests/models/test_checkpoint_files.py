@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import paddle
 import pytest
 from support import TinyNet, tree
@@ -14,7 +13,6 @@ from training_runs import assert_equal_states, run_with_scores, saved_state, tra
 
 from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.io import exchange
-from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress, save_best
 from paddleseg_u2net.models.run_folders import best_file
 from paddleseg_u2net.models.weight_files import read_state
@@ -105,7 +103,9 @@ def test_interrupted_replacement_leaves_the_earlier_or_the_new_best_model(
     expected = {key: value.numpy() for key, value in networks[at].state_dict().items()}
     assert_equal_states(read_state(found), expected)
     save_best(tmp_path, name, networks[1], {}, progress[1])  # as the run that is resumed does
-    assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == [found.parent.name.strip(".").removesuffix(".old")]
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == [
+        found.parent.name.strip(".").removesuffix(".old")
+    ]
 
 
 def die_at(patch, name: str, number: str) -> None:

@@ -37,4 +37,3 @@ def test_repeated_steps_replace_earlier_lines_and_times_are_left_out():
     history.read(line(3, 6), Path("run/iter_2"))
     assert history.losses == {n: line(n, k)[8:].split(", batch")[0] for n, k in ((1, 5), (2, 4), (3, 6))}
     assert history.scores == {2: [" MAE: 2", " Acc: 1"]}
-
