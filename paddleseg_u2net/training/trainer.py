@@ -230,15 +230,8 @@ class Trainer:
         require_finite(self.network, self.progress.iter)
         self.progress.pending = evaluation_pending
         if self.rank.index == 0:
-            checkpoint.save_checkpoint(
-                self.checkpoint_folder,
-                self.network,
-                self.optimizer,
-                self.ema,
-                self.scaler,
-                self.progress,
-                self.config,
-            )
+            parts = self.network, self.optimizer, self.ema, self.scaler
+            checkpoint.save_checkpoint(self.checkpoint_folder, *parts, self.progress, self.config)
 
     def save_interrupted(self, losses: LossCheck) -> Path | None:
         """Save a checkpoint of the last step, unless other processes are needed; returns the newest one."""

@@ -4,8 +4,8 @@ python -m pytest -m slow tests/campaigns/test_full_disk.py [--campaign_size 4]
 
 Each command runs with less room than it needs: on a full file system of a few MiB (as root), and with a limit
 on the size of files. It must end with exit code 1 and a message that names what could not be written, without
-a traceback; each file that it leaves must be one that it also writes when there is room, with the same content.
-With enough room the command must succeed afterwards in the same place.
+a traceback. Each file that it leaves must be one that it also writes when there is room, with the same
+content. With enough room the command must succeed afterwards in the same place.
 """
 
 from __future__ import annotations

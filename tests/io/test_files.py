@@ -100,18 +100,13 @@ def test_file_lock_is_exclusive_and_removed_afterwards(tmp_path):
 
 def test_disk_that_becomes_read_only_is_named_though_nothing_can_be_removed_from_it(tmp_path, monkeypatch):
     """Removing the temporary file fails too, and must not hide the first error."""
-    failure = OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def fail(*_, **__):
-        raise failure
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(Path, "unlink", fail)
-    with (
-        pytest.raises(DiskError, match=r"x: cannot be written \(Read-only file system\).*Fix: free some"),
-        atomic_write(tmp_path / "x") as partial,
-    ):
-        partial.write_bytes(b"x")
-        raise failure
+    with pytest.raises(DiskError, match=r"x: cannot be written \(Read-only file system\).*Fix: free some"):
+        write_and(tmp_path / "x", fail)
 
 
 def test_file_on_a_disk_that_becomes_read_only_stays_as_it_was(tmp_path):
@@ -119,11 +114,13 @@ def test_file_on_a_disk_that_becomes_read_only_stays_as_it_was(tmp_path):
         if not disk:
             pytest.skip("this user may not mount a file system")
         (disk / "x").write_bytes(b"before")
-        with (
-            pytest.raises(DiskError, match=r"x: cannot be written \(Read-only file system\)"),
-            atomic_write(disk / "x") as partial,
-        ):
-            partial.write_bytes(b"x")
-            make_read_only(disk)
-            (disk / "another").touch()
+        with pytest.raises(DiskError, match=r"x: cannot be written \(Read-only file system\)"):
+            write_and(disk / "x", lambda: make_read_only(disk))
         assert (disk / "x").read_bytes() == b"before"
+
+
+def write_and(path: Path, action) -> None:
+    """Write a file atomically, and call a function before it takes its place."""
+    with atomic_write(path) as partial:
+        partial.write_bytes(b"x")
+        action()
