@@ -113,12 +113,25 @@ def run(args: argparse.Namespace) -> int:
     ray = need("ray")
     need("ray.data")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a worker that dies is reported by `results`
-    ray.init(args.address, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    connect(ray, args.address)
     try:
         started = partial(start, ray, args, config)
         return report(results(jobs, started), len(jobs), args.save_dir, found.faults)
     finally:
         ray.shutdown()
+
+
+def connect(ray: ModuleType, address: str) -> None:
+    """Start Ray on this machine, or connect to a cluster.
+
+    Raises:
+        OSError: that failed.
+    """
+    try:
+        ray.init(address, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    except Exception as error:  # Ray raises plain ones where it cannot start
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(f"--address {address}: {reason} Fix: another --address, or u2net predict") from error
 
 
 def start(

@@ -204,6 +204,14 @@ def rows_of(columns) -> list[predict_ray.Row]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
+def test_ray_that_does_not_start_is_one_line():
+    def init(*_, **__):
+        raise Exception("The current node timed out during startup.\nMore.")
+
+    with pytest.raises(OSError, match="^--address local: The current node timed out during startup. Fix: an"):
+        predict_ray.connect(SimpleNamespace(init=init), "local")
+
+
 def test_images_that_a_ray_worker_died_on_are_tried_alone_and_then_reported():
     jobs, calls = [Job(Path(name), {}, f"list:{name}") for name in "abc"], []
 
