@@ -77,7 +77,7 @@ def _start(loader: Any) -> Iterator[dict[str, Tensor]]:
     before = signal.getsignal(signal.SIGCHLD)
     batches = iter(loader)
     if signal.getsignal(signal.SIGCHLD) is not before:
-        signal.signal(signal.SIGCHLD, before)
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
     return batches
 
 
