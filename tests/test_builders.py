@@ -123,6 +123,15 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
             ["train_dataset.transforms.0={type: Resize, target_size: 3}"],
             "transforms[0]: Resize: target_size: 3. Fix: [W, H], two whole numbers above 0",
         ),
+        (
+            ["train_dataset.transforms.0={type: RandomPaddingCrop, crop_size: [99999, 99999]}"],
+            "crop_size: [99999, 99999]. Fix: [W, H], two whole numbers above 0, at most 268435456 pixels",
+        ),
+        (
+            ["train_dataset.transforms.0={type: ResizeByLong, long_size: 99999}"],
+            "long_size: 99999. Fix: a whole number above 0, at most 16384",
+        ),
+        (["train_dataset.multi_scale=[32, 99999]"], "multi_scale: 99999 pixels, expected at most 16384. Fix"),
     ],
 )
 def test_wrong_sections_are_rejected_with_a_suggestion(config, opts, message):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.environment.optional_imports import missing, need, quiet
+from paddleseg_u2net.environment.processes import end_with_starter
 from paddleseg_u2net.environment.provenance import package_versions
 from paddleseg_u2net.environment.terminal import safe_streams
 from paddleseg_u2net.errors import suggest
@@ -177,6 +178,7 @@ def guarded(
         The exit code; 1 for a fault, 130 after an interruption. `U2NET_DEBUG=1` shows the traceback.
     """
     try:
+        end_with_starter()
         quiet()
         os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's messages do not name the file
         configure_log(every_rank_logs, log_line)

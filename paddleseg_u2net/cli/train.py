@@ -18,6 +18,7 @@ from paddleseg_u2net.cli.flags import (
     Flags,
     add_group,
     augmentation_from,
+    batch_count,
     non_negative_int,
     options,
     parse_with_config,
@@ -25,6 +26,7 @@ from paddleseg_u2net.cli.flags import (
     positive_float,
     positive_int,
     share,
+    worker_count,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.data.section import record_decisions
@@ -57,16 +59,13 @@ FLAGS: dict[str, Flags] = {
         "config": {"required": True, "help": "YAML file of model, data, loss and schedule"},
         "opts": DEVICE_FLAGS["opts"],
         **MULTILABEL,
-        "resume_model": {
-            "type": Path,
-            "help": "iter_N folder to resume from; the result equals that of an uninterrupted run",
-        },
+        "resume_model": {"type": Path, "help": "iter_N folder; the result is that of an uninterrupted run"},
     },
     "schedule": {
         "iters": {"type": positive_int, "help": "number of steps; replaces the config's"},
-        "batch_size": {"type": positive_int, "help": "images per batch and process; replaces the config's"},
+        "batch_size": {"type": batch_count, "help": "images per batch and process; replaces the config's"},
         "accumulate": {
-            "type": positive_int,
+            "type": batch_count,
             "default": 1,
             "help": "batches per step, whose gradients are averaged (%(default)s)",
         },
@@ -117,7 +116,7 @@ FLAGS: dict[str, Flags] = {
     HOW: {
         "device": DEVICE_FLAGS["device"],
         "num_workers": {
-            "type": non_negative_int,
+            "type": worker_count,
             "default": 0,
             "help": "processes that load data (%(default)s)",
         },

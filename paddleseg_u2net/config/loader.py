@@ -16,7 +16,15 @@ import yaml
 
 from paddleseg_u2net.bounds import CONFIG_FILES
 from paddleseg_u2net.config.runtime import flag_values, infer_num_classes, merge_test_section
-from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
+from paddleseg_u2net.config.schema import (
+    FINETUNE_KEYS,
+    KEYS,
+    SECTIONS,
+    TEST_KEYS,
+    check_keys,
+    check_numbers,
+    positive,
+)
 from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, parse_yaml, read_yaml
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels
@@ -179,6 +187,8 @@ def load_config(
     for key, value in (("batch_size", batch_size), ("iters", iters)):
         if value is not None:
             config[key] = value
+    with in_file(path):
+        check_numbers(config)
     infer_num_classes(config)
     merge_test_section(config)
     for key in ("num_classes", "in_channels"):

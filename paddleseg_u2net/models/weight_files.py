@@ -19,6 +19,7 @@ from paddleseg_u2net.errors import MissingPackage, printable
 from paddleseg_u2net.io.archives import DAMAGE, open_zip
 from paddleseg_u2net.io.onnx_files import external_files
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
+from paddleseg_u2net.models.run_folders import verify_unchanged
 from paddleseg_u2net.models.safe_pickle import (
     TORCH_MAGIC,
     Pickled,
@@ -231,11 +232,13 @@ def read_state(path: str | Path, key: str | None = None) -> State:
     Raises:
         FileNotFoundError: there is no such file.
         MissingPackage: the format needs a package that is not installed.
-        ValueError: its format is unknown, it is broken, or it holds no tensors.
+        ValueError: its format is unknown, it is broken or not as its run has written it, or it holds no
+            tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file")
+    verify_unchanged(path)
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     row = next((row for row in FORMATS if row.matches(path, head)), None)

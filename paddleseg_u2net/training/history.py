@@ -11,7 +11,7 @@ from typing import TextIO, cast
 import numpy as np
 
 from paddleseg_u2net.bounds import TEXT_BYTES
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import atomic_write, disk_errors_named
 
 HISTORY = "history.csv"
 COLUMNS = ("iter", "source")  # of every row; `source` is a key of `loggers.PREFIXES`
@@ -73,7 +73,7 @@ class History:
             self.columns += new  # the scores of the first evaluation
             self._rewrite(read_history(self.path))
         row = {"iter": step, "source": source, **{name: f"{value:.6g}" for name, value in values.items()}}
-        with _open(self.path, "a") as file:
+        with disk_errors_named(self.path), _open(self.path, "a") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def picture(self, image: np.ndarray, step: int) -> None:

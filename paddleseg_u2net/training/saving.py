@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paddleseg_u2net.config.loader import differences, load_config
 from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.data.section import without_decisions
+from paddleseg_u2net.io.exchange import restore
 from paddleseg_u2net.io.files import atomic_write, remove_partial_files
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
@@ -74,7 +75,7 @@ def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | 
 
     best = checkpoint.BEST.items()
     found = [save_dir / name for name in RECORDS]
-    found += [save_dir / folder for name, folder in best if not (resumed and name in resumed.best)]
+    found += [restore(save_dir / folder) for name, folder in best if not (resumed and name in resumed.best)]
     found += filter(newer, checkpoint.numbered(save_dir))
     found += filter(newer, (save_dir / PREVIEWS).glob("*"))
     found += [] if resumed else [path for pattern in CONTINUED for path in save_dir.glob(pattern)]

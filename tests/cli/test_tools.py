@@ -219,16 +219,46 @@ def test_ray_workers_write_what_predict_writes_and_report_broken_images(run, pre
         assert Path("one", path).read_bytes() == Path("two", path).read_bytes()
 
 
+def rows_of(columns) -> list[predict_ray.Row]:
+    """The rows that Ray makes of the columns of a block."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def test_ray_that_does_not_start_is_one_line():
+    def init(*_, **__):
+        raise Exception("The current node timed out during startup.\nMore.")
+
+    with pytest.raises(OSError, match="^--address local: The current node timed out during startup. Fix: an"):
+        predict_ray.connect(SimpleNamespace(init=init), "local")
+
+
+def test_images_that_a_ray_worker_died_on_are_tried_alone_and_then_reported():
+    jobs, calls = [Job(Path(name), {}, f"list:{name}") for name in "abc"], []
+
+    def started(left, block):
+        calls.append(([job.image.name for job in left], block))
+        done = ["a"] if block > 1 else ["c"]
+        return [{"image": name, "faults": "[]", "error": ""} for name in done]
+
+    *others, (fault,) = predict_ray.results(jobs, started)
+    assert others == [[], []]
+    assert calls == [(["a", "b", "c"], predict_ray.BLOCK), (["b", "c"], 1)]
+    assert str(fault).startswith(
+        "list:b: b: the process that predicted it died, also with this image alone. Fix"
+    )
+
+
 def test_ray_worker_returns_its_error_once_per_job(predict_flags, monkeypatch):
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", "1")  # the worker changes it
     parser = predict.build_parser()
     flags = predict.parse(parser, [*predict_flags, "--backend", "paddle", "--precision", "bf16"])
     worker = predict_ray.Actor(flags, load_config(flags.config), cpus=1)
     assert processors() == 1
-    rows = worker({"item": [None, None]})
-    pairs = zip(rows["faults"], rows["error"], strict=True)
+    jobs = [Job(Path("a.png"), {}), Job(Path("b.png"), {})]
+    rows = rows_of(worker({"item": jobs}))
+    assert len(rows) == 2
     with pytest.raises(ValueError, match="--backend paddle: does not run"):
-        list(predict_ray.results({"faults": faults, "error": error} for faults, error in pairs))
+        list(predict_ray.results(jobs, lambda jobs, block: rows))
 
 
 def test_ray_worker_returns_the_faults_of_each_image(predict_flags, data, monkeypatch):
@@ -238,9 +268,8 @@ def test_ray_worker_returns_the_faults_of_each_image(predict_flags, data, monkey
     jobs = [
         Job(data / "images" / name, {"saliency": Path("out.png")}, "list:3") for name in ("p0.png", "gone")
     ]
-    columns = worker({"item": jobs})
-    rows = [{"faults": faults, "error": error} for faults, error in zip(*columns.values(), strict=True)]
-    assert list(predict_ray.results(rows)) == [
+    rows = rows_of(worker({"item": jobs}))
+    assert list(predict_ray.results(jobs, lambda jobs, block: rows)) == [
         [],
         [Fault("list:3", f"{data / 'images' / 'gone'}: no such image file")],
     ]

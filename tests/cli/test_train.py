@@ -243,6 +243,31 @@ def test_second_run_overwrites_no_files(run, config):
         (["--learning_rate", 0], 2, "argument --learning_rate: "),
         (["--iter", 3, "--do_eva1"], 2, "--do_eva1. Did you mean --do_eval?"),
         (["--opts", "scales=3"], 1, "--opts scales=3: no such key"),
+        (
+            ["--iters", "9" * 5000],
+            2,
+            "argument --iters: expected a whole number above 0, at most 2147483647, got",
+        ),
+        (
+            ["--batch_size", 65537],
+            2,
+            "--batch_size: expected a whole number above 0, at most 65536, got '65537'",
+        ),
+        (
+            ["--num_workers", 10**20],
+            2,
+            "--num_workers: expected a whole number, 0 or more, at most 1024, got",
+        ),
+        (
+            ["--seed", 2**31],
+            2,
+            "--seed: expected a whole number, 0 or more, at most 2147483647, got '2147483648'",
+        ),
+        (
+            ["--learning_rate", "1e308"],
+            1,
+            "tiny.yaml: lr_scheduler.learning_rate: expected a finite number, at",
+        ),
         (["--accumulate", 0], 2, "argument --accumulate: expected a whole number above 0"),
         (["--ema_decay", 0.9], 2, "--ema_decay needs --use_ema"),
         (

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
+from pathlib import Path
 
 import pytest
+from small_disks import make_read_only, small_disk
 
 from paddleseg_u2net.errors import DiskError
 from paddleseg_u2net.io.files import (
@@ -93,3 +96,31 @@ def test_file_lock_is_exclusive_and_removed_afterwards(tmp_path):
         thread.join(10)
     assert most == [(1, True)] * 5
     assert not list(tmp_path.iterdir())
+
+
+def test_disk_that_becomes_read_only_is_named_though_nothing_can_be_removed_from_it(tmp_path, monkeypatch):
+    """Removing the temporary file fails too, and must not hide the first error."""
+
+    def fail(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(DiskError, match=r"x: cannot be written \(Read-only file system\).*Fix: free some"):
+        write_and(tmp_path / "x", fail)
+
+
+def test_file_on_a_disk_that_becomes_read_only_stays_as_it_was(tmp_path):
+    with small_disk(tmp_path / "disk", 8) as disk:
+        if not disk:
+            pytest.skip("this user may not mount a file system")
+        (disk / "x").write_bytes(b"before")
+        with pytest.raises(DiskError, match=r"x: cannot be written \(Read-only file system\)"):
+            write_and(disk / "x", lambda: make_read_only(disk))
+        assert (disk / "x").read_bytes() == b"before"
+
+
+def write_and(path: Path, action) -> None:
+    """Write a file atomically, and call a function before it takes its place."""
+    with atomic_write(path) as partial:
+        partial.write_bytes(b"x")
+        action()
