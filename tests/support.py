@@ -17,18 +17,17 @@ import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 import yaml  # noqa: E402
 from paddle import nn  # noqa: E402
-from paddleseg.cvlibs import manager  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from paddleseg_u2net.builders import register  # noqa: E402
 from paddleseg_u2net.cli.app import main  # noqa: E402
 
+register()
+from paddleseg.cvlibs import manager  # noqa: E402 - imported faster by `register`
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 GOLDEN = Path(__file__).parent / "golden"
-
-
-register()
 
 
 @manager.MODELS.add_component
