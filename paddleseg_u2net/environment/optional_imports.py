@@ -74,6 +74,17 @@ def has(*modules: str) -> bool:
     return all(find_spec(module) for module in modules)
 
 
+def require(*modules: str) -> None:
+    """Check that optional modules are installed, without importing any.
+
+    Raises:
+        MissingPackage: one is not; the message is the command that installs it.
+    """
+    for module in modules:
+        if not has(module):
+            raise missing(ModuleNotFoundError(name=module)) or ModuleNotFoundError(name=module)
+
+
 def need(module: str) -> ModuleType:
     """Import an optional module.
 

@@ -1,4 +1,4 @@
-"""Training and prediction in two processes on a CPU, and the layers that replace BatchNorm on several GPUs."""
+"""Training and prediction in two processes on a CPU; the layers that replace BatchNorm on several GPUs."""
 
 from __future__ import annotations
 
