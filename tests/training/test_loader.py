@@ -62,12 +62,11 @@ def test_worker_that_dies_ends_the_run_at_once_and_leaves_the_checkpoint(config,
     """Dying while the main process computes, and (stopped first) while it waits for a batch."""
     run = trainer(config, tmp_path / "run", iters=100000, num_workers=workers, save_interval=3)
     killing(run, number, at=4)
-    started = time.perf_counter()
     with pytest.raises(
         ChildProcessError, match=r"A process that loads data died \(.*intact. Fix: a smaller --num_workers"
     ):
         run.run()
-    assert time.perf_counter() - started < 20
+    assert run.progress.iter < 20  # of 100,000
     first = saved_state(tmp_path / "run" / "iter_3")
     assert all(np.isfinite(value).all() for value in first.values())
     again = trainer(config, tmp_path / "again", iters=4, resume_model=tmp_path / "run" / "iter_3")
