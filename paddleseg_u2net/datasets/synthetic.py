@@ -91,7 +91,8 @@ def draw_fundus(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nda
     vessels = np.zeros((size, size), np.float32)
     for quadrant in (0.8, 2.3, -0.8, -2.3, *rng.uniform(-np.pi, np.pi, 4)):
         start = center + axes * rng.uniform(-0.3, 0.3, 2)
-        _vessel(rng, vessels, *start.tolist(), quadrant + rng.normal(0, 0.3), size / 512 * rng.uniform(2, 8))
+        x, y = map(float, start)
+        _vessel(rng, vessels, x, y, quadrant + rng.normal(0, 0.3), size / 512 * rng.uniform(2, 8))
     vessels = cv2.GaussianBlur(vessels, (0, 0), max(size / 700, 0.5))
     image *= 1 - vessels[..., None] * rng.uniform(0.3, 0.6) * np.array([0.6, 1, 0.9])
 
