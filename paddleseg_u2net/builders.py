@@ -25,7 +25,7 @@ from paddleseg_u2net.data.stock_transforms import check_transforms
 from paddleseg_u2net.data.wording import as_options
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.datasets.stock import STOCK, StockPairs, known_files, require_classes, require_root
-from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.environment.optional_imports import need, postponed
 from paddleseg_u2net.errors import ConfigError, suggest
 from paddleseg_u2net.models.architecture import HEADS, NETWORKS
 from paddleseg_u2net.models.stock_weights import with_way_round, with_weight_files
@@ -58,7 +58,8 @@ def register() -> None:
     Raises:
         MissingPackage: paddleseg is not installed.
     """
-    need("paddleseg")  # registers its own components first
+    with postponed("sklearn", "metrics"):  # takes as long as Paddle to import; only an AUC needs it
+        need("paddleseg")  # registers its own components first
     manager = need("paddleseg.cvlibs").manager
     _import_components()
     for registry in REGISTRIES:

@@ -148,10 +148,11 @@ def test_importing_the_package_loads_no_other_package_and_changes_no_setting():
 
 
 def test_public_names_are_imported_when_they_are_used():
+    """For `register`, which imports Paddle, see test_plugin.py."""
     code = (
         "import sys, paddleseg_u2net as u\n"
         "print(u.Predictor.__name__, u.TestTimeAugmentation.__name__, 'paddle' in sys.modules)\n"
-        "print(callable(u.register), 'paddle' in sys.modules, hasattr(u, 'nothing'))\n"
+        "print(hasattr(u, 'nothing'))\n"
     )
     outcome = child(code)
-    assert outcome.stdout.splitlines() == ["Predictor TestTimeAugmentation False", "True True False"]
+    assert outcome.stdout.splitlines() == ["Predictor TestTimeAugmentation False", "False"]
