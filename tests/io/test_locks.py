@@ -79,19 +79,17 @@ def test_one_thread_at_a_time_holds_a_lock_and_removes_the_file(tmp_path):
 
 def test_error_names_the_other_process_and_a_fix_that_works(tmp_path):
     folder, link = tmp_path / "run", tmp_path / "link"
+    folder.mkdir()
     link.symlink_to(folder)
     with holder(folder) as process:
         here = os.path.relpath(folder)
         for name in (folder, link, Path(here), folder / ".." / "run"):
             with pytest.raises(LockedError) as error, folder_lock(name):
                 pass
-            start = (
-                rf"{re.escape(str(name))}: process {process.pid} on {socket.gethostname()} \(.+python.* -c .+"
-            )
-            rest = r"\) has been writing here since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d\. Fix: wait until it "
-            assert re.fullmatch(
-                start + rest + "ends, or choose another --save_dir", str(error.value), flags=re.DOTALL
-            )
+            who = rf"process {process.pid} on {re.escape(socket.gethostname())} \(.*python.* -c .*\)"
+            since = r"has been writing here since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d"
+            fix = "Fix: wait until it ends, or choose another --save_dir"
+            assert re.fullmatch(rf"{re.escape(str(name))}: {who} {since}\. {fix}", str(error.value)), error
         with folder_lock(tmp_path / "other"):  # the one fix
             assert names(tmp_path / "other") == [LOCK]
         process.communicate("")  # the other one
