@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import runpy
 from pathlib import Path
 
 import pytest
@@ -85,12 +85,9 @@ def test_tools_refuse_the_output_of_another_process(tmp_path, photos_dir, capsys
         "Benckmark_data_prepare/synthetic_disc.py": ["--out", "out"],
         "tools/predict_ray.py": [str(photos_dir), "--save_dir", "out"],
     }.items():
-        spec = importlib.util.spec_from_file_location("script", ROOT / script)
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        main = runpy.run_path(str(ROOT / script))["main"]
         with folder_lock(Path("out")) if "ray" in script else path_lock(Path("out")):
-            assert module.main(words) == 1
+            assert main(words) == 1
         assert "has been writing here since" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
