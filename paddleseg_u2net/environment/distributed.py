@@ -73,8 +73,7 @@ def wait_for_neighbours(rank: Rank) -> None:
     endpoints = os.environ[ENDPOINTS].split(",")
     host, port = endpoints[rank.index - rank.local_index].rsplit(":", 1)  # of the first rank on this machine
     if rank.local_index == 0:
-        # the server closes first, so that a rank which goes on cannot reach it when it calls this again
-        with contextlib.ExitStack() as connections, socket.create_server((host, int(port))) as server:
+        with socket.create_server((host, int(port))) as server, contextlib.ExitStack() as connections:
             for _ in range(rank.local_count - 1):
                 connections.enter_context(server.accept()[0])
         return

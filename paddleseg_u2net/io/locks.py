@@ -157,7 +157,10 @@ def _open(lock: Path) -> int:
     flags = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(lock, os.O_RDWR | flags, 0o666)
-    except PermissionError:  # that of another user; without this process's record the lock works too
+    except PermissionError:
+        if not lock.exists():
+            raise
+        # that of another user; without this process's record the lock works too
         descriptor = os.open(lock, os.O_RDONLY | flags & ~os.O_CREAT)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):

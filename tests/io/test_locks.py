@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -190,16 +191,41 @@ def test_lock_without_a_record_is_respected(tmp_path):
             pass
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_that_is_read_only_is_named_with_a_fix(tmp_path):
-    tmp_path.chmod(0o555)
-    try:
-        with pytest.raises(OSError, match=r"cannot be written to \(Permission.*Fix: .*--save_dir"):
-            folder_lock(tmp_path).__enter__()
-        with pytest.raises(DiskError, match=r"set: cannot be written .*Fix: free some space, or choose"):
-            path_lock(tmp_path / "set").__enter__()
-    finally:
-        tmp_path.chmod(0o755)
+@pytest.fixture
+def other_user():
+    """A folder of root's, and this process as another user."""
+    if os.geteuid():
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(0)
+
+
+def test_folder_that_is_read_only_is_named_with_a_fix(other_user):
+    with pytest.raises(OSError, match=r"cannot be written to \(Permission.*Fix: .*--save_dir"):
+        folder_lock(other_user).__enter__()
+    with pytest.raises(DiskError, match=r"set: cannot be written .*Fix: free some space, or choose"):
+        path_lock(other_user / "set").__enter__()
+
+
+def test_lock_file_that_a_killed_process_of_another_user_left_is_no_obstacle(other_user):
+    os.seteuid(0)
+    other_user.chmod(0o777)
+    (other_user / LOCK).write_text("left")
+    (other_user / LOCK).chmod(0o644)
+    os.seteuid(65534)
+    with (
+        folder_lock(other_user),
+        pytest.raises(LockedError, match="another process"),
+        folder_lock(other_user),
+    ):
+        pass
+    assert not names(other_user)
 
 
 def test_file_system_without_locks_is_named(tmp_path, monkeypatch, caplog):
