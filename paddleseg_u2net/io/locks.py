@@ -36,6 +36,7 @@ from paddleseg_u2net.io.files import (
 log = logging.getLogger(__name__)
 
 PAUSE_S = 0.05  # between two attempts
+TRIES = 10  # to create the lock file
 RECORD_BYTES, COMMAND_CHARS = 4096, 300
 CONTENDED = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 # opened by this process for a lock; children that are forked close their copies
@@ -126,12 +127,15 @@ def file_lock(lock: Path, target: Path, choice: str | None = None) -> Iterator[N
 
 
 def _acquire(lock: Path, target: Path, choice: str | None) -> int:
-    waited = False
+    waited, tries = False, TRIES
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = _open(lock)
         except FileNotFoundError:  # another process has ended and removed its empty folder
+            tries -= 1
+            if not tries:  # or it cannot be created, as in /proc
+                raise
             continue
         try:
             if not _try(descriptor, lock):
@@ -250,7 +254,7 @@ def _write_record(descriptor: int) -> None:
 
 def _holder(lock: Path) -> str:
     """Who writes, as a clause: `process 12 on HOST (COMMAND) has been writing here since TIME`."""
-    for _ in range(10):
+    for _ in range(TRIES):
         with (
             contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError),
             lock.open("rb") as file,

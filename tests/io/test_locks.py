@@ -177,6 +177,14 @@ def test_lock_that_is_no_regular_file_is_refused_and_left_alone(tmp_path):
             pass
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux only")
+def test_path_that_cannot_be_created_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"/proc/\.set\.u2net\.lock"), path_lock(Path("/proc/set")):
+        pass
+    with pytest.raises(OSError, match=r"/proc/run: cannot be written to"), folder_lock(Path("/proc/run")):
+        pass
+
+
 def test_lock_without_a_record_is_respected(tmp_path):
     with folder_lock(tmp_path):
         for content in (b"", b"\xff", b"[]", b'{"pid": 1}', b"[" * 5000):
