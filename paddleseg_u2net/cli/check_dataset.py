@@ -210,12 +210,13 @@ def _dataset(found: tuple[list[Pair], list[Fault]], mode: str, options: dict[str
 @contextlib.contextmanager
 def output_paths(args: argparse.Namespace, datasets: Sequence[DatasetSpec]) -> Iterator[None]:
     """Lock the folders of the results; raise an error before the work if they cannot be written."""
+    check_output_paths(args, datasets)
     with contextlib.ExitStack() as locks:
         if args.fix:
             locks.enter_context(path_lock(args.fix, "choose another folder for --fix"))
         if args.save_dir or args.overfit:
             locks.enter_context(folder_lock(args.save_dir or OVERFIT_DIR))
-        check_output_paths(args, datasets)
+        check_output_paths(args, datasets)  # again: another process may have written them meanwhile
         yield
 
 
