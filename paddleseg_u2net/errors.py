@@ -57,6 +57,10 @@ class DiskError(OSError):
     """A disk that is full or may not be written to."""
 
 
+class LockedError(OSError):
+    """A folder or file that another process is writing; the message names that process."""
+
+
 class DownloadError(OSError):
     """A file that could not be fetched, or is not the expected one."""
 

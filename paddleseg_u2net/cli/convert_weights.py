@@ -12,12 +12,14 @@ import numpy as np
 
 from paddleseg_u2net.cli.flags import INPUT, OUTPUT, parser
 from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.models.architecture import identify, state_shapes
 from paddleseg_u2net.models.fit import differences
 from paddleseg_u2net.models.pretrained import KNOWN, resolve
 from paddleseg_u2net.models.weight_files import SUFFIXES, State, read_state
 
 ABOUT = "Convert weights between formats. The result is read back and compared."
+ANOTHER_NAME = "choose another name"
 EXAMPLES = """\
   u2net convert-weights u2netp u2netp.pdparams
   u2net convert-weights u2net.pth u2net.safetensors
@@ -84,12 +86,14 @@ def convert(source: str, target: Path, key: str | None = None, half: bool = Fals
 
     Raises:
         FileExistsError: the target exists; nothing is overwritten.
+        LockedError: another process is writing it.
         ValueError: the format of the target is not supported, it does not read back as it was written, or a
             kernel exceeds the range of float16.
     """
-    require_new(target)
-    state = read_state(resolve(source), key)
-    return write_weights(target, _with_half_kernels(source, state) if half else state)
+    with path_lock(target, ANOTHER_NAME):
+        require_new(target)
+        state = read_state(resolve(source), key)
+        return write_weights(target, _with_half_kernels(source, state) if half else state)
 
 
 def _with_half_kernels(source: str, state: State) -> State:
@@ -106,7 +110,7 @@ def require_new(target: Path, any_format: bool = False) -> None:
     if target.suffix not in WRITERS and not any_format:
         raise ValueError(f"{target}: cannot write '{target.suffix}'. Fix: one of {', '.join(WRITERS)}")
     if target.exists():
-        raise FileExistsError(f"{target}: exists already. Fix: remove it, or choose another name")
+        raise FileExistsError(f"{target}: exists already. Fix: remove it, or {ANOTHER_NAME}")
 
 
 def write_weights(target: Path, state: State) -> str:

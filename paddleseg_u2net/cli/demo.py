@@ -27,6 +27,7 @@ from paddleseg_u2net.environment.processes import u2net_command, u2net_environme
 from paddleseg_u2net.io.contents import read_bytes
 from paddleseg_u2net.io.images import opened, read_image, write_image
 from paddleseg_u2net.io.listing import list_images
+from paddleseg_u2net.io.locks import folder_lock
 
 ABOUT = "Predict real photographs with published weights, then train, validate and predict from one YAML."
 EXAMPLES = """\
@@ -192,8 +193,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     args = build_parser().parse_args(argv)
     require(*PACKAGES)
-    started, out = time.time(), args.out.resolve()
+    with folder_lock(args.out, "choose another --out"):
+        _show(args.out.resolve(), args)
+    return 0
 
+
+def _show(out: Path, args: argparse.Namespace) -> None:
+    """Run all steps of the demo in the folder `out`."""
+    started = time.time()
     say("1/4  Published U²-Net† weights on real photographs")
     photos, cut = photographs(out / "photos"), out / "photos_result"
     predict_photographs(photos, cut)
@@ -218,4 +225,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\nDone in {time.time() - started:.0f} s. Look at {sheet}")
     print(f"  photographs  {cut}\n  disc model   {disc}\n  disc results {found}")
     print(f"  {len(list_images(cut)) + len(list_images(found))} pictures in all")
-    return 0

@@ -33,7 +33,7 @@ from paddleseg_u2net.data.section import record_decisions
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
-from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.models.pretrained import without_pretrained
 from paddleseg_u2net.training.cpu_engine import CPU_ENGINES
 from paddleseg_u2net.training.precision import PRECISIONS
@@ -152,19 +152,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     config = _load(args)
     device = _set_device(args)
-    require_writable(args.save_dir)
-    if args.overfit:
-        return _overfit(args, config)
-    trainer, specs = _build(args, config, device)
-    if trainer.finished:
-        step, iters = trainer.progress.iter, trainer.settings.iters
-        log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
-        return 0
-    data = _open_data(specs, trainer.rank.count)
-    record_decisions(config, data)
-    _prepare_folder(trainer, specs)
-    trainer.run(*data)
-    return _finish(trainer)
+    with folder_lock(args.save_dir):
+        if args.overfit:
+            return _overfit(args, config)
+        trainer, specs = _build(args, config, device)
+        if trainer.finished:
+            step, iters = trainer.progress.iter, trainer.settings.iters
+            log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
+            return 0
+        data = _open_data(specs, trainer.rank.count)
+        record_decisions(config, data)
+        _prepare_folder(trainer, specs)
+        trainer.run(*data)
+        return _finish(trainer)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -27,6 +27,7 @@ from paddleseg_u2net.importers.mask_meaning import MaskMeaning
 from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
 from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.locks import path_lock
 
 log = logging.getLogger(__name__)
 
@@ -238,6 +239,7 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
 
     Raises:
         FileExistsError: `save_dir` or `config_out` exists; nothing is overwritten.
+        LockedError: another process is creating one of them.
         DataError: all faults of the source; nothing is written.
         OSError: a path that cannot be written; nothing is left behind.
     """
@@ -291,13 +293,21 @@ def _output_paths(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
         if inside.parts[0] in (RECORD, MASKS, IMAGES, *(f"{part}_list.txt" for part in PARTS)):
             fix = "choose another name for --config_out"
             raise DataError([Fault(str(config), "is used by the data set itself", fix)])
-        with atomic_write(save_dir) as folder:
+        with _free_path(save_dir), atomic_write(save_dir) as folder:
             config_path = folder / inside
             config_path.parent.mkdir(parents=True)
             yield folder, config_path
         return
-    with atomic_write(config) as config_path:
+    with _free_path(config), _free_path(save_dir), atomic_write(config) as config_path:
         config_path.touch()  # report a path that cannot be written before all images are read
         with atomic_write(save_dir) as folder:
             folder.mkdir()
             yield folder, config_path
+
+
+@contextlib.contextmanager
+def _free_path(path: Path) -> Iterator[None]:
+    """Lock a path that must not exist yet."""
+    with path_lock(path, "choose another name"):
+        _check_is_free(path)  # again: another process may have created it before this one had the lock
+        yield

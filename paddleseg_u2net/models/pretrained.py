@@ -18,6 +18,7 @@ import numpy as np
 from paddleseg_u2net.environment.processes import module_command, u2net_environment
 from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.files import atomic_write, digest, require_writable, verify
+from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.models.architecture import HEADS
 from paddleseg_u2net.models.fit import check_fit, differences, misfit
@@ -174,9 +175,16 @@ def _fetch(known: KnownWeights) -> Path:
         except DownloadError as error:
             raise DownloadError(f"{error}. Fix: remove it, and it is fetched again") from error
         return path
+    require_writable(path.parent, "set U2NET_HOME to another folder")
+    with path_lock(path, None):
+        if not path.is_file():  # another process may have fetched it meanwhile
+            _fetch_from_any(known, path)
+    return path
+
+
+def _fetch_from_any(known: KnownWeights, path: Path) -> None:
     from paddleseg_u2net.io.urls import redirect
 
-    require_writable(path.parent, "set U2NET_HOME to another folder")
     failures = []
     for row in known.addresses:
         try:
@@ -185,7 +193,7 @@ def _fetch(known: KnownWeights) -> Path:
             failures.append(f"  {error}")
             continue
         log.info("Fetched %s from %s into %s", known.name, redirect(row.address), path)
-        return path
+        return
     raise DownloadError(
         "\n".join([f"{known.name}: none of its addresses could be used:", *failures])
         + f"\nFix: put {known.file} into {path.parent}, or give its path instead of its name"

@@ -60,6 +60,25 @@ def test_ranks_on_one_machine_wait_for_the_last_one(monkeypatch, late):
         assert not thread.is_alive()
 
 
+def test_ranks_can_wait_again_at_once(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv(ENDPOINTS, f"127.0.0.1:{free.getsockname()[1]},127.0.0.1:1,127.0.0.1:2")
+
+    def wait_often(rank: Rank) -> None:
+        for _ in range(5):
+            wait_for_neighbours(rank)
+
+    waiting = [
+        threading.Thread(target=wait_often, args=(Rank(index, 3, index, 3),), daemon=True)
+        for index in range(3)
+    ]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def test_ranks_started_by_hand_do_not_wait(monkeypatch):
     monkeypatch.delenv(ENDPOINTS, raising=False)
     ranks = [Rank(index, 2, index, 2) for index in (0, 1)]
