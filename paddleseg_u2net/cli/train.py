@@ -290,7 +290,7 @@ def _finish(trainer: Trainer) -> int:
     save_dir, step = trainer.settings.save_dir, trainer.progress.iter
     if trainer.interrupted and not trainer.finished:
         log.info("Resume with: --resume_model %s", save_dir / f"iter_{step}")
-        return 130
+        return 128 + trainer.signals.number
     log.info("Done at iter %d of %d: %s", step, trainer.settings.iters, save_dir)
     return 0
 

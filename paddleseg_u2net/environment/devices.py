@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from paddleseg_u2net.environment.distributed import launched_together, this_rank
+from paddleseg_u2net.environment.interruptions import handle_again
 from paddleseg_u2net.environment.optional_imports import need
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
@@ -121,6 +122,7 @@ def _restore_signals() -> None:
     That of SIGTERM allocates memory, so a process that was just allocating hangs instead of ending.
     """
     need("paddle").disable_signal_handler()
+    handle_again()
 
 
 def _check_shared(name: str, index: int | None) -> None:

@@ -16,6 +16,7 @@ from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
@@ -252,12 +253,19 @@ def evaluate(
     indices = range(rank, len(dataset), ranks)
     chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
 
-    def load(chunk: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [dataset.load(index) for index in chunk]
+    def load(chunk: Sequence[int]) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
+        return dataset.spec.pairs[chunk[0]].image_place, [dataset.load(index) for index in chunk]
 
-    def predict(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[Prediction, np.ndarray]]:
+    def predict(
+        loaded: tuple[str, list[tuple[np.ndarray, np.ndarray]]],
+    ) -> list[tuple[Prediction, np.ndarray]]:
+        first, pairs = loaded
         images, masks = zip(*pairs, strict=True)
-        return list(zip(predictor.predict(images), masks, strict=True))
+        try:
+            return list(zip(predictor.predict(images), masks, strict=True))
+        except (ValueError, MemoryError) as error:
+            place = first if len(pairs) == 1 else f"a batch of {len(pairs)} images, first {first}"
+            raise ValueError(f"{place}: {reason(error)}") from error
 
     def measure(pairs: list[tuple[Prediction, np.ndarray]]) -> list[Scores]:
         return [scores.score_image(prediction, mask) for prediction, mask in pairs]

@@ -16,6 +16,7 @@ import numpy as np
 
 from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
+from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
 from paddleseg_u2net.io.appearance import Note, note_lines
@@ -240,13 +241,13 @@ class BatchPredictor:
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit
-            return [Fault(job.where, f"{job.image}: {str(error).strip() or 'out of memory'}")]
+            return [Fault(job.where, f"{job.image}: {reason(error)}")]
         faults, picture = [], as_rgb(image)
         for name, target in job.results.items():
             try:
                 OUTPUTS[name].write(target, picture, prediction, self.palette)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
-                faults.append(Fault(job.where, f"{job.image}: {name}: {error}"))
+                faults.append(Fault(job.where, f"{job.image}: {name}: {reason(error)}"))
         return faults
 
     def run_jobs(self, jobs: Sequence[Job]) -> Iterator[list[Fault]]:

@@ -1,0 +1,95 @@
+"""Configs with values that no key can hold: each is refused in one line that names the file, or used."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from campaign import Campaign
+from hostile_configs import bases, cases, write_data
+
+from paddleseg_u2net import builders
+from paddleseg_u2net.cli.app import main
+from paddleseg_u2net.config.loader import preprocessing_of
+from paddleseg_u2net.training.trainer import Trainer
+
+SECONDS, MEMORY = 10, 4 << 30  # most that one config may take
+
+
+@pytest.fixture
+def bounded():
+    """Memory beyond that of now is limited, so that a bomb ends in MemoryError."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture
+def built_only(monkeypatch, tmp_path):
+    """`u2net train` builds all it needs, draws a sample and preprocesses an image, but does not train."""
+    networks = {}
+
+    def build_network(cfg, build=builders.build_network):
+        key = json.dumps(cfg, default=repr)
+        if key not in networks:
+            networks[key] = build(cfg)
+        return networks[key]
+
+    def run(trainer, data, val_data=None):
+        preprocessing_of(trainer.config)(np.full((32, 32, 3), 128, np.uint8))
+
+    monkeypatch.setattr(builders, "build_network", build_network)
+    monkeypatch.setattr(Trainer, "run", run)
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("U2NET_MIRROR", (tmp_path / "no_mirror").as_uri())  # nothing is fetched
+    monkeypatch.chdir(tmp_path)
+
+
+def fault_of(command: list[str], file: Path, capfd) -> str | None:
+    """What is wrong with how a command treats a file; None if it refuses it in one line, or uses it."""
+    started = time.perf_counter()
+    try:
+        code = main(command)
+    except SystemExit as error:
+        code = error.code
+    except BaseException as error:
+        capfd.readouterr()
+        return f"{type(error).__name__}: {error}"
+    taken = time.perf_counter() - started
+    printed = capfd.readouterr().err.strip()
+    lines = [line for line in printed.splitlines() if line.startswith(("error:", "u2net"))]
+    if taken > SECONDS:
+        return f"took {taken:.0f} s"
+    if Path("RAN").exists():
+        return "ran code"
+    if code == 0:
+        return None
+    if code not in (1, 2) or len(lines) != 1 or "Traceback" in printed:
+        return f"exit code {code}: {printed[-300:]}"
+    known = (file.name, "images/", "masks/")  # the config, or what it points to
+    return None if any(name in lines[0] for name in known) else f"does not name the file: {lines[0]}"
+
+
+@pytest.mark.slow
+def test_every_key_of_every_config(request, tmp_path, built_only, bounded, capfd):
+    campaign = Campaign("configs", request)
+    configs = bases(write_data(tmp_path / "data"))
+    file = tmp_path / "hostile.yaml"
+    words = ["train", "--config", str(file), "--do_eval", "--save_dir", str(tmp_path / "run"), "--seed", "0"]
+    assert len(configs) >= 45
+    import yaml
+    for name, config in configs.items():
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        campaign.record(f"{name} as it is", fault_of(words, file, capfd))
+    for number, (case, text) in enumerate(cases(configs, per_key=8)):
+        if number >= campaign.size(1 << 30):
+            break
+        file.write_text(text, encoding="utf-8", errors="surrogatepass")
+        campaign.record(case, fault_of(words, file, capfd))
+    campaign.finish()
