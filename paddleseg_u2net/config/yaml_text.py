@@ -8,10 +8,9 @@ from typing import Any
 
 import yaml
 
-from paddleseg_u2net.errors import ConfigError, printable
+from paddleseg_u2net.errors import ConfigError
 
 BASE, INHERITED = "_base_", "_inherited_"
-SHOWN = 60  # characters of a value in a message
 HERE = "${here}"  # in a path of a dataset section: the folder of the config file
 
 
@@ -29,23 +28,6 @@ class Loader(yaml.SafeLoader):
                 raise ConfigError(f"{where}: {key.value} is given twice. Fix: keep one")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-    def construct_object(self, node, deep=False):
-        """Read a value; one that its tag does not allow, such as a 30th of February, is named with its line."""
-        try:
-            return super().construct_object(node, deep)
-        except ConfigError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, yaml.YAMLError) as error:
-            where = f"{node.start_mark.name}:{node.start_mark.line + 1}"
-            kind = node.tag.rpartition(":")[2]
-            value = f"{_short(node.value)}: " if isinstance(node, yaml.ScalarNode) else ""
-            what = f"'{printable(kind)}' of YAML cannot be read"
-            raise ConfigError(f"{where}: {value}{what}. Fix: quote it as text, or correct it") from error
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
 
 
 class Dumper(yaml.SafeDumper):
