@@ -17,6 +17,7 @@ PACKAGE = ROOT / "paddleseg_u2net"
 # From the bottom up, a row a folder (or module): each imports only what stands above it in this list.
 FOLDERS = (
     "errors",
+    "bounds",
     "registry",
     "environment",
     "metrics",
@@ -91,11 +92,11 @@ HEAVY = {"paddle", "paddleseg", "torch", "onnx", "onnxruntime", "openvino", "skl
 HEAVY |= {"matplotlib", "jinja2", "pandas"}
 # what importing a module of a folder may load of the package: these folders, and so many modules in all
 LOADS = {
-    "importers": ("errors environment io data config importers", 49),
+    "importers": ("errors bounds environment io data config importers", 52),
     "inference": (
-        "errors registry environment io data config models engines export inference metrics.protocol "
+        "errors bounds registry environment io data config models engines export inference metrics.protocol "
         "metrics.saliency",
-        52,
+        56,
     ),
 }
 LIGHT = """

@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
+from paddleseg_u2net.bounds import CONFIG_FILES
 from paddleseg_u2net.config.runtime import flag_values, infer_num_classes, merge_test_section
 from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
-from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, Loader
+from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, parse_yaml, read_yaml
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels
 from paddleseg_u2net.errors import ConfigError, DataError, suggest
@@ -52,13 +53,8 @@ def _inside_configs(path: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read one YAML file without its bases, and check its top-level keys."""
-    try:
-        loader = Loader(path.read_text(encoding="utf-8"))
-        loader.name = str(path)
-        node = loader.get_single_node()
-        content = loader.construct_document(node) if node else {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {error}") from None
+    content, node = read_yaml(path)
+    content = {} if node is None else content
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected keys and values, got a {type(content).__name__}")
     lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node else {}
@@ -74,13 +70,21 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read_with_bases(
+    path: Path, above: tuple[Path, ...] = (), read: list[Path] | None = None
+) -> dict[str, Any]:
     """Read a file and merge it over its bases; earlier bases take precedence, as in paddleseg.
 
     Args:
         path: the file.
         above: files that inherit from this one, resolved; to detect cycles.
+        read: all files that were read, each as often as it was: two bases each double what they inherit.
     """
+    read = [] if read is None else read
+    read.append(path)
+    if len(read) > CONFIG_FILES.most:
+        what = f"more than {CONFIG_FILES.most} {CONFIG_FILES.what}"
+        raise ConfigError(f"{read[0]}: {what}. Fix: write what {path} holds into it")
     if path.resolve() in above:
         raise ConfigError(f"{path}: _base_ is circular, leads back from {above[-1]}. Fix: remove one")
     content = _read(path)
@@ -93,7 +97,7 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]
         base_path = next((place for place in places if place.is_file()), None)
         if base_path is None:
             raise ConfigError(f"{path}: _base_: {base}: no such file ({places[0]})")
-        content = _merge(content, _read_with_bases(base_path, (*above, path.resolve())))
+        content = _merge(content, _read_with_bases(base_path, (*above, path.resolve()), read))
     return content
 
 
@@ -114,7 +118,7 @@ def _apply_option(config: Any, option: str, where: str) -> None:
     if not equals or not key:
         raise ConfigError(f"{where}: --opts {option}: expected key=value")
     try:
-        value = yaml.load(text, Loader)
+        value, _ = parse_yaml(text, "--opts")
     except (yaml.YAMLError, ValueError):
         raise ConfigError(f"{where}: --opts {option}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")

@@ -30,6 +30,7 @@ from paddleseg_u2net.datasets.synthetic import draw_into
 from paddleseg_u2net.errors import DataError, DownloadError, Fault
 from paddleseg_u2net.io.archives import unpack
 from paddleseg_u2net.io.files import digest, disk_errors_named, file_lock, require_writable
+from paddleseg_u2net.io.text_files import parse_record
 from paddleseg_u2net.io.listing import HIDDEN
 from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.io.urls import MIRROR
@@ -278,7 +279,10 @@ def check(root: Path) -> None:
     """Raise ValueError if the files of a prepared data set have changed since it was prepared."""
     if not (root / RECORD).is_file():
         raise ValueError(f"{root}: has no {RECORD}. Fix: prepare it first")
-    expected = json.loads((root / RECORD).read_text(encoding="utf-8")).get("contents")
+    try:
+        expected = parse_record(root / RECORD).get("contents")
+    except ValueError as error:
+        raise ValueError(f"{root / RECORD}: is damaged: {error}. Fix: prepare it again") from None
     if (found := contents(root)) != expected:
         raise ValueError(
             f"{root}: its files have changed (checksum {found}, expected {expected}). Fix: move it away and "

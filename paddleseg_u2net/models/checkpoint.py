@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.io.files import atomic_write, remove_folder
+from paddleseg_u2net.io.text_files import parse_record
 from paddleseg_u2net.models.pretrained import load_strict
 from paddleseg_u2net.models.run_folders import BEST, EMA, MODEL, numbered
 from paddleseg_u2net.models.safe_pickle import read_pickle
@@ -104,10 +105,7 @@ def _write_text(path: Path, text: str) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("expected a mapping")
-        return found
+        return parse_record(path)
     except ValueError as error:
         raise ValueError(f"{path}: is damaged: {error}. Fix: resume from another checkpoint") from None
 

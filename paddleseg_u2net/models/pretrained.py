@@ -34,6 +34,7 @@ DUTS = "DUTS-TR, 10,553 images (salient objects)"
 SUPERVISELY = "Supervisely Person (people)"
 MAX_BYTES = 512 << 20
 CALIBRATIONS = Path(__file__).parent / "calibrations"
+PACKAGED = Path(__file__).parent / "weights"  # files that are installed with the package
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class KnownWeights:
         trained_on: data set.
         checksum: of the file, as `md5:…` or `sha256:…`.
         config: a config for them, below `configs/`.
-        addresses: tried in this order.
+        addresses: tried in this order; none for weights that are installed with the package.
         graphs: precision -> `graph_digest` of the ONNX graph, which the tests compare with Paddle; empty for
             weights that were never available to the tests.
         licence: of the weights.
@@ -76,8 +77,8 @@ class KnownWeights:
 
     @property
     def file(self) -> str:
-        """Name of the file in the cache; rembg uses the same."""
-        return f"{self.name}.onnx"
+        """Name of the file: in the cache as rembg names it, or in the package."""
+        return f"{self.name}.onnx" if self.addresses else f"{self.name}.safetensors"
 
     @property
     def calibration(self) -> str | None:
@@ -145,7 +146,7 @@ def resolve(source: str | Path) -> Path:
             log.warning(
                 "%s: the published weights are used, not the path of this name (./%s)", source, source
             )
-        return _fetch(known)
+        return _fetch(known) if known.addresses else _packaged(known)
     path = local_path(str(source))
     if path.is_dir():
         return best_file(path)
@@ -153,6 +154,15 @@ def resolve(source: str | Path) -> Path:
         near = difflib.get_close_matches(str(source), KNOWN, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Fix: a path, or one of {', '.join(KNOWN)}"
         raise FileNotFoundError(f"{source}: no such weight file or run folder. {hint}")
+    return path
+
+
+def _packaged(known: KnownWeights) -> Path:
+    path = PACKAGED / known.file
+    try:
+        verify(path, known.checksum)
+    except (DownloadError, OSError) as error:
+        raise DownloadError(f"{error}. Fix: install paddleseg_u2net again, whose file it is") from error
     return path
 
 

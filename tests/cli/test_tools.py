@@ -39,6 +39,26 @@ def test_converted_weights_are_the_same(run, tmp_path, suffix):
         np.testing.assert_array_equal(state[key], value.numpy())
 
 
+@pytest.mark.parametrize("suffix", [".pdparams", ".safetensors", ".npz"])
+def test_half_kernels_are_those_of_numpy_and_vectors_stay_exact(run, tmp_path, suffix):
+    state = {key: value.numpy() for key, value in U2Netp(1).state_dict().items()}
+    np.savez(tmp_path / "a.npz", **state)
+    assert run("convert-weights", tmp_path / "a.npz", tmp_path / f"b{suffix}", "--half")[0] == 0
+    for key, value in read_state(tmp_path / f"b{suffix}").items():
+        expected = state[key].astype(np.float16) if state[key].ndim > 1 else state[key]
+        np.testing.assert_array_equal(value, expected)
+    assert (tmp_path / f"b{suffix}").stat().st_size < 0.6 * (tmp_path / "a.npz").stat().st_size
+
+
+def test_kernels_beyond_half_precision_are_refused_and_the_fix_works(run, tmp_path):
+    np.savez(tmp_path / "a.npz", kernel=np.full((1, 2), 7e4, np.float32))
+    code, _, error = run("convert-weights", tmp_path / "a.npz", tmp_path / "b.npz", "--half")
+    assert code == 1
+    assert "a.npz: --half: a weight of 70000 exceeds float16. Fix: leave --half out" in error
+    assert not (tmp_path / "b.npz").exists()
+    assert run("convert-weights", tmp_path / "a.npz", tmp_path / "b.npz")[0] == 0
+
+
 def test_converted_pdparams_are_read_by_paddle_and_paddleseg(run, tmp_path):
     from paddleseg.models import U2Netp as Stock
     from paddleseg.utils.utils import load_entire_model
