@@ -81,4 +81,3 @@ class Budget:
         self.taken += count
         if self.taken > self.most:
             raise ValueError(f"its tensors take more than {self.most / MIB:,.0f} MiB")
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,8 @@ VALUES = (
     *("[", "{a", "'", "%", "@", "- - -", "? [a]", "=", "<<"),
 )
 
-SALIENCY, CLASSES = "ResizeSoftMask", "Resize"
+OF_CLASSES = ("RandomAffine", "Resize")
+UNDONE = ("ResizeSoftMask", "Resize", "ResizeByLong", "ResizeByShort", "LimitLong", "Padding")
 TRANSFORMS = (
     {"type": "Resize", "target_size": [32, 32], "interp": "LINEAR", "keep_ratio": False, "size_divisor": 8},
     {"type": "ResizeSoftMask", "target_size": [32, 32], "interp": "AREA"},
@@ -98,8 +100,13 @@ def write_data(folder: Path) -> Path:
 
 def _plain(data: Path, classes: int, **changes: Any) -> dict[str, Any]:
     normalize = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
-    section = {"type": "Dataset", "dataset_root": str(data), "num_classes": classes, "transforms": [normalize]}
-    return {
+    section = {
+        "type": "Dataset",
+        "dataset_root": str(data),
+        "num_classes": classes,
+        "transforms": [normalize],
+    }
+    content = {
         "batch_size": 2,
         "iters": 4,
         "train_dataset": {**section, "mode": "train", "train_path": "train_list.txt"},
@@ -110,6 +117,7 @@ def _plain(data: Path, classes: int, **changes: Any) -> dict[str, Any]:
         "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.01},
         **changes,
     }
+    return json.loads(json.dumps(content))  # no list is in it twice
 
 
 def bases(data: Path) -> dict[str, dict[str, Any]]:
@@ -124,9 +132,9 @@ def bases(data: Path) -> dict[str, dict[str, Any]]:
             config[key] = {**small, "transforms": config[key]["transforms"]}
         found[path.stem] = config
     for row in TRANSFORMS:
-        config = copy.deepcopy(_plain(data, 1 if row["type"] not in ("RandomAffine",) else 2))
+        config = _plain(data, 2 if row["type"] in OF_CLASSES else 1)
         config["train_dataset"]["transforms"].insert(0, row)
-        if row["type"] in ("ResizeSoftMask", "Resize", "ResizeByLong", "LimitLong", "Padding"):
+        if row["type"] in UNDONE:
             config["val_dataset"]["transforms"].insert(0, row)
         found[f"transform {row['type']}"] = config
     for row in LOSSES:

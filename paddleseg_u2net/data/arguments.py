@@ -74,7 +74,9 @@ def _are_shares(value: Any, channels: int) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(share(side, 0) for side in value)
 
 
-SIZE = Rule(_is_size, f"[W, H], two whole numbers above 0 and below {LONGEST + 1}, of {MOST_PIXELS:,} pixels at most")
+SIZE = Rule(
+    _is_size, f"[W, H], two whole numbers above 0 and below {LONGEST + 1}, of {MOST_PIXELS:,} pixels at most"
+)
 LENGTH = Rule(_is_length, f"a whole number above 0 and below {LONGEST + 1}")
 LENGTH_OR_NULL = Rule(_is_length_or_null, f"{LENGTH.expected}, or null")
 PROBABILITY = _number(0, 1)
@@ -108,7 +110,10 @@ RULES = {
     "interp": _one_of(INTERPOLATIONS),
     "blur_type": _one_of(BLURS),
 }
-OF_TRANSFORM = {("PaddingByAspectRatio", "aspect_ratio"): SCALE, ("RandomScaleAspect", "aspect_ratio"): PROBABILITY}
+OF_TRANSFORM = {
+    ("PaddingByAspectRatio", "aspect_ratio"): SCALE,
+    ("RandomScaleAspect", "aspect_ratio"): PROBABILITY,
+}
 
 
 def fault_of(name: str, arguments: Mapping[str, Any], channels: int) -> str | None:

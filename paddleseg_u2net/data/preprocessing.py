@@ -96,8 +96,7 @@ def _padding(size: Size, target_size: Sequence[int]) -> Size:
     target = (target_size[1], target_size[0])
     if target[0] < size[0] or target[1] < size[1]:
         raise ValueError(
-            f"larger than target_size (H, W) {target}. "
-            "Fix: a larger target_size, or a Resize before it"
+            f"larger than target_size (H, W) {target}. Fix: a larger target_size, or a Resize before it"
         )
     return target
 

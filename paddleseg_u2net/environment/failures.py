@@ -7,7 +7,7 @@ import re
 from paddleseg_u2net.environment.memory import available_memory
 from paddleseg_u2net.errors import printable
 
-SHOWN = 300  # characters of a library's message
+SHOWN, OWN = 300, 2000  # characters of a library's message, and of one of ours, which ends with a fix
 OPENCV = re.compile(r"^OpenCV\([^)]*\) \S+ error: \(-?\d+:([^)]*)\) (.*)$")
 PADDLE = re.compile(r"(?:ResourceExhausted|[A-Z]\w+)Error: (.*?)(?: Please check| \[Hint| \(at |$)")
 
@@ -23,7 +23,7 @@ def reason(error: BaseException) -> str:
         text = f"OpenCV: {found[1]}: {found[2]}"
     elif "C++ Traceback" in text and (named := PADDLE.search(text)):
         text = named[1]
-    if len(text) > SHOWN:
+    if len(text) > (SHOWN if "Fix: " not in text else OWN):
         text = f"{text[:SHOWN]}…"
     if is_memory(error):
         return ": ".join(filter(None, [f"not enough memory ({free_memory()})", printable(text)]))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import MissingPackage, printable
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
 from paddleseg_u2net.models.safe_pickle import (
@@ -229,10 +230,10 @@ def read_state(path: str | Path, key: str | None = None) -> State:
         raise FileNotFoundError(f"{path}: no such weight file")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    row = next((row for row in FORMATS if row.matches(path, head)), None)
-    kind = f"weights of {row.name}" if row else "weights"
+    row: Format | None = None
     unread: list[str] = []
     try:
+        row = next((row for row in FORMATS if row.matches(path, head)), None)
         if row is None:
             raise _unknown(head)
         if path.stat().st_size > MAX_BYTES:
@@ -245,7 +246,7 @@ def read_state(path: str | Path, key: str | None = None) -> State:
         raise
     except Exception as error:  # each library raises errors of its own
         fix = "" if "Fix: " in str(error) else ". Fix: fetch or save it again"
-        what = printable(str(error)) or type(error).__name__
+        what, kind = reason(error), f"weights of {row.name}" if row else "weights"
         raise ValueError(f"{path}: cannot be read as {kind}: {what}{fix}") from error
     if not state:
         besides = f", only objects that are not read: {printable(', '.join(unread[:9]))}" if unread else ""
