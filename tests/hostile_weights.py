@@ -20,6 +20,7 @@ from support import GOLDEN
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 OUTSIDE = 1234.5  # the number in the file outside, which no result may hold
 COMMAND = "touch RAN"
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
 # names that a pickle may call to run code, to read or remove files, or to end the process
 NAMES = (
     *("os system", "posix system", "nt system", "os popen", "os execv", "os spawnl", "os remove", "os _exit"),
@@ -109,9 +110,9 @@ def _pickles() -> Iterator[tuple[str, bytes]]:
         "text that is no text": b"X\x02\x00\x00\x00\xff\xfe",
         "surrogates": text("\ud800"),
         "key that cannot be hashed": b"}]Ns",
-        "object array": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR(K\x01K\x02\x85"
+        "object array": RECONSTRUCT + b"(K\x01K\x02\x85"
         b"cnumpy\ndtype\n" + text("O8") + b"\x89\x88\x87R\x89]NNetb",
-        "array of too few bytes": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR(K\x01"
+        "array of too few bytes": RECONSTRUCT + b"(K\x01"
         b"J\xff\xff\xff\x7f\x85cnumpy\ndtype\n" + text("f4") + b"\x89\x88\x87R\x89C\x04aaaatb",
         "pickle in bytes": b"ctorch.storage\n_load_from_bytes\n"
         + b"B"

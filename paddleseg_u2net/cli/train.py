@@ -29,7 +29,7 @@ from paddleseg_u2net.cli.flags import (
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.data.section import record_decisions
 from paddleseg_u2net.environment.distributed import this_rank
-from paddleseg_u2net.errors import ConfigError
+from paddleseg_u2net.errors import ConfigError, counted
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
 from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.models.pretrained import without_pretrained
@@ -234,7 +234,7 @@ def _build(
         specs = [builders.build_dataset_spec(config, key) for key in keys]
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
-        log.info("Training on %s, %d process(es)", device, ranks)
+        log.info("Training on %s, %s", device, counted(ranks, "process", "processes"))
         val_spec = specs[1] if args.do_eval else None
         return Trainer(network, optimizer, losses, config, settings, val_spec, augmentation), specs
 

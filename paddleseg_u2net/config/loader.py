@@ -20,7 +20,7 @@ from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KE
 from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, parse_yaml, read_yaml
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels
-from paddleseg_u2net.errors import ConfigError, DataError, suggest
+from paddleseg_u2net.errors import ConfigError, DataError, counted, suggest
 from paddleseg_u2net.io.paths import local_path
 
 PACKAGE = Path(__file__).parents[1]
@@ -133,7 +133,9 @@ def _apply_option(config: Any, option: str, where: str) -> None:
             target[int(last)] = value
             return
     except IndexError:
-        raise ConfigError(f"{where}: --opts {option}: the list has {len(target)} entries, from 0") from None
+        raise ConfigError(
+            f"{where}: --opts {option}: the list has {counted(len(target), 'entry', 'entries')}, from 0"
+        ) from None
     except (KeyError, ValueError, TypeError):
         raise ConfigError(fault) from None
     if not isinstance(target, dict) or (target is config and last not in KEYS):

@@ -17,6 +17,7 @@ from paddleseg_u2net.data.multilabel import as_classes, split_labels
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.failures import reason
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.bands import decode_picture
 from paddleseg_u2net.io.contents import read_bytes
 
@@ -161,7 +162,9 @@ def open_datasets(specs: Sequence[DatasetSpec]) -> list[Dataset]:
         inspection.log_notes(logging.WARNING)
         empty = sum(content.share == 0 for content in inspection.contents if content)
         if empty:
-            log.warning("%s: %d of %d masks are empty", inspection.spec.name, empty, len(inspection.spec))
+            masks = counted(len(inspection.spec), "mask")
+            verb = "is" if empty == 1 else "are"
+            log.warning("%s: %d of %s %s empty", inspection.spec.name, empty, masks, verb)
     return [Dataset.from_inspection(inspection) for inspection in inspections]
 
 

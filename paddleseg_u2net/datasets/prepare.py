@@ -30,9 +30,9 @@ from paddleseg_u2net.datasets.synthetic import draw_into
 from paddleseg_u2net.errors import DataError, DownloadError, Fault
 from paddleseg_u2net.io.archives import unpack
 from paddleseg_u2net.io.files import digest, disk_errors_named, file_lock, require_writable
-from paddleseg_u2net.io.text_files import parse_record
 from paddleseg_u2net.io.listing import HIDDEN
 from paddleseg_u2net.io.paths import local_path
+from paddleseg_u2net.io.text_files import parse_record
 from paddleseg_u2net.io.urls import MIRROR
 
 log = logging.getLogger(__name__)

@@ -33,7 +33,8 @@ class Interruption:
             os.kill(os.getpid(), number)
             return
         self.code = 128 + number
-        sys.stderr = self.nothing = open(os.devnull, "w")  # libraries print advice about their own failure
+        # libraries print advice about their own failure
+        sys.stderr = self.nothing = open(os.devnull, "w")  # noqa: SIM115 - `watched` closes it
         raise KeyboardInterrupt
 
     @contextlib.contextmanager

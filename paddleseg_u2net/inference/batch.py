@@ -17,7 +17,7 @@ import numpy as np
 from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.environment.failures import reason
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.bands import as_rgb
@@ -194,17 +194,22 @@ def plan_jobs(
     ]
     share = jobs[rank.index :: rank.count]
     if rank.count > 1:
-        log.info("Rank %d of %d has %d of %d images", rank.index, rank.count, len(share), len(jobs))
+        images = counted(len(jobs), "image")
+        log.info("Rank %d of %d has %d of %s", rank.index, rank.count, len(share), images)
     if not resume:
         replaced = sum(any(path.exists() for path in job.results.values()) for job in share)
         if replaced:
             log.info(
-                "Results of %d images exist in %s and are replaced (--resume keeps them)", replaced, save_dir
+                "Results of %s exist in %s and are replaced (--resume keeps them)",
+                counted(replaced, "image"),
+                save_dir,
             )
         return share
     left = [job for job in share if not job.is_done()]
     if len(left) < len(share):
-        log.info("%d of %d images are done already", len(share) - len(left), len(share))
+        done = len(share) - len(left)
+        verb = "is" if done == 1 else "are"
+        log.info("%d of %s %s done already", done, counted(len(share), "image"), verb)
     return left
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddleseg_u2net.errors import DownloadError, printable
+from paddleseg_u2net.errors import DownloadError, counted, printable
 from paddleseg_u2net.io.files import atomic_write, digest, require_writable, verify
 from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.models.architecture import HEADS
@@ -313,5 +313,8 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]
         log.info(
-            "%s: the 7 heads are initialized at random: %d class(es) there, %d here", source, found, wanted
+            "%s: the 7 heads are initialized at random: %s there, %d here",
+            source,
+            counted(found, "class", "classes"),
+            wanted,
         )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.environment.failures import reason
-from paddleseg_u2net.errors import MissingPackage, printable
+from paddleseg_u2net.errors import MissingPackage, counted, printable
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
 from paddleseg_u2net.models.safe_pickle import (
     MAX_BYTES,
@@ -80,7 +80,7 @@ def _read_onnx(path: Path) -> State:
     convolutions = [node for node in dataflow(NETWORKS["U2Net"]) if node.weight]
     if any(node.op_type == "BatchNormalization" for node in graph.node) or len(found) != len(convolutions):
         raise ValueError(
-            f"holds {len(found)} convolutions, expected the {len(convolutions)} of U²-Net "
+            f"holds {counted(len(found), 'convolution')}, expected the {len(convolutions)} of U²-Net "
             "with BatchNorm folded in"
         )
     state: State = {}

@@ -15,8 +15,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopSignals:
     """Context manager that records SIGINT (Ctrl-C) and SIGTERM instead of ending the process.
 
-    The training loop reads `received` after each step; `number` is the signal. A second signal ends the process at once. The previous
-    handlers are restored on exit.
+    The training loop reads `received` after each step; `number` is the signal. A second
+    signal ends the process at once. The previous handlers are restored on exit.
 
     Args:
         enabled: False leaves the handlers as they are. A distributed run needs that: the other processes

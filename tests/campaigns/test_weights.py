@@ -1,4 +1,4 @@
-"""Hostile and damaged weight files: nothing runs, nothing else is read, each is refused in a line or read right."""
+"""Hostile and damaged weight files: nothing runs, nothing else is read, each is refused in a line or read."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ import json, os, resource, sys, time
 import numpy as np
 from paddleseg_u2net.models.pretrained import read_weights
 folder, seen, watching = os.getcwd(), [], False
-FORBIDDEN = ("os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.kill", "os.remove", "os.rename",
-             "os.putenv", "subprocess.Popen", "socket.", "shutil.", "pickle.find_class", "ctypes.dlopen", "pty.spawn",
-             "webbrowser.open", "urllib.Request", "code.__new__", "marshal.", "os.listdir", "os.mkdir")
+FORBIDDEN = ("os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.kill", "os.remove",
+             "os.rename", "os.putenv", "subprocess.Popen", "socket.", "shutil.", "pickle.find_class", "ctypes.dlopen",
+             "pty.spawn", "webbrowser.open", "urllib.Request", "code.__new__", "marshal.", "os.listdir", "os.mkdir")
 def hook(event, arguments):
     if watching and event.startswith(FORBIDDEN):
         seen.append(event)
@@ -37,7 +37,8 @@ for line in sys.stdin:
     number, path = json.loads(line)
     if path is None:  # all readers are imported: limit memory from here on
         pages = int(open("/proc/self/statm").read().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, resource.RLIM_INFINITY))
+        limit = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         continue
     seen.clear()
     started, watching = time.process_time(), True
@@ -65,7 +66,7 @@ for line in sys.stdin:
 
 
 def read_all(files: list[Path], folder: Path, warm: list[Path]) -> dict[int, tuple[str, str | None]]:
-    """What came of each file, read by one child process after another; a new one starts where one has died."""
+    """What came of each file, read by one child process after another; another starts where one died."""
     reader = READER.replace("SECONDS", str(SECONDS)).replace("MEMORY", str(MEMORY))
     found: dict[int, tuple[str, str | None]] = {}
     while len(found) < len(files):

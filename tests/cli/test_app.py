@@ -347,7 +347,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, known_weights, small_dr
     flags = ["--iters", 1, "--cpu_engine", "paddle"]  # which starts sooner than oneDNN
     code, text, _ = run("train", "--config", config, *flags, "--opts", "model.pretrained=u2netp")
     assert code == 0
-    assert "the 7 heads are initialized at random: 1 class(es) there, 2 here" in text
+    assert "the 7 heads are initialized at random: 1 class there, 2 here" in text
     assert "Measured BatchNorm statistics of 112 layers" in text
 
 
