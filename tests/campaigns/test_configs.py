@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import yaml
 from campaign import Campaign
-from hostile_configs import bases, cases, write_data
+from hostile_configs import bases, cases, changed, places, write_data
 
 from paddleseg_u2net import builders
 from paddleseg_u2net.cli.app import main
-from paddleseg_u2net.config.loader import preprocessing_of
+from paddleseg_u2net.config.loader import load_config, preprocessing_of
+from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.training.trainer import Trainer
 
 PER_KEY = 4  # values that are tried for each key
@@ -93,4 +94,44 @@ def test_every_key_of_every_config(request, tmp_path, built_only, bounded, capfd
             break
         file.write_text(text, encoding="utf-8", errors="surrogatepass")
         campaign.record(case, fault_of(words, file, capfd))
+    campaign.finish()
+
+
+def loading_fault(file: Path) -> str | None:
+    """What is wrong with how a config is loaded; None if it is, or is refused in a line that names it."""
+    try:
+        load_config(file)
+    except ConfigError as error:
+        text = str(error)
+        return None if file.name in text and text.isprintable() else f"message: {text[:300]!r}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+@pytest.mark.slow
+def test_random_values_of_every_key(request, tmp_path):
+    hypothesis = pytest.importorskip("hypothesis")
+    st = hypothesis.strategies
+    campaign = Campaign("configs, random values", request)
+    found = [(config, place) for config in bases(tmp_path).values() for place in places(config)]
+    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.binary()
+    values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(scalars, inner))
+    file = tmp_path / "random.yaml"
+
+    @hypothesis.settings(
+        max_examples=campaign.size(5000),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(st.sampled_from(found), values)
+    def check(case, value):
+        config, place = case
+        text = yaml.safe_dump(value, default_flow_style=True, width=10**9).removesuffix("...\n").strip()
+        file.write_text(changed(config, place, text), encoding="utf-8", errors="surrogatepass")
+        campaign.record(f"{place}: {text[:60]}", loading_fault(file))
+
+    check()
     campaign.finish()
