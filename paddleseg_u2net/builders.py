@@ -87,6 +87,8 @@ def check_component(kind: str, where: str, cfg: Mapping[str, Any]) -> None:
     known = getattr(_paddleseg().manager, kind).components_dict
     if "type" not in cfg:
         raise ConfigError(f"{where}: type is missing.{suggest('', known)}")
+    if not isinstance(cfg["type"], str):
+        raise ConfigError(f"{where}: type: expected the name of a component, got {cfg['type']!r}")
     if cfg["type"] not in known:
         raise ConfigError(f"{where}: type: {cfg['type']}: no such component.{suggest(cfg['type'], known)}")
     arguments = {key: value for key, value in cfg.items() if key != "type"}

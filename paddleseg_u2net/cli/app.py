@@ -26,7 +26,7 @@ from paddleseg_u2net.environment.interruptions import (
 )
 from paddleseg_u2net.environment.optional_imports import missing, need, quiet
 from paddleseg_u2net.environment.provenance import package_versions
-from paddleseg_u2net.errors import suggest
+from paddleseg_u2net.errors import printable, suggest
 
 LOG_LINE = "%(asctime)s [%(levelname)s]\t%(message)s"  # PaddleSeg's
 PLAIN_LINE = "%(message)s"
@@ -259,6 +259,8 @@ def _memory_flags(name: str) -> list[str]:
 def _fail(error: BaseException | str) -> int:
     if os.environ.get("U2NET_DEBUG") and isinstance(error, BaseException):
         raise error
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        error = f"{printable(str(error.filename))}: {error.strerror}"  # without the number of the error
     print(f"error: {error}", file=sys.stderr)
     return 1
 

@@ -135,10 +135,10 @@ def cache_folder() -> Path:
     given = os.environ.get("U2NET_HOME", "")
     try:
         return Path(given or "~/.u2net").expanduser()
-    except RuntimeError as error:
+    except RuntimeError:
         where = f"U2NET_HOME={printable(given)}" if given else "HOME is not set"
         raise ValueError(
-            f"{where}: {error}. Fix: set U2NET_HOME to a folder that can be written to"
+            f"{where}: its folder is not known. Fix: set U2NET_HOME to a folder that can be written to"
         ) from None
 
 
