@@ -137,9 +137,7 @@ def cache_folder() -> Path:
         return Path(given or "~/.u2net").expanduser()
     except RuntimeError:
         where = f"U2NET_HOME={printable(given)}" if given else "HOME is not set"
-        raise ValueError(
-            f"{where}: its folder is not known. Fix: set U2NET_HOME to a folder that can be written to"
-        ) from None
+        raise ValueError(f"{where}: the folder is not known. Fix: set U2NET_HOME to a folder") from None
 
 
 def resolve(source: str | Path) -> Path:
@@ -312,9 +310,5 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     _assign(layer, body)
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]
-        log.info(
-            "%s: the 7 heads are initialized at random: %s there, %d here",
-            source,
-            counted(found, "class", "classes"),
-            wanted,
-        )
+        there = counted(found, "class", "classes")
+        log.info("%s: the 7 heads are initialized at random: %s there, %d here", source, there, wanted)

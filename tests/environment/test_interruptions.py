@@ -48,7 +48,6 @@ def test_a_child_process_ends_as_without_a_handler(capfd):
     ("words", "redirect", "code", "error"),
     [
         ("--help", "| true", 141, ""),
-        ("train --help", "| true", 141, ""),
         (
             "--help",
             "> /dev/full",

@@ -240,3 +240,12 @@ def test_official_weights_are_the_same_in_every_format(official_weights, tmp_pat
         outputs.append(network(paddle.ones([1, 3, 32, 32]))[0].numpy())
     np.testing.assert_array_equal(outputs[0], outputs[1])
     np.testing.assert_array_equal(outputs[0], outputs[2])
+
+
+def test_home_of_no_user_is_named(monkeypatch):
+    monkeypatch.setenv("U2NET_HOME", "~nobody_of_this_name/x")
+    message = "U2NET_HOME=~nobody_of_this_name/x: .*Fix: set U2NET_HOME to a folder"
+    with pytest.raises(ValueError, match=message):
+        pretrained.cache_folder()
+    monkeypatch.setenv("U2NET_HOME", "/some/folder")
+    assert str(pretrained.cache_folder()) == "/some/folder"
