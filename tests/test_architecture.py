@@ -96,7 +96,7 @@ LOADS = {
     "inference": (
         "errors bounds registry environment io data config models engines export inference metrics.protocol "
         "metrics.saliency",
-        56,
+        58,
     ),
 }
 LIGHT = """
