@@ -19,8 +19,10 @@ SECONDS, MEMORY = 20, 3 << 30  # most of processor time and of memory that one f
 READER = """
 import json, os, resource, sys, time
 import numpy as np
+from paddleseg_u2net.errors import printable
 from paddleseg_u2net.models.pretrained import read_weights
-folder, seen, watching = os.getcwd(), [], False
+seen, watching = [], False
+ALLOWED = (os.getcwd(), "/proc/meminfo", "/sys/fs/cgroup/memory.")  # messages say how much memory is free
 FORBIDDEN = (
     *("os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.kill", "os.remove", "os.rename"),
     *("os.putenv", "os.listdir", "os.mkdir", "subprocess.Popen", "socket.", "shutil.", "pickle.find_class"),
@@ -32,7 +34,7 @@ def hook(event, arguments):
     elif watching and event == "open" and isinstance(arguments[0], str):
         writes = arguments[1] and arguments[1] not in ("r", "rb")
         code = arguments[0].endswith((".py", ".pyc")) or "site-packages" in arguments[0]
-        if writes or not (code or os.path.abspath(arguments[0]).startswith(folder)):
+        if writes or not (code or os.path.abspath(arguments[0]).startswith(ALLOWED)):
             seen.append(f"open {arguments[0]}")
 sys.addaudithook(hook)
 for line in sys.stdin:
@@ -55,7 +57,7 @@ for line in sys.stdin:
         del state
     except (ValueError, OSError) as error:
         text = str(error)
-        if not text.isprintable() or len(text) > 2000 or os.path.basename(path) not in text:
+        if not text.isprintable() or len(text) > 2000 or printable(os.path.basename(path)) not in text:
             fault = f"message: {text[:300]!r}"
     except BaseException as error:
         fault = f"{type(error).__name__}: {error}"[:300]
