@@ -86,6 +86,17 @@ def printable(text: str) -> str:
     return UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun, and with a verb if both forms have one: `1 mask is`, `2 masks are`.
+
+    Args:
+        number: 0 or more.
+        one: what follows 1.
+        many: what follows any other number; by default `one` with an s.
+    """
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or the known names where none is close."""
     known = list(known)

@@ -77,4 +77,4 @@ def test_examples_run(project):
     command = [sys.executable, "-c", RUN, json.dumps(examples)]
     outcome = subprocess.run(command, capture_output=True, text=True, cwd=project, env=env)
     assert outcome.returncode == 0, f"{outcome.stdout}\n{outcome.stderr}"
-    assert outcome.stdout.count("Predicted 1 of 1 images") == 2
+    assert outcome.stdout.count("Predicted 1 of 1 image ") == 2

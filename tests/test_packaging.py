@@ -117,7 +117,7 @@ def test_prediction_needs_the_extra_predict_alone(official_weights, tmp_path):
         words = ["--model_path", "u2netp", "--image_path", ROOT / "docs" / "photos" / "coffee.jpg"]
         outcome = child(code, *words, "--save_dir", tmp_path / run)
         assert (outcome.returncode, outcome.stderr) == (0, "")
-        assert "Predicted 1 of 1 images" in outcome.stdout
+        assert "Predicted 1 of 1 image " in outcome.stdout
         assert ("verifying it by its checksum" in outcome.stdout) == (run == "first")
     assert len(list((tmp_path / "u2net_home" / "exports").rglob("model.onnx"))) == 1
 

@@ -20,7 +20,7 @@ from paddleseg_u2net.data_check.checks import Finding, run_checks
 from paddleseg_u2net.data_check.report import JSON, PAGE, write_reports
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, examine
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.io.locks import folder_lock, path_lock
 
 log = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ def terminal_lines(survey: DatasetSurvey, findings: Sequence[Finding]) -> Iterat
     """What the terminal shows: the statistics of each data set, then a table of the findings."""
     for dataset in survey.datasets:
         found = summary(dataset)
-        yield f"{dataset.name}: {found['pairs']} pairs, {found['encoding']}"
+        yield f"{dataset.name}: {counted(found['pairs'], 'pair')}, {found['encoding']}"
         if "height" in found:
             sizes = (
                 f"{axis} {found[axis]['min']:.0f} to {found[axis]['max']:.0f}" for axis in ("width", "height")
@@ -279,7 +279,8 @@ def fix(survey: DatasetSurvey, destination: Path) -> int:
         print(f"left out: {row['why']}")
     changed = sum(bool(row["done"]) for row in record["files"])
     print(
-        f"{destination}: {len(record['files'])} pairs, {changed} of them changed, {len(record['left out'])} "
+        f"{destination}: {counted(len(record['files']), 'pair')}, {changed} of them changed, "
+        f"{len(record['left out'])} "
         f"left out (details in {RECORD}). Dataset options that read it: {record['settings']}"
     )
     print("", *ItemCounts.from_json(record["items"]).table(), "", sep="\n")

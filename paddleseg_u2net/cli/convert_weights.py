@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from paddleseg_u2net.cli.flags import INPUT, OUTPUT, parser
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.models.architecture import identify, state_shapes
@@ -133,9 +134,9 @@ def write_weights(target: Path, state: State) -> str:
             f"{target}: does not read back as it was written. Fix: check the disk, or another format"
         )
     fits = identify({key: value.shape for key, value in state.items()})
-    text = f"{target}: {len(state)} tensors of {fits or 'a network of another family'}"
+    text = f"{target}: {counted(len(state), 'tensor')} of {fits or 'a network of another family'}"
     if fits and (found := differences(state, state_shapes(fits))):
-        text += f", which they do not fit: {len(found)} differences, first: {found[0]}"
+        text += f", which they do not fit: {counted(len(found), 'difference')}, first: {found[0]}"
     if wrong := [key for key, value in state.items() if not np.isfinite(value).all()]:
         text += f"; {len(wrong)} hold NaN or infinity, first: {wrong[0]}"
     return text

@@ -24,6 +24,7 @@ from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.datasets.synthetic import draw_dataset
 from paddleseg_u2net.environment.optional_imports import need, require
 from paddleseg_u2net.environment.processes import u2net_command, u2net_environment
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.contents import read_bytes
 from paddleseg_u2net.io.images import opened, read_image, write_image
 from paddleseg_u2net.io.listing import list_images
@@ -224,4 +225,4 @@ def _show(out: Path, args: argparse.Namespace) -> None:
     contact_sheet(sheet, [(photo, cut) for photo in photos] + [(Path(path), found) for path in fundus])
     print(f"\nDone in {time.time() - started:.0f} s. Look at {sheet}")
     print(f"  photographs  {cut}\n  disc model   {disc}\n  disc results {found}")
-    print(f"  {len(list_images(cut)) + len(list_images(found))} pictures in all")
+    print(f"  {counted(len(list_images(cut)) + len(list_images(found)), 'picture')} in all")

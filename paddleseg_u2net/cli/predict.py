@@ -33,7 +33,7 @@ from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import OUTPUTS
@@ -166,7 +166,8 @@ def report(
         log.warning("Interrupted. The results so far are complete; --resume goes on from here")
         raise
     if count:
-        log.info("Predicted %d of %d images into %s", count - len(failures), count, save_dir)
+        images = counted(count, "image")
+        log.info("Predicted %d of %s into %s", count - len(failures), images, save_dir)
     for fault in [*faults, *(fault for failed in failures for fault in failed)]:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if failures or faults else 0

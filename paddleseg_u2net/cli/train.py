@@ -31,7 +31,7 @@ from paddleseg_u2net.cli.flags import (
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.data.section import record_decisions
 from paddleseg_u2net.environment.distributed import this_rank
-from paddleseg_u2net.errors import ConfigError
+from paddleseg_u2net.errors import ConfigError, counted
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
 from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.models.pretrained import without_pretrained
@@ -233,7 +233,7 @@ def _build(
         specs = [builders.build_dataset_spec(config, key) for key in keys]
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
-        log.info("Training on %s, %d process(es)", device, ranks)
+        log.info("Training on %s, %s", device, counted(ranks, "process", "processes"))
         val_spec = specs[1] if args.do_eval else None
         return Trainer(network, optimizer, losses, config, settings, val_spec, augmentation), specs
 
@@ -289,7 +289,7 @@ def _finish(trainer: Trainer) -> int:
     save_dir, step = trainer.settings.save_dir, trainer.progress.iter
     if trainer.interrupted and not trainer.finished:
         log.info("Resume with: --resume_model %s", save_dir / f"iter_{step}")
-        return 130
+        return 128 + trainer.signals.number
     log.info("Done at iter %d of %d: %s", step, trainer.settings.iters, save_dir)
     return 0
 

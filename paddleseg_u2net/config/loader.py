@@ -28,7 +28,7 @@ from paddleseg_u2net.config.schema import (
 from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, parse_yaml, read_yaml
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels
-from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.errors import ConfigError, DataError, counted, suggest
 from paddleseg_u2net.io.paths import local_path
 
 PACKAGE = Path(__file__).parents[1]
@@ -143,7 +143,9 @@ def _apply_option(config: Any, option: str, where: str) -> None:
             target[int(last)] = value
             return
     except IndexError:
-        raise ConfigError(f"{where}: --opts {option}: the list has {len(target)} entries, from 0") from None
+        raise ConfigError(
+            f"{where}: --opts {option}: the list has {counted(len(target), 'entry', 'entries')}, from 0"
+        ) from None
     except (KeyError, ValueError, TypeError):
         raise ConfigError(fault) from None
     if not isinstance(target, dict) or (target is config and last not in KEYS):
@@ -214,11 +216,23 @@ def section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def in_file(path: str | Path) -> Iterator[None]:
-    """Prefix the message of a ConfigError raised in the block with the path of the config."""
+    """Prefix the message of an error about a value in the block with the path of the config.
+
+    Args:
+        path: of the config.
+
+    Raises:
+        ConfigError: for a ValueError, except those about files of a data set, which name the file.
+        OSError: of the same kind, for a file or folder that the config names.
+    """
     try:
         yield
-    except ConfigError as error:
+    except DataError:
+        raise
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from paddleseg_u2net.bounds import LIST_FAULTS
-from paddleseg_u2net.errors import ConfigError, Fault, suggest
+from paddleseg_u2net.errors import ConfigError, Fault, counted, suggest
 from paddleseg_u2net.io.listing import first_names, list_images, stem_of
 from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.io.text_files import text_lines
@@ -71,7 +71,7 @@ def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[lis
             pairs.append(Pair(image, mask, where))
         else:
             LIST_FAULTS.check(len(faults), str(path))
-            what = f"expected 'image mask', got {len(columns)} column(s): '{line[:SHOWN]}'"
+            what = f"expected 'image mask', got {counted(len(columns), 'column')}: '{line[:SHOWN]}'"
             fix = f"separate the two paths by '{separator}', or remove the key separator"
             if separator is None:
                 fix = "separate the two paths by a space (or a tab, where paths hold spaces)"
@@ -146,7 +146,8 @@ def _log_other_endings(
             left = sorted({*left} - {*regular})
         if left:
             endings = f"'{image_side[1]}' nor '{mask_side[1]}'"
-            log.warning("%d files end neither with %s: %s", len(left), endings, first_names(left))
+            what = counted(len(left), "file ends", "files end")
+            log.warning("%s neither with %s: %s", what, endings, first_names(left))
 
 
 def second_files(found: Mapping[str, Sequence[Path]]) -> list[Fault]:

@@ -137,6 +137,8 @@ def read_record(record: Path) -> Deployment:
             f"{record}: Deploy: expected 'model' as a name and 'sha256' as a mapping. "
             "Fix: export the model again"
         )
+    if wrong := _wrong_values(deployment):
+        raise ConfigError(f"{record}: Deploy: {wrong}. Fix: export the model again")
     for name, expected in deployment.sha256.items():
         path = record.parent / name
         if not lies_inside(record.parent, name):
@@ -146,3 +148,26 @@ def read_record(record: Path) -> Deployment:
     if deployment.model not in deployment.sha256:
         raise ConfigError(f"{record}: sha256 lacks {deployment.model}. Fix: export the model again")
     return deployment
+
+
+def _wrong_values(found: Deployment) -> str:
+    """The first value that is of another kind than `describe` writes; empty if none is."""
+    shape = found.input_shape
+    sides = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int and n >= -1 for n in shape)
+    rules = (
+        (sides, f"input_shape: expected [N, C, H, W], -1 where any is legal, got {shape!r}"),
+        (isinstance(found.precision, str), f"precision: expected text, got {found.precision!r}"),
+        (
+            isinstance(found.labels, list) and all(isinstance(label, str) for label in found.labels),
+            f"labels: expected a list of names, got {found.labels!r}",
+        ),
+        (
+            type(found.num_classes) is int and found.num_classes >= 0,
+            f"num_classes: expected a whole number from 0, got {found.num_classes!r}",
+        ),
+        (
+            all(isinstance(text, str) for row in found.sha256.items() for text in row),
+            f"sha256: expected names of files with their checksums, got {dict(found.sha256)!r}",
+        ),
+    )
+    return next((what for valid, what in rules if not valid), "")

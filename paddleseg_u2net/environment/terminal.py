@@ -43,7 +43,8 @@ class SafeStream:
 def safe_streams() -> Iterator[None]:
     """Make what the block prints to stdout and stderr safe; see `SafeStream`."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(SafeStream, before)
+    # a program that was started with closed files has None
+    sys.stdout, sys.stderr = (stream and SafeStream(stream) for stream in before)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ import numpy as np
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
 from paddleseg_u2net.data.unused import unused_files
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.importers.config_writer import config_text, path_text
 from paddleseg_u2net.importers.copies import copy_keys
 from paddleseg_u2net.importers.embedded import IMAGES
@@ -143,9 +143,12 @@ def _split_by_shares(images: list[InspectedImage], saliency: bool, options: Buil
             what = f"matches none of the names, for example '{unmatched[0]}'"
             raise DataError([Fault(f"--group_by {options.group_by.pattern}", what, "correct the pattern")])
         if unmatched:
-            log.warning("--group_by does not match %d names, first: %s", len(unmatched), unmatched[0])
+            names = counted(len(unmatched), "name")
+            log.warning("--group_by does not match %s, first: %s", names, unmatched[0])
     if copies := len(images) - len({image.digest for image in images}):
-        log.warning("%d images are copies of others; copies stay in one part", copies)
+        log.warning(
+            "%s of others; copies stay in one part", counted(copies, "image is a copy", "images are copies")
+        )
     names = strata([image.content for image in images], saliency) if options.stratify else [""] * len(images)
     keys = copy_keys(images, by_name=options.group_by is None)
     items = [SplitItem(image.name, *rest) for image, *rest in zip(images, keys, names, strict=True)]
@@ -165,7 +168,8 @@ def _keep_given_parts(images: list[InspectedImage]) -> Parts:
             raise DataError([Fault(part, "no image is left in this part", "use --split to split all images")])
     trained = {image.digest for image in parts[0]}
     if copies := sum(image.digest in trained for part in parts[1:] for image in part):
-        log.warning("%d images of val or test are in train too. Fix: --split keeps copies together", copies)
+        what = counted(copies, "image of val or test is", "images of val or test are")
+        log.warning("%s in train too. Fix: --split keeps copies together", what)
     return parts
 
 
@@ -194,7 +198,11 @@ def _record(summary: BuildSummary, options: BuildOptions) -> str:
 def _header(summary: BuildSummary, options: BuildOptions) -> list[str]:
     """Return the lines of the comment at the top of the config."""
     counts = ", ".join(f"{part} {count}" for part, count in summary.counts.items())
-    task = "salient objects" if summary.encoding.num_classes == 1 else f"{len(summary.classes)} classes"
+    task = (
+        "salient objects"
+        if summary.encoding.num_classes == 1
+        else counted(len(summary.classes), "class", "classes")
+    )
     classes = ", ".join(f"{number} {name}" for number, name in enumerate(summary.classes))
     return [
         f"{task} in your own images: {counts}",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from paddleseg_u2net.bounds import TEXT_BYTES
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.io.text_files import text_lines
 
@@ -53,7 +53,7 @@ def check_size(path: Path, limit: int = TEXT_BYTES.most) -> None:
         what = "is a folder, expected a file" if path.is_dir() else "no such file"
         raise DataError([Fault(str(path), what)])
     if (size := path.stat().st_size) > limit:
-        raise DataError([Fault(str(path), f"{size} bytes, expected at most {limit}")])
+        raise DataError([Fault(str(path), f"{counted(size, 'byte')}, expected at most {limit}")])
 
 
 def read_lines(path: Path, limit: int = TEXT_BYTES.most) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from paddleseg_u2net.config.yaml_text import read_yaml
 from paddleseg_u2net.data.item_counts import ItemCounts
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet, Region
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.rasterize import abbreviate
@@ -215,7 +215,7 @@ def _add_region(
         what = "a bounding box, which has no outline"
         faults.append(Fault(where, what, "export polygons, or remove the line"))
     elif len(corners) < 6 or len(corners) % 2:
-        what = f"{len(corners)} numbers after the class, expected x and y of 3 corners or more"
+        what = f"{counted(len(corners), 'number')} after the class, expected x and y of 3 corners or more"
         faults.append(Fault(where, what, "export polygons, or remove the line"))
     elif not ((values >= -TOLERANCE) & (values <= 1 + TOLERANCE)).all():
         what = f"{abbreviate(corners)}: expected shares of the width and height, 0 to 1"

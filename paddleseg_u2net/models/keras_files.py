@@ -20,6 +20,7 @@ import numpy as np
 
 from paddleseg_u2net.bounds import HEAP_BYTES, HEAP_NAMES, WEIGHT_OBJECTS, Budget
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.models.architecture import BN_EPSILON, HEADS, NETWORKS, SIDES, Identity, dataflow
 from paddleseg_u2net.models.safe_pickle import checked_archive
 from paddleseg_u2net.models.weight_layouts import KERAS_MEMBER, State
@@ -225,7 +226,8 @@ def _match(kernels: Sequence[np.ndarray]) -> list[str]:
                 if list(sequence.values()) == shapes:
                     return list(sequence)
     raise ValueError(
-        f"holds {len(kernels)} kernels, which do not fit the {', '.join(NETWORKS)} of the TensorFlow port"
+        f"holds {counted(len(kernels), 'kernel, which does', 'kernels, which do')} not fit the "
+        f"{', '.join(NETWORKS)} of the TensorFlow port"
     )
 
 

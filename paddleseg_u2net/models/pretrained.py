@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paddleseg_u2net.environment.processes import module_command, u2net_environment
-from paddleseg_u2net.errors import DownloadError
+from paddleseg_u2net.errors import DownloadError, counted, printable
 from paddleseg_u2net.io.files import atomic_write, digest, require_writable, verify
 from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.io.paths import local_path
@@ -128,8 +128,17 @@ KNOWN = {
 
 
 def cache_folder() -> Path:
-    """The folder of fetched weights: `U2NET_HOME`, or `.u2net` in the home folder as in rembg."""
-    return Path(os.environ.get("U2NET_HOME") or Path.home() / ".u2net").expanduser()
+    """The folder of fetched weights: `U2NET_HOME`, or `.u2net` in the home folder as in rembg.
+
+    Raises:
+        ValueError: `U2NET_HOME` begins with the name of no user, or this user has no home folder.
+    """
+    given = os.environ.get("U2NET_HOME", "")
+    try:
+        return Path(given or "~/.u2net").expanduser()
+    except RuntimeError:
+        where = f"U2NET_HOME={printable(given)}" if given else "HOME is not set"
+        raise ValueError(f"{where}: the folder is not known. Fix: set U2NET_HOME to a folder") from None
 
 
 def resolve(source: str | Path) -> Path:
@@ -154,7 +163,7 @@ def resolve(source: str | Path) -> Path:
     if not path.is_file():
         near = difflib.get_close_matches(str(source), KNOWN, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Fix: a path, or one of {', '.join(KNOWN)}"
-        raise FileNotFoundError(f"{source}: no such weight file or run folder. {hint}")
+        raise FileNotFoundError(f"{printable(str(source))}: no such weight file or run folder. {hint}")
     return path
 
 
@@ -311,6 +320,5 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     _assign(layer, body)
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]
-        log.info(
-            "%s: the 7 heads are initialized at random: %d class(es) there, %d here", source, found, wanted
-        )
+        there = counted(found, "class", "classes")
+        log.info("%s: the 7 heads are initialized at random: %s there, %d here", source, there, wanted)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.bounds import HEADER_BYTES, WEIGHT_BYTES
-from paddleseg_u2net.errors import MissingPackage, printable
+from paddleseg_u2net.environment.failures import reason
+from paddleseg_u2net.errors import MissingPackage, counted, printable
 from paddleseg_u2net.io.archives import DAMAGE, open_zip
 from paddleseg_u2net.io.onnx_files import external_files
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
@@ -86,7 +87,7 @@ def _read_onnx(path: Path) -> State:
     convolutions = [node for node in dataflow(NETWORKS["U2Net"]) if node.weight]
     if any(node.op_type == "BatchNormalization" for node in graph.node) or len(found) != len(convolutions):
         raise ValueError(
-            f"holds {len(found)} convolutions, expected the {len(convolutions)} of U²-Net "
+            f"holds {counted(len(found), 'convolution')}, expected the {len(convolutions)} of U²-Net "
             "with BatchNorm folded in"
         )
     state: State = {}
@@ -241,10 +242,10 @@ def read_state(path: str | Path, key: str | None = None) -> State:
     verify_unchanged(path)
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    row = next((row for row in FORMATS if row.matches(path, head)), None)
-    kind = f"weights of {row.name}" if row else "weights"
+    row: Format | None = None
     unread: list[str] = []
     try:
+        row = next((row for row in FORMATS if row.matches(path, head)), None)
         if row is None:
             raise _unknown(head)
         if path.stat().st_size > WEIGHT_BYTES.most:
@@ -255,13 +256,9 @@ def read_state(path: str | Path, key: str | None = None) -> State:
         state = find_state(str(path), content, unread, key)
     except MissingPackage:
         raise
-    except RecursionError:
-        raise ValueError(
-            f"{path}: cannot be read as {kind}: its values are nested too deep. {SAVE}"
-        ) from None
     except Exception as error:  # each library raises errors of its own
         fix = "" if "Fix: " in str(error) else f". {SAVE}"
-        what = printable(str(error)) or type(error).__name__
+        what, kind = reason(error), f"weights of {row.name}" if row else "weights"
         raise ValueError(f"{path}: cannot be read as {kind}: {what}{fix}") from error
     if not state:
         besides = f", only objects that are not read: {printable(', '.join(unread[:9]))}" if unread else ""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.bounds import WEIGHT_NAME, WEIGHT_OBJECTS, WEIGHT_SETS, Budget
-from paddleseg_u2net.errors import printable
+from paddleseg_u2net.errors import counted, printable
 from paddleseg_u2net.models.architecture import NETWORKS, SIDES
 from paddleseg_u2net.models.safe_pickle import from_bfloat16
 from paddleseg_u2net.models.unpickler import Unread
@@ -289,7 +289,8 @@ def find_state(source: str, content: Any, unread: list[str], key: str | None = N
     chosen = _choose(source, sets, key)
     others = [name for name in chosen.others if name.rpartition(".")[2] not in COUNTERS]
     if others:
-        log.info("%s: left out %d tensors beside the weights: %s", source, len(others), _shown(others))
+        count = counted(len(others), "tensor")
+        log.info("%s: left out %s beside the weights: %s", source, count, _shown(others))
     state = _renamed(chosen)
     if chosen.is_family:
         if any(name.endswith(".bn_s1.gamma") for name in chosen.tensors):

@@ -294,7 +294,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, known_weights, small_dr
     flags = ["--iters", 1, "--cpu_engine", "paddle"]  # which starts sooner than oneDNN
     code, text, _ = run("train", "--config", config, *flags, "--opts", "model.pretrained=u2netp")
     assert code == 0
-    assert "the 7 heads are initialized at random: 1 class(es) there, 2 here" in text
+    assert "the 7 heads are initialized at random: 1 class there, 2 here" in text
     assert "Measured BatchNorm statistics of 112 layers" in text
 
 
@@ -302,7 +302,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, known_weights, small_dr
     ("error", "code", "message"),
     [
         (KeyboardInterrupt, 130, "Interrupted"),
-        (MemoryError, 1, "error: not enough memory. Fix: smaller images"),
+        (MemoryError, 1, "error: not enough memory ("),
     ],
 )
 def test_interruption_and_lack_of_memory_end_in_one_line(capsys, error, code, message):

@@ -94,7 +94,7 @@ def test_conversion_names_weights_that_are_missing_or_not_finite(run, tmp_path):
     np.savez(tmp_path / "a.npz", **state)
     code, text, _ = run("convert-weights", tmp_path / "a.npz", tmp_path / "b.npz")
     assert code == 0
-    assert "do not fit: 1 differences, first: - stage2.rebnconv1.conv_s1.bias (16,): missing in the" in text
+    assert "do not fit: 1 difference, first: - stage2.rebnconv1.conv_s1.bias (16,): missing in the" in text
     assert text.endswith("; 1 hold NaN or infinity, first: outconv.bias\n")
 
 

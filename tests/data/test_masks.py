@@ -199,7 +199,7 @@ def test_grey_is_suggested_only_where_it_can_help():
 
 def test_masks_that_a_requested_encoding_makes_dark_are_a_warning(caplog):
     decide_encoding(made(("8-bit", [0, 255]), ("8-bit", [0, 1])), 1, None, "grey")
-    assert "1 masks hold 1 and nothing above: almost black as grey, b" in caplog.text
+    assert "1 mask holds 1 and nothing above: almost black as grey, b" in caplog.text
 
 
 def test_a_requested_encoding_takes_precedence():

@@ -94,7 +94,9 @@ def test_threads_of_training_are_those_that_the_user_asked_for(monkeypatch, valu
     monkeypatch.setattr(devices, "processors", lambda: 2)
     assert devices.training_threads() == expected
     monkeypatch.setenv("U2NET_THREADS", "two")
-    with pytest.raises(ValueError, match="U2NET_THREADS=two: expected a whole number above 0. Fix: unset"):
+    with pytest.raises(
+        ValueError, match="U2NET_THREADS=two: expected a whole number from 1 to 1024. Fix: unset"
+    ):
         devices.training_threads()
 
 

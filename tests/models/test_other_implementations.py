@@ -187,7 +187,7 @@ def test_left_out_tensors_are_counted_and_named(tmp_path, state, caplog):
     caplog.set_level("INFO")
     torch_writer.save(WRAPPED["a.ckpt"](state), tmp_path / "a.ckpt")
     read_state(tmp_path / "a.ckpt")
-    assert "left out 1 tensors beside the weights: criterion.weight" in caplog.text
+    assert "left out 1 tensor beside the weights: criterion.weight" in caplog.text
 
 
 def test_tensors_of_another_network_are_not_left_out(tmp_path, state):

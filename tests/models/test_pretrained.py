@@ -199,7 +199,7 @@ def test_pretrained_weights_of_another_number_of_classes_set_all_but_the_heads(t
     source = U2Netp(1)
     path = saved(source, tmp_path / "p.pdparams")
     network = U2Netp(3, pretrained=str(path))
-    assert "the 7 heads are initialized at random: 1 class(es) there, 3 here" in caplog.text
+    assert "the 7 heads are initialized at random: 1 class there, 3 here" in caplog.text
     same, heads = source.state_dict(), 0
     for key, value in network.state_dict().items():
         if key.startswith(("side", "outconv")):
@@ -242,3 +242,12 @@ def test_official_weights_are_the_same_in_every_format(official_weights, tmp_pat
         outputs.append(network(paddle.ones([1, 3, 32, 32]))[0].numpy())
     np.testing.assert_array_equal(outputs[0], outputs[1])
     np.testing.assert_array_equal(outputs[0], outputs[2])
+
+
+def test_home_of_no_user_is_named(monkeypatch):
+    monkeypatch.setenv("U2NET_HOME", "~nobody_of_this_name/x")
+    message = "U2NET_HOME=~nobody_of_this_name/x: .*Fix: set U2NET_HOME to a folder"
+    with pytest.raises(ValueError, match=message):
+        pretrained.cache_folder()
+    monkeypatch.setenv("U2NET_HOME", "/some/folder")
+    assert str(pretrained.cache_folder()) == "/some/folder"
