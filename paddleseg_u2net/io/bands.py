@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.appearance import Note, over_ground
+from paddleseg_u2net.io.checksums import check_tiff
 from paddleseg_u2net.io.contents import read_bytes
 from paddleseg_u2net.io.decoders import (
     IS_PREMULTIPLIED,
@@ -224,10 +226,12 @@ def _layout(tags: Any) -> TiffLayout:
 def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
     """The largest page of a TIFF file with all channels: (H, W, C) uint8 or uint16, upright."""
     tifffile = need("tifffile")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its messages do not name the file
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[layout.page]
             _check_tags(page, layout.tags)
+            check_tiff(layout.tags, data)
             stored, axes = page.asarray(), page.axes
     except Exception as error:  # damaged files raise many kinds, and so does a missing codec
         raise ValueError(

@@ -117,7 +117,7 @@ def alone(zygote) -> dict[str, Files]:
     found = {}
     for name, command in COMMANDS.items():
         first, second = (zygote.new_folder() for _ in range(2))
-        for folder, target in ((first, "out"), (second, "./out")):
+        for folder, target in ((first, "out"), (second, "link/out")):
             ((code, text),) = zygote.run(folder, [{"words": words(command, target), "after": 0}])
             assert code == 0, text
         # files that hold the time, or the name of their folder or how it is spelled, differ
