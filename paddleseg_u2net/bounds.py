@@ -45,6 +45,7 @@ RECORD_BYTES = Bound(16 * MIB, "bytes", "state.json of 2 kB; dataset.json, which
 TEXT_BYTES = Bound(256 * MIB, "bytes", "a list of a million pairs, 100 MB")
 TEXT_LINES = Bound(5_000_000, "lines", "a million pairs")
 LIST_FAULTS = Bound(10_000, "lines that are not 'image mask'", "none")
+LONGEST = 32766  # pixels of a side that a config asks for; warping by OpenCV takes no longer one
 # images; their pixels are bounded by `io.images.MAX_PIXELS`
 JPEG_SCANS = Bound(50, "scans, each of which costs a pass over all pixels", "mozjpeg, 17 scans")
 # weights and exported models

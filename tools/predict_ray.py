@@ -25,7 +25,7 @@ from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.inference.batch import Job, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.io.locks import folder_lock
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.models.known_weights import KNOWN
 
 EXAMPLES = """\
   python tools/predict_ray.py photos/ --save_dir out --workers 2

@@ -26,7 +26,7 @@ from paddleseg_u2net.environment.processes import (
 from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.io.listing import list_images
 from paddleseg_u2net.io.locks import path_lock
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.models.known_weights import KNOWN
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor

@@ -16,7 +16,8 @@ from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.models.architecture import identify, state_shapes
 from paddleseg_u2net.models.fit import differences
-from paddleseg_u2net.models.pretrained import KNOWN, resolve
+from paddleseg_u2net.models.known_weights import KNOWN
+from paddleseg_u2net.models.pretrained import resolve
 from paddleseg_u2net.models.weight_files import SUFFIXES, State, read_state
 
 ABOUT = "Convert weights between formats. The result is read back and compared."

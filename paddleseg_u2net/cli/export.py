@@ -26,7 +26,7 @@ from paddleseg_u2net.inference.model_source import build, config_of
 from paddleseg_u2net.io.bands import read_picture
 from paddleseg_u2net.io.listing import list_images
 from paddleseg_u2net.io.locks import path_lock
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.models.known_weights import KNOWN
 from paddleseg_u2net.models.weight_files import state_of
 
 log = logging.getLogger(__name__)

@@ -128,7 +128,9 @@ def _apply_option(config: Any, option: str, where: str) -> None:
     if not equals or not key:
         raise ConfigError(f"{where}: --opts {option}: expected key=value")
     try:
-        value, _ = parse_yaml(text, "--opts")
+        value, _ = parse_yaml(text, f"--opts {key}")
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     except (yaml.YAMLError, ValueError):
         raise ConfigError(f"{where}: --opts {option}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")

@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-LONGEST = 32766  # pixels; warping by OpenCV takes no longer side
+from paddleseg_u2net.bounds import LONGEST
+
 MOST_PIXELS = 64 << 20  # of a size, as of the images that are read
 INTERPOLATIONS = ("NEAREST", "LINEAR", "CUBIC", "AREA", "LANCZOS4", "RANDOM")
 BLURS = ("gaussian", "median", "blur", "random")  # of RandomBlur in paddleseg 2.8.0

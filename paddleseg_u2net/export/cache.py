@@ -19,12 +19,11 @@ from paddleseg_u2net.environment.optional_imports import has
 from paddleseg_u2net.io.files import atomic_write, digest, prune_cache, require_writable
 from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.models.architecture import Identity, state_shapes
+from paddleseg_u2net.models.known_weights import CALIBRATIONS, known_file
 from paddleseg_u2net.models.pretrained import (
     CACHE_BYTES,
-    CALIBRATIONS,
     cache_folder,
     check_fit,
-    known_file,
     load_strict,
     read_weights,
     without_pretrained,

@@ -275,9 +275,9 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
 def _count_unused(source: ImageSource, items: ItemCounts) -> None:
     """Count the files in the folders of a source that it neither uses nor reports as faulty."""
     used = [path for image in source.images for path in image.pair[:2] if path]
-    used += [Path(image.annotated.where) for image in source.images if image.annotated]
-    used += [Path(fault.where) for fault in source.faults if isinstance(fault, Fault)]
-    for reason, paths in unused_files(source.folders, [*used, *source.used]).items():
+    where = [image.annotated.where for image in source.images if image.annotated]
+    where += [fault.where for fault in source.faults if isinstance(fault, Fault)]
+    for reason, paths in unused_files(source.folders, [*used, *map(Path, where), *source.used]).items():
         items.add_all("left out", "files", reason, paths)
 
 
@@ -302,9 +302,8 @@ def _output_paths(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
             fix = "choose another name for --config_out"
             raise DataError([Fault(str(config), "is used by the data set itself", fix)])
         with _free_path(save_dir), atomic_write(save_dir) as folder:
-            config_path = folder / inside
-            config_path.parent.mkdir(parents=True)
-            yield folder, config_path
+            (folder / inside).parent.mkdir(parents=True)
+            yield folder, folder / inside
         return
     with _free_path(config), _free_path(save_dir), atomic_write(config) as config_path:
         config_path.touch()  # report a path that cannot be written before all images are read

@@ -254,8 +254,9 @@ def _check_tags(page: Any, tags: Mapping[int, Any]) -> None:
             raise ValueError(f"its tag {tag} is {ours} or {theirs}")
     if tags.get(PLANES, 1) not in (1, SEPARATE) or len(tags.get(EXTRA, ())) > tags.get(SAMPLES, 1):
         raise ValueError("its tags of channels contradict each other")
-    if page.compression == 1 and not page.is_tiled and sum(page.databytecounts) < page.nbytes:
-        raise ValueError(f"{sum(page.databytecounts)} bytes of pixels, expected {page.nbytes}")
+    expected = page.size * page.bitspersample // 8  # rows may end with a part of a byte
+    if page.compression == 1 and not page.is_tiled and sum(page.databytecounts) < expected:
+        raise ValueError(f"{sum(page.databytecounts)} bytes of pixels, expected {expected}")
 
 
 def _read_all_channels(path: Path, data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:

@@ -11,7 +11,8 @@ from random import Random
 
 import pytest
 from campaign import Campaign
-from hostile_answers import COMPLETE, CONTENT, KINDS, REFUSED, hostile_server
+from hostile_answers import COMPLETE, CONTENT, KINDS, REFUSED
+from hostile_server import hostile_server
 from support import environment
 
 CASES = 1040

@@ -172,16 +172,16 @@ def test_the_encoding_is_decided_from_all_masks(masks, num_classes, name):
 @pytest.mark.parametrize(
     ("masks", "num_classes", "wrong", "message"),
     [
-        ([("8-bit", [0, 255]), ("8-bit", [0, 1])], 1, ["b"], "masks are grey, as a"),
-        ([("8-bit", [0, 255]), ("palette", [0, 1])], 2, ["b"], "masks are grey, as a"),
-        ([("8-bit", [0, 1]), ("8-bit", [0, 255]), ("8-bit", [0, 1])], 2, ["a", "c"], "are grey, as b"),
+        ([("8-bit", [0, 255]), ("8-bit", [0, 1])], 1, ["b"], "mask is grey, as a"),
+        ([("8-bit", [0, 255]), ("palette", [0, 1])], 2, ["b"], "mask is grey, as a"),
+        ([("8-bit", [0, 1]), ("8-bit", [0, 255]), ("8-bit", [0, 1])], 2, ["a", "c"], "1 mask is grey, as b"),
         ([("8-bit", [0, 1, 4]), ("8-bit", [0, 3])], 3, ["a", "b"], r"expected class ids 0 .. 2"),
         ([("8-bit", [0, 1, 255])], 2, ["a"], r"holds 0, 1, 255, expected class ids 0 .. 1"),
         ([("palette", [0, 255])], 2, ["a"], r"expected class ids 0 .. 1"),
         ([("8-bit", [0, 2, 3])], 1, ["a"], "look like class ids and not like brightness"),
         ([("8-bit", [0, 255]), ("8-bit", [0, 1, 255])], 1, ["b"], "ignore_index: 255 if white marks"),
         ([("8-bit", [0, 1, 2, 20, 255])], 1, ["a"], "no mask has values between 32 and white"),
-        ([("16-bit", [0, 300, 40000]), ("8-bit", [0, 1])], 1, ["b"], "masks are grey"),
+        ([("16-bit", [0, 300, 40000]), ("8-bit", [0, 1])], 1, ["b"], "mask is grey"),
     ],
 )
 def test_contradictory_masks_are_faults_keyed_by_their_index(masks, num_classes, wrong, message):

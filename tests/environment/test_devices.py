@@ -166,6 +166,7 @@ class FakeOnnxRuntime(SimpleNamespace):
 def test_onnx_runtime_gets_the_number_of_the_gpu(monkeypatch, tmp_path):
     runtime = FakeOnnxRuntime(providers=[])
     monkeypatch.setattr(onnxruntime, "need", lambda _: runtime)
+    (tmp_path / "a.onnx").write_bytes(b"")
     for device in ("gpu:1", "gpu", "cpu"):
         onnxruntime.OnnxRuntimeEngine(tmp_path / "a.onnx", device)
     assert runtime.providers == [

@@ -24,7 +24,11 @@ def test_process_without_a_launcher_is_the_only_rank():
             "PADDLE_TRAINER_ID=2 with PADDLE_TRAINERS_NUM=2: expected a rank from 0 to 1",
         ),
         ("1", "", "PADDLE_TRAINER_ID=1 with PADDLE_TRAINERS_NUM=1: .* Fix: correct both, or unset both"),
-        ("one", "2", "PADDLE_TRAINER_ID=one: expected a whole number. Fix: correct it, or unset it"),
+        (
+            "one",
+            "2",
+            "PADDLE_TRAINER_ID=one: expected a whole number below a million. Fix: correct it",
+        ),
     ],
 )
 def test_contradicting_variables_are_rejected(monkeypatch, index, count, message):

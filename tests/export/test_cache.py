@@ -17,7 +17,7 @@ from paddleseg_u2net.export.graph_digest import graph_digest
 from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.inference import model_source
 from paddleseg_u2net.inference.model_source import config_of, load_engine
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.models.known_weights import KNOWN
 from paddleseg_u2net.models.u2net import U2Netp
 
 MODEL = {"type": "U2Netp", "num_classes": 1}

@@ -19,7 +19,7 @@ from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.export.quantization import read_calibration
 from paddleseg_u2net.export.verify import TOLERANCES
 from paddleseg_u2net.models.architecture import Identity, state_shapes
-from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN
+from paddleseg_u2net.models.known_weights import CALIBRATIONS, KNOWN
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state, state_of
 

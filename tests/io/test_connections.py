@@ -13,7 +13,8 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from hostile_answers import CONTENT, KINDS, hostile_server
+from hostile_answers import CONTENT, KINDS
+from hostile_server import hostile_server
 from http_site import Site, serving
 
 from paddleseg_u2net.errors import DownloadError

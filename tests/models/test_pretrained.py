@@ -17,13 +17,8 @@ from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.models import pretrained
-from paddleseg_u2net.models.pretrained import (
-    KNOWN,
-    WeightAddress,
-    load_pretrained,
-    load_strict,
-    resolve,
-)
+from paddleseg_u2net.models.known_weights import KNOWN, WeightAddress
+from paddleseg_u2net.models.pretrained import load_pretrained, load_strict, resolve
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state
 
