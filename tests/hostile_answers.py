@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from collections.abc import Callable, Iterator
 from random import Random
 from typing import NamedTuple
@@ -51,9 +52,6 @@ def kind(expected: str):
         return function
 
     return add
-
-
-# -- time -------------------------------------------------------------------------------------------------
 
 
 @kind(COMPLETE)
@@ -374,9 +372,8 @@ def redirect_to_a_bad_address(rng, request):
         "http://.../",
         "http:///x",
     ]
-    yield moved(
-        rng, rng.choice([*targets, "http://\x1b[31m/", "http://" + "y" * 60000, "http://*/", "http://a b/"])
-    )
+    targets += ["http://\x1b[31m/", "http://" + "y" * 60000, "http://*/", "http://a b/"]
+    yield moved(rng, rng.choice(targets))
 
 
 @kind(REFUSED)

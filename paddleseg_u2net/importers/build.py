@@ -32,8 +32,7 @@ from paddleseg_u2net.io.locks import path_lock
 log = logging.getLogger(__name__)
 
 CONFIG, RECORD, MASKS = "config.yaml", "dataset.json", "masks"
-# upper limits of the foreground shares that --stratify distinguishes
-SHARE_LIMITS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 1.0)
+SHARE_LIMITS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 1.0)  # upper limits of foreground shares, for --stratify
 CHECK_COMMAND = "u2net check-dataset --config {config}"
 TRAIN_COMMAND = "u2net train --config {config} --save_interval 200 --do_eval"
 Parts = list[list[InspectedImage]]

@@ -42,32 +42,32 @@ def external_files(path: Path) -> list[str]:
     Raises:
         ValueError: it is not an ONNX file, or exceeds the bounds on fields and depth.
     """
-    return walk(path, MESSAGES)
-
-
-def walk(path: Path, messages: dict[str, dict[int, str]]) -> list[str]:
-    """Count the fields of a file of Protocol Buffers, before its library makes objects of them.
-
-    Args:
-        path: the file.
-        messages: see MESSAGES; the outermost one is `model`.
-
-    Returns:
-        What `external_files` returns.
-    """
     if not path.stat().st_size:
         raise ValueError("is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            return _Walk(data, messages).names()
-        except IndexError:
-            raise ValueError("is damaged, or not of this kind") from None
+        return walk(data, MESSAGES)
+
+
+def walk(data: bytes | mmap.mmap, messages: dict[str, dict[int, str]]) -> list[str]:
+    """Count the fields of Protocol Buffers, before their library makes objects of them.
+
+    Args:
+        data: content of the file.
+        messages: see MESSAGES; the outermost one is `model`.
+
+    Returns:
+        What `external_files` returns; it raises the same.
+    """
+    try:
+        return _Walk(data, messages).names()
+    except IndexError:
+        raise ValueError("is damaged, or not of this kind") from None
 
 
 class _Walk:
     """Walks through the messages of a file, the outer ones first."""
 
-    def __init__(self, data: mmap.mmap, messages: dict[str, dict[int, str]]):
+    def __init__(self, data: bytes | mmap.mmap, messages: dict[str, dict[int, str]]):
         self.data, self.messages, self.count = data, messages, 0
 
     def names(self) -> list[str]:

@@ -95,9 +95,10 @@ def read_mindspore(path: Path) -> State:
     Raises:
         ValueError: it is damaged, or holds a type that is not a number.
     """
-    walk(path, {"model": {1: "value"}, "value": {2: "tensor"}, "tensor": {}})
+    data = _without_checksum(path.read_bytes())
+    walk(data, {"model": {1: "value"}, "value": {2: "tensor"}, "tensor": {}})
     message = _message_class()()
-    message.ParseFromString(_without_checksum(path.read_bytes()))
+    message.ParseFromString(data)
     parts: dict[str, list[Any]] = {}
     for value in message.value:  # a large tensor is in several parts of one name
         parts.setdefault(value.tag, []).append(value.tensor)

