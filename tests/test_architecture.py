@@ -91,11 +91,11 @@ HEAVY = {"paddle", "paddleseg", "torch", "onnx", "onnxruntime", "openvino", "skl
 HEAVY |= {"matplotlib", "jinja2", "pandas"}
 # what importing a module of a folder may load of the package: these folders, and so many modules in all
 LOADS = {
-    "importers": ("errors environment io data config importers", 49),
+    "importers": ("errors environment io data config importers", 51),
     "inference": (
         "errors registry environment io data config models engines export inference metrics.protocol "
         "metrics.saliency",
-        52,
+        54,
     ),
 }
 LIGHT = """
