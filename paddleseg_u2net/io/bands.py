@@ -249,14 +249,15 @@ def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
 def _check_tags(page: Any, tags: Mapping[int, Any]) -> None:
     """Raise ValueError where tifffile finds other tags than Pillow, as it takes broken ones for absent."""
     for tag in DECISIVE:
-        ours, theirs = tags.get(tag), page.tags.valueof(tag)
+        ours, theirs = tags.get(tag, ()), page.tags.valueof(tag, ())
         if np.ravel(ours).tolist() != np.ravel(theirs).tolist():
             raise ValueError(f"its tag {tag} is {ours} or {theirs}")
     if tags.get(PLANES, 1) not in (1, SEPARATE) or len(tags.get(EXTRA, ())) > tags.get(SAMPLES, 1):
         raise ValueError("its tags of channels contradict each other")
-    expected = page.size * page.bitspersample // 8  # rows may end with a part of a byte
-    if page.compression == 1 and not page.is_tiled and sum(page.databytecounts) < expected:
-        raise ValueError(f"{sum(page.databytecounts)} bytes of pixels, expected {expected}")
+    found, bits = sum(page.databytecounts), int(np.min(page.bitspersample))
+    least = page.imagewidth * page.imagelength * page.samplesperpixel * bits // 8
+    if page.compression == 1 and found < least:
+        raise ValueError(f"{found} bytes of pixels, expected {least}")
 
 
 def _read_all_channels(path: Path, data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
