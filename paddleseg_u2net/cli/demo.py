@@ -218,11 +218,11 @@ def _show(out: Path, args: argparse.Namespace) -> None:
     say("4/4  The disc model on a real fundus photograph and on drawn images")
     fundus, found = [out / "photos" / FUNDUS_PHOTO], out / "disc_result"
     for line in (data / "val_list.txt").read_text().splitlines()[:2]:
-        fundus.append(shutil.copy(data / line.split()[0], out / "photos"))
+        fundus.append(Path(shutil.copy(data / line.split()[0], out / "photos")))
     run("predict", *fundus, "--model_path", disc, "--save_dir", found)
 
     sheet = out / "contact_sheet.png"
-    contact_sheet(sheet, [(photo, cut) for photo in photos] + [(Path(path), found) for path in fundus])
+    contact_sheet(sheet, [(photo, cut) for photo in photos] + [(path, found) for path in fundus])
     print(f"\nDone in {time.time() - started:.0f} s. Look at {sheet}")
     print(f"  photographs  {cut}\n  disc model   {disc}\n  disc results {found}")
     print(f"  {counted(len(list_images(cut)) + len(list_images(found)), 'picture')} in all")
