@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import paddle
 import pytest
 from paddleseg.cvlibs import manager
@@ -38,6 +39,17 @@ def test_only_u2net_u2netp_and_cross_entropy_replace_classes_of_paddleseg():
 def test_register_returns_nothing_and_may_be_called_again():
     assert register() is None
     assert register() is None
+
+
+def test_scikit_learn_is_imported_when_paddleseg_computes_an_auc():
+    from paddleseg.utils import metrics
+
+    assert metrics.skmetrics.__class__.__module__ == "paddleseg_u2net.environment.optional_imports"
+    logits, label = np.float32([[[[0, 1], [2, 3]]]]), np.int64([[[[0, 0], [1, 1]]]])
+    assert metrics.auc_roc(np.concatenate([-logits, logits], axis=1), label, 2) == 1
+    from sklearn.metrics import roc_auc_score
+
+    assert metrics.skmetrics.roc_auc_score is roc_auc_score
 
 
 def test_paddleseg_cross_entropy_still_fails_which_is_why_it_is_replaced():

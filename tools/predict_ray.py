@@ -24,8 +24,8 @@ from paddleseg_u2net.environment.optional_imports import need, quiet
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.inference.batch import Job, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
-from paddleseg_u2net.io.files import require_writable
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.io.locks import folder_lock
+from paddleseg_u2net.models.known_weights import KNOWN
 
 EXAMPLES = """\
   python tools/predict_ray.py photos/ --save_dir out --workers 2
@@ -97,6 +97,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--device_id: Ray assigns the GPUs. Fix: --device gpu without it")
     args.image_path = [path.absolute() for path in args.image_path]
     args.save_dir = args.save_dir.absolute()
+    with folder_lock(args.save_dir):
+        return predict(args)
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Plan the jobs and let the workers run them; returns the exit code."""
     found = find_images(args.image_path, args.save_dir)
     jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), resume=args.resume)
     config = config_of(args.model_path, args.config, args.opts)
@@ -106,7 +112,6 @@ def run(args: argparse.Namespace) -> int:
         path = getattr(args, flag)
         if path and path not in KNOWN and os.path.exists(path):
             setattr(args, flag, os.path.abspath(path))
-    require_writable(args.save_dir)
     if not jobs:
         return report([], 0, args.save_dir, found.faults)
     os.environ.update({key: os.environ.get(key, value) for key, value in RAY_SETTINGS.items()})

@@ -18,7 +18,7 @@ from paddleseg_u2net.engines.base import BACKENDS
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.metrics.protocol import MapProtocol
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.models.known_weights import KNOWN
 
 Flags = Mapping[str, dict[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
 # titles of groups of flags

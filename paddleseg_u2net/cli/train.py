@@ -31,9 +31,9 @@ from paddleseg_u2net.cli.flags import (
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.data.section import record_decisions
 from paddleseg_u2net.environment.distributed import this_rank
-from paddleseg_u2net.errors import ConfigError
+from paddleseg_u2net.errors import ConfigError, counted
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
-from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.models.pretrained import without_pretrained
 from paddleseg_u2net.training.cpu_engine import CPU_ENGINES
 from paddleseg_u2net.training.precision import PRECISIONS
@@ -152,19 +152,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     config = _load(args)
     device = _set_device(args)
-    require_writable(args.save_dir)
-    if args.overfit:
-        return _overfit(args, config)
-    trainer, specs = _build(args, config, device)
-    if trainer.finished:
-        step, iters = trainer.progress.iter, trainer.settings.iters
-        log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
-        return 0
-    data = _open_data(specs, trainer.rank.count)
-    record_decisions(config, data)
-    _prepare_folder(trainer, specs)
-    trainer.run(*data)
-    return _finish(trainer)
+    with folder_lock(args.save_dir):
+        if args.overfit:
+            return _overfit(args, config)
+        trainer, specs = _build(args, config, device)
+        if trainer.finished:
+            step, iters = trainer.progress.iter, trainer.settings.iters
+            log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
+            return 0
+        data = _open_data(specs, trainer.rank.count)
+        record_decisions(config, data)
+        _prepare_folder(trainer, specs)
+        trainer.run(*data)
+        return _finish(trainer)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -233,7 +233,7 @@ def _build(
         specs = [builders.build_dataset_spec(config, key) for key in keys]
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
-        log.info("Training on %s, %d process(es)", device, ranks)
+        log.info("Training on %s, %s", device, counted(ranks, "process", "processes"))
         val_spec = specs[1] if args.do_eval else None
         return Trainer(network, optimizer, losses, config, settings, val_spec, augmentation), specs
 
@@ -289,7 +289,7 @@ def _finish(trainer: Trainer) -> int:
     save_dir, step = trainer.settings.save_dir, trainer.progress.iter
     if trainer.interrupted and not trainer.finished:
         log.info("Resume with: --resume_model %s", save_dir / f"iter_{step}")
-        return 130
+        return 128 + trainer.signals.number
     log.info("Done at iter %d of %d: %s", step, trainer.settings.iters, save_dir)
     return 0
 

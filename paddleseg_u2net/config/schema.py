@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.data.arguments import MAX_SIDE
+from paddleseg_u2net.bounds import LONGEST
 from paddleseg_u2net.errors import ConfigError, suggest
 from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch
 
@@ -70,7 +70,7 @@ def _is_loss(value: Any) -> bool:
 
 
 def _is_pair_of_ints(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(positive(v) and v <= MAX_SIDE for v in value)
+    return isinstance(value, list) and len(value) == 2 and all(positive(v) and v <= LONGEST for v in value)
 
 
 def _are_scales(value: Any) -> bool:
@@ -164,7 +164,7 @@ MAPPING = Rule(_is_mapping, "a mapping")
 COMPONENT = Rule(_is_component, "a mapping with 'type'")
 DATASET = Rule(_is_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
 BOOLEAN = Rule(_is_boolean, "true or false")
-SIZE = Rule(_is_pair_of_ints, f"[W, H], at most {MAX_SIDE}")
+SIZE = Rule(_is_pair_of_ints, f"[W, H], at most {LONGEST}")
 KEYS = {
     "batch_size": BATCH,
     "iters": COUNT,

@@ -16,17 +16,11 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.data.palettes import Color, by_color, colors_of
-from paddleseg_u2net.errors import Fault
-from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
-from paddleseg_u2net.io.decoders import open_image, select_page, unscaled
+from paddleseg_u2net.errors import Fault, counted
+from paddleseg_u2net.io.contents import read_bytes
+from paddleseg_u2net.io.decoders import unscaled
 from paddleseg_u2net.io.depth import PHOTOMETRIC, WHITE_IS_0, bits_text, white_of
-from paddleseg_u2net.io.images import (
-    MAX_PIXELS,
-    UPRIGHT,
-    check_size,
-    orientation_of,
-    upright,
-)
+from paddleseg_u2net.io.images import UPRIGHT, opened, orientation_of, upright
 
 log = logging.getLogger(__name__)
 
@@ -87,19 +81,11 @@ def read_raw(path: Path, what: str = "mask") -> RawMask:
 
 def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
     """Decode the content of a mask file; see `read_raw`. `path` and `what` are used in messages."""
-    try:
-        with open_image(unscaled(data)) as image:
-            select_page(image, data)
-            white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_0
-            check_size(path, image.size, MAX_PIXELS)
-            image.load()
-            orientation = orientation_of(image, data)
-            image = upright(image, orientation)
-            values = np.asarray(image)
-    except TooManyPixels:
-        raise
-    except Exception as error:  # Pillow's readers raise any kind of error
-        raise unreadable(path, data, error, f"cannot be read as a {what}: ") from None
+    with opened(path, unscaled(data), f"cannot be read as a {what}: ") as image:
+        white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_0
+        orientation = orientation_of(image, data)
+        image = upright(image, orientation)
+        values = np.asarray(image)
     if image.mode in ("LA", "RGBA") and values[..., -1].min() < 255 and not np.ptp(values[..., 0]):
         raise ValueError(
             f"{path}: one grey value, the content is in the alpha channel. Fix: save that as a grey {what}"
@@ -271,7 +257,8 @@ def _not_brightness(masks: Mapping[int, MaskLevels]) -> dict[int, Fault]:
     """Faults of masks that cannot be grey as requested; any other values are accepted."""
     dark = [mask for mask in masks.values() if mask.levels[-1] == 1]
     if dark:
-        log.warning("%d masks hold 1 and nothing above: almost black as grey, %s", len(dark), dark[0].where)
+        what = counted(len(dark), "mask holds", "masks hold")
+        log.warning("%s 1 and nothing above: almost black as grey, %s", what, dark[0].where)
     palettes = {index: mask for index, mask in masks.items() if mask.kind == "palette"}
     return {
         index: _fault(mask, "a palette is not brightness", MAKE_ALIKE) for index, mask in palettes.items()
@@ -280,7 +267,7 @@ def _not_brightness(masks: Mapping[int, MaskLevels]) -> dict[int, Fault]:
 
 def _not_grey(masks: Mapping[int, MaskLevels], grey: Mapping[int, MaskLevels]) -> dict[int, Fault]:
     """Faults of masks that differ from the grey ones, of which there is at least one."""
-    why = f"but {len(grey)} masks are grey, as {next(iter(grey.values())).where}"
+    why = f"but {counted(len(grey), 'mask is', 'masks are')} grey, as {next(iter(grey.values())).where}"
     return {index: _fault(mask, why, MAKE_ALIKE) for index, mask in masks.items() if index not in grey}
 
 

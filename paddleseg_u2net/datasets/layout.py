@@ -18,11 +18,9 @@ from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.datasets.catalog import TEST
 from paddleseg_u2net.datasets.description import DataSet, Part
-from paddleseg_u2net.errors import Fault
-from paddleseg_u2net.io.contents import TooManyPixels, unreadable
-from paddleseg_u2net.io.decoders import open_image
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.io.file_kinds import READ_SUFFIXES
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size, write_image
+from paddleseg_u2net.io.images import opened, write_image
 from paddleseg_u2net.io.listing import CLOSED, Listing, visible_files, why_not
 
 log = logging.getLogger(__name__)
@@ -134,14 +132,10 @@ class _Mover:
         """Write a mask of 0 and 1: 1 where the grey level exceeds `level`."""
         data, name = file.path.read_bytes(), Path(file.name)
         try:
-            with open_image(data) as image:
-                check_size(name, image.size, MAX_PIXELS)
+            with opened(name, data, "cannot be read as a mask: ") as image:
                 grey = np.asarray(image.convert("L"))
-        except TooManyPixels as error:
+        except ValueError as error:
             self.faults.append(Fault("", str(error)))
-        except Exception as error:  # Pillow's readers raise any kind of error
-            fault = unreadable(name, data, error, "cannot be read as a mask: ")
-            self.faults.append(Fault("", str(fault)))
         else:
             write_image(place, (grey > level).astype(np.uint8))
             self.counts.add("converted", "masks", f"grey levels above {level} are 1, others 0", file.name)
@@ -217,4 +211,5 @@ def _listed(part: Part, files: Sequence[NamedFile], mover: _Mover) -> list[Pair]
 
 def _count(part: Part, pairs: Sequence[Pair]) -> None:
     published = "" if part.pairs in (None, len(pairs)) else f" (published: {part.pairs})"
-    log.info("  %s: %d pairs%s", " and ".join(f"{key}_list.txt" for key in part.lists), len(pairs), published)
+    lists = " and ".join(f"{key}_list.txt" for key in part.lists)
+    log.info("  %s: %s%s", lists, counted(len(pairs), "pair"), published)

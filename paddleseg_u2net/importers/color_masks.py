@@ -15,13 +15,12 @@ import numpy as np
 from paddleseg_u2net.data.item_counts import EXAMPLES, ItemCounts
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.environment.devices import processors
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, AnnotatedImage
 from paddleseg_u2net.importers.color_tables import IGNORED_NAMES, ColorTable
 from paddleseg_u2net.importers.sources import ImageSource, ImportedImage
-from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
-from paddleseg_u2net.io.decoders import open_image, select_page
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size, orientation_of, upright
+from paddleseg_u2net.io.contents import read_bytes
+from paddleseg_u2net.io.images import opened, orientation_of, upright
 from paddleseg_u2net.io.listing import stem_of
 
 UNKNOWN_MODES = ("error", "ignore", "background", "nearest")  # what becomes of colours that have no label
@@ -59,19 +58,11 @@ def read_colors(path: Path) -> np.ndarray:
         ValueError: truncated, not an image, too large, of 16 bits, or half transparent.
     """
     data = read_bytes(path, "mask")
-    try:
-        with open_image(data) as image:
-            select_page(image, data)
-            check_size(path, image.size, MAX_PIXELS)
-            image.load()
-            mode = image.mode
-            image.info.pop("transparency", None)  # of a palette: its colours decide
-            image = upright(image, orientation_of(image, data))
-            channels = np.asarray(image.convert("RGBA" if mode in ("LA", "PA", "RGBA") else "RGB"), np.int32)
-    except TooManyPixels:
-        raise
-    except Exception as error:  # Pillow's readers raise any kind of error
-        raise unreadable(path, data, error, "cannot be read as a mask: ") from None
+    with opened(path, data, "cannot be read as a mask: ") as image:
+        mode = image.mode
+        image.info.pop("transparency", None)  # of a palette: its colours decide
+        image = upright(image, orientation_of(image, data))
+        channels = np.asarray(image.convert("RGBA" if mode in ("LA", "PA", "RGBA") else "RGB"), np.int32)
     if mode not in COLOR_MODES:
         raise ValueError(f"{path}: Pillow's mode {mode}, expected colours of 8 bits. Fix: save it as RGB")
     codes = (channels[..., 0] << 16) + (channels[..., 1] << 8) + channels[..., 2]
@@ -208,10 +199,11 @@ class _Unknown:
             fix += "; masks of class ids need no label map: --image_dir and --mask_dir read them"
         faults, shown = [], self.pixels.most_common(MAX_SHOWN)
         for code, count in shown:
-            what = f"colour {_rgb(code)} has no label: {count} pixels in {self.masks[code]} masks"
+            what = f"colour {_rgb(code)} has no label: {counted(count, 'pixel')} "
+            what += f"in {counted(self.masks[code], 'mask')}"
             faults.append(Fault(where, f"{what}, for example {self.first[code]}", "" if faults else fix))
         if rest := self.total - sum(count for _, count in shown):
-            what = f"more than {MAX_SHOWN} colours have no label: {rest} further pixels"
+            what = f"more than {MAX_SHOWN} colours have no label: {counted(rest, 'further pixel')}"
             fix = "--unknown_colors nearest takes the nearest label"
             faults.append(Fault(where, f"{what}; JPEG and blurred edges mix colours", fix))
         return faults

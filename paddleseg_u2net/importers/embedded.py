@@ -9,8 +9,9 @@ from urllib.parse import unquote
 
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, read_json
-from paddleseg_u2net.io.decoders import open_image
+from paddleseg_u2net.io.decoders import load, open_image
 from paddleseg_u2net.io.file_kinds import find_kind, why_unreadable
+from paddleseg_u2net.io.images import MAX_PIXELS, check_size
 from paddleseg_u2net.io.listing import is_image, list_files
 
 IMAGES = "images"  # folder of embedded images below the folder of the data set
@@ -139,7 +140,8 @@ def write_embedded(image: AnnotatedImage, folder: Path, final_folder: Path) -> t
         raise DataError([Fault(where, f"cannot be read as an image: {error}", fix)]) from None
     try:
         with open_image(data) as image_file:
-            image_file.load()
+            check_size(Path(where), image_file.size, MAX_PIXELS)
+            load(image_file, data)
     except Exception as error:  # Pillow's readers raise any kind of error
         what = f"cannot be read as an image: {why_unreadable(data, str(error))[0]}"
         raise DataError([Fault(where, what, fix)]) from None

@@ -17,8 +17,7 @@ import numpy as np
 
 from paddleseg_u2net.importers import rasterize
 from paddleseg_u2net.importers.rasterize import Window, as_points, fill_polygon
-from paddleseg_u2net.io.decoders import open_image
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size
+from paddleseg_u2net.io.images import opened
 
 MAX_BYTES = 64 << 20  # of the PNG in a compressed bitmap
 MAX_RINGS = 10000  # outlines of one polygon
@@ -95,15 +94,13 @@ def fill_compressed_bitmap(shape: Any, height: int, width: int) -> Window:
     """
     left, top = _corners("origin", shape.get("origin"), 1)[0].tolist()
     try:
-        data = base64.b64decode(shape.get("data") or "", validate=True)
-        with open_image(_decompress(data)) as picture:
-            check_size(Path("data"), picture.size, MAX_PIXELS)
-            picture.load()
-            if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
-                picture = picture.convert("RGBA").getchannel("A")
-            values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
+        data = _decompress(base64.b64decode(shape.get("data") or "", validate=True))
+    except (TypeError, ValueError) as error:
         raise ValueError(f"data: cannot be read: {error}") from None
+    with opened(Path("data"), data, "cannot be read: ") as picture:
+        if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+            picture = picture.convert("RGBA").getchannel("A")
+        values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
     inside: np.ndarray = np.asarray(values > 0 if values.ndim == 2 else (values > 0).any(2))
     inside = inside[max(-top, 0) :, max(-left, 0) :]
     top, left = max(top, 0), max(left, 0)

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.io.decoders import open_image
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size
+from paddleseg_u2net.io.images import MAX_PIXELS, opened
 
 MAX_COORDINATE = 1e7  # larger values cannot be pixel coordinates
 
@@ -246,11 +245,10 @@ def fill_bitmap(shape: Any, height: int, width: int) -> Window:
     try:
         left, top = np.round(as_points(shape.get("points"), 1)[0]).astype(int).tolist()
         data = base64.b64decode(shape.get("mask") or "", validate=True)
-        with open_image(data) as picture:
-            check_size(Path("mask"), picture.size, MAX_PIXELS)
-            inside = np.asarray(picture) > 0
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"mask: cannot be read: {error}") from None
+    with opened(Path("mask"), data, "cannot be read: ") as picture:
+        inside = np.asarray(picture) > 0
     if inside.ndim != 2 or min(left, top) < 0:
         raise ValueError("mask: expected a grey bitmap inside the image")
     return Window(top, left, inside[: max(height - top, 0), : max(width - left, 0)])

@@ -20,6 +20,7 @@ from typing import IO, Any, TypeVar
 
 from tqdm import tqdm
 
+from paddleseg_u2net.errors import printable
 from paddleseg_u2net.io.download import is_web_page
 from paddleseg_u2net.io.files import CHUNK, atomic_write
 
@@ -109,8 +110,7 @@ class _CheckedWriter:
 
     def refuse(self, name: str, why: str) -> ValueError:
         """Return the error for one member."""
-        shown = name if name.isprintable() else ascii(name)
-        return ValueError(f"{self.path}: {shown[:100]} {why}. Nothing was unpacked")
+        return ValueError(f"{self.path}: {printable(name[:100])} {why}. Nothing was unpacked")
 
     def check(self, name: str, plain: bool, is_folder: bool) -> None:
         """Raise ValueError unless the name and kind of a member are safe."""
@@ -118,7 +118,7 @@ class _CheckedWriter:
         if self.members > MAX_MEMBERS:
             raise ValueError(f"{self.path}: has more than {MAX_MEMBERS} files")
         path = PurePosixPath(name)
-        if not name.isprintable():
+        if printable(name) != name:
             raise self.refuse(name, "has unprintable characters in its name")
         if path.is_absolute() or ".." in path.parts or "\\" in name or re.match("[A-Za-z]:", name):
             raise self.refuse(name, "would be written outside the folder")
@@ -200,10 +200,15 @@ class _BoundedFile:
         return result
 
 
+def open_zip(raw: IO[bytes]) -> zipfile.ZipFile:
+    """Open a zip whose directory is within the bounds; DAMAGE is raised otherwise."""
+    file = _BoundedFile(raw)
+    return file.parse(lambda: zipfile.ZipFile(file), MAX_DIRECTORY)  # pyright: ignore
+
+
 def _unpack_zip(path: Path, writer: _CheckedWriter, wanted: Callable[[str], bool]) -> None:
     with path.open("rb") as raw:
-        file = _BoundedFile(raw)
-        archive = file.parse(lambda: zipfile.ZipFile(file), MAX_DIRECTORY)  # pyright: ignore
+        archive = open_zip(raw)
         members = _checked(archive, writer, wanted)
         with _bar(sum(info.file_size for info in members)) as bar:
             for info in members:

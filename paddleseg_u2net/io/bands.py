@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +17,14 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.appearance import Note, over_ground
+from paddleseg_u2net.io.checksums import check_tiff
 from paddleseg_u2net.io.contents import read_bytes
 from paddleseg_u2net.io.decoders import (
     IS_PREMULTIPLIED,
-    MAX_PAGES,
     Stored,
-    open_image,
-    page_text,
+    is_deep,
     stored_by_opencv,
 )
 from paddleseg_u2net.io.depth import (
@@ -41,12 +42,16 @@ from paddleseg_u2net.io.images import (
     check_size,
     decode_photograph,
     in_8_bits,
-    read_header,
+    opened,
+    orientation_of,
     turn,
 )
+from paddleseg_u2net.io.pages import MAX_PAGES, page_text
 from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
 
 WIDTH, HEIGHT, ORIENTATION, SAMPLES, PLANES, EXTRA = 256, 257, 274, 277, 284, 338
+# of TIFF: what decides the pixels: sizes, bits, compression, samples, planes, predictor, parts, format
+DECISIVE = (256, 257, 258, 259, 266, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339)
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SEPARATE, BLACK_IS_0, CMYK = 2, 1, 5  # of PLANES; of PHOTOMETRIC
 JPEG = b"\xff\xd8"
@@ -66,6 +71,7 @@ class TiffLayout(NamedTuple):
         plain: whether OpenCV and Pillow read it rightly: grey, a palette, RGB, RGB with alpha, or CMYK.
         inverted: whether it is grey in which 0 is white.
         alpha: value of EXTRA if the last channel is the opacity, else 0.
+        tags: number -> value.
         page: its index.
         pages: number of pages that are no masks.
     """
@@ -77,6 +83,7 @@ class TiffLayout(NamedTuple):
     plain: bool
     inverted: bool
     alpha: int
+    tags: Mapping[int, Any]
     page: int = 0
     pages: int = 1
 
@@ -152,8 +159,9 @@ def _take(path: Path, stored: np.ndarray, channels: int, white: int | None, alph
         return Photograph(pixels, UPRIGHT, opacity, tuple(notes), Depth.of(colors, white), held)
     if held < channels:
         raise ValueError(
-            f"{path}: holds {held} channels, expected {channels} (img_channels). "
-            f"Fix: a file of {channels} channels; or train with img_channels and in_channels: {held}"
+            f"{path}: holds {counted(held, 'channel')}, expected {channels} (img_channels). "
+            f"Fix: a file of {counted(channels, 'channel')}; or train with img_channels and "
+            f"in_channels: {held}"
         )
     pixels, shared = with_opacity(np.ascontiguousarray(stored[..., :channels]), white)
     return Photograph(pixels, depth=Depth.of(shared, white), held=held)
@@ -174,7 +182,8 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
             if page == 0 and is_camera_raw(tags):
                 return None
             if page == 0 or not tags.get(SUBFILE_TYPE, 0) & IS_MASK:
-                found.append(_layout(tags)._replace(page=page))
+                layout = _layout(tags)._replace(page=page)
+                found += [layout] if all(layout.size) else []
     if not found:
         return None
     areas = [layout.size[0] * layout.size[1] for layout in found]
@@ -211,15 +220,18 @@ def _layout(tags: Any) -> TiffLayout:
     orientation = tags.get(ORIENTATION, UPRIGHT)
     orientation = orientation if orientation in range(1, 9) else UPRIGHT
     size = int(tags[WIDTH]), int(tags[HEIGHT])
-    return TiffLayout(size, orientation, samples, separate, plain, inverted, alpha)
+    return TiffLayout(size, orientation, samples, separate, plain, inverted, alpha, dict(tags))
 
 
 def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
     """The largest page of a TIFF file with all channels: (H, W, C) uint8 or uint16, upright."""
     tifffile = need("tifffile")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its messages do not name the file
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[layout.page]
+            _check_tags(page, layout.tags)
+            check_tiff(layout.tags, data)
             stored, axes = page.asarray(), page.axes
     except Exception as error:  # damaged files raise many kinds, and so does a missing codec
         raise ValueError(
@@ -234,27 +246,34 @@ def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
     return turn(in_whole_numbers(path, stored), layout.orientation)
 
 
+def _check_tags(page: Any, tags: Mapping[int, Any]) -> None:
+    """Raise ValueError where tifffile finds other tags than Pillow, as it takes broken ones for absent."""
+    for tag in DECISIVE:
+        ours, theirs = tags.get(tag), page.tags.valueof(tag)
+        if np.ravel(ours).tolist() != np.ravel(theirs).tolist():
+            raise ValueError(f"its tag {tag} is {ours} or {theirs}")
+    if tags.get(PLANES, 1) not in (1, SEPARATE) or len(tags.get(EXTRA, ())) > tags.get(SAMPLES, 1):
+        raise ValueError("its tags of channels contradict each other")
+    expected = page.size * page.bitspersample // 8  # rows may end with a part of a byte
+    if page.compression == 1 and not page.is_tiled and sum(page.databytecounts) < expected:
+        raise ValueError(f"{sum(page.databytecounts)} bytes of pixels, expected {expected}")
+
+
 def _read_all_channels(path: Path, data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
     """All channels of an image of another format, upright, RGB first; and its orientation.
 
     Returns:
         (H, W, C) uint8 or uint16, and the EXIF orientation, already applied.
     """
-    header = read_header(data)
-    if header:
-        check_size(path, header.size, max_pixels)
-    stored = None
-    with contextlib.suppress(cv2.error, ValueError):
-        stored = stored_by_opencv(data, cv2.IMREAD_UNCHANGED)
-    if header is None or stored is None or data.startswith(JPEG):  # OpenCV passes over damage of JPEG files
-        decode_photograph(path, data, max_pixels)  # raises what is wrong with the file
-    if header is None or stored is None:
-        raise ValueError(f"{path}: cannot be read with all channels. Fix: save it as TIFF or PNG")
-    if stored.dtype == np.uint8:  # OpenCV would add channels to grey with alpha, and drop those of CMYK
-        with open_image(data) as image:
+    with opened(path, data, max_pixels=max_pixels) as image:
+        orientation = orientation_of(image, data)
+        if is_deep(image, data):
+            stored = stored_by_opencv(data, cv2.IMREAD_UNCHANGED)  # which Pillow would reduce to 8 bits
+            # OpenCV makes four channels of grey with alpha
+            grey = data.startswith(PNG) and data[PNG_COLORS] == GREY_WITH_ALPHA
+            if stored.ndim == 3:
+                stored = stored[..., [0, 3] if grey else [2, 1, 0, 3][: stored.shape[2]]]
+        else:  # OpenCV would add channels to grey with alpha, and drop those of CMYK
             stored = np.asarray(image.convert("RGB") if image.mode in ("P", "1") else image)
-    elif stored.ndim == 3:
-        grey = data.startswith(PNG) and data[PNG_COLORS] == GREY_WITH_ALPHA  # OpenCV makes it four channels
-        stored = stored[..., [0, 3] if grey else [2, 1, 0, 3][: stored.shape[2]]]
     stored = stored if stored.ndim == 3 else stored[..., None]
-    return turn(in_whole_numbers(path, stored), header.orientation), header.orientation
+    return turn(in_whole_numbers(path, stored), orientation), orientation

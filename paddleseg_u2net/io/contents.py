@@ -6,10 +6,11 @@ import errno
 import stat
 from pathlib import Path
 
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, printable
 from paddleseg_u2net.io.file_kinds import HEAD, find_kind, why_unreadable
 
 MAX_BYTES = 2**31 - 1  # of a file; OpenCV counts them in 32 bits
+OPENCV_NO_MEMORY = -4  # code of its error
 
 
 class TooManyPixels(ValueError):
@@ -62,8 +63,12 @@ def unreadable(path: Path, data: bytes, error: Exception, what: str = "") -> Val
         error: what its decoder raised.
         what: beginning of the message about a mask; empty for images.
     """
+    if isinstance(error, MemoryError) or getattr(error, "code", 0) == OPENCV_NO_MEMORY:
+        return ValueError(str(Fault(str(path), f"{what}not enough memory for its pixels", "make it smaller")))
     # Pillow says of all files that it does not open that it cannot identify them
-    reason = "" if type(error).__name__ == "UnidentifiedImageError" else str(error) or type(error).__name__
+    unknown = type(error).__name__ == "UnidentifiedImageError"
+    said = getattr(error, "err", None) or error  # OpenCV's message begins with a path of its own source
+    reason = "" if unknown else " ".join(printable(str(said)).split()) or type(error).__name__
     why, fix = why_unreadable(data, reason)
     fix = fix.replace(" or JPEG", "").replace("JPEG or ", "") if what else fix  # JPEG would change class ids
     return ValueError(str(Fault(str(path), f"{what}{why}", fix)))

@@ -1,4 +1,4 @@
-"""Content of an image file -> pixels: which decoder reads which format, which page, and what is damage."""
+"""Content of an image file -> pixels: which decoder reads which format, and what is damage."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.io.file_kinds import BLANKS, READ
-from paddleseg_u2net.io.jpeg_segments import SCAN, segments
+from paddleseg_u2net.io.checksums import check_png, check_tiff, jpegs_in
+from paddleseg_u2net.io.file_kinds import BLANKS, find_kind
+from paddleseg_u2net.io.jpeg_scans import check_scans
+from paddleseg_u2net.io.jpeg_segments import SCAN, refines_in_order, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
-from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
+from paddleseg_u2net.io.unsupported import TIFF_BITS, TIFF_SAMPLES
 
 log = logging.getLogger(__name__)
 
-BY_OPENCV = {"PNG", "WEBP", "BMP"}  # its decoders release Python's lock
 BYTES = {"1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX", "La", "RGBa", "CMYK", "YCbCr"}  # modes of 8 bits
 PNG_BITS = 24  # position of the bits of a channel in a file
 # beginning of the pixels of a JPEG 2000 file, and the position in it of the bits of a channel
@@ -30,19 +31,18 @@ NETPBM_HEAD = re.compile(rb"P[2356]" + (BLANKS + rb"(\d{1,9})") * 3)  # width, h
 TIFF_EXTRA, IS_PREMULTIPLIED = 338, 1  # tag of the channels beside colours, and one of its values
 EXIF_PHOTO, EXIF_NAMES, COLOR_SPACE = 0x8769, 0xA005, 0xA001  # EXIF's parts, and the tag of the colour space
 ADOBE_RGB, ADOBE_NAME = 2, "R03"  # values of that tag and of the first name
-MAX_PAGES = 256  # of a TIFF that are compared
-MAX_SCANS = 1000  # of a progressive JPEG; each costs a pass over all pixels, and encoders write about ten
 END = b"\xff\xd9"
 # lengths of the codes of the usual Huffman table for AC coefficients of brightness (ITU-T T.81, table K.5)
 USUAL_TABLE = bytes([0x10, 0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7D])
 HOLE = 64
 # what libjpeg reports of files whose pixels are all right
-HARMLESS = ("Invalid SOS", "Unknown Adobe", "unknown JFIF", "Inconsistent progression")
+HARMLESS = ("Invalid SOS", "Unknown Adobe", "unknown JFIF")
+ORDER = "Inconsistent progression"
 PADDING = "extraneous bytes before marker 0xd9"
 
 
 def open_image(data: bytes) -> Any:
-    """Open a file's content by Pillow, without decoding pixels.
+    """Open a file's content by Pillow's reader of its kind, no other one, without decoding pixels.
 
     Args:
         data: content of a file.
@@ -53,74 +53,23 @@ def open_image(data: bytes) -> Any:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the size is checked by the caller
-    return Image.open(io.BytesIO(without_metadata(data)), formats=_formats())
+    check_scans(data)
+    kind = find_kind(data)
+    name = _reader(*kind.reader) if kind and kind.reader else None
+    image = Image.open(io.BytesIO(without_metadata(data)), formats=[name] if name else [])
+    if not all(image.size):
+        raise ValueError("it has no pixels")
+    return image
 
 
 @functools.cache
-def _formats() -> list[str]:
-    """Pillow's names of the formats of READ, as far as the installed Pillow has them.
-
-    It would try all formats that it knows otherwise, PostScript through another program included.
-    """
+def _reader(name: str, module: str) -> str | None:
+    """Pillow's name of a format; None if the installed Pillow has no reader of it."""
     from PIL import Image
 
-    readers = dict(kind.reader for kind in READ if kind.reader)
-    for module in readers.values():
-        with contextlib.suppress(ImportError):
-            importlib.import_module(f"PIL.{module}ImagePlugin")
-    return [name for name in readers if name in Image.OPEN]
-
-
-def select_page(image: Any, data: bytes) -> str:
-    """Go to the page of a file that is read: the largest of a TIFF, the first frame of an animation.
-
-    Args:
-        image: opened by `open_image`.
-        data: content of the file.
-
-    Returns:
-        What is left out, for messages; empty if nothing is.
-    """
-    if image.format == "PNG":
-        return "the first frame of an animation" if b"acTL" in data[:HEADERS] else ""
-    if image.format != "TIFF":
-        animated = image.format != "MPO" and getattr(image, "is_animated", False)
-        return "the first frame of an animation" if animated else ""
-    if is_camera_raw(image.tag_v2):
-        raise ValueError
-    areas = _page_areas(image)
-    largest = int(np.argmax(areas))
-    image.seek(largest)
-    return page_text(largest, len(areas) if largest or areas.count(areas[0]) > 1 else 1, image.size)
-
-
-def page_text(page: int, pages: int, size: tuple[int, int]) -> str:
-    """The page of a TIFF file that is read, for messages; empty if nothing else matters.
-
-    Args:
-        page: its index.
-        pages: number of pages, 1 if the others are smaller copies.
-        size: (width, height) of the page.
-    """
-    if page:
-        return f"page {page + 1} of {pages}, the largest ({size[0]} x {size[1]})"
-    return f"the first of {pages} pages" if pages > 1 else ""
-
-
-HEADERS = 1 << 16  # bytes that hold the chunks before the pixels of a PNG, large texts aside
-
-
-def _page_areas(image: Any) -> list[int]:
-    """Pixels of each page of a TIFF; 0 of a transparency mask."""
-    areas = []
-    for page in range(MAX_PAGES):
-        try:
-            image.seek(page)
-            is_mask = image.tag_v2.get(SUBFILE_TYPE, 0) & IS_MASK
-        except Exception:  # the end, or a damaged page, which raises any kind of error
-            break
-        areas.append(0 if is_mask and page else image.size[0] * image.size[1])
-    return areas
+    with contextlib.suppress(ImportError):
+        importlib.import_module(f"PIL.{module}ImagePlugin")
+    return name if name in Image.OPEN else None
 
 
 def profile_in(image: Any, data: bytes) -> bytes | None:
@@ -160,8 +109,8 @@ class Stored(NamedTuple):
     turned: bool = False
 
 
-def decode(image: Any, data: bytes) -> Stored:
-    """Decode the selected page.
+def load(image: Any, data: bytes) -> None:
+    """Decode the selected page by Pillow, and check what Pillow passes over.
 
     Args:
         image: opened by `open_image`.
@@ -171,22 +120,46 @@ def decode(image: Any, data: bytes) -> Stored:
         Exception: of any kind; the content is damaged or of a kind that is not read.
     """
     if image.format in ("JPEG", "MPO"):
+        decode_jpeg(data)
+    _check(image, data)
+    image.load()
+
+
+def _check(image: Any, data: bytes) -> None:
+    """Raise an error if what a file stores beside its pixels says that they are damaged."""
+    if image.format == "PNG":
+        check_png(data)
+    elif image.format == "TIFF":
+        check_tiff(image.tag_v2, data)
+        for part in jpegs_in(image.tag_v2, data):
+            decode_jpeg(part)
+        if image.tag_v2.get(TIFF_SAMPLES, 1) > 1 == len(image.getbands()):
+            raise ValueError("Pillow reads only the first channel")
+
+
+def decode(image: Any, data: bytes) -> Stored:
+    """Decode the selected page; see `load`."""
+    if image.format in ("JPEG", "MPO"):
         return Stored(decode_jpeg(data))
+    _check(image, data)
     tiff = image.format == "TIFF"
     transparent = bool(image.has_transparency_data) and image.mode in BYTES
-    if image.mode not in BYTES or _bits(image, data) > 8:
-        try:
-            return _decode_deep(image, data, transparent)
-        except (ValueError, cv2.error):
-            image.load()  # raises an error that says why
-            raise
-    if image.format in BY_OPENCV and not transparent:
-        with contextlib.suppress(ValueError, cv2.error):
+    if is_deep(image, data):
+        if image.format != "PNG":
+            image.load()  # OpenCV passes over damage
+        return _decode_deep(image, data, transparent)
+    if image.format == "PNG" and not transparent:
+        with contextlib.suppress(ValueError, cv2.error):  # twice as fast
             return Stored(decode_by_opencv(data))
     if not transparent:
         return Stored(np.asarray(image.convert("RGB")), turned=tiff)  # raises an error that says why
     rgba = np.asarray(image.convert("RGBA"))
     return Stored(np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3]), turned=tiff)
+
+
+def is_deep(image: Any, data: bytes) -> bool:
+    """Whether an image has more than 8 bits a channel, which Pillow may reduce to 8."""
+    return image.mode not in BYTES or _bits(image, data) > 8
 
 
 def _bits(image: Any, data: bytes) -> int:
@@ -203,7 +176,7 @@ def _bits(image: Any, data: bytes) -> int:
 
 
 def _decode_deep(image: Any, data: bytes, transparent: bool) -> Stored:
-    """Decode with more than 8 bits a channel, which Pillow reduces to 8."""
+    """Decode by OpenCV, which keeps more than 8 bits a channel."""
     tiff = image.format == "TIFF"
     read = partial(_decode_page, data, image.tell()) if tiff else partial(stored_by_opencv, data)
     # OpenCV turns TIFF files in any case
@@ -242,8 +215,8 @@ def unscaled(data: bytes) -> bytes:
     if not head:
         return data
     top = b"255" if int(head[3]) < 256 else b"65535"
-    # OpenCV reads a number of a text as far as the character after it
-    return b"".join([data[: head.start(3)], top, data[head.end(3) :], b"\n"])
+    end = b"\n" if data[1:2] in b"23" else b""  # OpenCV reads a number of a text up to the next character
+    return b"".join([data[: head.start(3)], top, data[head.end(3) :], end])
 
 
 def stored_by_opencv(data: bytes, flags: int) -> np.ndarray:
@@ -265,10 +238,8 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     """Decode a JPEG to (H, W, 3) uint8 RGB, not turned; CMYK by the plain formula.
 
     Raises:
-        ValueError: damaged, wherever in the file, or of too many scans.
+        ValueError: damaged, wherever in the file.
     """
-    if data.count(bytes([0xFF, SCAN])) > MAX_SCANS:
-        raise ValueError(f"it has more than {MAX_SCANS} scans")
     if _has_hole(data):
         raise ValueError(f"{HOLE} zero bytes or more in a row among its pixels")
     try:
@@ -299,6 +270,8 @@ def _is_harmless(warning: str, data: bytes) -> bool:
     """Whether a warning of libjpeg leaves the pixels as they were."""
     if warning.startswith(HARMLESS):
         return True
+    if warning.startswith(ORDER):
+        return refines_in_order(data)
     if not warning.endswith(PADDING):
         return False
     end = data.rfind(END)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +16,14 @@ from paddleseg_u2net.io.decoders import (
     Stored,
     decode,
     decode_by_opencv,
+    load,
     open_image,
     profile_in,
-    select_page,
     warn_missing,
 )
 from paddleseg_u2net.io.depth import DEEPEST, Depth, NegativeValues, in_whole_numbers, to_8bit
 from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.pages import select_page
 
 MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 WRITTEN = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}  # suffixes of formats of `write_image`
@@ -122,7 +125,7 @@ def decode_photograph(
         orientation = orientation_of(image, data)
         try:
             photograph = _decode(path, image, data, orientation, white)
-        except (MemoryError, ImportError, NegativeValues):
+        except (ImportError, NegativeValues):
             raise
         except Exception as error:  # as above
             raise unreadable(path, data, error) from None
@@ -130,6 +133,31 @@ def decode_photograph(
         notes = (*photograph.notes, Note("pages", f"{left_out} is read"))
         photograph = photograph._replace(notes=notes)
     return photograph
+
+
+@contextlib.contextmanager
+def opened(path: Path, data: bytes, what: str = "", max_pixels: int = MAX_PIXELS) -> Iterator[Any]:
+    """Yield the selected page of an image file, decoded by Pillow as it is stored.
+
+    Args:
+        path: named in messages.
+        data: content of the file.
+        what: beginning of messages about what the file should be, such as `cannot be read as a mask: `.
+        max_pixels: larger images are rejected before decoding.
+
+    Raises:
+        ValueError: as `read_photograph`; also for any error of Pillow in the body of the `with` statement.
+    """
+    try:
+        with open_image(data) as image:
+            select_page(image, data)
+            check_size(path, image.size, max_pixels)
+            load(image, data)
+            yield image
+    except (TooManyPixels, ImportError):
+        raise
+    except Exception as error:  # Pillow's readers raise any kind of error
+        raise unreadable(path, data, error, what) from None
 
 
 def _without_pillow(path: Path, data: bytes, max_pixels: int, white: int | None) -> Photograph:

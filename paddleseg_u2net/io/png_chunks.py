@@ -9,6 +9,7 @@ from collections.abc import Iterator
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # what decides the pixels and their rotation; texts may be of any size, and decoders refuse large ones
 NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"}
+CHECKED = NEEDED - {b"eXIf"}  # by their checksums, which OpenCV and Pillow pass over
 MAX_PROFILE = 16 << 20  # bytes of an ICC profile, which is stored compressed
 
 
@@ -31,12 +32,19 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def without_metadata(data: bytes) -> bytes:
-    """A file without the chunks that do not decide its pixels; other files than PNG unchanged."""
+    """A file without the chunks that do not decide its pixels; other files than PNG unchanged.
+
+    Raises:
+        ValueError: the checksum of a chunk that decides them is wrong.
+    """
     if not data.startswith(SIGNATURE):
         return data
     parts: list[bytes | memoryview] = [SIGNATURE]
     last, dropped = len(SIGNATURE), False
     for name, start, end in chunks(data):
+        checksum = zlib.crc32(data[start + 4 : end - 4]).to_bytes(4, "big")
+        if name in CHECKED and checksum != data[end - 4 : end]:
+            raise ValueError(f"the checksum of its chunk {name.decode()} is wrong")
         if name in NEEDED:
             parts.append(memoryview(data)[start:end])
         dropped |= name not in NEEDED

@@ -24,17 +24,21 @@ JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}  # markers that
 
 def tiff_problem(data: bytes) -> str:
     """What in a TIFF file is not supported; empty if nothing is, or its tags are damaged."""
+    try:
+        return _problem_of(_first_page(io.BytesIO(data)))
+    except Exception:  # damaged tags raise any kind of error
+        return ""
+
+
+def _problem_of(directory: Any) -> str:
+    """As `tiff_problem`, of the tags of a page; damage raises any kind of error."""
     from PIL import TiffImagePlugin
 
-    try:
-        directory = _first_page(io.BytesIO(data))
-        bits = max(directory.get(TIFF_BITS, (1,)))
-        compression = directory.get(TIFF_COMPRESSION, 1)
-        floats = FLOATS in directory.get(TIFF_FORMAT, (1,))
-        samples = directory.get(TIFF_SAMPLES, 1)
-        pixel = directory.get(PHOTOMETRIC), (bits,) * samples
-    except Exception:  # a damaged directory raises any kind of error
-        return ""
+    bits = max(directory.get(TIFF_BITS, (1,)))
+    compression = directory.get(TIFF_COMPRESSION, 1)
+    floats = FLOATS in directory.get(TIFF_FORMAT, (1,))
+    samples = directory.get(TIFF_SAMPLES, 1)
+    pixel = directory.get(PHOTOMETRIC), (bits,) * samples
     if is_camera_raw(directory):
         return "it is a camera raw file"
     if floats or bits > LARGEST_BITS:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.io.exchange import restore
 from paddleseg_u2net.io.files import digest
+from paddleseg_u2net.io.text_files import parse_record
 
 MODEL, EMA, OPTIMIZER, STATE = "model.pdparams", "ema_model.pdparams", "model.pdopt", "state.json"
 BEST = {"model": "best_model", "ema_model": "ema_best_model"}
@@ -56,11 +56,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: it is damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("expected a mapping")
-        return found
-    except (ValueError, RecursionError) as error:
+        return parse_record(path)
+    except ValueError as error:
         raise ValueError(f"{path}: is damaged: {error}. Fix: use another checkpoint") from None
 
 

@@ -32,6 +32,8 @@ RECORDS = (checkpoint.CONFIG, SETTINGS, PROVENANCE, HISTORY, CURVES)
 # what a resumed run reads or adds to
 CONTINUED = (checkpoint.START, "vdlrecords.*.log", "mlruns", "wandb")
 PREVIEWS = "previews"  # folder of `iter_N.png`
+# what this run alone writes: other commands may use other sub-folders of `save_dir` at the same time
+OWN = (*RECORDS, checkpoint.START, *checkpoint.BEST.values(), PREVIEWS, "iter_*")
 
 DIVERGED = (
     "The checkpoints saved before are intact. Fix: a lower --learning_rate, or grad_clip_cfg under optimizer"
@@ -45,7 +47,7 @@ def prepare_run_folder(config: Mapping[str, Any], settings: TrainingSettings, pr
     continued, and the best model of a run that is resumed from another folder is copied. The config and the
     settings are written.
     """
-    remove_partial_files(settings.save_dir)
+    remove_partial_files(settings.save_dir, OWN)
     source = settings.resume_model.parent if settings.resume_model else None
     same_folder = source is not None and source == settings.save_dir.resolve()
     earlier = keep_earlier_run(settings.save_dir, progress if same_folder else None)

@@ -14,6 +14,7 @@ from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
@@ -270,7 +271,9 @@ class Trainer:
         if patience is not None and self.progress.stale >= patience:
             self.stopped_early = True
             step, metric = self.progress.iter, self.settings.metric
-            log.info("Stopped early at iter %d: no better %s in %d evaluations", step, metric, patience)
+            log.info(
+                "Stopped early at iter %d: no better %s in %s", step, metric, counted(patience, "evaluation")
+            )
 
     def evaluate_resumed_checkpoint(self, data: Dataset | None) -> None:
         """Evaluate the checkpoint that the run resumes from, if it was interrupted before."""
@@ -304,10 +307,12 @@ class Trainer:
         if not folded_norms(self.network):
             return
         count = min(CALIBRATION_IMAGES, len(data))
-        log.info("The weights come without BatchNorm statistics; measuring them on %d images", count)
+        log.info(
+            "The weights come without BatchNorm statistics; measuring them on %s", counted(count, "image")
+        )
         keys = next(iter(BatchStream(len(data), count, self.progress.seed)))  # the same in every process
         images = (data[key]["img"] for key in keys)
         restored = restore_batch_norm(self.network, images)
         if self.ema is not None:
             self.ema.set_state_dict(self.network.state_dict())
-        log.info("Measured BatchNorm statistics of %d layers", restored)
+        log.info("Measured BatchNorm statistics of %s", counted(restored, "layer"))

@@ -95,7 +95,7 @@ def test_flags_change_the_config(config):
         ("iters=true", "iters: expected a whole number above 0, at most 2147483647, got True"),
         (
             "iters=99999999999999999999",
-            "iters: expected a whole number above 0, at most 2147483647, got 9999",
+            "iters:1: '99999999999999999999': expected a whole number of at most 9223",
         ),
         ("batch_size=2147483647", "batch_size: expected a whole number above 0, at most 65536, got 21474"),
         ("lr_scheduler.learning_rate=.inf", "lr_scheduler.learning_rate: expected a finite number, at most"),
@@ -105,7 +105,10 @@ def test_flags_change_the_config(config):
             "loss.coef=[-.inf]",
             "tiny.yaml: loss.coef.0: expected a finite number, at most 2147483647, got -inf",
         ),
-        ("lr_scheduler.decay_steps=99999999999999999999", "lr_scheduler.decay_steps: expected a finite"),
+        (
+            "lr_scheduler.decay_steps=99999999999999999999",
+            "decay_steps:1: '99999999999999999999': expected a whole",
+        ),
         ("test_config={scales: [1e6]}", "scales: expected a number above 0 or a list of them, at most 100"),
         ("batch_size=0", "batch_size: expected a whole number above 0, at most 65536, got 0"),
         ("iters=[1", "--opts iters=[1: '[1' is not a YAML value"),
@@ -142,16 +145,13 @@ def test_wrong_opts_are_rejected_with_a_suggestion(config, option, message):
             "test_config: {scales: []}",
             "scales: expected a number above 0 or a list of them, at most 100, got []",
         ),
-        ("test_config: {crop_size: 3}", "crop_size: expected [W, H], at most 16384, got 3"),
+        ("test_config: {crop_size: 3}", "crop_size: expected [W, H], at most 32766, got 3"),
         ("test_config: {minmax: 1}", "minmax: expected true or false, got 1"),
         ("test_config: {refine: u2netp}", "refine: expected {model_path: …, margin: 0 or more, min_size"),
         ("class_names: cat", "class_names: expected a list of names, one per class, background included"),
         ("class_names: [a, 5]", "class_names: expected a list of names"),
         ("class_names: [a, b]\nmodel: {type: U2Net, num_classes: 3}", "class_names: a, b. Fix: 3 different"),
-        (
-            "test_config: {refine: {model_path: a, margin: .inf}}",
-            "refine.margin: expected a finite number",
-        ),
+        ("test_config: {refine: {model_path: a, margin: .inf}}", "refine.margin: expected a finite number"),
     ],
 )
 def test_wrong_files_are_rejected_with_their_line(tmp_path, line, message):

@@ -121,7 +121,7 @@ def test_policy_of_empty_masks_is_reported(evaluate, folders):
     write_mask(masks / "a.png", np.zeros((31, 40), np.uint8))
     code, text, _ = evaluate(maps, masks)
     assert code == 0
-    assert f"my maps on masks: 1 masks are empty: {EMPTY_MASKS}" in text
+    assert f"my maps on masks: 1 mask is empty: {EMPTY_MASKS}" in text
     assert stored()["protocol"]["empty_masks"] == {"count": 1, "policy": EMPTY_MASKS}
     assert_equal_to_oracle(read_pairs(maps, masks))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ from paddleseg_u2net.io.files import (
     atomic_bytes,
     atomic_write,
     disk_errors_named,
-    file_lock,
     remove_partial_files,
+    remove_partials_of,
     require_writable,
 )
 
@@ -66,10 +65,35 @@ def test_remove_partial_files_removes_temporary_files_only(tmp_path):
     (tmp_path / ".a.txt.1a2b3c4d.part").touch()
     (tmp_path / "best_model").mkdir()
     (tmp_path / "best_model" / ".model.pdparams.1a2b3c4d.part").touch()
-    for name in ("mine.part", ".movie.part"):
+    (tmp_path / "iter_2").mkdir()
+    (tmp_path / "iter_2" / ".state.json.1a2b3c4d.part").touch()
+    # of other runs and commands that write here, and the user's
+    kept = ["mine.part", ".movie.part", ".exported.1a2b3c4d.part", "run/.iter_2.1a2b3c4d.part", "run/.a.part"]
+    for name in kept:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    remove_partial_files(tmp_path)
-    assert sorted(p.name for p in tmp_path.rglob("*")) == [".movie.part", "best_model", "mine.part"]
+    remove_partial_files(tmp_path, ["best_model", "iter_*", "a.txt"])
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
+
+
+def test_only_the_temporary_files_of_one_path_are_removed(tmp_path):
+    kept = [".a.b.1a2b3c4d.part", "a", ".a.part", ".ab.1a2b3c4d.part"]
+    for name in [".a.1a2b3c4d.part", *kept]:
+        (tmp_path / name).touch()
+    remove_partials_of(tmp_path / "a")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_folder_that_another_process_has_created_meanwhile_is_kept(tmp_path):
+    def write():
+        with atomic_write(tmp_path / "set") as partial:
+            partial.mkdir()
+            (tmp_path / "set").mkdir()
+            (tmp_path / "set" / "theirs").touch()
+
+    with pytest.raises(FileExistsError, match=r"set: was created by another process meanwhile\. Fix: remove"):
+        write()
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["set", "set/theirs"]
 
 
 @pytest.mark.parametrize(("where", "kind"), [("a/b", DiskError), ("other", PermissionError)])
@@ -80,26 +104,6 @@ def test_disk_error_names_only_files_that_cannot_be_written(tmp_path, where, kin
         disk_errors_named(tmp_path / "a" / "set"),
     ):
         raise error
-
-
-def test_file_lock_is_exclusive_and_removed_afterwards(tmp_path):
-    """Also after the previous holder removed the file that a waiting process has open."""
-    lock, inside, most = tmp_path / "lock", [], []
-
-    def work():
-        with file_lock(lock):
-            inside.append(1)
-            most.append((len(inside), lock.exists()))
-            threading.Event().wait(0.02)
-            inside.pop()
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert most == [(1, True)] * 5
-    assert not list(tmp_path.iterdir())
 
 
 def test_disk_that_becomes_read_only_is_named_though_nothing_can_be_removed_from_it(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ from paddleseg_u2net.models.checkpoint import (
     save_checkpoint,
 )
 from paddleseg_u2net.models.safe_pickle import read_pickle
-from paddleseg_u2net.training.saving import keep_earlier_run, write_run_record
+from paddleseg_u2net.training.saving import OWN, keep_earlier_run, write_run_record
 from paddleseg_u2net.training.settings import TrainingSettings
 
 DISTORT = "train_dataset.transforms.0={type: RandomDistort}"
@@ -267,5 +267,5 @@ def test_removing_old_checkpoints_never_leaves_an_incomplete_one(config, tmp_pat
     assert sorted(p.name for p in tmp_path.glob("iter_*")) == ["iter_3"]
     assert len(list(tmp_path.glob(".iter_*"))) == 2
     monkeypatch.undo()
-    remove_partial_files(tmp_path)
+    remove_partial_files(tmp_path, OWN)
     assert not list(tmp_path.glob(".*"))
