@@ -7,6 +7,7 @@ import errno
 import functools
 import glob
 import hashlib
+import io
 import logging
 import os
 import re
@@ -68,6 +69,22 @@ def atomic_write(
         shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # of a disk that is read-only by now; it would hide the DiskError
             partial.unlink()
+
+
+@contextmanager
+def atomic_bytes(destination: Path, durable: bool = True) -> Iterator[io.BytesIO]:
+    """Yield a buffer whose content becomes the file; for libraries that would write the file themselves.
+
+    Those in C, as Pillow, do not notice if a disk that becomes full takes a part of what they write.
+
+    Args:
+        destination: see `atomic_write`.
+        durable: see `atomic_write`.
+    """
+    buffer = io.BytesIO()
+    yield buffer
+    with atomic_write(destination, durable) as partial:
+        partial.write_bytes(buffer.getbuffer())
 
 
 def _partial_name(path: Path) -> Path:

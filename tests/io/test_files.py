@@ -6,11 +6,15 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from small_disks import make_read_only, small_disk
+from support import small_files
 
 from paddleseg_u2net.errors import DiskError
 from paddleseg_u2net.io.files import (
+    atomic_bytes,
     atomic_write,
     disk_errors_named,
     remove_partial_files,
@@ -128,3 +132,16 @@ def write_and(path: Path, action) -> None:
     with atomic_write(path) as partial:
         partial.write_bytes(b"x")
         action()
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "JPEG"])
+def test_picture_that_a_full_disk_takes_a_part_of_is_not_written(tmp_path, suffix):
+    """Pillow writes it in one piece, and does not notice that only the first bytes of it were taken."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    with (
+        small_files(3000),
+        pytest.raises(DiskError, match=r"x: cannot be written \(File too large\)"),
+        atomic_bytes(tmp_path / "x") as buffer,
+    ):
+        picture.save(buffer, suffix)
+    assert list(tmp_path.iterdir()) == []
