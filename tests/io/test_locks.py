@@ -113,17 +113,23 @@ def test_killed_process_leaves_no_lock_even_if_its_children_live(tmp_path, child
     assert not names(tmp_path)
 
 
-def test_child_that_ends_in_the_block_does_not_end_the_lock(tmp_path):
-    with folder_lock(tmp_path):
-        pid = os.fork()
-        if pid == 0:
-            with contextlib.suppress(BaseException):
-                raise SystemExit
-            locks._close_inherited()  # harmless a second time
-            os._exit(0)
-        os.waitpid(pid, 0)
-        with pytest.raises(LockedError), folder_lock(tmp_path):
-            pass
+def test_child_that_leaves_the_block_does_not_end_the_lock(tmp_path):
+    parent, code = os.getpid(), 1
+    try:
+        with folder_lock(tmp_path):
+            pid = os.fork()
+            if pid == 0:
+                raise KeyboardInterrupt
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            with pytest.raises(LockedError), folder_lock(tmp_path):
+                pass
+    except KeyboardInterrupt:
+        code = 0
+    finally:
+        if os.getpid() != parent:
+            os._exit(code)
+    assert code == 0
+    assert not names(tmp_path)
 
 
 def test_nested_folders_have_locks_of_their_own(tmp_path):
@@ -270,12 +276,24 @@ def test_lock_file_is_not_counted_as_content_and_not_pruned(tmp_path):
         assert names(tmp_path) == [".set.u2net.lock", LOCK, "new"]
 
 
-def test_lock_of_a_folder_that_was_removed_belongs_to_the_new_one(tmp_path):
-    """The first process does not remove the lock file of the second."""
-    with folder_lock(tmp_path / "run"):
-        (tmp_path / "run" / LOCK).unlink()
-        with folder_lock(tmp_path / "run"):
-            first = (tmp_path / "run" / LOCK).stat()
-            with contextlib.suppress(LockedError), folder_lock(tmp_path / "run"):
-                pytest.fail("two locks")
-            assert os.path.samestat((tmp_path / "run" / LOCK).stat(), first)
+def test_lock_file_that_was_removed_is_created_again(tmp_path, monkeypatch):
+    """As if the previous holder ended between opening the file and locking it."""
+    lock, real = tmp_path / LOCK, locks._try
+    monkeypatch.setattr(locks, "_try", lambda *words: (lock.unlink(), monkeypatch.undo(), real(*words))[-1])
+    with folder_lock(tmp_path):
+        assert names(tmp_path) == [LOCK]
+        with pytest.raises(LockedError), folder_lock(tmp_path):
+            pass
+
+
+def test_lock_file_of_another_process_is_not_removed(tmp_path):
+    """A user removed the lock file of a first process, so that a second one could start."""
+    first, second = folder_lock(tmp_path), folder_lock(tmp_path)
+    first.__enter__()
+    (tmp_path / LOCK).unlink()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(LockedError), folder_lock(tmp_path):
+        pass
+    second.__exit__(None, None, None)
+    assert not names(tmp_path)
