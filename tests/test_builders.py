@@ -102,7 +102,7 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
         ),
         (
             ["model={type: U2Netp, num_classes: 1}"],
-            "coef: 1 numbers, but U²-Net has 7 outputs. Fix: one per output",
+            "coef: 1 number, but U²-Net has 7 outputs. Fix: one per output",
         ),
         (["model.in_channels=1"], "images of 3 channels, but model: in_channels: 1. Fix: set img_channels"),
         (["train_dataset.mask_colors=[1]"], "train_dataset: mask_colors: expected different colours as {0:"),
@@ -137,13 +137,13 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
         ),
         (
             ["train_dataset.transforms.0={type: RandomPaddingCrop, crop_size: [99999, 99999]}"],
-            "crop_size: [99999, 99999]. Fix: [W, H], two whole numbers above 0, at most 268435456 pixels",
+            "crop_size: [99999, 99999]. Fix: [W, H], two whole numbers above 0 and below 32767, of 67,1",
         ),
         (
             ["train_dataset.transforms.0={type: ResizeByLong, long_size: 99999}"],
-            "long_size: 99999. Fix: a whole number above 0, at most 16384",
+            "long_size: 99999. Fix: a whole number above 0 and below 32767",
         ),
-        (["train_dataset.multi_scale=[32, 99999]"], "multi_scale: 99999 pixels, expected at most 16384. Fix"),
+        (["train_dataset.multi_scale=[32, 99999]"], "multi_scale: 99999 pixels, expected at most 32766. Fix"),
     ],
 )
 def test_wrong_sections_are_rejected_with_a_suggestion(config, opts, message):

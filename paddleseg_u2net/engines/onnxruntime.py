@@ -63,8 +63,9 @@ class OnnxRuntimeEngine:
         """A session for one input shape, or for any shape where it is empty."""
         options = self.onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # ONNX Runtime would open its own format instead, which names files too
-        options.add_session_config_entry("session.load_model_format", "ONNX")
+        if self.path is None or self.path.suffix == ".onnx":
+            # otherwise ONNX Runtime recognizes its own format by the content, and follows the names in it
+            options.add_session_config_entry("session.load_model_format", "ONNX")
         options.enable_mem_pattern = False  # takes several times the memory and saves no time
         options.intra_op_num_threads = processors()
         if not optimized:

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
-from tqdm import tqdm
-
 from paddleseg_u2net.errors import printable
 from paddleseg_u2net.io.download import is_web_page
 from paddleseg_u2net.io.files import CHUNK, atomic_write
@@ -145,7 +143,7 @@ class _CheckedWriter:
         if self.written + size > self.max_bytes:
             raise self.refuse(name, "unpacks to more than the allowed size")
 
-    def write(self, name: str, source: IO[bytes], bar: tqdm) -> None:
+    def write(self, name: str, source: IO[bytes], bar: Any) -> None:
         """Write one member, counting bytes."""
         # from the parts, as they were checked: a//b is a/b, and a/. is a
         target = os.path.join(self.folder, *PurePosixPath(name).parts)
@@ -163,7 +161,9 @@ def _length(text: str) -> int:
     return len(text.encode())
 
 
-def _bar(total: int | None) -> tqdm:
+def _bar(total: int | None) -> Any:
+    from tqdm import tqdm  # imported here because prediction, which reads weights, works without tqdm
+
     return tqdm(desc="unpack", total=total, unit="B", unit_scale=True, disable=None, delay=1, leave=False)
 
 

@@ -298,7 +298,7 @@ def test_image_that_needs_too_much_memory_does_not_stop_the_others(run, trained,
     words = ["--image_path", photos_dir, "--save_dir", "out"]
     code, text, error = run("predict", "--model_path", trained, *words)
     assert (code, "Predicted 1 of 3 images" in text) == (1, True)
-    assert "png: out of memory" in error
+    assert "png: not enough memory" in error
     assert "g: Insufficient memory" in error
 
 

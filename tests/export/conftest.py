@@ -32,7 +32,7 @@ def network():
 def forked_paddle2onnx(monkeypatch):
     """Run paddle2onnx in a fork of this process, where Paddle, which takes seconds to import, is there."""
 
-    def run(command, cwd, capture_output, text, errors):
+    def run(command, cwd, env, capture_output, text, errors):
         with tempfile.TemporaryFile("w+", errors=errors) as printed, warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, where there are threads
             child = os.fork()

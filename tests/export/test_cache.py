@@ -125,7 +125,7 @@ def test_unverified_export_is_replaced_once_paddle_is_there(own_weights, caplog,
         ({"num_classes": 2}, "does not fit U2Netp: 14 differences:\n.* side1.weight"),
         (
             {"type": "U2Net"},
-            "does not fit U2Net: 571 difference:(.*\n)*Fix: in the config, model: {type: U2Netp",
+            "does not fit U2Net: 571 differences:(.*\n)*Fix: in the config, model: {type: U2Netp",
         ),
         ({"in_channels": 4}, "does not fit U2Netp: 1 difference"),
     ],
