@@ -86,6 +86,8 @@ def decode_raw(path: Path, data: bytes, what: str = "mask") -> RawMask:
         orientation = orientation_of(image, data)
         image = upright(image, orientation)
         values = np.asarray(image)
+        if image.mode == "P" and image.format == "GIF" and values.max() >= len(colors_of(image)):
+            raise ValueError("pixels without a colour in its palette")
     if image.mode in ("LA", "RGBA") and values[..., -1].min() < 255 and not np.ptp(values[..., 0]):
         raise ValueError(
             f"{path}: one grey value, the content is in the alpha channel. Fix: save that as a grey {what}"

@@ -84,6 +84,16 @@ KNOWN = {
             },
         ),
         KnownWeights(
+            name="u2netp_msra",
+            network="U2Netp",
+            trained_on="DUTS-TR, then 1,000 images of MSRA10K (salient objects)",
+            checksum="sha256:397d309dfb53d497d89cf9f58af6ab95fa0065cb38f61ea7f4455bffc947ace9",
+            config="RGB/U2Net/u2netp_duts.yaml",
+            addresses=(),
+            graphs={"fp32": "ff69f30a8c2be8a9e46250a0b3639e80fd37c7686ee7cfe6226c0f89ccbd927d"},
+            licence="Apache-2.0; the images of MSRA10K are for research",
+        ),
+        KnownWeights(
             name="u2net",
             network="U2Net",
             trained_on=DUTS,

@@ -44,7 +44,7 @@ def draw_curves(path: Path, rows: Sequence[Row], metric: str) -> None:
     figure = Figure(figsize=(10 if evaluated else 5, 3.6))
     FigureCanvasAgg(figure)
     if evaluated:
-        loss, scores = figure.add_axes((0.07, 0.14, 0.34, 0.74)), figure.add_axes((0.52, 0.14, 0.34, 0.74))
+        loss, scores = figure.add_axes((0.07, 0.14, 0.34, 0.74)), figure.add_axes((0.52, 0.14, 0.3, 0.74))
         _draw_scores(scores, rows, metric)
     else:
         loss = figure.add_axes((0.14, 0.14, 0.72, 0.74))

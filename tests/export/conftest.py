@@ -42,8 +42,8 @@ def forked_paddle2onnx(monkeypatch):
                     os.dup2(printed.fileno(), 1)
                     os.dup2(printed.fileno(), 2)
                     os.chdir(cwd)
-                    sys.argv[:] = command[2:]
-                    runpy.run_module(command[2], run_name="__main__")
+                    sys.argv[:] = command[3:]
+                    runpy.run_module(command[3], run_name="__main__")
                     ctypes.CDLL(None).fflush(None)
                     os._exit(0)
                 finally:

@@ -144,6 +144,19 @@ def test_run_lengths_of_a_bmp_that_end_early_are_named(tmp_path):
     refused(tmp_path / "a.bmp", whole[:-60] + whole[-40:], "photograph", "mask")
 
 
+def test_a_grey_gif_whose_pixels_are_beyond_its_palette_is_named_as_mask(tmp_path):
+    mask = Image.fromarray((RGB[..., 0] > 120).astype(np.uint8), "P")
+    mask.putpalette([0, 0, 0, 255, 255, 255])
+    whole = encoded(mask, "GIF")
+    (tmp_path / "m.gif").write_bytes(whole)
+    assert set(np.unique(read_raw(tmp_path / "m.gif").values)) == {0, 255}
+    large = Image.fromarray((RGB[..., 0] % 4).astype(np.uint8), "P")
+    large.putpalette(bytes(12))
+    data = encoded(large, "GIF", optimize=False)
+    start = data.index(b",", 13)  # of the image, behind the global palette, of which two colours are left
+    refused(tmp_path / "m.gif", data[:10] + bytes([data[10] & 0xF8]) + data[11:19] + data[start:], "mask")
+
+
 def test_a_tag_that_only_one_reader_of_tiff_files_understands_is_named(tmp_path):
     whole = bytearray(bands(FIVE, compression="lzw", photometric="minisblack", planarconfig="contig"))
     start = struct.unpack("<I", whole[4:8])[0] + 2

@@ -17,7 +17,7 @@ from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.models import pretrained
-from paddleseg_u2net.models.known_weights import KNOWN, WeightAddress
+from paddleseg_u2net.models.known_weights import KNOWN, PACKAGED, WeightAddress
 from paddleseg_u2net.models.pretrained import load_pretrained, load_strict, resolve
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state
@@ -29,8 +29,18 @@ def test_every_known_row_has_a_config_of_its_network_and_a_checksum():
         assert config["model"] == {"type": row.network, "num_classes": 1}, name
         kind, digest = row.checksum.split(":")
         assert len(digest) == {"md5": 32, "sha256": 64}[kind]
-        assert row.addresses
+        assert row.addresses or resolve(name) == PACKAGED / f"{name}.safetensors"
         assert row.licence
+
+
+def test_packaged_weights_that_are_damaged_or_absent_are_rejected(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "PACKAGED", tmp_path)
+    for _ in range(2):
+        with pytest.raises(
+            DownloadError, match="u2netp_msra.safetensors.*Fix: install paddleseg_u2net again"
+        ):
+            resolve("u2netp_msra")
+        (tmp_path / "u2netp_msra.safetensors").write_bytes(b"damaged")
 
 
 def test_known_weights_are_fetched_from_the_mirror_once(official_weights, tmp_path, monkeypatch):
