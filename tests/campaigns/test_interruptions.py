@@ -104,7 +104,7 @@ class Interrupted:
         Every second moment is in the phase that was interrupted least, as some are short: the first or second
         time that the run is in it. `left` is the share of the run that is left.
         """
-        delay = self.rng.uniform(0, self.seconds * left)
+        delay = self.rng.uniform(0, self.expected.seconds * left)
         if self.rng.random() < 0.5:
             wanted = min(PHASES, key=lambda name: (self.phases[name], self.rng.random()))
             delay = self.rng.uniform(0, 1 if wanted == PHASES[0] else 0.002)
