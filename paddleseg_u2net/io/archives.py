@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
+from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import printable
 from paddleseg_u2net.io.download import is_web_page
 from paddleseg_u2net.io.files import CHUNK, atomic_write
@@ -92,7 +93,7 @@ def unpack(
         try:
             (_unpack_zip if kind == ZIP else _unpack_tar)(path, writer, wanted)
         except DAMAGE as error:
-            raise ValueError(f"{path}: damaged or incomplete: {error}. Fix: download it again") from error
+            raise ValueError(f"{path}: damaged or incomplete: {reason(error)}. Fix: download it again") from error
 
 
 class _CheckedWriter:
