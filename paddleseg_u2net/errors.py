@@ -97,8 +97,8 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
-def suggest(wrong: str, known: Iterable[str]) -> str:
+def suggest(wrong: object, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or the known names where none is close."""
     known = list(known)
-    near = difflib.get_close_matches(wrong, known, n=1)
+    near = difflib.get_close_matches(str(wrong), known, n=1)
     return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(known)}"

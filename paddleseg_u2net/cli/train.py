@@ -223,11 +223,11 @@ def _build(
     ranks = distributed.start_processes().count
     seed = distributed.draw_seed(ranks) if args.seed is None else args.seed
     settings = _settings(args, config, metric, seed)
-    model = section(config, "model")
-    if args.resume_model:
-        model = without_pretrained(model)  # the checkpoint replaces these weights
     paddle.seed(seed)  # the same initial weights in every process
     with in_file(args.config):
+        model = section(config, "model")
+        if args.resume_model:
+            model = without_pretrained(model)  # the checkpoint replaces these weights
         losses = builders.build_losses(config)
         keys = ("train_dataset", "val_dataset") if args.do_eval else ("train_dataset",)
         specs = [builders.build_dataset_spec(config, key) for key in keys]

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from paddleseg_u2net.bounds import LONGEST
-from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.errors import ConfigError, printable, suggest
 from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch
 
 LARGEST = 2**31 - 1  # whole number that every library takes
@@ -135,7 +135,8 @@ def check_numbers(value: Any, *path: str) -> None:
     for key, part in inside.items() if isinstance(inside, dict) else ():
         check_numbers(part, *path, str(key))
     if type(value) in (int, float) and not abs(value) <= LARGEST:
-        raise ConfigError(f"{'.'.join(path)}: expected a finite number, at most {LARGEST}, got {value}")
+        name = printable(".".join(path))
+        raise ConfigError(f"{name}: expected a finite number, at most {LARGEST}, got {value}")
 
 
 class Rule(NamedTuple):

@@ -122,7 +122,7 @@ def read_yaml(path: Path) -> tuple[Any, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a YAML file: it is not UTF-8. Fix: save it as UTF-8") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {error}") from None
+        raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
 
 
 def parse_yaml(text: str, name: str) -> tuple[Any, Any]:

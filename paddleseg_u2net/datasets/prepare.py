@@ -180,7 +180,8 @@ def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
         FileNotFoundError: a known data set is absent and `download` is false; the message says how to get it.
         ValueError: `download` is true, but the folder is absent and names no known data set.
     """
-    root = local_path(str(keys.get("dataset_root", ".")))
+    keys = {**keys, "dataset_root": keys.get("dataset_root") or "."}
+    root = local_path(str(keys["dataset_root"]))
     row = DATA_SETS.get(root.name)
     if not root.is_dir() and row:
         if not download:
@@ -196,7 +197,7 @@ def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
         log.info("%s has no folder %s; using its %s_list.txt", root, image_dir, mode)
         listed = str(root / f"{mode}_list.txt")  # and not a file of that name in the working folder
         return {**keys, "image_dir": None, "mask_dir": None, f"{mode}_path": listed}
-    return dict(keys)
+    return keys
 
 
 # -- unpacking --------------------------------------------------------------------------------------------

@@ -93,7 +93,9 @@ def unpack(
         try:
             (_unpack_zip if kind == ZIP else _unpack_tar)(path, writer, wanted)
         except DAMAGE as error:
-            raise ValueError(f"{path}: damaged or incomplete: {reason(error)}. Fix: download it again") from error
+            raise ValueError(
+                f"{path}: damaged or incomplete: {reason(error)}. Fix: download it again"
+            ) from error
 
 
 class _CheckedWriter:

@@ -36,9 +36,7 @@ def test_every_known_row_has_a_config_of_its_network_and_a_checksum():
 def test_packaged_weights_that_are_damaged_or_absent_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "PACKAGED", tmp_path)
     for _ in range(2):
-        with pytest.raises(
-            DownloadError, match="u2netp_msra.safetensors.*Fix: install paddleseg_u2net"
-        ):
+        with pytest.raises(DownloadError, match="u2netp_msra.safetensors.*Fix: install paddleseg_u2net"):
             resolve("u2netp_msra")
         (tmp_path / "u2netp_msra.safetensors").write_bytes(b"damaged")
 
