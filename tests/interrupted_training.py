@@ -102,7 +102,8 @@ def _child(words: list[str], phase: Any, writer: Connection, file_size: int | No
     for stream in (1, 2):
         os.dup2(writer.fileno(), stream)
     writer.close()
-    sys.stdout, sys.stderr = (open(stream, "w", closefd=False) for stream in (1, 2))  # were files, perhaps
+    # were files, perhaps
+    sys.stdout, sys.stderr = (open(stream, "w", closefd=False) for stream in (1, 2))  # noqa: SIM115
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     sys.exit(_command(words, phase))

@@ -212,7 +212,8 @@ def _build(
 ) -> tuple[Trainer, list[DatasetSpec]]:
     """Build everything that takes part, without reading images or writing files."""
     augmentation = augmentation_from(config.get("test_config", {}))
-    metric = choose_metric(config)
+    with in_file(args.config):
+        metric = choose_metric(config)
 
     import paddle
 
