@@ -154,7 +154,7 @@ def test_unknown_zip_flag_is_reported_as_damage(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 1) + 8] |= 1 << 5
     path.write_bytes(data)
-    assert_refused(path, tmp_path, r"x.zip: damaged or incomplete: compressed patched data")
+    assert_refused(path, tmp_path, r"x.zip: damaged or incomplete: .*compressed patched data")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
