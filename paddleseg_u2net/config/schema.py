@@ -134,7 +134,7 @@ def check_numbers(value: Any, *path: str) -> None:
     inside = dict(enumerate(value)) if isinstance(value, list) else value
     for key, part in inside.items() if isinstance(inside, dict) else ():
         check_numbers(part, *path, str(key))
-    if type(value) in (int, float) and not abs(value) <= LARGEST:
+    if isinstance(value, (int, float)) and not abs(value) <= LARGEST:
         name = printable(".".join(path))
         raise ConfigError(f"{name}: expected a finite number, at most {LARGEST}, got {value}")
 

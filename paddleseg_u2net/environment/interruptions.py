@@ -50,7 +50,7 @@ class Interruption:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            if sys.stderr is self.nothing is not None:
+            if self.nothing is not None and sys.stderr is self.nothing:
                 sys.stderr = stderr
                 self.nothing.close()
 
@@ -94,7 +94,7 @@ def close_output(failure: OSError | None = None) -> OSError | None:
             sys.stdout.flush()
     except OSError as error:
         failure = failure or error
-    if failure is not None:
+    if failure is not None and sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
             os.dup2(nothing.fileno(), sys.stdout.fileno())  # else Python reports it again when it ends
     return failure

@@ -128,6 +128,7 @@ class _Web(urllib.request.AbstractHTTPHandler):
             except socket.gaierror:  # a name that the proxy may know
                 if PUBLIC not in self.allowed:
                     raise
+        failure = OSError("it has no address")
         for number in numbers:
             try:
                 made = self.network.connect((number, address[1]), self.pace.left())

@@ -136,7 +136,8 @@ class _Version(NamedTuple):
         mark = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
         rest = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range") or "")
         total = rest[1] if rest else None if answer.headers.get("Transfer-Encoding") else length
-        return cls(url, mark, int(total) if re.fullmatch(r"[0-9]{1,99}", total or "") else None)
+        known = total is not None and re.fullmatch(r"[0-9]{1,99}", total)
+        return cls(url, mark, int(total) if total and known else None)
 
 
 class _Transfer:

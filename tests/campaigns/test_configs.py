@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from paddleseg_u2net.config.loader import load_config, preprocessing_of
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.training.trainer import Trainer
 
+# control characters, and those that turn the direction of text
+MOVES_THE_CURSOR = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 PER_KEY = 4  # values that are tried for each key
 SECONDS, MEMORY = 10, 4 << 30  # most that one config may take
 
@@ -102,7 +105,7 @@ def loading_fault(file: Path) -> str | None:
         load_config(file)
     except ConfigError as error:
         text = str(error)
-        return None if file.name in text and text.isprintable() else f"message: {text[:300]!r}"
+        return None if file.name in text and not MOVES_THE_CURSOR.search(text) else f"message: {text[:300]!r}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
