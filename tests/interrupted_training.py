@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import os
 import resource
@@ -102,8 +103,9 @@ def _child(words: list[str], phase: Any, writer: Connection, file_size: int | No
     for stream in (1, 2):
         os.dup2(writer.fileno(), stream)
     writer.close()
-    # were files, perhaps
-    sys.stdout, sys.stderr = (open(stream, "w", closefd=False) for stream in (1, 2))  # noqa: SIM115
+    for name, stream in (("stdout", 1), ("stderr", 2)):  # these were files, perhaps
+        setattr(sys, name, io.TextIOWrapper(io.FileIO(stream, "w", closefd=False), write_through=True))
+    multiprocessing.set_start_method("fork", force=True)  # as in any other command
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
     sys.exit(_command(words, phase))

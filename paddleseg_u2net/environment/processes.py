@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,7 +92,11 @@ def run_measured(command: Sequence[str | Path], environment: Mapping[str, str] |
 def start_worker(_worker: int = 0) -> None:
     """Let this worker process of `multiprocessing` end with the process that started it."""
     parent = multiprocessing.parent_process()
-    if parent and parent.pid:
+    if parent is None or parent.pid is None:
+        return
+    if multiprocessing.get_start_method() == "forkserver":  # for the system, that server is the parent
+        _in_thread(lambda: (parent.join(), os.kill(os.getpid(), signal.SIGKILL)))
+    else:
         end_with_parent(parent.pid)
 
 
@@ -115,7 +119,7 @@ def end_with_parent(parent: int) -> None:
         parent: process id; if it is another's by now, the parent has ended already.
     """
     if not _killed_by_system():
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+        _in_thread(lambda: _watch(parent))
     elif os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -125,6 +129,10 @@ def _killed_by_system() -> bool:
     with contextlib.suppress(OSError, AttributeError):
         return ctypes.CDLL(None).prctl(1, signal.SIGKILL) == 0  # PR_SET_PDEATHSIG
     return False
+
+
+def _in_thread(function: Callable[[], object]) -> None:
+    threading.Thread(target=function, daemon=True).start()
 
 
 def _watch(parent: int) -> None:

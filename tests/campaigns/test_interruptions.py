@@ -86,10 +86,11 @@ class Interrupted:
             history.read(output, resumed)
             if code == 0:
                 break
-            ended = phase and "It hung" not in output and INTERRUPTIONS[self.kind].ended(code, output)
+            if phase is None:
+                pytest.fail(f"{folder.name}, not interrupted: exit code {code}: {output[-600:]}")
+            ended = "It hung" not in output and INTERRUPTIONS[self.kind].ended(code, output)
             faults = [] if ended else [f"exit code {code}: {output[-600:]}"]
             faults += [f"{len(orphans)} processes outlived it"] * bool(orphans)
-            phase = phase or child.phase
             self.phases[phase] += 1
             faults += self._faults_of_checkpoints(folder)
             self.campaign.record(f"{self.kind}, {folder.name}, {phase}", "; ".join(faults))

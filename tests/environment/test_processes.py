@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
-from support import environment
+from support import ROOT, environment
 
 from paddleseg_u2net.environment import processes
 
@@ -60,6 +61,39 @@ def test_child_ends_with_a_killed_parent(child, watched):
         assert parent.stdout.read() == (None if child == "unlinked" else b"")
         if child == "unlinked":
             os.killpg(parent.pid, signal.SIGKILL)
+
+
+SERVED = """
+import multiprocessing, os, time
+from paddleseg_u2net.environment import processes
+
+def worker():
+    processes.start_worker()
+    os.write(1, b"ready\\n")
+    time.sleep(60)
+
+def main():
+    multiprocessing.set_start_method("forkserver")
+    multiprocessing.Process(target=worker).start()
+    time.sleep(60)
+"""
+
+
+@linux
+def test_worker_of_a_fork_server_lives_as_long_as_its_parent(tmp_path):
+    """Its parent is not the process that the system takes for it."""
+    (tmp_path / "served.py").write_text(SERVED)
+    variables = environment(PYTHONPATH=f"{ROOT}:{tmp_path}")
+    command = [sys.executable, "-c", "import served; served.main()"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == b"ready\n"
+        os.set_blocking(parent.stdout.fileno(), False)
+        time.sleep(0.1)
+        assert parent.stdout.read() is None
+        parent.kill()
+        os.set_blocking(parent.stdout.fileno(), True)
+        assert parent.stdout.read() == b""
 
 
 ORPHAN = """
