@@ -2,7 +2,7 @@
 
 import sys
 
-from paddleseg_u2net.cli.app import main
+from paddleseg_u2net.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(["predict", *sys.argv[1:]]))
+    sys.exit(main("predict"))

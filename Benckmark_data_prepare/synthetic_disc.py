@@ -11,6 +11,7 @@ from pathlib import Path
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.cli.flags import add_flags, non_negative_int, parser, positive_int
 from paddleseg_u2net.datasets.synthetic import draw_archive, draw_dataset
+from paddleseg_u2net.io.locks import path_lock
 
 FLAGS = {
     "out": {"type": Path, "default": "data/synthetic_disc", "help": "folder to write (%(default)s)"},
@@ -34,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     draw = draw_archive if args.zip else draw_dataset
 
     def run() -> None:
-        print(f"Drew {args.images} images into {draw(args.out, args.images, args.size, args.seed)}")
+        with path_lock(args.out, "choose another --out"):
+            print(f"Drew {args.images} images into {draw(args.out, args.images, args.size, args.seed)}")
 
     return guarded(run)
 

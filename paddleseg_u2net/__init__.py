@@ -5,8 +5,7 @@ Example:
     >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # not imported: Ctrl-C meanwhile would print a traceback
 if TYPE_CHECKING:
     from paddleseg_u2net.builders import register
     from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation

@@ -25,8 +25,8 @@ from paddleseg_u2net.data.stock_transforms import check_transforms
 from paddleseg_u2net.data.wording import as_options
 from paddleseg_u2net.datasets.prepare import find_data
 from paddleseg_u2net.datasets.stock import STOCK, StockPairs, known_files, require_classes, require_root
-from paddleseg_u2net.environment.optional_imports import need
-from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.environment.optional_imports import need, postponed
+from paddleseg_u2net.errors import ConfigError, counted, suggest
 from paddleseg_u2net.models.architecture import HEADS, NETWORKS
 from paddleseg_u2net.models.stock_weights import with_way_round, with_weight_files
 from paddleseg_u2net.registry import MODELS, REGISTRIES
@@ -58,7 +58,8 @@ def register() -> None:
     Raises:
         MissingPackage: paddleseg is not installed.
     """
-    need("paddleseg")  # registers its own components first
+    with postponed("sklearn", "metrics"):  # takes as long as Paddle to import; only an AUC needs it
+        need("paddleseg")  # registers its own components first
     manager = need("paddleseg.cvlibs").manager
     _import_components()
     for registry in REGISTRIES:
@@ -87,6 +88,8 @@ def check_component(kind: str, where: str, cfg: Mapping[str, Any]) -> None:
     known = getattr(_paddleseg().manager, kind).components_dict
     if "type" not in cfg:
         raise ConfigError(f"{where}: type is missing.{suggest('', known)}")
+    if not isinstance(cfg["type"], str):
+        raise ConfigError(f"{where}: type: expected the name of a component, got {cfg['type']!r}")
     if cfg["type"] not in known:
         raise ConfigError(f"{where}: type: {cfg['type']}: no such component.{suggest(cfg['type'], known)}")
     arguments = {key: value for key, value in cfg.items() if key != "type"}
@@ -239,10 +242,13 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
         raise ConfigError(f"loss: coef: expected a list of numbers, one per output, got {coef!r}")
     types = types * len(coef) if len(types) == 1 else types
     if len(types) != len(coef):
-        raise ConfigError(f"loss: {len(types)} types and {len(coef)} coef. Fix: one type, or one per coef")
+        raise ConfigError(
+            f"loss: {counted(len(types), 'type')} and {len(coef)} coef. Fix: one type, or one per coef"
+        )
     if config["model"]["type"] in NETWORKS and len(coef) != len(HEADS):
         raise ConfigError(
-            f"loss: coef: {len(coef)} numbers, but U²-Net has {len(HEADS)} outputs. Fix: one per output"
+            f"loss: coef: {counted(len(coef), 'number')}, but U²-Net has {len(HEADS)} outputs. "
+            "Fix: one per output"
         )
     nested = [_list_of_components("loss: losses", item["losses"]) for item in types if "losses" in item]
     for item in [*types, *(item for items in nested for item in items)]:

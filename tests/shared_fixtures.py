@@ -154,10 +154,8 @@ def trained(finished_run, config, tmp_path, capsys) -> Path:
     return tmp_path / "run"
 
 
-@pytest.fixture
-def photos_dir(tmp_path) -> Path:
-    """A folder of images with a sub-folder, a space, and two names that differ in their suffix only."""
-    root = tmp_path / "some photos"
+def draw_photos(root: Path) -> Path:
+    """Draw images with a sub-folder, a space, and two names that differ in their suffix only."""
     draw_pair(root, "a")
     draw_pair(root, "sub/ü b", size=(20, 45))
     for name in ("a.png", "sub/ü b.png"):
@@ -170,3 +168,9 @@ def photos_dir(tmp_path) -> Path:
             path.unlink() if path.is_file() else path.rmdir()
         (root / folder).rmdir()
     return root
+
+
+@pytest.fixture
+def photos_dir(tmp_path) -> Path:
+    """The folder of `draw_photos`; its path has a space."""
+    return draw_photos(tmp_path / "some photos")

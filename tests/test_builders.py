@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import paddle
 import pytest
 from paddleseg.cvlibs import manager
@@ -38,6 +39,17 @@ def test_only_u2net_u2netp_and_cross_entropy_replace_classes_of_paddleseg():
 def test_register_returns_nothing_and_may_be_called_again():
     assert register() is None
     assert register() is None
+
+
+def test_scikit_learn_is_imported_when_paddleseg_computes_an_auc():
+    from paddleseg.utils import metrics
+
+    assert metrics.skmetrics.__class__.__module__ == "paddleseg_u2net.environment.optional_imports"
+    logits, label = np.float32([[[[0, 1], [2, 3]]]]), np.int64([[[[0, 0], [1, 1]]]])
+    assert metrics.auc_roc(np.concatenate([-logits, logits], axis=1), label, 2) == 1
+    from sklearn.metrics import roc_auc_score
+
+    assert metrics.skmetrics.roc_auc_score is roc_auc_score
 
 
 def test_paddleseg_cross_entropy_still_fails_which_is_why_it_is_replaced():
@@ -90,7 +102,7 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
         ),
         (
             ["model={type: U2Netp, num_classes: 1}"],
-            "coef: 1 numbers, but U²-Net has 7 outputs. Fix: one per output",
+            "coef: 1 number, but U²-Net has 7 outputs. Fix: one per output",
         ),
         (["model.in_channels=1"], "images of 3 channels, but model: in_channels: 1. Fix: set img_channels"),
         (["train_dataset.mask_colors=[1]"], "train_dataset: mask_colors: expected different colours as {0:"),
@@ -123,6 +135,15 @@ def test_parameter_names_do_not_depend_on_what_was_built_before():
             ["train_dataset.transforms.0={type: Resize, target_size: 3}"],
             "transforms[0]: Resize: target_size: 3. Fix: [W, H], two whole numbers above 0",
         ),
+        (
+            ["train_dataset.transforms.0={type: RandomPaddingCrop, crop_size: [99999, 99999]}"],
+            "crop_size: [99999, 99999]. Fix: [W, H], two whole numbers above 0 and below 32767, of 67,1",
+        ),
+        (
+            ["train_dataset.transforms.0={type: ResizeByLong, long_size: 99999}"],
+            "long_size: 99999. Fix: a whole number above 0 and below 32767",
+        ),
+        (["train_dataset.multi_scale=[32, 99999]"], "multi_scale: 99999 pixels, expected at most 32766. Fix"),
     ],
 )
 def test_wrong_sections_are_rejected_with_a_suggestion(config, opts, message):

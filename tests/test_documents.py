@@ -131,7 +131,7 @@ def test_tree_of_the_readme_names_every_folder_and_module_in_the_order_of_import
 
 
 def test_tables_of_the_readme_name_every_config_and_known_weight():
-    from paddleseg_u2net.models.pretrained import KNOWN
+    from paddleseg_u2net.models.known_weights import KNOWN
 
     for path in (ROOT / "configs" / "RGB" / "U2Net").iterdir():
         assert f"`{path.name}`" in README

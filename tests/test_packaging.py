@@ -117,7 +117,7 @@ def test_prediction_needs_the_extra_predict_alone(official_weights, tmp_path):
         words = ["--model_path", "u2netp", "--image_path", ROOT / "docs" / "photos" / "coffee.jpg"]
         outcome = child(code, *words, "--save_dir", tmp_path / run)
         assert (outcome.returncode, outcome.stderr) == (0, "")
-        assert "Predicted 1 of 1 images" in outcome.stdout
+        assert "Predicted 1 of 1 image " in outcome.stdout
         assert ("verifying it by its checksum" in outcome.stdout) == (run == "first")
     assert len(list((tmp_path / "u2net_home" / "exports").rglob("model.onnx"))) == 1
 
@@ -148,10 +148,11 @@ def test_importing_the_package_loads_no_other_package_and_changes_no_setting():
 
 
 def test_public_names_are_imported_when_they_are_used():
+    """For `register`, which imports Paddle, see test_plugin.py."""
     code = (
         "import sys, paddleseg_u2net as u\n"
         "print(u.Predictor.__name__, u.TestTimeAugmentation.__name__, 'paddle' in sys.modules)\n"
-        "print(callable(u.register), 'paddle' in sys.modules, hasattr(u, 'nothing'))\n"
+        "print(hasattr(u, 'nothing'))\n"
     )
     outcome = child(code)
-    assert outcome.stdout.splitlines() == ["Predictor TestTimeAugmentation False", "True True False"]
+    assert outcome.stdout.splitlines() == ["Predictor TestTimeAugmentation False", "False"]

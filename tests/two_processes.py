@@ -1,9 +1,14 @@
-"""What each of two launched processes runs for `training/test_distributed.py`; asserts what both must see."""
+"""What each of two launched processes runs for `training/test_distributed.py`; asserts what both must see.
+
+One launch for all tests, as three processes that import Paddle take seconds.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import paddle
@@ -12,7 +17,10 @@ from support import TinyNet
 from training_runs import trainer
 
 from paddleseg_u2net import builders
+from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.data.dataset import open_datasets
+from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.export import cache
 from paddleseg_u2net.training import records
 from paddleseg_u2net.training.distributed import (
     average_statistics,
@@ -64,9 +72,18 @@ def scores_of(config, folder: Path) -> dict:
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
-def main(config: str, root: Path) -> None:
+def command(*words: str) -> int:
+    """Run `u2net` in this process; what it prints goes to `<command>.<rank>.log`."""
+    path = Path(f"{words[0]}.{this_rank().index}.log")
+    with path.open("w") as log, redirect_stdout(log), redirect_stderr(log):
+        code = main(words)
+    logging.getLogger("paddleseg_u2net").handlers.clear()  # of this file
+    return code
+
+
+def train(root: Path) -> None:
     """Train in both processes; each has a folder of its own, and rank 0 alone may write."""
-    records.draw_curves = lambda path, rows, metric: path.touch()  # drawing takes long
+    config = root / "tiny.yaml"
     rank = start_processes()
     assert rank.count == 2
     assert gather(rank.index, 2) == [0, 1]
@@ -92,5 +109,12 @@ def main(config: str, root: Path) -> None:
         (root / "scores.json").write_text(json.dumps(scores))
 
 
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+def run_all(root: Path) -> int:
+    """Train by the command with the flags of this process, by the functions, and predict; the exit code."""
+    records.draw_curves = lambda path, rows, metric: path.touch()  # drawing takes long
+    drawn = cache.drawn_object
+    cache.drawn_object = lambda channels: drawn(channels)[:, :, ::3, ::3]  # so does Paddle on all of it
+    assert command("train", *sys.argv[1:]) == 0
+    train(root)
+    words = ["--config", "my config.yaml", "--model_path", "w.pdparams", "--image_path", "some photos"]
+    return command("predict", *words, "--save_dir", "two")

@@ -11,7 +11,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -23,8 +24,8 @@ from paddleseg_u2net.environment.optional_imports import need, quiet
 from paddleseg_u2net.errors import Fault
 from paddleseg_u2net.inference.batch import Job, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
-from paddleseg_u2net.io.files import require_writable
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.io.locks import folder_lock
+from paddleseg_u2net.models.known_weights import KNOWN
 
 EXAMPLES = """\
   python tools/predict_ray.py photos/ --save_dir out --workers 2
@@ -41,6 +42,7 @@ FLAGS: Flags = {
     },
 }
 BLOCK = 32  # images in one call of a worker
+RESTARTS = 100  # of a worker whose process dies; without a bound Ray would start it for ever
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -48,7 +50,8 @@ RAY_SETTINGS = {
 }
 
 
-Row = Mapping[str, str]  # faults: those of an image, JSON; error: the worker could not start
+# image: its path; faults: those of the image, JSON; error: the worker could not start
+Row = Mapping[str, str]
 
 
 class Actor:
@@ -73,7 +76,11 @@ class Actor:
         """Run the jobs of a batch; returns the columns of a `Row` per job."""
         jobs = batch["item"]
         faults = [[] for _ in jobs] if self.error else self.predictor.run_jobs(jobs)
-        return {"faults": [json.dumps(found) for found in faults], "error": [self.error] * len(jobs)}
+        return {
+            "image": [str(job.image) for job in jobs],
+            "faults": [json.dumps(found) for found in faults],
+            "error": [self.error] * len(jobs),
+        }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,6 +97,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--device_id: Ray assigns the GPUs. Fix: --device gpu without it")
     args.image_path = [path.absolute() for path in args.image_path]
     args.save_dir = args.save_dir.absolute()
+    with folder_lock(args.save_dir):
+        return predict(args)
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Plan the jobs and let the workers run them; returns the exit code."""
     found = find_images(args.image_path, args.save_dir)
     jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), resume=args.resume)
     config = config_of(args.model_path, args.config, args.opts)
@@ -99,27 +112,45 @@ def run(args: argparse.Namespace) -> int:
         path = getattr(args, flag)
         if path and path not in KNOWN and os.path.exists(path):
             setattr(args, flag, os.path.abspath(path))
-    require_writable(args.save_dir)
     if not jobs:
         return report([], 0, args.save_dir, found.faults)
     os.environ.update({key: os.environ.get(key, value) for key, value in RAY_SETTINGS.items()})
     ray = need("ray")
     need("ray.data")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.init(args.address, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a worker that dies is reported by `results`
+    connect(ray, args.address)
     try:
-        return report(results(start(ray, args, config, jobs)), len(jobs), args.save_dir, found.faults)
+        started = partial(start, ray, args, config)
+        return report(results(jobs, started), len(jobs), args.save_dir, found.faults)
     finally:
         ray.shutdown()
 
 
+def connect(ray: ModuleType, address: str) -> None:
+    """Start Ray on this machine, or connect to a cluster.
+
+    Raises:
+        OSError: that failed.
+    """
+    try:
+        ray.init(address, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    except Exception as error:  # Ray raises plain ones where it cannot start
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(f"--address {address}: {reason} Fix: another --address, or u2net predict") from error
+
+
 def start(
-    ray: ModuleType, args: argparse.Namespace, config: Mapping[str, Any], jobs: list[Job]
+    ray: ModuleType, args: argparse.Namespace, config: Mapping[str, Any], jobs: list[Job], block: int
 ) -> Iterator[Row]:
-    """Start workers on the jobs; yields a row per job as it finishes."""
+    """Start workers on the jobs, at most `block` of them at once.
+
+    Yields:
+        A row per job as it finishes; none for the jobs of a block that a worker's process died on.
+    """
+    ray.data.DataContext.get_current().max_errored_blocks = -1  # go on with the others
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     workers, share = share_out(nodes, args.workers, args.device)
-    blocks = min(len(jobs), max(len(jobs) // BLOCK, 4 * workers))
+    blocks = min(len(jobs), max(-(-len(jobs) // block), 4 * workers))
     return (
         ray.data.from_items(jobs, override_num_blocks=blocks)
         .map_batches(
@@ -127,6 +158,8 @@ def start(
             fn_constructor_args=(args, config, share["num_cpus"]),
             batch_size=None,  # a block
             compute=ray.data.ActorPoolStrategy(size=workers),
+            max_restarts=RESTARTS,
+            max_task_retries=0,
             **share,
         )
         .iter_rows()
@@ -159,16 +192,26 @@ def share_out(
     return workers, {"num_cpus": min(*sizes, sum(sizes) // workers)}
 
 
-def results(rows: Iterable[Row]) -> Iterator[list[Fault]]:
-    """The faults of each image.
+def results(jobs: Sequence[Job], start: Callable[[list[Job], int], Iterable[Row]]) -> Iterator[list[Fault]]:
+    """The faults of each image; those whose worker's process died are tried once more, each alone.
+
+    Args:
+        jobs: all of them.
+        start: starts workers on some, so many at once.
 
     Raises:
         ValueError: a worker could not start.
     """
-    for row in rows:
-        if row["error"]:
-            raise ValueError(row["error"])
-        yield [Fault(*fault) for fault in json.loads(row["faults"])]
+    left = {str(job.image): job for job in jobs}
+    for block in (BLOCK, 1):
+        for row in start(list(left.values()), block) if left else ():
+            if row["error"]:
+                raise ValueError(row["error"])
+            del left[row["image"]]
+            yield [Fault(*fault) for fault in json.loads(row["faults"])]
+    for job in left.values():
+        what = f"{job.image}: the process that predicted it died, also with this image alone"
+        yield [Fault(job.where, what, "fewer --workers, if memory ran out; else leave the image out")]
 
 
 if __name__ == "__main__":

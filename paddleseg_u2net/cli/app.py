@@ -6,6 +6,7 @@ This module imports no heavy package, so that `u2net --help` is fast and a missi
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -15,9 +16,19 @@ from types import ModuleType
 from typing import NamedTuple
 
 from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.environment.failures import reason
+from paddleseg_u2net.environment.interruptions import (
+    BROKEN_PIPE,
+    Interruption,
+    LogHandler,
+    close_output,
+    open_output,
+)
 from paddleseg_u2net.environment.optional_imports import missing, need, quiet
+from paddleseg_u2net.environment.processes import end_with_starter
 from paddleseg_u2net.environment.provenance import package_versions
-from paddleseg_u2net.errors import suggest
+from paddleseg_u2net.environment.terminal import safe_streams
+from paddleseg_u2net.errors import printable, suggest
 
 LOG_LINE = "%(asctime)s [%(levelname)s]\t%(message)s"  # PaddleSeg's
 PLAIN_LINE = "%(message)s"
@@ -73,9 +84,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: name of the subcommand and its flags; None takes those of this process.
 
     Returns:
-        The exit code: 0, 1 for a fault, 2 for wrong flags, 130 after an interruption.
+        The exit code: 0, 1 for a fault, 2 for wrong flags, 130 after Ctrl-C, 143 after SIGTERM, 141 if what
+        reads the output has gone.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    open_output()
+    with safe_streams():
+        return _written(argv)
+
+
+def _written(argv: Sequence[str] | None) -> int:
+    """Run the command that `argv` names; what cannot be written to stdout changes the exit code."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as end:  # of argparse, whose help may not have been written yet
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if not (failure := close_output()):
+            raise
+        return _unwritten(failure)
+    failure = close_output(next((h.failure for h in log_handlers()), None))
+    return _unwritten(failure) if failure else code
+
+
+def log_handlers() -> list[LogHandler]:
+    """Those of this package's log that write to stdout."""
+    return [h for h in logging.getLogger("paddleseg_u2net").handlers if isinstance(h, LogHandler)]
+
+
+def _unwritten(failure: OSError) -> int:
+    """Say that stdout could not be written, unless its reader has gone; returns the exit code."""
+    if isinstance(failure, BrokenPipeError):
+        return BROKEN_PIPE
+    return _fail(f"stdout: {failure.strerror}: lines are lost. Fix: write it to another place")
+
+
+def _run(words: list[str]) -> int:
+    """Run the subcommand that the first word names, or the flags of `u2net` itself."""
     if words and (command := COMMANDS.get(words[0])):
         return guarded(
             lambda: command_module(words[0]).main(words[1:]),
@@ -84,13 +127,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             words[0],
         )
     if words in ([], ["--"]):
-        print(help_text())
-        return 2
+        return guarded(lambda: print(help_text())) or 2
     if not words[0].startswith("-"):
         print(f"u2net: error: {words[0]}: no such command.{suggest(words[0], COMMANDS)}", file=sys.stderr)
         return 2
-    shell = build_parser().parse_args(words).print_completion
-    return guarded(lambda: print(completion(shell)))
+    return guarded(lambda: print(completion(build_parser().parse_args(words).print_completion)))
 
 
 def command_module(name: str) -> ModuleType:
@@ -169,25 +210,53 @@ def guarded(
         name: of the subcommand, key of COMMANDS.
 
     Returns:
-        The exit code; 1 for a fault, 130 after an interruption. `U2NET_DEBUG=1` shows the traceback.
+        The exit code; 1 for a fault, see `main` for others. `U2NET_DEBUG=1` shows the traceback.
     """
+    interruption = Interruption()
     try:
+        with interruption.watched():
+            return _with_messages(command, every_rank_logs, log_line, name, interruption)
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        return interruption.code or 130
+
+
+def _with_messages(
+    command: Callable[[], int | None],
+    every_rank_logs: bool,
+    log_line: str,
+    name: str,
+    interruption: Interruption,
+) -> int:
+    """See `guarded`; raises KeyboardInterrupt after a signal, whatever a library made of it."""
+    try:
+        end_with_starter()
         quiet()
         os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV's messages do not name the file
         configure_log(every_rank_logs, log_line)
         return command() or 0
-    except ModuleNotFoundError as error:
+    except Exception as error:
+        if interruption.code:
+            raise KeyboardInterrupt from error
+        return _fault(error, name)
+
+
+def _fault(error: Exception, name: str) -> int:
+    """Print the message of a fault of the user's input; anything else is a mistake of ours and is raised."""
+    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC) and not error.filename:
+        return _unwritten(close_output(error) or error)
+    if isinstance(error, ModuleNotFoundError):
         package = (error.name or "paddleseg_u2net").split(".")[0]
         if package == "paddleseg_u2net":
-            raise  # a mistake of ours
+            raise error
         return _fail(missing(error) or f"{package} is not installed. Fix: pip install {package}")
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    if isinstance(error, (ValueError, OSError, ImportError, FloatingPointError)):
         return _fail(error)
-    except MemoryError:
-        return _fail(f"not enough memory. Fix: {', or '.join(['smaller images', *_memory_flags(name)])}")
-    except KeyboardInterrupt:
-        print("Interrupted", file=sys.stderr)
-        return 130
+    if isinstance(error, MemoryError):
+        doing = f"u2net {name}: " if name else ""
+        fix = ", or ".join(["smaller images", *_memory_flags(name)])
+        return _fail(f"{doing}{reason(error)}. Fix: {fix}")
+    raise error
 
 
 def _memory_flags(name: str) -> list[str]:
@@ -199,6 +268,8 @@ def _memory_flags(name: str) -> list[str]:
 def _fail(error: BaseException | str) -> int:
     if os.environ.get("U2NET_DEBUG") and isinstance(error, BaseException):
         raise error
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        error = f"{printable(str(error.filename))}: {error.strerror}"  # without the number of the error
     print(f"error: {error}", file=sys.stderr)
     return 1
 
@@ -210,7 +281,7 @@ def configure_log(every_rank: bool = False, line: str = LOG_LINE) -> None:
         every_rank: of several processes every one logs, instead of the first alone.
         line: format of a line.
     """
-    handler = logging.StreamHandler(sys.stdout)
+    handler = LogHandler(sys.stdout)
     handler.setFormatter(logging.Formatter(line, "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("paddleseg_u2net")
     logger.handlers[:] = [handler]

@@ -11,7 +11,8 @@ from paddleseg_u2net.cli.convert_weights import require_new, write_weights
 from paddleseg_u2net.cli.flags import INPUT, OUTPUT, Flags, add_group, parser
 from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.inference.model_source import config_of, find_weights
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import write_text
+from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.models.averaging import average_states
 from paddleseg_u2net.models.checkpoint import CONFIG
 from paddleseg_u2net.models.pretrained import read_weights
@@ -43,6 +44,7 @@ INPUT_FLAGS: Flags = {
     },
     "config": {"help": "YAML file to write beside the weights; by default the one of the last model"},
 }
+ANOTHER_FOLDER = "choose another folder for --save_path"
 OUTPUT_FLAGS: Flags = {
     "save_path": {
         "type": Path,
@@ -68,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.alpha is not None and (len(args.models) != 2 or args.weights):
         flags.error("--alpha: needs two models, and no --weights. Fix: --weights, one number per model")
     shares = [1 - args.alpha, args.alpha] if args.alpha is not None else args.weights
-    target = args.save_path
-    require_new(target)
-    require_new(target.with_name(CONFIG), any_format=True)
-    config = config_of(args.models[-1], args.config)
-    states = {str(model): read_weights(find_weights(model)) for model in args.models}
-    averaged = average_states(states, shares)
-    line = write_weights(target, averaged)
-    with atomic_write(target.with_name(CONFIG)) as partial:
-        partial.write_text(dump_config(config), encoding="utf-8")
+    target, config_path = args.save_path, args.save_path.with_name(CONFIG)
+    with path_lock(config_path, ANOTHER_FOLDER), path_lock(target, ANOTHER_FOLDER):
+        require_new(target)
+        require_new(config_path, any_format=True)
+        config = config_of(args.models[-1], args.config)
+        states = {str(model): read_weights(find_weights(model)) for model in args.models}
+        averaged = average_states(states, shares)
+        line = write_weights(target, averaged)
+        write_text(config_path, dump_config(config))
     print(f"{line}, averaged over {len(states)}, BatchNorm statistics included")
     return 0

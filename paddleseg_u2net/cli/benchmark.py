@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import tempfile
@@ -22,8 +23,10 @@ from paddleseg_u2net.environment.processes import (
     u2net_command,
     u2net_environment,
 )
+from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.io.listing import list_images
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.io.locks import path_lock
+from paddleseg_u2net.models.known_weights import KNOWN
 
 if TYPE_CHECKING:
     from paddleseg_u2net.inference.predictor import Predictor
@@ -253,7 +256,7 @@ def plot(path: Path, charts: Mapping[str, Mapping[str, float]]) -> None:
             write(f"{speed:.1f}", label + width + 8, top + 19, 0.5)
             top += bar
         top += 10
-    cv2.imwrite(str(path), canvas)
+    write_image(path, canvas[..., ::-1])  # OpenCV draws in BGR
 
 
 def report(args: argparse.Namespace) -> None:
@@ -297,6 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.engine:
         print(json.dumps(measure_engine(args)))
-    else:
+        return 0
+    with path_lock(args.plot, "choose another --plot") if args.plot else contextlib.nullcontext():
         report(args)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,8 @@ from paddleseg_u2net.data_check.checks import Finding, run_checks
 from paddleseg_u2net.data_check.report import JSON, PAGE, write_reports
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, examine
-from paddleseg_u2net.errors import Fault
-from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.errors import Fault, counted
+from paddleseg_u2net.io.locks import folder_lock, path_lock
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     datasets = list(load_datasets(args))
-    check_output_paths(args, datasets)
+    with output_paths(args, datasets):
+        return _check(args, datasets)
+
+
+def _check(args: argparse.Namespace, datasets: Sequence[DatasetSpec]) -> int:
     survey = examine(datasets)
     findings = run_checks(survey)
     print("\n".join(terminal_lines(survey, findings)))
@@ -202,8 +207,21 @@ def _dataset(found: tuple[list[Pair], list[Fault]], mode: str, options: dict[str
 # -- output ---------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def output_paths(args: argparse.Namespace, datasets: Sequence[DatasetSpec]) -> Iterator[None]:
+    """Lock the folders of the results; raise an error before the work if they cannot be written."""
+    check_output_paths(args, datasets)
+    with contextlib.ExitStack() as locks:
+        if args.fix:
+            locks.enter_context(path_lock(args.fix, "choose another folder for --fix"))
+        if args.save_dir or args.overfit:
+            locks.enter_context(folder_lock(args.save_dir or OVERFIT_DIR))
+        check_output_paths(args, datasets)  # again: another process may have written them meanwhile
+        yield
+
+
 def check_output_paths(args: argparse.Namespace, datasets: Sequence[DatasetSpec]) -> None:
-    """Raise an error before the work if its results cannot be written."""
+    """Raise an error if results exist already, or would lie among the originals."""
     if args.fix:
         from paddleseg_u2net.data_check.repair import check_destination
 
@@ -214,16 +232,13 @@ def check_output_paths(args: argparse.Namespace, datasets: Sequence[DatasetSpec]
                 raise FileExistsError(f"{path}: exists already. Fix: another --save_dir, or remove it")
         if args.fix and args.save_dir.resolve().is_relative_to(args.fix.resolve()):
             raise ValueError(f"--save_dir {args.save_dir}: is inside the copy. Fix: another folder")
-        require_writable(args.save_dir)
-    if args.overfit:
-        require_writable(args.save_dir or OVERFIT_DIR)
 
 
 def terminal_lines(survey: DatasetSurvey, findings: Sequence[Finding]) -> Iterator[str]:
     """What the terminal shows: the statistics of each data set, then a table of the findings."""
     for dataset in survey.datasets:
         found = summary(dataset)
-        yield f"{dataset.name}: {found['pairs']} pairs, {found['encoding']}"
+        yield f"{dataset.name}: {counted(found['pairs'], 'pair')}, {found['encoding']}"
         if "height" in found:
             sizes = (
                 f"{axis} {found[axis]['min']:.0f} to {found[axis]['max']:.0f}" for axis in ("width", "height")
@@ -264,7 +279,8 @@ def fix(survey: DatasetSurvey, destination: Path) -> int:
         print(f"left out: {row['why']}")
     changed = sum(bool(row["done"]) for row in record["files"])
     print(
-        f"{destination}: {len(record['files'])} pairs, {changed} of them changed, {len(record['left out'])} "
+        f"{destination}: {counted(len(record['files']), 'pair')}, {changed} of them changed, "
+        f"{len(record['left out'])} "
         f"left out (details in {RECORD}). Dataset options that read it: {record['settings']}"
     )
     print("", *ItemCounts.from_json(record["items"]).table(), "", sep="\n")

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -21,11 +22,13 @@ import numpy as np
 from paddleseg_u2net.cli.flags import HOW, OUTPUT, Flags, add_group, parser, positive_int
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.datasets.synthetic import draw_dataset
-from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.environment.optional_imports import need, require
 from paddleseg_u2net.environment.processes import u2net_command, u2net_environment
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.contents import read_bytes
 from paddleseg_u2net.io.images import opened, read_image, write_image
 from paddleseg_u2net.io.listing import list_images
+from paddleseg_u2net.io.locks import folder_lock
 
 ABOUT = "Predict real photographs with published weights, then train, validate and predict from one YAML."
 EXAMPLES = """\
@@ -91,7 +94,8 @@ def run(*words: str | Path) -> None:
 
 def photographs(folder: Path) -> list[Path]:
     """Copy the photographs that scikit-image and scikit-learn ship into `folder`."""
-    shipped = [Path(need(name).__path__[0]) for name in ("skimage", "sklearn")]
+    # found without importing both packages, which takes seconds
+    shipped = [Path(str(spec.origin)).parent for name in ("skimage", "sklearn") if (spec := find_spec(name))]
     sources = [shipped[0] / "data", shipped[1] / "datasets" / "images"]
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*SALIENCY_PHOTOS, FUNDUS_PHOTO):
@@ -189,10 +193,15 @@ def fine_tune(data: Path, folder: Path, size: int, iters: int) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     args = build_parser().parse_args(argv)
-    for package in PACKAGES:
-        need(package)
-    started, out = time.time(), args.out.resolve()
+    require(*PACKAGES)
+    with folder_lock(args.out, "choose another --out"):
+        _show(args.out.resolve(), args)
+    return 0
 
+
+def _show(out: Path, args: argparse.Namespace) -> None:
+    """Run all steps of the demo in the folder `out`."""
+    started = time.time()
     say("1/4  Published U²-Net† weights on real photographs")
     photos, cut = photographs(out / "photos"), out / "photos_result"
     predict_photographs(photos, cut)
@@ -209,12 +218,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     say("4/4  The disc model on a real fundus photograph and on drawn images")
     fundus, found = [out / "photos" / FUNDUS_PHOTO], out / "disc_result"
     for line in (data / "val_list.txt").read_text().splitlines()[:2]:
-        fundus.append(shutil.copy(data / line.split()[0], out / "photos"))
+        fundus.append(Path(shutil.copy(data / line.split()[0], out / "photos")))
     run("predict", *fundus, "--model_path", disc, "--save_dir", found)
 
     sheet = out / "contact_sheet.png"
-    contact_sheet(sheet, [(photo, cut) for photo in photos] + [(Path(path), found) for path in fundus])
+    contact_sheet(sheet, [(photo, cut) for photo in photos] + [(path, found) for path in fundus])
     print(f"\nDone in {time.time() - started:.0f} s. Look at {sheet}")
     print(f"  photographs  {cut}\n  disc model   {disc}\n  disc results {found}")
-    print(f"  {len(list_images(cut)) + len(list_images(found))} pictures in all")
-    return 0
+    print(f"  {counted(len(list_images(cut)) + len(list_images(found)), 'picture')} in all")

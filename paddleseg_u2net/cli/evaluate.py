@@ -111,15 +111,20 @@ def check_apart(save_dir: Path, folders: Iterable[Path]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write and print; returns the exit code."""
     args = build_parser().parse_args(argv)
-    from paddleseg_u2net.evaluation.comparison import compare
-    from paddleseg_u2net.evaluation.folders import FOREGROUND_ABOVE, FolderSettings
-    from paddleseg_u2net.evaluation.tables import markdown, notes, write_comparison
-    from paddleseg_u2net.io.files import require_writable
+    from paddleseg_u2net.io.locks import folder_lock
 
     methods = named_folders(args.pred_dir, "--pred_dir")
     data_sets = named_folders(args.label_dir, "--label_dir")
     check_apart(args.save_dir, [*methods.values(), *data_sets.values()])
-    require_writable(args.save_dir)
+    with folder_lock(args.save_dir):
+        return _evaluate(args, methods, data_sets)
+
+
+def _evaluate(args: argparse.Namespace, methods: dict[str, Path], data_sets: dict[str, Path]) -> int:
+    from paddleseg_u2net.evaluation.comparison import compare
+    from paddleseg_u2net.evaluation.folders import FOREGROUND_ABOVE, FolderSettings
+    from paddleseg_u2net.evaluation.tables import markdown, notes, write_comparison
+
     names = tuple(dict.fromkeys(args.measures))
     settings = FolderSettings(names, MeasureStretch.from_options(vars(args)), args.resize)
     comparison = compare(methods, data_sets, settings, args.workers, args.common_only)

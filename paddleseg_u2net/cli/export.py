@@ -25,7 +25,8 @@ from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
 from paddleseg_u2net.io.bands import read_picture
 from paddleseg_u2net.io.listing import list_images
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.io.locks import path_lock
+from paddleseg_u2net.models.known_weights import KNOWN
 from paddleseg_u2net.models.weight_files import state_of
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `u2net export`; returns the exit code."""
     args = build_parser().parse_args(argv)
+    with path_lock(args.save_dir):
+        return _export(args)
+
+
+def _export(args: argparse.Namespace) -> int:
     config = config_of(args.model_path, args.config, args.opts)
     if is_multilabel(config):
         raise ConfigError("use_multilabel: such models are not exported. Fix: u2net predict with the weights")

@@ -13,16 +13,17 @@ from typing import Any, NoReturn
 
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.config.runtime import flag_values
-from paddleseg_u2net.config.schema import TEST_KEYS
+from paddleseg_u2net.config.schema import LARGEST, MAX_BATCH, TEST_KEYS
 from paddleseg_u2net.engines.base import BACKENDS
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.metrics.protocol import MapProtocol
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.models.known_weights import KNOWN
 
 Flags = Mapping[str, dict[str, Any]]  # name without dashes -> keyword arguments of `add_argument`
 # titles of groups of flags
 INPUT, OUTPUT, HOW = "input", "output", "settings"
+MAX_WORKERS = 1024
 REFINE = "second pass on a crop, for small objects"
 
 
@@ -54,17 +55,32 @@ def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParse
 
 
 def positive_int(text: str) -> int:
-    """Convert the value of a flag to a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got '{text}'")
-    return int(text)
+    """Convert the value of a flag to a whole number above 0, at most LARGEST."""
+    return _whole_number(text, "a whole number above 0", 1, LARGEST)
 
 
 def non_negative_int(text: str) -> int:
-    """Convert the value of a flag to a whole number, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got '{text}'")
-    return int(text)
+    """Convert the value of a flag to a whole number from 0 to LARGEST."""
+    return _whole_number(text, "a whole number, 0 or more", 0, LARGEST)
+
+
+def batch_count(text: str) -> int:
+    """Convert the value of a flag to a number of images, batches or processes, from 1 to MAX_BATCH."""
+    return _whole_number(text, "a whole number above 0", 1, MAX_BATCH)
+
+
+def worker_count(text: str) -> int:
+    """Convert the value of a flag to a number of processes or threads, from 0 to MAX_WORKERS."""
+    return _whole_number(text, "a whole number, 0 or more", 0, MAX_WORKERS)
+
+
+def _whole_number(text: str, expected: str, low: int, high: int) -> int:
+    """Convert text to a whole number in a range."""
+    if not text.isdecimal() or len(text) > 20 or int(text) > high:
+        expected += f", at most {high}" if text.isdecimal() else ""
+    elif int(text) >= low:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected {expected}, got '{text[:40]}'")
 
 
 def positive_float(text: str) -> float:

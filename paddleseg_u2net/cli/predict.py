@@ -32,13 +32,13 @@ from paddleseg_u2net.cli.model import REFINE_FLAGS, open_predictor
 from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
-from paddleseg_u2net.environment.distributed import this_rank, wait_for_neighbours
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import OUTPUTS
-from paddleseg_u2net.io.files import require_writable
 from paddleseg_u2net.io.images import MAX_PIXELS
+from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.metrics.protocol import MapProtocol
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,8 @@ def report(
         log.warning("Interrupted. The results so far are complete; --resume goes on from here")
         raise
     if count:
-        log.info("Predicted %d of %d images into %s", count - len(failures), count, save_dir)
+        images = counted(count, "image")
+        log.info("Predicted %d of %s into %s", count - len(failures), images, save_dir)
     for fault in [*faults, *(fault for failed in failures for fault in failed)]:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if failures or faults else 0
@@ -175,14 +176,20 @@ def report(
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict; returns the exit code, 1 if any image failed."""
     args, rank = parse(build_parser(), argv), this_rank()
+    with folder_lock(args.save_dir):
+        wait_for_neighbours(rank)  # the first rank holds the lock for all of them
+        code = _predict(args, rank)
+        wait_for_neighbours(rank)
+    return code
+
+
+def _predict(args: argparse.Namespace, rank: Rank) -> int:
+    """Predict the share of a rank; returns the exit code."""
     found = find_images(args.image_path, args.save_dir)
     jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume)
     config = config_of(args.model_path, args.config, options(args))
     args.device = args.device or flag_values(config, ["global"]).get("device")
-    require_writable(args.save_dir)
     faults = found.faults if rank.index == 0 else []
     parallel = threads_for(len(jobs))
     results = batch_predictor(args, config, parallel).run_jobs(jobs) if jobs else []
-    code = report(results, len(jobs), args.save_dir, faults)
-    wait_for_neighbours(rank)
-    return code
+    return report(results, len(jobs), args.save_dir, faults)

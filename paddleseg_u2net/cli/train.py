@@ -18,6 +18,7 @@ from paddleseg_u2net.cli.flags import (
     Flags,
     add_group,
     augmentation_from,
+    batch_count,
     non_negative_int,
     options,
     parse_with_config,
@@ -25,13 +26,14 @@ from paddleseg_u2net.cli.flags import (
     positive_float,
     positive_int,
     share,
+    worker_count,
 )
 from paddleseg_u2net.config.loader import class_count, in_file, load_config, section
 from paddleseg_u2net.data.section import record_decisions
 from paddleseg_u2net.environment.distributed import this_rank
-from paddleseg_u2net.errors import ConfigError
+from paddleseg_u2net.errors import ConfigError, counted
 from paddleseg_u2net.evaluation.model import LOG_NAMES, EvaluationSettings
-from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.models.pretrained import without_pretrained
 from paddleseg_u2net.training.cpu_engine import CPU_ENGINES
 from paddleseg_u2net.training.precision import PRECISIONS
@@ -57,16 +59,13 @@ FLAGS: dict[str, Flags] = {
         "config": {"required": True, "help": "YAML file of model, data, loss and schedule"},
         "opts": DEVICE_FLAGS["opts"],
         **MULTILABEL,
-        "resume_model": {
-            "type": Path,
-            "help": "iter_N folder to resume from; the result equals that of an uninterrupted run",
-        },
+        "resume_model": {"type": Path, "help": "iter_N folder; the result is that of an uninterrupted run"},
     },
     "schedule": {
         "iters": {"type": positive_int, "help": "number of steps; replaces the config's"},
-        "batch_size": {"type": positive_int, "help": "images per batch and process; replaces the config's"},
+        "batch_size": {"type": batch_count, "help": "images per batch and process; replaces the config's"},
         "accumulate": {
-            "type": positive_int,
+            "type": batch_count,
             "default": 1,
             "help": "batches per step, whose gradients are averaged (%(default)s)",
         },
@@ -117,7 +116,7 @@ FLAGS: dict[str, Flags] = {
     HOW: {
         "device": DEVICE_FLAGS["device"],
         "num_workers": {
-            "type": non_negative_int,
+            "type": worker_count,
             "default": 0,
             "help": "processes that load data (%(default)s)",
         },
@@ -153,19 +152,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     config = _load(args)
     device = _set_device(args)
-    require_writable(args.save_dir)
-    if args.overfit:
-        return _overfit(args, config)
-    trainer, specs = _build(args, config, device)
-    if trainer.finished:
-        step, iters = trainer.progress.iter, trainer.settings.iters
-        log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
-        return 0
-    data = _open_data(specs, trainer.rank.count)
-    record_decisions(config, data)
-    _prepare_folder(trainer, specs)
-    trainer.run(*data)
-    return _finish(trainer)
+    with folder_lock(args.save_dir):
+        if args.overfit:
+            return _overfit(args, config)
+        trainer, specs = _build(args, config, device)
+        if trainer.finished:
+            step, iters = trainer.progress.iter, trainer.settings.iters
+            log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
+            return 0
+        data = _open_data(specs, trainer.rank.count)
+        record_decisions(config, data)
+        _prepare_folder(trainer, specs)
+        trainer.run(*data)
+        return _finish(trainer)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -213,7 +212,8 @@ def _build(
 ) -> tuple[Trainer, list[DatasetSpec]]:
     """Build everything that takes part, without reading images or writing files."""
     augmentation = augmentation_from(config.get("test_config", {}))
-    metric = choose_metric(config)
+    with in_file(args.config):
+        metric = choose_metric(config)
 
     import paddle
 
@@ -224,17 +224,17 @@ def _build(
     ranks = distributed.start_processes().count
     seed = distributed.draw_seed(ranks) if args.seed is None else args.seed
     settings = _settings(args, config, metric, seed)
-    model = section(config, "model")
-    if args.resume_model:
-        model = without_pretrained(model)  # the checkpoint replaces these weights
     paddle.seed(seed)  # the same initial weights in every process
     with in_file(args.config):
+        model = section(config, "model")
+        if args.resume_model:
+            model = without_pretrained(model)  # the checkpoint replaces these weights
         losses = builders.build_losses(config)
         keys = ("train_dataset", "val_dataset") if args.do_eval else ("train_dataset",)
         specs = [builders.build_dataset_spec(config, key) for key in keys]
         network = builders.build_network(model)
         optimizer = builders.build_optimizer(config, network)
-        log.info("Training on %s, %d process(es)", device, ranks)
+        log.info("Training on %s, %s", device, counted(ranks, "process", "processes"))
         val_spec = specs[1] if args.do_eval else None
         return Trainer(network, optimizer, losses, config, settings, val_spec, augmentation), specs
 
@@ -290,7 +290,7 @@ def _finish(trainer: Trainer) -> int:
     save_dir, step = trainer.settings.save_dir, trainer.progress.iter
     if trainer.interrupted and not trainer.finished:
         log.info("Resume with: --resume_model %s", save_dir / f"iter_{step}")
-        return 130
+        return 128 + trainer.signals.number
     log.info("Done at iter %d of %d: %s", step, trainer.settings.iters, save_dir)
     return 0
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.engines.deploy_config import CARRIED
 from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.environment.optional_imports import need
-from paddleseg_u2net.io.files import require_writable
+from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.metrics.protocol import AbsentClasses
 
 if TYPE_CHECKING:
@@ -114,37 +115,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = EvaluationSettings.from_config(config, None, args.auc_roc, args.absent_classes)
     in_config = MapProtocol.from_options(config.get("test_config", {}))
     map_protocol = MapProtocol.from_options(vars(args), default=in_config)
-    if args.save_dir:
-        prepare(args.save_dir)
-    predictor = open_predictor(args, config, args.device, threads_for(), map_protocol)
+    with results_folder(args.save_dir):
+        predictor = open_predictor(args, config, args.device, threads_for(), map_protocol)
 
-    from paddleseg_u2net.builders import build_dataset_spec
+        from paddleseg_u2net.builders import build_dataset_spec
 
-    with in_file(args.config or args.model_path):
-        names, spec = class_names(config), build_dataset_spec(config, "val_dataset")
-        settings.check(spec)
-    (dataset,) = open_datasets([spec])
-    details = Details(dataset, names)
-    scores = evaluate(
-        predictor,
-        dataset,
-        settings,
-        batch_size=args.batch_size,
-        workers=args.num_workers,
-        on_image=details.add if args.save_dir else None,
-    )
-    for line in [*scores.report(), *scores.report_over_images()]:
-        log.info(line)
-    if args.save_dir:
-        details.write(args.save_dir, scores, predictor, record(args, config, predictor))
-        log.info("Written to %s", args.save_dir)
+        with in_file(args.config or args.model_path):
+            names, spec = class_names(config), build_dataset_spec(config, "val_dataset")
+            settings.check(spec)
+        (dataset,) = open_datasets([spec])
+        details = Details(dataset, names)
+        scores = evaluate(
+            predictor,
+            dataset,
+            settings,
+            batch_size=args.batch_size,
+            workers=args.num_workers,
+            on_image=details.add if args.save_dir else None,
+        )
+        for line in [*scores.report(), *scores.report_over_images()]:
+            log.info(line)
+        if args.save_dir:
+            details.write(args.save_dir, scores, predictor, record(args, config, predictor))
+            log.info("Written to %s", args.save_dir)
     return 0
 
 
-def prepare(folder: Path) -> None:
-    """Check that the files of --save_dir can be written."""
+@contextlib.contextmanager
+def results_folder(folder: Path | None) -> Iterator[None]:
+    """Lock the folder of --save_dir, if it is given, after checking that its files can be written."""
+    if folder is None:
+        yield
+        return
     need("matplotlib")
-    require_writable(folder)
+    with folder_lock(folder):
+        yield
 
 
 def record(

@@ -14,12 +14,21 @@ from typing import Any
 
 import yaml
 
+from paddleseg_u2net.bounds import CONFIG_FILES
 from paddleseg_u2net.config.runtime import flag_values, infer_num_classes, merge_test_section
-from paddleseg_u2net.config.schema import FINETUNE_KEYS, KEYS, SECTIONS, TEST_KEYS, check_keys, positive
-from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, Loader
+from paddleseg_u2net.config.schema import (
+    FINETUNE_KEYS,
+    KEYS,
+    SECTIONS,
+    TEST_KEYS,
+    check_keys,
+    check_numbers,
+    positive,
+)
+from paddleseg_u2net.config.yaml_text import BASE, HERE, INHERITED, parse_yaml, read_yaml
 from paddleseg_u2net.data.preprocessing import Preprocessing
 from paddleseg_u2net.data.section import CHANNELS, WHITE, check_channels
-from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.errors import ConfigError, DataError, counted, suggest
 from paddleseg_u2net.io.paths import local_path
 
 PACKAGE = Path(__file__).parents[1]
@@ -52,13 +61,8 @@ def _inside_configs(path: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read one YAML file without its bases, and check its top-level keys."""
-    try:
-        loader = Loader(path.read_text(encoding="utf-8"))
-        loader.name = str(path)
-        node = loader.get_single_node()
-        content = loader.construct_document(node) if node else {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {error}") from None
+    content, node = read_yaml(path)
+    content = {} if node is None else content
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected keys and values, got a {type(content).__name__}")
     lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node else {}
@@ -74,17 +78,27 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read_with_bases(
+    path: Path, above: tuple[Path, ...] = (), read: list[Path] | None = None
+) -> dict[str, Any]:
     """Read a file and merge it over its bases; earlier bases take precedence, as in paddleseg.
 
     Args:
         path: the file.
         above: files that inherit from this one, resolved; to detect cycles.
+        read: all files that were read, each as often as it was: two bases each double what they inherit.
     """
+    read = [] if read is None else read
+    read.append(path)
+    if len(read) > CONFIG_FILES.most:
+        what = f"more than {CONFIG_FILES.most} {CONFIG_FILES.what}"
+        raise ConfigError(f"{read[0]}: {what}. Fix: write what {path} holds into it")
     if path.resolve() in above:
         raise ConfigError(f"{path}: _base_ is circular, leads back from {above[-1]}. Fix: remove one")
     content = _read(path)
     bases = content.pop(BASE, [])
+    if bases and "Deploy" in content:
+        raise ConfigError(f"{path}: {BASE}: an export refers to no other config. Fix: export the model again")
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: _base_: expected the path of a file or a list of them, got {bases!r}")
@@ -93,7 +107,7 @@ def _read_with_bases(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]
         base_path = next((place for place in places if place.is_file()), None)
         if base_path is None:
             raise ConfigError(f"{path}: _base_: {base}: no such file ({places[0]})")
-        content = _merge(content, _read_with_bases(base_path, (*above, path.resolve())))
+        content = _merge(content, _read_with_bases(base_path, (*above, path.resolve()), read))
     return content
 
 
@@ -114,7 +128,9 @@ def _apply_option(config: Any, option: str, where: str) -> None:
     if not equals or not key:
         raise ConfigError(f"{where}: --opts {option}: expected key=value")
     try:
-        value = yaml.load(text, Loader)
+        value, _ = parse_yaml(text, f"--opts {key}")
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     except (yaml.YAMLError, ValueError):
         raise ConfigError(f"{where}: --opts {option}: '{text}' is not a YAML value") from None
     *parents, last = key.split(".")
@@ -129,7 +145,9 @@ def _apply_option(config: Any, option: str, where: str) -> None:
             target[int(last)] = value
             return
     except IndexError:
-        raise ConfigError(f"{where}: --opts {option}: the list has {len(target)} entries, from 0") from None
+        raise ConfigError(
+            f"{where}: --opts {option}: the list has {counted(len(target), 'entry', 'entries')}, from 0"
+        ) from None
     except (KeyError, ValueError, TypeError):
         raise ConfigError(fault) from None
     if not isinstance(target, dict) or (target is config and last not in KEYS):
@@ -173,6 +191,8 @@ def load_config(
     for key, value in (("batch_size", batch_size), ("iters", iters)):
         if value is not None:
             config[key] = value
+    with in_file(path):
+        check_numbers(config)
     infer_num_classes(config)
     merge_test_section(config)
     for key in ("num_classes", "in_channels"):
@@ -198,11 +218,23 @@ def section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def in_file(path: str | Path) -> Iterator[None]:
-    """Prefix the message of a ConfigError raised in the block with the path of the config."""
+    """Prefix the message of an error about a value in the block with the path of the config.
+
+    Args:
+        path: of the config.
+
+    Raises:
+        ConfigError: for a ValueError, except those about files of a data set, which name the file.
+        OSError: of the same kind, for a file or folder that the config names.
+    """
     try:
         yield
-    except ConfigError as error:
+    except DataError:
+        raise
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from paddleseg_u2net.environment.devices import split_device
 from paddleseg_u2net.errors import ConfigError, suggest
 
 # type of a data set of paddleseg 2.8.0 -> the number of classes that its class fixes (`NUM_CLASSES`)
@@ -59,6 +60,8 @@ def flag_values(config: Mapping[str, Any], sections: Iterable[str] = FLAG_SECTIO
                 raise ConfigError(f"{section}: {key}: no such key.{suggest(key, (*names, *fixed))}")
             if key in names and value is not None:
                 found[key] = value
+    if "device" in found:
+        split_device(str(found["device"]))
     if found.get("device") == "gpu":
         del found["device"]
     return found

@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.errors import ConfigError, suggest
+from paddleseg_u2net.bounds import LONGEST
+from paddleseg_u2net.errors import ConfigError, printable, suggest
 from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch
 
+LARGEST = 2**31 - 1  # whole number that every library takes
+MAX_SCALE = 100  # factor on the size of an input
+MAX_BATCH = 1 << 16  # images, batches of a step, or processes: more are a slip of the keyboard
 NUMBERS = ("int", "float", int, float)  # annotations of arguments that text does not suit
 
 
@@ -44,8 +48,8 @@ def check_arguments(where: str, target: Callable, arguments: Mapping[str, Any]) 
 
 
 def positive(value: Any) -> bool:
-    """Whether a value is a whole number above 0."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    """Whether a value is a whole number from 1 to LARGEST."""
+    return type(value) is int and 0 < value <= LARGEST
 
 
 def _is_mapping(value: Any) -> bool:
@@ -66,12 +70,12 @@ def _is_loss(value: Any) -> bool:
 
 
 def _is_pair_of_ints(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(positive, value))
+    return isinstance(value, list) and len(value) == 2 and all(positive(v) and v <= LONGEST for v in value)
 
 
 def _are_scales(value: Any) -> bool:
     values = value if isinstance(value, list) else [value]
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0 for v in values)
+    numbers = all(type(v) in (int, float) and 0 < v <= MAX_SCALE for v in values)
     return numbers and bool(values)
 
 
@@ -117,6 +121,24 @@ def _are_metrics(value: Any) -> bool:
     return value == "all" or (isinstance(value, list) and all(map(_is_metric, value)))
 
 
+def check_numbers(value: Any, *path: str) -> None:
+    """Check that all numbers inside a value are finite, and not larger than every library takes.
+
+    Args:
+        value: the whole config, or a part of it.
+        path: the keys that lead to it, for the message.
+
+    Raises:
+        ConfigError: one is not; the first one found.
+    """
+    inside = dict(enumerate(value)) if isinstance(value, list) else value
+    for key, part in inside.items() if isinstance(inside, dict) else ():
+        check_numbers(part, *path, str(key))
+    if isinstance(value, (int, float)) and not abs(value) <= LARGEST:
+        name = printable(".".join(path))
+        raise ConfigError(f"{name}: expected a finite number, at most {LARGEST}, got {value}")
+
+
 class Rule(NamedTuple):
     """What a value must be.
 
@@ -135,14 +157,17 @@ def _one_of(choices: type[Enum]) -> Rule:
     return Rule(names.__contains__, f"one of {', '.join(names)}")
 
 
-COUNT = Rule(positive, "a whole number above 0")
+COUNT = Rule(positive, f"a whole number above 0, at most {LARGEST}")
+BATCH = Rule(
+    lambda value: positive(value) and value <= MAX_BATCH, f"a whole number above 0, at most {MAX_BATCH}"
+)
 MAPPING = Rule(_is_mapping, "a mapping")
 COMPONENT = Rule(_is_component, "a mapping with 'type'")
 DATASET = Rule(_is_dataset, "a mapping with 'type', and 'transforms' that are a list of such")
 BOOLEAN = Rule(_is_boolean, "true or false")
-SIZE = Rule(_is_pair_of_ints, "[W, H]")
+SIZE = Rule(_is_pair_of_ints, f"[W, H], at most {LONGEST}")
 KEYS = {
-    "batch_size": COUNT,
+    "batch_size": BATCH,
     "iters": COUNT,
     "train_dataset": DATASET,
     "val_dataset": DATASET,
@@ -186,7 +211,7 @@ TEST_KEYS = {
     "crop_size": SIZE,
     "stride": SIZE,
     "refine": Rule(_is_refinement, "{model_path: …, margin: 0 or more, min_size: pixels}, or null"),
-    "scales": Rule(_are_scales, "a number above 0 or a list of them"),
+    "scales": Rule(_are_scales, f"a number above 0 or a list of them, at most {MAX_SCALE}"),
 }
 
 

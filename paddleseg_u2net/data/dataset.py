@@ -16,6 +16,8 @@ from paddleseg_u2net.data.masks import MaskEncoding
 from paddleseg_u2net.data.multilabel import as_classes, split_labels
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
+from paddleseg_u2net.environment.failures import reason
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.bands import decode_picture
 from paddleseg_u2net.io.contents import read_bytes
 
@@ -77,15 +79,19 @@ class Dataset:
 
         Raises:
             FileNotFoundError: a file does not exist any more.
-            ValueError: a file is damaged, or the pair has no mask.
+            ValueError: a file is damaged or needs more memory than is free, or the pair has no mask.
         """
         pair = self.spec.pairs[index]
         if pair.mask is None:
             raise ValueError(f"{pair.image}: has no mask. Fix: add one, or remove the image")
-        data = read_bytes(pair.image)
-        image = decode_picture(pair.image, data, self.spec.channels, self.white).image
-        mask = self.encoding.decode(self.spec.read_mask(pair.mask))
-        return image, split_labels(mask, self.spec.labels) if self.spec.labels else mask
+        try:
+            data = read_bytes(pair.image)
+            image = decode_picture(pair.image, data, self.spec.channels, self.white).image
+            mask = self.encoding.decode(self.spec.read_mask(pair.mask))
+            return image, split_labels(mask, self.spec.labels) if self.spec.labels else mask
+        except MemoryError as error:
+            fix = "a smaller image, or fewer --num_workers"
+            raise ValueError(f"{pair.image_place}: {reason(error)}. Fix: {fix}") from error
 
     def load_classes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """As `load`, for pictures: the mask is (H, W), of labels as `as_classes` returns it."""
@@ -141,7 +147,7 @@ class Dataset:
             return transform(sample)
         except Exception as error:  # the transforms of paddleseg raise whatever OpenCV does
             name = type(transform).__name__
-            raise ValueError(f"{pair.image_place}: {self.spec.name}: {name}: {error}") from error
+            raise ValueError(f"{pair.image_place}: {self.spec.name}: {name}: {reason(error)}") from error
 
 
 def open_datasets(specs: Sequence[DatasetSpec]) -> list[Dataset]:
@@ -156,7 +162,9 @@ def open_datasets(specs: Sequence[DatasetSpec]) -> list[Dataset]:
         inspection.log_notes(logging.WARNING)
         empty = sum(content.share == 0 for content in inspection.contents if content)
         if empty:
-            log.warning("%s: %d of %d masks are empty", inspection.spec.name, empty, len(inspection.spec))
+            masks = counted(len(inspection.spec), "mask")
+            verb = "is" if empty == 1 else "are"
+            log.warning("%s: %d of %s %s empty", inspection.spec.name, empty, masks, verb)
     return [Dataset.from_inspection(inspection) for inspection in inspections]
 
 
@@ -192,7 +200,7 @@ def collate(samples: Sequence[Sample | Exception]) -> Sample:
     """
     good = [sample for sample in samples if not isinstance(sample, Exception)]
     faults = [
-        str(sample) if isinstance(sample, (OSError, ValueError)) else repr(sample)
+        str(sample) if isinstance(sample, (OSError, ValueError)) else reason(sample)
         for sample in samples
         if isinstance(sample, Exception)
     ]

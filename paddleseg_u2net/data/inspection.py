@@ -28,7 +28,7 @@ from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.thumbnails import MASK_SIDE, is_grey, sample, shows_its_mask, thumbnail
 from paddleseg_u2net.environment.devices import processors
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.bands import as_rgb, decode_picture
 from paddleseg_u2net.io.contents import read_bytes
@@ -271,7 +271,7 @@ def inspect(
     no_foreground = _no_foreground(spec, encoding, contents)
     inspection = Inspection(spec, records, encoding, contradictions, contents, no_foreground, agreement)
     if not inspection.faults:
-        log.info("%s: %d images, %s", spec.name, len(spec), encoding)
+        log.info("%s: %s, %s", spec.name, counted(len(spec), "image"), encoding)
         inspection.log_notes(logging.INFO)
         _warn_of_unused_channels(spec, records)
     return inspection

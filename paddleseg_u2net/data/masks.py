@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.data.palettes import Color, by_color, colors_of
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.io.contents import read_bytes
 from paddleseg_u2net.io.decoders import unscaled
 from paddleseg_u2net.io.depth import PHOTOMETRIC, WHITE_IS_0, bits_text, white_of
@@ -259,7 +259,8 @@ def _not_brightness(masks: Mapping[int, MaskLevels]) -> dict[int, Fault]:
     """Faults of masks that cannot be grey as requested; any other values are accepted."""
     dark = [mask for mask in masks.values() if mask.levels[-1] == 1]
     if dark:
-        log.warning("%d masks hold 1 and nothing above: almost black as grey, %s", len(dark), dark[0].where)
+        what = counted(len(dark), "mask holds", "masks hold")
+        log.warning("%s 1 and nothing above: almost black as grey, %s", what, dark[0].where)
     palettes = {index: mask for index, mask in masks.items() if mask.kind == "palette"}
     return {
         index: _fault(mask, "a palette is not brightness", MAKE_ALIKE) for index, mask in palettes.items()
@@ -268,7 +269,7 @@ def _not_brightness(masks: Mapping[int, MaskLevels]) -> dict[int, Fault]:
 
 def _not_grey(masks: Mapping[int, MaskLevels], grey: Mapping[int, MaskLevels]) -> dict[int, Fault]:
     """Faults of masks that differ from the grey ones, of which there is at least one."""
-    why = f"but {len(grey)} masks are grey, as {next(iter(grey.values())).where}"
+    why = f"but {counted(len(grey), 'mask is', 'masks are')} grey, as {next(iter(grey.values())).where}"
     return {index: _fault(mask, why, MAKE_ALIKE) for index, mask in masks.items() if index not in grey}
 
 

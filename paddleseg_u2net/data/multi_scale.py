@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from paddleseg_u2net.bounds import LONGEST
 from paddleseg_u2net.data.dataset import Dataset, Sample
 from paddleseg_u2net.data.preprocessing import resize
 from paddleseg_u2net.data.sampler import BatchStream
@@ -36,7 +37,10 @@ def read_sizes(key: str, value: Any) -> tuple[Size, ...]:
     if not isinstance(value, list) or not value:
         raise ConfigError(f"{key}: multi_scale: expected a list of sizes in pixels, got {value!r}")
     try:
-        return tuple(height_width("a size", [n, n] if isinstance(n, int) else n) for n in value)
+        sizes = tuple(height_width("a size", [n, n] if isinstance(n, int) else n) for n in value)
+        if (largest := max(map(max, sizes))) > LONGEST:
+            raise ValueError(f"{largest} pixels, expected at most {LONGEST}")
+        return sizes
     except ValueError as error:
         raise ConfigError(f"{key}: multi_scale: {error}. Fix: sizes such as 320 or [320, 256]") from error
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.errors import ConfigError, Fault, suggest
+from paddleseg_u2net.bounds import LIST_FAULTS
+from paddleseg_u2net.errors import ConfigError, Fault, counted, suggest
 from paddleseg_u2net.io.listing import first_names, list_images, stem_of
 from paddleseg_u2net.io.paths import local_path
+from paddleseg_u2net.io.text_files import text_lines
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ OTHER_KEYS = (
     *("ignore_index", "mask_encoding", "img_channels", "num_classes", "transforms", "download"),
     *("multi_scale", "img_max", "mask_colors"),
 )
+SHOWN = 200  # characters of a line in a message
 # Cityscapes has these files beside each other; a data set uses one of them as its masks
 CITYSCAPES = re.compile(r".*_gt(Fine|Coarse)_(color|(label|instance)(Train)?Ids)")
 
@@ -67,7 +70,8 @@ def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[lis
             image, mask = (local_path(column.strip(), root) for column in columns)
             pairs.append(Pair(image, mask, where))
         else:
-            what = f"expected 'image mask', got {len(columns)} column(s): '{line}'"
+            LIST_FAULTS.check(len(faults), str(path))
+            what = f"expected 'image mask', got {counted(len(columns), 'column')}: '{line[:SHOWN]}'"
             fix = f"separate the two paths by '{separator}', or remove the key separator"
             if separator is None:
                 fix = "separate the two paths by a space (or a tab, where paths hold spaces)"
@@ -78,10 +82,10 @@ def read_list(path: Path, root: Path, separator: str | None = None) -> tuple[lis
 def list_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield number and text of each line of a list file that is neither empty nor a comment."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        lines = text_lines(path)
     except UnicodeDecodeError:
         raise ValueError(f"{path}: the list is not valid UTF-8. Fix: save it as UTF-8") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line.strip()
 
@@ -142,7 +146,8 @@ def _log_other_endings(
             left = sorted({*left} - {*regular})
         if left:
             endings = f"'{image_side[1]}' nor '{mask_side[1]}'"
-            log.warning("%d files end neither with %s: %s", len(left), endings, first_names(left))
+            what = counted(len(left), "file ends", "files end")
+            log.warning("%s neither with %s: %s", what, endings, first_names(left))
 
 
 def second_files(found: Mapping[str, Sequence[Path]]) -> list[Fault]:

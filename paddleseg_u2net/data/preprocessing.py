@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.data.arguments import fault_of
+from paddleseg_u2net.environment.failures import reason
 
 Size = tuple[int, int]  # (H, W)
 INTERPOLATION = {
@@ -95,8 +96,7 @@ def _padding(size: Size, target_size: Sequence[int]) -> Size:
     target = (target_size[1], target_size[0])
     if target[0] < size[0] or target[1] < size[1]:
         raise ValueError(
-            f"Padding: the image (H, W) {size} is larger than target_size (H, W) {target}. "
-            "Fix: a larger target_size, or a Resize before it"
+            f"larger than target_size (H, W) {target}. Fix: a larger target_size, or a Resize before it"
         )
     return target
 
@@ -147,6 +147,20 @@ def resize_batch(batch: np.ndarray, size: Size) -> np.ndarray:
 def _required(step: Callable[..., Any]) -> list[str]:
     """The arguments of a step that have no default, besides the image or its size."""
     return [p.name for p in list(inspect.signature(step).parameters.values())[1:] if p.default is p.empty]
+
+
+def _apply(name: str, arguments: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
+    """Apply one step to an image (H, W, C) float32."""
+    size: Size = (image.shape[0], image.shape[1])
+    options = {key: value for key, value in arguments.items() if key not in PIXEL_ARGUMENTS}
+    if name in NORMALIZATIONS:
+        return NORMALIZATIONS[name](image, **options)
+    if name in RESIZES:
+        interpolation = INTERPOLATION[arguments.get("interp", "LINEAR")]
+        return resize(image, RESIZES[name](size, **options), interpolation)
+    height, width = PADDINGS[name](size, **options)
+    pad = ((0, height - size[0]), (0, width - size[1]), (0, 0))
+    return np.pad(image, pad, constant_values=arguments.get("im_padding_value", 127.5))
 
 
 @dataclass(frozen=True)
@@ -211,25 +225,23 @@ class Preprocessing:
         Returns:
             The input (channels, h, w) float32, and the changes of size for `restore`: kind of change and
             (H, W) before it.
+
+        Raises:
+            ValueError: a step cannot be done for an image of this size; the message names the step.
         """
         if self.channels == 1:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
         image = image.astype(np.float32)
         changes: list[tuple[str, Size]] = []
         for name, arguments in self.steps:
-            size: Size = (image.shape[0], image.shape[1])
-            options = {key: value for key, value in arguments.items() if key not in PIXEL_ARGUMENTS}
-            if name in NORMALIZATIONS:
-                image = NORMALIZATIONS[name](image, **options)
-            elif name in RESIZES:
-                changes.append(("resize", size))
-                interpolation = INTERPOLATION[arguments.get("interp", "LINEAR")]
-                image = resize(image, RESIZES[name](size, **options), interpolation)
-            else:
-                changes.append(("padding", size))
-                height, width = PADDINGS[name](size, **options)
-                pad = ((0, height - size[0]), (0, width - size[1]), (0, 0))
-                image = np.pad(image, pad, constant_values=arguments.get("im_padding_value", 127.5))
+            if name not in NORMALIZATIONS:
+                kind = "resize" if name in RESIZES else "padding"
+                changes.append((kind, (image.shape[0], image.shape[1])))
+            try:
+                image = _apply(name, arguments, image)
+            except (cv2.error, MemoryError, ArithmeticError, ValueError) as error:
+                shape = f"an image of (H, W) {image.shape[:2]}"
+                raise ValueError(f"val_dataset.transforms: {name} of {shape}: {reason(error)}") from error
         return np.ascontiguousarray(image.transpose(2, 0, 1)), changes
 
     @staticmethod

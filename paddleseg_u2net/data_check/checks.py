@@ -28,7 +28,7 @@ from paddleseg_u2net.data_check.survey import (
     mask_overlap,
 )
 from paddleseg_u2net.data_check.unused import lost_files, masks_without_a_pair, other_files
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.io.appearance import GROUND_NAME
 
 RARE = 1e-3  # share of all pixels
@@ -121,7 +121,8 @@ def _soft_masks(survey: DatasetSurvey) -> Examples:
     for dataset in survey.datasets:
         soft = [content.soft for content in dataset.contents if content.soft]
         if soft:
-            what = f"{len(soft)} of {len(dataset.contents)} masks have soft edges: "
+            verb = "has" if len(soft) == 1 else "have"
+            what = f"{len(soft)} of {counted(len(dataset.contents), 'mask')} {verb} soft edges: "
             what += f"{np.mean(soft):.1%} of their pixels on average, {max(soft):.1%} at most"
             yield Example(Fault(dataset.name, what))
 

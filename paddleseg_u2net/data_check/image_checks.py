@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from paddleseg_u2net.data.inspection import PairRecord
 from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedPair
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 
 TINY = 32  # pixels; U²-Net halves its input five times
 
@@ -52,7 +52,7 @@ def unused_channels(survey: DatasetSurvey) -> Examples:
     for pair in survey.pairs:
         used = pair.dataset.spec.channels
         if pair.record.held > used:
-            what = f"holds {pair.record.held} channels, of which {used} are used"
+            what = f"holds {counted(pair.record.held, 'channel')}, of which {counted(used, 'is', 'are')} used"
             yield Example(Fault(pair.record.place, what), (pair,))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from paddleseg_u2net.data.item_counts import ItemCounts, shown
 from paddleseg_u2net.data_check.survey import DatasetSurvey
 from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.io.text_files import parse_json
 
 # beside the lists that make-dataset, prepare, and check-dataset --fix write
 RECORDS = ("dataset.json", "fixed.json")
@@ -30,7 +30,7 @@ def changed_items(survey: DatasetSurvey) -> Iterator[Fault]:
 def _read(path: Path) -> dict[str, Any]:
     """Return the content of a record; empty if there is none, or if it is another kind of file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -18,7 +18,7 @@ from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.pairs import Pair, pair_folders, read_list
 from paddleseg_u2net.datasets.catalog import TEST
 from paddleseg_u2net.datasets.description import DataSet, Part
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.io.file_kinds import READ_SUFFIXES
 from paddleseg_u2net.io.images import opened, write_image
 from paddleseg_u2net.io.listing import CLOSED, Listing, visible_files, why_not
@@ -211,4 +211,5 @@ def _listed(part: Part, files: Sequence[NamedFile], mover: _Mover) -> list[Pair]
 
 def _count(part: Part, pairs: Sequence[Pair]) -> None:
     published = "" if part.pairs in (None, len(pairs)) else f" (published: {part.pairs})"
-    log.info("  %s: %d pairs%s", " and ".join(f"{key}_list.txt" for key in part.lists), len(pairs), published)
+    lists = " and ".join(f"{key}_list.txt" for key in part.lists)
+    log.info("  %s: %s%s", lists, counted(len(pairs), "pair"), published)

@@ -29,9 +29,11 @@ from paddleseg_u2net.datasets.layout import NOT_PART, NamedFile, arrange, find_f
 from paddleseg_u2net.datasets.synthetic import draw_into
 from paddleseg_u2net.errors import DataError, DownloadError, Fault
 from paddleseg_u2net.io.archives import unpack
-from paddleseg_u2net.io.files import digest, disk_errors_named, file_lock, require_writable
+from paddleseg_u2net.io.files import digest, disk_errors_named, require_writable
 from paddleseg_u2net.io.listing import HIDDEN
+from paddleseg_u2net.io.locks import lock_file, path_lock
 from paddleseg_u2net.io.paths import local_path
+from paddleseg_u2net.io.text_files import parse_record
 from paddleseg_u2net.io.urls import MIRROR
 
 log = logging.getLogger(__name__)
@@ -62,19 +64,19 @@ def prepare(
         OSError: the disk is full or read-only, or the folder exists and was not made by this program.
     """
     row, root = DATA_SETS[name], data_root / name
-    work, lock = (data_root / f".{name}.{end}" for end in ("preparing", "lock"))
+    work = data_root / f".{name}.preparing"
     if not _is_prepared(root):
         _check_obtainable(name, row, data_root, sources)
         log.info("%s: %s, %s; licence: %s", name, row.task, row.about, row.licence)
         require_writable(data_root, "choose another --data_root")
-    elif not work.exists() and not lock.exists():  # left behind by a process that was killed at the very end
+    elif not any(path.exists() for path in (work, lock_file(root))):  # left by a process that was killed
         log.info("%s exists already", root)
         return root
     if inside := [path for path in sources if path.resolve().is_relative_to(work.resolve())]:
         raise ValueError(
             f"--archive {inside[0]}: is inside {work}, which will be cleared. Fix: move it elsewhere"
         )
-    with file_lock(lock), _work_folder(work, downloading=not sources), disk_errors_named(root):
+    with path_lock(root, None), _work_folder(work, downloading=not sources), disk_errors_named(root):
         if _is_prepared(root):  # by another process, while this one waited for the lock
             log.info("%s exists already", root)
         else:
@@ -178,7 +180,8 @@ def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
         FileNotFoundError: a known data set is absent and `download` is false; the message says how to get it.
         ValueError: `download` is true, but the folder is absent and names no known data set.
     """
-    root = local_path(str(keys.get("dataset_root", ".")))
+    keys = {**keys, "dataset_root": keys.get("dataset_root") or "."}
+    root = local_path(str(keys["dataset_root"]))
     row = DATA_SETS.get(root.name)
     if not root.is_dir() and row:
         if not download:
@@ -194,7 +197,7 @@ def find_data(keys: Mapping[str, Any], download: bool) -> dict[str, Any]:
         log.info("%s has no folder %s; using its %s_list.txt", root, image_dir, mode)
         listed = str(root / f"{mode}_list.txt")  # and not a file of that name in the working folder
         return {**keys, "image_dir": None, "mask_dir": None, f"{mode}_path": listed}
-    return dict(keys)
+    return keys
 
 
 # -- unpacking --------------------------------------------------------------------------------------------
@@ -278,7 +281,10 @@ def check(root: Path) -> None:
     """Raise ValueError if the files of a prepared data set have changed since it was prepared."""
     if not (root / RECORD).is_file():
         raise ValueError(f"{root}: has no {RECORD}. Fix: prepare it first")
-    expected = json.loads((root / RECORD).read_text(encoding="utf-8")).get("contents")
+    try:
+        expected = parse_record(root / RECORD).get("contents")
+    except ValueError as error:
+        raise ValueError(f"{root / RECORD}: is damaged: {error}. Fix: prepare it again") from None
     if (found := contents(root)) != expected:
         raise ValueError(
             f"{root}: its files have changed (checksum {found}, expected {expected}). Fix: move it away and "

@@ -6,6 +6,7 @@ Annotations (0 and 1), train_list.txt, val_list.txt, test_list.txt.
 
 from __future__ import annotations
 
+import math
 import shutil
 import zipfile
 from pathlib import Path
@@ -26,20 +27,21 @@ def _noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
 
 
 def _vessel(
-    rng: np.random.Generator, canvas: np.ndarray, start: np.ndarray, angle: float, width: float
+    rng: np.random.Generator, canvas: np.ndarray, x: float, y: float, angle: float, width: float
 ) -> None:
-    """Draw one vessel that bends, thins and branches on its way outwards from `start`."""
+    """Draw one vessel that bends, thins and branches on its way outwards from (x, y)."""
     size = len(canvas)
-    step, bend, point = size / 64, rng.normal(0, 0.04), start
-    for _ in range(90):
-        following = point + step * np.array([np.cos(angle), np.sin(angle)])
-        ends = (np.stack([point, following]) * 8).astype(int).tolist()  # in eighths of a pixel
-        cv2.line(canvas, ends[0], ends[1], 1.0, max(round(width), 1), cv2.LINE_AA, 3)
-        point, width = following, width * 0.985
+    step, bend = size / 64, rng.normal(0, 0.04)
+    for _ in range(90):  # in plain numbers: arrays of two would take most of the time of a data set
+        start = int(x * 8), int(y * 8)  # in eighths of a pixel
+        x, y = x + step * math.cos(angle), y + step * math.sin(angle)
+        end = int(x * 8), int(y * 8)
+        cv2.line(canvas, start, end, 1.0, max(round(width), 1), cv2.LINE_AA, 3)
+        width *= 0.985
         angle += bend + rng.normal(0, 0.07)
         if rng.random() < 0.06 and width > size / 300:
-            _vessel(rng, canvas, point, angle + rng.choice([-1, 1]) * rng.uniform(0.4, 0.9), width * 0.6)
-        if width < size / 600 or not (point.min() >= 0 and point.max() < size):
+            _vessel(rng, canvas, x, y, angle + rng.choice([-1, 1]) * rng.uniform(0.4, 0.9), width * 0.6)
+        if width < size / 600 or not (min(x, y) >= 0 and max(x, y) < size):
             return
 
 
@@ -89,7 +91,8 @@ def draw_fundus(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nda
     vessels = np.zeros((size, size), np.float32)
     for quadrant in (0.8, 2.3, -0.8, -2.3, *rng.uniform(-np.pi, np.pi, 4)):
         start = center + axes * rng.uniform(-0.3, 0.3, 2)
-        _vessel(rng, vessels, start, quadrant + rng.normal(0, 0.3), size / 512 * rng.uniform(2, 8))
+        x, y = map(float, start)
+        _vessel(rng, vessels, x, y, quadrant + rng.normal(0, 0.3), size / 512 * rng.uniform(2, 8))
     vessels = cv2.GaussianBlur(vessels, (0, 0), max(size / 700, 0.5))
     image *= 1 - vessels[..., None] * rng.uniform(0.3, 0.6) * np.array([0.6, 1, 0.9])
 

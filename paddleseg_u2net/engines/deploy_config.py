@@ -108,6 +108,11 @@ def find_record(model_path: str | Path) -> Path | None:
     return record if path.name in (RECORD, named) else None
 
 
+def lies_inside(folder: Path, name: str) -> bool:
+    """Whether a name is that of a file in a folder itself, and not a path or a link to another place."""
+    return Path(name).name == name and (folder / name).resolve().parent == folder.resolve()
+
+
 def read_record(record: Path) -> Deployment:
     """Read a record and check the files it names against their checksums.
 
@@ -132,12 +137,37 @@ def read_record(record: Path) -> Deployment:
             f"{record}: Deploy: expected 'model' as a name and 'sha256' as a mapping. "
             "Fix: export the model again"
         )
+    if wrong := _wrong_values(deployment):
+        raise ConfigError(f"{record}: Deploy: {wrong}. Fix: export the model again")
     for name, expected in deployment.sha256.items():
         path = record.parent / name
-        if Path(name).name != name:
+        if not lies_inside(record.parent, name):
             raise ConfigError(f"{record}: {name} lies outside of the folder. Fix: export the model again")
         if not path.is_file() or digest(path, "sha256") != expected:
             raise ValueError(f"{path}: absent, or not the file that was exported. Fix: export it again")
     if deployment.model not in deployment.sha256:
         raise ConfigError(f"{record}: sha256 lacks {deployment.model}. Fix: export the model again")
     return deployment
+
+
+def _wrong_values(found: Deployment) -> str:
+    """The first value that is of another kind than `describe` writes; empty if none is."""
+    shape = found.input_shape
+    sides = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int and n >= -1 for n in shape)
+    rules = (
+        (sides, f"input_shape: expected [N, C, H, W], -1 where any is legal, got {shape!r}"),
+        (isinstance(found.precision, str), f"precision: expected text, got {found.precision!r}"),
+        (
+            isinstance(found.labels, list) and all(isinstance(label, str) for label in found.labels),
+            f"labels: expected a list of names, got {found.labels!r}",
+        ),
+        (
+            type(found.num_classes) is int and found.num_classes >= 0,
+            f"num_classes: expected a whole number from 0, got {found.num_classes!r}",
+        ),
+        (
+            all(isinstance(text, str) for row in found.sha256.items() for text in row),
+            f"sha256: expected names of files with their checksums, got {dict(found.sha256)!r}",
+        ),
+    )
+    return next((what for valid, what in rules if not valid), "")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.engines.references import check_references
 from paddleseg_u2net.environment.devices import gpu_index, last_line, processors, split_device
 from paddleseg_u2net.environment.optional_imports import need
 
@@ -25,7 +26,8 @@ class OnnxRuntimeEngine:
         device: cpu, gpu or gpu:1; there is no fallback to another.
 
     Raises:
-        ValueError: the file is not an ONNX model, or the device cannot be used.
+        ValueError: the file is not an ONNX model, refers to other files (`check_references`), or the device
+            cannot be used.
     """
 
     def __init__(self, model: Path | bytes, device: str = "cpu"):
@@ -38,6 +40,8 @@ class OnnxRuntimeEngine:
             raise ValueError(
                 f"--device {device}: not supported by this ONNX Runtime. Fix: another --backend or --device"
             )
+        if self.path:
+            check_references(self.path)
         # opening the file without optimization reports a broken one before any image is read
         description = self._session(optimized=False).get_inputs()[0]
         self.input, self.dimensions = description.name, description.shape
@@ -59,6 +63,9 @@ class OnnxRuntimeEngine:
         """A session for one input shape, or for any shape where it is empty."""
         options = self.onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if self.path is None or self.path.suffix == ".onnx":
+            # otherwise ONNX Runtime recognizes its own format by the content, and follows the names in it
+            options.add_session_config_entry("session.load_model_format", "ONNX")
         options.enable_mem_pattern = False  # takes several times the memory and saves no time
         options.intra_op_num_threads = processors()
         if not optimized:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.engines.references import check_references
 from paddleseg_u2net.environment.devices import last_line, processors
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.io.files import atomic_write, digest, prune_cache
@@ -50,7 +51,8 @@ class OpenVinoEngine:
         parallel: number of threads that will call the engine at once; they share the processors.
 
     Raises:
-        ValueError: the file is not a model, the device is another one, or the CPU does not support bf16.
+        ValueError: the file is not a model, refers to other files (`check_references`), the device is
+            another one, or the CPU does not support bf16.
     """
 
     def __init__(self, path: Path, device: str = "cpu", precision: str = "fp32", parallel: int = 1):
@@ -59,6 +61,7 @@ class OpenVinoEngine:
                 f"--device {device}: OpenVINO is used on CPUs only. Fix: --device cpu, or another --backend"
             )
         self.path = path
+        check_references(path)
         if precision == "bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError(
                 "bf16: this CPU has no units for it, so it would not be faster. Fix: fp32 or int8"

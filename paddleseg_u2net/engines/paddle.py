@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.engines.references import check_references
 from paddleseg_u2net.environment.devices import gpu_index, processors, set_device, split_device
 from paddleseg_u2net.environment.optional_imports import need
 
@@ -69,13 +70,14 @@ class PaddleInferenceEngine:
         device: cpu, gpu or gpu:1.
 
     Raises:
-        ValueError: another device.
+        ValueError: another device, or a model that refers to files that it may not (`check_references`).
     """
 
     def __init__(self, path: Path, device: str = "cpu"):
         kind, _ = split_device(device)
         if kind not in ("cpu", "gpu"):
             raise ValueError(f"--device {device}: not supported by Paddle Inference. Fix: cpu or gpu")
+        check_references(path)
         need("paddle")
         from paddle import inference
 

@@ -11,9 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from paddleseg_u2net.environment.distributed import launched_together, this_rank
+from paddleseg_u2net.environment.interruptions import handle_again
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.errors import printable
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
+MOST_THREADS = 1024  # more would take memory alone
 MAX_PARALLEL = 4  # concurrent predictions; each needs memory for one more image and its activations
 
 
@@ -121,6 +124,7 @@ def _restore_signals() -> None:
     That of SIGTERM allocates memory, so a process that was just allocating hangs instead of ending.
     """
     need("paddle").disable_signal_handler()
+    handle_again()
 
 
 def _check_shared(name: str, index: int | None) -> None:
@@ -158,13 +162,14 @@ def training_threads() -> int:
     OMP_NUM_THREADS cannot tell: Paddle sets it to 1 when it is imported, for child processes too.
 
     Raises:
-        ValueError: U2NET_THREADS is not a whole number above 0.
+        ValueError: U2NET_THREADS is not a whole number from 1 to MOST_THREADS.
     """
     wanted = os.environ.get("U2NET_THREADS", "")
     if not wanted:
         return processors()
-    if not wanted.isdecimal() or not int(wanted):
-        raise ValueError(f"U2NET_THREADS={wanted}: expected a whole number above 0. Fix: unset it, or 1")
+    if not wanted.isdecimal() or len(wanted) > 4 or not 0 < int(wanted) <= MOST_THREADS:
+        expected = f"a whole number from 1 to {MOST_THREADS}"
+        raise ValueError(f"U2NET_THREADS={printable(wanted)}: expected {expected}. Fix: unset it, or 1")
     return int(wanted)
 
 

@@ -8,6 +8,8 @@ import socket
 import time
 from dataclasses import dataclass
 
+from paddleseg_u2net.errors import printable
+
 ENDPOINTS = "PADDLE_TRAINER_ENDPOINTS"
 
 
@@ -51,8 +53,9 @@ def this_rank() -> Rank:
 def _number(variable: str, default: int) -> int:
     """A whole number from an environment variable."""
     value = os.environ.get(variable) or str(default)
-    if not value.isdecimal():
-        raise ValueError(f"{variable}={value}: expected a whole number. Fix: correct it, or unset it")
+    if not value.isdecimal() or len(value) > 6:
+        what = f"{variable}={printable(value)}: expected a whole number below a million"
+        raise ValueError(f"{what}. Fix: correct it, or unset it")
     return int(value)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from paddleseg_u2net.errors import MissingPackage
 
@@ -70,6 +74,17 @@ def has(*modules: str) -> bool:
     return all(find_spec(module) for module in modules)
 
 
+def require(*modules: str) -> None:
+    """Check that optional modules are installed, without importing any.
+
+    Raises:
+        MissingPackage: one is not; the message is the command that installs it.
+    """
+    for module in modules:
+        if not has(module):
+            raise missing(ModuleNotFoundError(name=module)) or ModuleNotFoundError(name=module)
+
+
 def need(module: str) -> ModuleType:
     """Import an optional module.
 
@@ -80,3 +95,31 @@ def need(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise missing(error) or error from None
+
+
+class _Postponed(ModuleType):
+    """Stands in for a module, which is imported when something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextmanager
+def postponed(package: str, module: str) -> Iterator[None]:
+    """Let what is imported in this block import a package without loading it before it is used.
+
+    Args:
+        package: name of the package.
+        module: name of a module in it, without that of the package.
+    """
+    name = f"{package}.{module}"
+    if package in sys.modules:
+        yield
+        return
+    stand_in = _Postponed(package)
+    setattr(stand_in, module, _Postponed(name))
+    sys.modules |= {package: stand_in, name: getattr(stand_in, module)}
+    try:
+        yield
+    finally:
+        del sys.modules[package], sys.modules[name]

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+STARTER = "U2NET_STARTER"  # process that started this one and with which it is to end
+LAUNCHED = "PADDLE_RANK_IN_NODE"  # set by paddle.distributed.launch alone
+POLL_SECONDS = 1.0
+RUN_MODULE = """
+import runpy, sys
+from paddleseg_u2net.environment.processes import end_with_starter
+end_with_starter()
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 def u2net_command(*words: str | Path) -> list[str]:
@@ -20,10 +33,18 @@ def u2net_command(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "paddleseg_u2net", *map(str, words)]
 
 
+def module_command(module: str, *words: str | Path) -> list[str]:
+    """The command line `python -m module …`, in a process that ends with this one; as `u2net_command`."""
+    return [sys.executable, "-c", RUN_MODULE, module, *map(str, words)]
+
+
 def u2net_environment() -> dict[str, str]:
-    """The variables that let `u2net_command` find this package from any folder, installed or not."""
+    """The variables that `u2net_command` and `module_command` need.
+
+    With them these commands find this package from any folder, installed or not, and end with this process.
+    """
     paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths)), STARTER: str(os.getpid())}
 
 
 class Outcome(NamedTuple):
@@ -68,13 +89,48 @@ def run_measured(command: Sequence[str | Path], environment: Mapping[str, str] |
     return Outcome(seconds, usage.ru_maxrss / 1024, text)
 
 
-def end_with_parent(_worker: int = 0) -> None:
-    """Let the system kill this process when its parent ends, even if that is killed; works on Linux alone.
+def start_worker(_worker: int = 0) -> None:
+    """Let this worker process of `multiprocessing` end with the process that started it."""
+    parent = multiprocessing.parent_process()
+    if parent and parent.pid:
+        end_with_parent(parent.pid)
 
-    Paddle's worker processes would wait for work forever.
+
+def end_with_starter() -> None:
+    """Let this command end with the command, or the rank with the launcher, that started it."""
+    starter = os.environ.pop(STARTER, "")  # children of this process have another
+    if starter.isdecimal():
+        end_with_parent(int(starter))
+    elif LAUNCHED in os.environ:
+        end_with_parent(os.getppid())
+
+
+def end_with_parent(parent: int) -> None:
+    """Kill this process as soon as its parent has ended, even if that was killed.
+
+    On Linux the system does so, also when the thread that started this process ends. Elsewhere a thread of
+    this process looks for the parent once a second.
+
+    Args:
+        parent: process id; if it is another's by now, the parent has ended already.
     """
+    if not _killed_by_system():
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    elif os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _killed_by_system() -> bool:
+    """Ask Linux to kill this process when its parent ends; False where that is not possible."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        return ctypes.CDLL(None).prctl(1, signal.SIGKILL) == 0  # PR_SET_PDEATHSIG
+    return False
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def peak_memory() -> float:

@@ -17,7 +17,7 @@ from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
 from paddleseg_u2net.io.bands import as_rgb
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import atomic_bytes
 
 LONGEST = 640  # pixels of the longer side of a picture on the sheet
 NAMED_CLASSES = 30  # a legend of more would not fit
@@ -64,8 +64,8 @@ def draw_examples(
         names = [*(["no label"] if predictor.multilabel else []), *class_names, "ignored"]
         patches = [Patch(color=color / 255, label=name) for color, name in zip(colors, names, strict=True)]
         figure.legend(handles=patches, loc="outside lower center", ncols=6, fontsize=8)
-    with atomic_write(path) as partial:
-        figure.savefig(partial, format="jpg", dpi=110)
+    with atomic_bytes(path) as buffer:
+        figure.savefig(buffer, format="jpg", dpi=110)
     pyplot.close(figure)
 
 

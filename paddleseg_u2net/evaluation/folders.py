@@ -24,6 +24,7 @@ from tqdm import tqdm
 from paddleseg_u2net.data.masks import MaskLevels, RawMask, decide_encoding, read_raw, tally
 from paddleseg_u2net.data.palettes import are_brightness, compare
 from paddleseg_u2net.data.wording import as_files
+from paddleseg_u2net.environment.processes import start_worker
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.evaluation.matching import MatchedFiles
 from paddleseg_u2net.io.depth import bits_text
@@ -224,7 +225,8 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """Limit a worker to one thread, since there is one worker per core."""
+    """Limit a worker to one thread, since there is one worker per core; let it end with its parent."""
+    start_worker()
     cv2.setNumThreads(1)
     threadpool_limits(1)
 

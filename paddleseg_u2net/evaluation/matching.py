@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddleseg_u2net.data.pairs import by_stem, second_files
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.io.listing import HIDDEN, list_files
 
 
@@ -51,7 +51,8 @@ def match_files(maps: Path, masks: Path, common_only: bool = False) -> MatchedFi
         what = f"holds no map for a mask in {masks} (maps: {len(found)}, masks: {len(true)})"
         faults.append(Fault(str(maps), what, "maps and masks of the same names, except for their suffixes"))
     elif unmatched and not common_only:
-        what = f"{len(unmatched)} files have no partner, and {len(names)} pairs are complete"
+        alone = counted(len(unmatched), "file has", "files have")
+        what = f"{alone} no partner, and {counted(len(names), 'pair is', 'pairs are')} complete"
         fix = "add the missing files, or use --common_only to measure the complete pairs"
         faults += [*unmatched, Fault(str(maps), what, fix)]
     pairs = [(name, found[name][0], true[name][0]) for name in names]

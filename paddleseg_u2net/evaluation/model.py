@@ -16,7 +16,8 @@ from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
-from paddleseg_u2net.errors import ConfigError
+from paddleseg_u2net.environment.failures import reason
+from paddleseg_u2net.errors import ConfigError, counted
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
 from paddleseg_u2net.metrics.multilabel import LabelMeasures, LabelRoc
@@ -70,7 +71,7 @@ class EvaluationSettings:
         if (classes := class_count(config)) > 1 and names:
             raise ConfigError(
                 f"metric, metrics: {', '.join(names)}: for saliency maps (num_classes: 1) only, and this "
-                f"model predicts {classes} classes. Fix: {', '.join(AREA_MEASURES)}"
+                f"model predicts {counted(classes, 'class', 'classes')}. Fix: {', '.join(AREA_MEASURES)}"
             )
         names = tuple(name for name in MEASURES if name in (*cls.names, *names))
         absent = AbsentClasses(absent_classes or test.get("absent_classes", AbsentClasses.SKIP.value))
@@ -187,7 +188,9 @@ class Scores:
         """How many classes occur, and whether the others count."""
         number, absent = self.segmentation.num_classes, self.absent
         predicted = number - len(absent) - self.in_truth
-        text = f"{self.in_truth} of {number} classes occur in the truth"
+        text = (
+            f"{self.in_truth} of {number} classes {'occurs' if self.in_truth == 1 else 'occur'} in the truth"
+        )
         if predicted > 0:
             text += f", {predicted} in predictions only, with an IoU of 0"
         if absent:
@@ -215,7 +218,9 @@ class Scores:
         """How saliency maps were processed and stretched, and how many images were left out."""
         text = f"{self.map_protocol.description}, {self.settings.measure_stretch.description}"
         left_out = self.segmentation.images - saliency.images
-        return text + (f"; without {left_out} images in which every pixel is ignored" if left_out else "")
+        return text + (
+            f"; without {counted(left_out, 'image')} in which every pixel is ignored" if left_out else ""
+        )
 
 
 def evaluate(
@@ -252,12 +257,19 @@ def evaluate(
     indices = range(rank, len(dataset), ranks)
     chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
 
-    def load(chunk: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [dataset.load(index) for index in chunk]
+    def load(chunk: Sequence[int]) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
+        return dataset.spec.pairs[chunk[0]].image_place, [dataset.load(index) for index in chunk]
 
-    def predict(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[Prediction, np.ndarray]]:
+    def predict(
+        loaded: tuple[str, list[tuple[np.ndarray, np.ndarray]]],
+    ) -> list[tuple[Prediction, np.ndarray]]:
+        first, pairs = loaded
         images, masks = zip(*pairs, strict=True)
-        return list(zip(predictor.predict(images), masks, strict=True))
+        try:
+            return list(zip(predictor.predict(images), masks, strict=True))
+        except (ValueError, MemoryError) as error:
+            place = first if len(pairs) == 1 else f"a batch of {len(pairs)} images, first {first}"
+            raise ValueError(f"{place}: {reason(error)}") from error
 
     def measure(pairs: list[tuple[Prediction, np.ndarray]]) -> list[Scores]:
         return [scores.score_image(prediction, mask) for prediction, mask in pairs]

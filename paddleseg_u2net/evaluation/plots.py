@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from paddleseg_u2net.environment.optional_imports import need
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import atomic_bytes
 from paddleseg_u2net.metrics.table import MapMeasures
 
 GLYPHS = "Glyph .* missing from"  # warning of matplotlib about characters that its font lacks
@@ -47,8 +47,8 @@ def draw_curves(folder: Path, methods: Mapping[str, MapMeasures]) -> None:
         axes.set(title=f"{title} ({protocol})", xlabel=x_label, ylabel=y_label, ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend()
-        with atomic_write(folder / file) as partial:
-            figure.savefig(partial, format="png", dpi=150)
+        with atomic_bytes(folder / file) as buffer:
+            figure.savefig(buffer, format="png", dpi=150)
         pyplot.close(figure)
 
 
@@ -87,6 +87,6 @@ def draw_confusion(path: Path, confusion: np.ndarray, class_names: Sequence[str]
         share = shares[row, column]
         color = "white" if share > 0.5 else "black"
         axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=7, color=color)
-    with atomic_write(path) as partial:
-        figure.savefig(partial, format="png", dpi=150)
+    with atomic_bytes(path) as buffer:
+        figure.savefig(buffer, format="png", dpi=150)
     pyplot.close(figure)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.evaluation.comparison import Comparison
 from paddleseg_u2net.evaluation.csv_files import write_csv
 from paddleseg_u2net.evaluation.folders import EMPTY_MASKS, FolderScores
@@ -116,9 +117,15 @@ def notes(comparison: Comparison) -> list[str]:
         for method, scores in methods.items():
             where = f"{method} on {data_set}"
             if scores.measures.empty_masks:
-                lines.append(f"{where}: {scores.measures.empty_masks} masks are empty: {EMPTY_MASKS}")
+                lines.append(
+                    f"{where}: {counted(scores.measures.empty_masks, 'mask is', 'masks are')} empty: "
+                    f"{EMPTY_MASKS}"
+                )
             if scores.resized:
-                lines.append(f"{where}: {scores.resized} maps were resized to their masks, bilinearly")
+                lines.append(
+                    f"{where}: {counted(scores.resized, 'map was', 'maps were')} resized to the "
+                    "size of the mask, bilinearly"
+                )
             left_out = {
                 "have no partner": scores.left_out,
                 "are of other formats": scores.not_read,
@@ -126,5 +133,5 @@ def notes(comparison: Comparison) -> list[str]:
             for reason, files in left_out.items():
                 if files:
                     shown = "; ".join([*files[:SHOWN], "…"] if len(files) > SHOWN else files)
-                    lines.append(f"{where}: without {len(files)} files that {reason}: {shown}")
+                    lines.append(f"{where}: without {counted(len(files), 'file')} that {reason}: {shown}")
     return lines

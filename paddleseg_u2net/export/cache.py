@@ -17,13 +17,13 @@ from paddleseg_u2net.engines.deploy_config import RECORD, describe, read_record,
 from paddleseg_u2net.environment.devices import set_device
 from paddleseg_u2net.environment.optional_imports import has
 from paddleseg_u2net.io.files import atomic_write, digest, prune_cache, require_writable
+from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.models.architecture import Identity, state_shapes
+from paddleseg_u2net.models.known_weights import CALIBRATIONS, known_file
 from paddleseg_u2net.models.pretrained import (
     CACHE_BYTES,
-    CALIBRATIONS,
     cache_folder,
     check_fit,
-    known_file,
     load_strict,
     read_weights,
     without_pretrained,
@@ -109,7 +109,10 @@ def cached_export(weights: Path, model: Mapping[str, Any], precision: str = "fp3
             weights,
         )
     if not _is_complete(folder):
-        _write(folder, wanted, with_paddle)
+        require_writable(folder.parent, "set U2NET_HOME to another folder")
+        with path_lock(folder, None):
+            if not _is_complete(folder):  # another process may have written it meanwhile
+                _write(folder, wanted, with_paddle)
     with contextlib.suppress(OSError):
         os.utime(folder)  # `prune_cache` keeps what was used last
     prune_cache(folder.parent, CACHE_BYTES)
@@ -130,13 +133,8 @@ def _is_complete(folder: Path) -> bool:
 
 def _write(folder: Path, wanted: CachedExport, with_paddle: bool) -> None:
     """Write one folder of the cache; a damaged one is replaced."""
-    require_writable(folder.parent, "set U2NET_HOME to another folder")
     shutil.rmtree(folder, ignore_errors=True)
-    try:
-        (_write_by_paddle if with_paddle else _write_by_digest)(folder, wanted)
-    except OSError:
-        if not (folder / RECORD).is_file():  # otherwise another process has written it meanwhile
-            raise
+    (_write_by_paddle if with_paddle else _write_by_digest)(folder, wanted)
 
 
 def _write_by_paddle(folder: Path, wanted: CachedExport) -> None:

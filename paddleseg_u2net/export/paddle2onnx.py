@@ -5,14 +5,15 @@ paddle2onnx runs in a process of its own, because it prints a lot and often cras
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.environment.processes import module_command, u2net_environment
 from paddleseg_u2net.export.onnx_graph import OPSET, OUTPUTS
 from paddleseg_u2net.models.architecture import IMAGE
 
@@ -64,8 +65,10 @@ def _run(folder: Path) -> str | None:
     """Write `model.onnx` from `model.json`; returns the reason if that fails."""
     files = {"model_filename": "model.json", "params_filename": "model.pdiparams", "save_file": "model.onnx"}
     flags = [f"--{key}={value}" for key, value in {"model_dir": ".", **files, **OPTIONS}.items()]
-    command = [sys.executable, "-m", "paddle2onnx.command", *flags]
-    outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    command, variables = module_command("paddle2onnx.command", *flags), {**os.environ, **u2net_environment()}
+    outcome = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, errors="replace"
+    )
     if outcome.returncode == 0 and (folder / "model.onnx").is_file():
         return None
     reasons = REASON.findall(outcome.stdout) + REASON.findall(outcome.stderr)  # the first is the cause

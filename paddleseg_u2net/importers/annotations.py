@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.rasterize import abbreviate
+from paddleseg_u2net.io.text_files import parse_json
 
 BACKGROUND_LABEL, IGNORE_LABEL = "_background_", "__ignore__"  # as in LabelMe's own examples
 
@@ -100,12 +101,12 @@ def read_json(path: Path, row: Callable[[dict], dict] | None = None, list_as: st
         DataError: the file does not exist, is not JSON, or does not contain an object.
     """
     try:
-        content = json.loads(path.read_bytes(), object_hook=row)
+        content = parse_json(path, row)
     except FileNotFoundError:
         raise DataError([Fault(str(path), "no such file")]) from None
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         raise DataError([Fault(f"{path}:{error.lineno}", f"not JSON: {error.msg}")]) from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, too deep
+    except ValueError as error:  # not UTF-8, a number of thousands of digits, too deep, too large
         raise DataError([Fault(str(path), f"not JSON: {error}")]) from None
     if list_as and isinstance(content, list):
         return {list_as: content}

@@ -18,7 +18,7 @@ import numpy as np
 from paddleseg_u2net.data.item_counts import ItemCounts
 from paddleseg_u2net.data.masks import MaskContent, MaskEncoding
 from paddleseg_u2net.data.unused import unused_files
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.importers.config_writer import config_text, path_text
 from paddleseg_u2net.importers.copies import copy_keys
 from paddleseg_u2net.importers.embedded import IMAGES
@@ -27,12 +27,12 @@ from paddleseg_u2net.importers.mask_meaning import MaskMeaning
 from paddleseg_u2net.importers.sources import ImageSource, InspectedImage, inspect_source
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
 from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.locks import path_lock
 
 log = logging.getLogger(__name__)
 
 CONFIG, RECORD, MASKS = "config.yaml", "dataset.json", "masks"
-# upper limits of the foreground shares that --stratify distinguishes
-SHARE_LIMITS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 1.0)
+SHARE_LIMITS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 1.0)  # upper limits of foreground shares, for --stratify
 CHECK_COMMAND = "u2net check-dataset --config {config}"
 TRAIN_COMMAND = "u2net train --config {config} --save_interval 200 --do_eval"
 Parts = list[list[InspectedImage]]
@@ -142,9 +142,12 @@ def _split_by_shares(images: list[InspectedImage], saliency: bool, options: Buil
             what = f"matches none of the names, for example '{unmatched[0]}'"
             raise DataError([Fault(f"--group_by {options.group_by.pattern}", what, "correct the pattern")])
         if unmatched:
-            log.warning("--group_by does not match %d names, first: %s", len(unmatched), unmatched[0])
+            names = counted(len(unmatched), "name")
+            log.warning("--group_by does not match %s, first: %s", names, unmatched[0])
     if copies := len(images) - len({image.digest for image in images}):
-        log.warning("%d images are copies of others; copies stay in one part", copies)
+        log.warning(
+            "%s of others; copies stay in one part", counted(copies, "image is a copy", "images are copies")
+        )
     names = strata([image.content for image in images], saliency) if options.stratify else [""] * len(images)
     keys = copy_keys(images, by_name=options.group_by is None)
     items = [SplitItem(image.name, *rest) for image, *rest in zip(images, keys, names, strict=True)]
@@ -164,7 +167,8 @@ def _keep_given_parts(images: list[InspectedImage]) -> Parts:
             raise DataError([Fault(part, "no image is left in this part", "use --split to split all images")])
     trained = {image.digest for image in parts[0]}
     if copies := sum(image.digest in trained for part in parts[1:] for image in part):
-        log.warning("%d images of val or test are in train too. Fix: --split keeps copies together", copies)
+        what = counted(copies, "image of val or test is", "images of val or test are")
+        log.warning("%s in train too. Fix: --split keeps copies together", what)
     return parts
 
 
@@ -193,7 +197,11 @@ def _record(summary: BuildSummary, options: BuildOptions) -> str:
 def _header(summary: BuildSummary, options: BuildOptions) -> list[str]:
     """Return the lines of the comment at the top of the config."""
     counts = ", ".join(f"{part} {count}" for part, count in summary.counts.items())
-    task = "salient objects" if summary.encoding.num_classes == 1 else f"{len(summary.classes)} classes"
+    task = (
+        "salient objects"
+        if summary.encoding.num_classes == 1
+        else counted(len(summary.classes), "class", "classes")
+    )
     classes = ", ".join(f"{number} {name}" for number, name in enumerate(summary.classes))
     return [
         f"{task} in your own images: {counts}",
@@ -238,6 +246,7 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
 
     Raises:
         FileExistsError: `save_dir` or `config_out` exists; nothing is overwritten.
+        LockedError: another process is creating one of them.
         DataError: all faults of the source; nothing is written.
         OSError: a path that cannot be written; nothing is left behind.
     """
@@ -265,9 +274,9 @@ def make_dataset(source: ImageSource, options: BuildOptions) -> BuildSummary:
 def _count_unused(source: ImageSource, items: ItemCounts) -> None:
     """Count the files in the folders of a source that it neither uses nor reports as faulty."""
     used = [path for image in source.images for path in image.pair[:2] if path]
-    used += [Path(image.annotated.where) for image in source.images if image.annotated]
-    used += [Path(fault.where) for fault in source.faults if isinstance(fault, Fault)]
-    for reason, paths in unused_files(source.folders, [*used, *source.used]).items():
+    where = [image.annotated.where for image in source.images if image.annotated]
+    where += [fault.where for fault in source.faults if isinstance(fault, Fault)]
+    for reason, paths in unused_files(source.folders, [*used, *map(Path, where), *source.used]).items():
         items.add_all("left out", "files", reason, paths)
 
 
@@ -291,13 +300,20 @@ def _output_paths(save_dir: Path, config: Path) -> Iterator[tuple[Path, Path]]:
         if inside.parts[0] in (RECORD, MASKS, IMAGES, *(f"{part}_list.txt" for part in PARTS)):
             fix = "choose another name for --config_out"
             raise DataError([Fault(str(config), "is used by the data set itself", fix)])
-        with atomic_write(save_dir) as folder:
-            config_path = folder / inside
-            config_path.parent.mkdir(parents=True)
-            yield folder, config_path
+        with _free_path(save_dir), atomic_write(save_dir) as folder:
+            (folder / inside).parent.mkdir(parents=True)
+            yield folder, folder / inside
         return
-    with atomic_write(config) as config_path:
+    with _free_path(config), _free_path(save_dir), atomic_write(config) as config_path:
         config_path.touch()  # report a path that cannot be written before all images are read
         with atomic_write(save_dir) as folder:
             folder.mkdir()
             yield folder, config_path
+
+
+@contextlib.contextmanager
+def _free_path(path: Path) -> Iterator[None]:
+    """Lock a path that must not exist yet."""
+    with path_lock(path, "choose another name"):
+        _check_is_free(path)  # again: another process may have created it before this one had the lock
+        yield

@@ -15,7 +15,7 @@ import numpy as np
 from paddleseg_u2net.data.item_counts import EXAMPLES, ItemCounts
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.environment.devices import processors
-from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.importers.annotations import BACKGROUND_LABEL, IGNORE_LABEL, AnnotatedImage
 from paddleseg_u2net.importers.color_tables import IGNORED_NAMES, ColorTable
 from paddleseg_u2net.importers.sources import ImageSource, ImportedImage
@@ -199,10 +199,11 @@ class _Unknown:
             fix += "; masks of class ids need no label map: --image_dir and --mask_dir read them"
         faults, shown = [], self.pixels.most_common(MAX_SHOWN)
         for code, count in shown:
-            what = f"colour {_rgb(code)} has no label: {count} pixels in {self.masks[code]} masks"
+            what = f"colour {_rgb(code)} has no label: {counted(count, 'pixel')} "
+            what += f"in {counted(self.masks[code], 'mask')}"
             faults.append(Fault(where, f"{what}, for example {self.first[code]}", "" if faults else fix))
         if rest := self.total - sum(count for _, count in shown):
-            what = f"more than {MAX_SHOWN} colours have no label: {rest} further pixels"
+            what = f"more than {MAX_SHOWN} colours have no label: {counted(rest, 'further pixel')}"
             fix = "--unknown_colors nearest takes the nearest label"
             faults.append(Fault(where, f"{what}; JPEG and blurred edges mix colours", fix))
         return faults

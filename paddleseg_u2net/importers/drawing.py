@@ -23,6 +23,7 @@ from paddleseg_u2net.importers.embedded import write_embedded
 from paddleseg_u2net.importers.faulty_items import OF_SKIPPED_IMAGES, skip
 from paddleseg_u2net.importers.pixel_shapes import RASTERIZERS
 from paddleseg_u2net.importers.rasterize import Window
+from paddleseg_u2net.io.files import atomic_bytes
 from paddleseg_u2net.io.images import SIDEWAYS, UPRIGHT, pillow
 
 TURN_PIXELS = "rotate the pixels of the image and annotate it again"
@@ -212,7 +213,7 @@ def _nothing_left(annotated: AnnotatedImage, counts: ItemCounts) -> Fault | None
 
 
 def _write(path: Path, ids: np.ndarray, palette: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = pillow().fromarray(ids)
     picture.putpalette(palette)
-    picture.save(path, compress_type=RUN_LENGTHS)
+    with atomic_bytes(path, durable=False) as buffer:
+        picture.save(buffer, "PNG", compress_type=RUN_LENGTHS)

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.bounds import TEXT_BYTES
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.importers.list_writer import PARTS
+from paddleseg_u2net.io.text_files import text_lines
 
-MAX_BYTES = 64 << 20  # of one text file of a data set; known ones have up to a few MB
 MAX_REFERENCE = 4096  # characters of a path
 # names of a part -> its index in PARTS
 PART_NAMES = {
@@ -46,16 +47,16 @@ def find_inside(folder: Path, reference: str) -> Path | None:
     return None if parts else folder
 
 
-def check_size(path: Path, limit: int = MAX_BYTES) -> None:
+def check_size(path: Path, limit: int = TEXT_BYTES.most) -> None:
     """Raise DataError if a file does not exist, is no file, or is larger than `limit` bytes."""
     if not path.is_file():
         what = "is a folder, expected a file" if path.is_dir() else "no such file"
         raise DataError([Fault(str(path), what)])
     if (size := path.stat().st_size) > limit:
-        raise DataError([Fault(str(path), f"{size} bytes, expected at most {limit}")])
+        raise DataError([Fault(str(path), f"{counted(size, 'byte')}, expected at most {limit}")])
 
 
-def read_lines(path: Path, limit: int = MAX_BYTES) -> list[str]:
+def read_lines(path: Path, limit: int = TEXT_BYTES.most) -> list[str]:
     """Read the lines of a text file.
 
     Raises:
@@ -63,9 +64,11 @@ def read_lines(path: Path, limit: int = MAX_BYTES) -> list[str]:
     """
     check_size(path, limit)
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return text_lines(path)
     except UnicodeDecodeError:
         raise DataError([Fault(str(path), "not UTF-8", "save it as UTF-8")]) from None
+    except ValueError as error:
+        raise DataError([str(error)]) from None
 
 
 def all_parts_named(names: Mapping[str, object]) -> bool:

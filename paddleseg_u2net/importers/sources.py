@@ -256,7 +256,8 @@ def _count_changes(records: Sequence[PairRecord], counts: ItemCounts) -> None:
     """Count what training changes or leaves out when it reads the images."""
     for record in records:
         for note in record.notes:
-            counts.add("converted", "images", f"{NOTES[note.kind][0]}: {kind_of(note.text)}", record.place)
+            _, have, what, _ = NOTES[note.kind]
+            counts.add("converted", "images", f"{have} {what}: {kind_of(note.text)}", record.place)
         if record.held > CHANNELS:
             reason = f"beyond the first {CHANNELS} (img_channels and in_channels use them)"
             counts.add("ignored", "channels", reason, record.place, record.held - CHANNELS)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from paddleseg_u2net.config.yaml_text import read_yaml
 from paddleseg_u2net.data.item_counts import ItemCounts
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.importers.annotations import AnnotatedImage, AnnotationSet, Region
 from paddleseg_u2net.importers.list_writer import PARTS
 from paddleseg_u2net.importers.rasterize import abbreviate
@@ -67,15 +67,10 @@ def read_yolo(path: Path) -> list[AnnotationSet]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    text = "\n".join(read_lines(path))
     try:
-        # a few lines with aliases can expand to more than the memory
-        has_aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
-        content = None if has_aliases else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError([Fault(str(path), f"not YAML: {error}")]) from None
-    if has_aliases:
-        raise DataError([Fault(str(path), "YAML aliases are not read", "write the values out")])
+        content, _ = read_yaml(path)
+    except ValueError as error:
+        raise DataError([str(error)]) from None
     if not isinstance(content, dict):
         raise DataError([Fault(str(path), "expected names, train and val of a YOLO data set")])
     return content
@@ -220,7 +215,7 @@ def _add_region(
         what = "a bounding box, which has no outline"
         faults.append(Fault(where, what, "export polygons, or remove the line"))
     elif len(corners) < 6 or len(corners) % 2:
-        what = f"{len(corners)} numbers after the class, expected x and y of 3 corners or more"
+        what = f"{counted(len(corners), 'number')} after the class, expected x and y of 3 corners or more"
         faults.append(Fault(where, what, "export polygons, or remove the line"))
     elif not ((values >= -TOLERANCE) & (values <= 1 + TOLERANCE)).all():
         what = f"{abbreviate(corners)}: expected shares of the width and height, 0 to 1"

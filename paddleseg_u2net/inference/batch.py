@@ -16,7 +16,8 @@ import numpy as np
 
 from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
-from paddleseg_u2net.errors import DataError, Fault
+from paddleseg_u2net.environment.failures import reason
+from paddleseg_u2net.errors import DataError, Fault, counted
 from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.bands import as_rgb
@@ -193,17 +194,22 @@ def plan_jobs(
     ]
     share = jobs[rank.index :: rank.count]
     if rank.count > 1:
-        log.info("Rank %d of %d has %d of %d images", rank.index, rank.count, len(share), len(jobs))
+        images = counted(len(jobs), "image")
+        log.info("Rank %d of %d has %d of %s", rank.index, rank.count, len(share), images)
     if not resume:
         replaced = sum(any(path.exists() for path in job.results.values()) for job in share)
         if replaced:
             log.info(
-                "Results of %d images exist in %s and are replaced (--resume keeps them)", replaced, save_dir
+                "Results of %s exist in %s and are replaced (--resume keeps them)",
+                counted(replaced, "image"),
+                save_dir,
             )
         return share
     left = [job for job in share if not job.is_done()]
     if len(left) < len(share):
-        log.info("%d of %d images are done already", len(share) - len(left), len(share))
+        done = len(share) - len(left)
+        verb = "is" if done == 1 else "are"
+        log.info("%d of %s %s done already", done, counted(len(share), "image"), verb)
     return left
 
 
@@ -240,13 +246,13 @@ class BatchPredictor:
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit
-            return [Fault(job.where, f"{job.image}: {str(error).strip() or 'out of memory'}")]
+            return [Fault(job.where, f"{job.image}: {reason(error)}")]
         faults, picture = [], as_rgb(image)
         for name, target in job.results.items():
             try:
                 OUTPUTS[name].write(target, picture, prediction, self.palette)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
-                faults.append(Fault(job.where, f"{job.image}: {name}: {error}"))
+                faults.append(Fault(job.where, f"{job.image}: {name}: {reason(error)}"))
         return faults
 
     def run_jobs(self, jobs: Sequence[Job]) -> Iterator[list[Fault]]:

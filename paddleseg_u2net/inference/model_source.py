@@ -21,7 +21,8 @@ from paddleseg_u2net.export.cache import cached_export, load_network, network_on
 from paddleseg_u2net.io.files import digest
 from paddleseg_u2net.models.architecture import NETWORKS
 from paddleseg_u2net.models.checkpoint import CONFIG
-from paddleseg_u2net.models.pretrained import KNOWN, known_file, resolve, without_pretrained
+from paddleseg_u2net.models.known_weights import KNOWN, known_file
+from paddleseg_u2net.models.pretrained import resolve, without_pretrained
 from paddleseg_u2net.models.run_folders import best_file
 
 log = logging.getLogger(__name__)

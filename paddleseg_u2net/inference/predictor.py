@@ -17,6 +17,7 @@ from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
 from paddleseg_u2net.data.section import WHITE
 from paddleseg_u2net.engines.adapters import PhotographEngine
 from paddleseg_u2net.engines.base import Engine
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.inference.model_source import config_of, load_engine
 from paddleseg_u2net.io.appearance import note_lines
 from paddleseg_u2net.io.bands import open_picture
@@ -278,7 +279,8 @@ class Predictor:
             maps = self.engine(np.ascontiguousarray(batch[:, :, rows, columns]))
             if maps.shape[1] != self.num_classes:
                 raise ValueError(
-                    f"the model gives {maps.shape[1]} classes, and its config has num_classes: "
+                    f"the model gives {counted(maps.shape[1], 'class', 'classes')}, and its config has "
+                    "num_classes: "
                     f"{self.num_classes}. Fix: the config that it was trained with"
                 )
             total[:, :, rows, columns] += maps

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.errors import counted
+
 log = logging.getLogger(__name__)
 
 # R, G, B that transparent pixels are seen over. White is as good for photographs, but hides white objects:
@@ -16,9 +18,9 @@ GROUND = (200, 200, 200)
 GROUND_NAME = "light grey"
 # kinds of notes, in this order -> what all of them have in common, and the level they are logged with
 NOTES = {
-    "transparency": ("have transparent pixels", logging.WARNING),
-    "pages": ("hold more than one picture", logging.WARNING),
-    "profile": ("have other colours than sRGB", logging.INFO),
+    "transparency": ("has", "have", "transparent pixels", logging.WARNING),
+    "pages": ("holds", "hold", "more than one picture", logging.WARNING),
+    "profile": ("has", "have", "other colours than sRGB", logging.INFO),
 }
 
 
@@ -45,11 +47,13 @@ def note_lines(notes: Sequence[tuple[str, Note]], total: int) -> Iterator[tuple[
         notes: place of an image, and its note.
         total: number of images that were read.
     """
-    for kind, (what, level) in NOTES.items():
+    for kind, (one, many, what, level) in NOTES.items():
         found = [(place, note) for place, note in notes if note.kind == kind]
         if found:
             place, note = found[0]
-            yield level, f"{len(found)} of {total} images {what}, first: {place}: {note.text}"
+            verb = one if len(found) == 1 else many
+            text = f"{len(found)} of {counted(total, 'image')} {verb} {what}"
+            yield level, f"{text}, first: {place}: {note.text}"
 
 
 def split_alpha(alpha: np.ndarray) -> tuple[np.ndarray | None, list[Note]]:

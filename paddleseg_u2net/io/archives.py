@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
-from tqdm import tqdm
-
+from paddleseg_u2net.environment.failures import reason
+from paddleseg_u2net.errors import printable
 from paddleseg_u2net.io.download import is_web_page
 from paddleseg_u2net.io.files import CHUNK, atomic_write
 
@@ -93,7 +93,9 @@ def unpack(
         try:
             (_unpack_zip if kind == ZIP else _unpack_tar)(path, writer, wanted)
         except DAMAGE as error:
-            raise ValueError(f"{path}: damaged or incomplete: {error}. Fix: download it again") from error
+            raise ValueError(
+                f"{path}: damaged or incomplete: {reason(error)}. Fix: download it again"
+            ) from error
 
 
 class _CheckedWriter:
@@ -109,8 +111,7 @@ class _CheckedWriter:
 
     def refuse(self, name: str, why: str) -> ValueError:
         """Return the error for one member."""
-        shown = name if name.isprintable() else ascii(name)
-        return ValueError(f"{self.path}: {shown[:100]} {why}. Nothing was unpacked")
+        return ValueError(f"{self.path}: {printable(name[:100])} {why}. Nothing was unpacked")
 
     def check(self, name: str, plain: bool, is_folder: bool) -> None:
         """Raise ValueError unless the name and kind of a member are safe."""
@@ -118,7 +119,7 @@ class _CheckedWriter:
         if self.members > MAX_MEMBERS:
             raise ValueError(f"{self.path}: has more than {MAX_MEMBERS} files")
         path = PurePosixPath(name)
-        if not name.isprintable():
+        if printable(name) != name:
             raise self.refuse(name, "has unprintable characters in its name")
         if path.is_absolute() or ".." in path.parts or "\\" in name or re.match("[A-Za-z]:", name):
             raise self.refuse(name, "would be written outside the folder")
@@ -145,7 +146,7 @@ class _CheckedWriter:
         if self.written + size > self.max_bytes:
             raise self.refuse(name, "unpacks to more than the allowed size")
 
-    def write(self, name: str, source: IO[bytes], bar: tqdm) -> None:
+    def write(self, name: str, source: IO[bytes], bar: Any) -> None:
         """Write one member, counting bytes."""
         # from the parts, as they were checked: a//b is a/b, and a/. is a
         target = os.path.join(self.folder, *PurePosixPath(name).parts)
@@ -163,7 +164,9 @@ def _length(text: str) -> int:
     return len(text.encode())
 
 
-def _bar(total: int | None) -> tqdm:
+def _bar(total: int | None) -> Any:
+    from tqdm import tqdm  # imported here because prediction, which reads weights, works without tqdm
+
     return tqdm(desc="unpack", total=total, unit="B", unit_scale=True, disable=None, delay=1, leave=False)
 
 
@@ -200,10 +203,15 @@ class _BoundedFile:
         return result
 
 
+def open_zip(raw: IO[bytes]) -> zipfile.ZipFile:
+    """Open a zip whose directory is within the bounds; DAMAGE is raised otherwise."""
+    file = _BoundedFile(raw)
+    return file.parse(lambda: zipfile.ZipFile(file), MAX_DIRECTORY)  # pyright: ignore
+
+
 def _unpack_zip(path: Path, writer: _CheckedWriter, wanted: Callable[[str], bool]) -> None:
     with path.open("rb") as raw:
-        file = _BoundedFile(raw)
-        archive = file.parse(lambda: zipfile.ZipFile(file), MAX_DIRECTORY)  # pyright: ignore
+        archive = open_zip(raw)
         members = _checked(archive, writer, wanted)
         with _bar(sum(info.file_size for info in members)) as bar:
             for info in members:

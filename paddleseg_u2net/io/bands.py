@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.appearance import Note, over_ground
 from paddleseg_u2net.io.contents import read_bytes
 from paddleseg_u2net.io.damage import DECISIVE, check_tiff, directories
@@ -158,8 +159,9 @@ def _take(path: Path, stored: np.ndarray, channels: int, white: int | None, alph
         return Photograph(pixels, UPRIGHT, opacity, tuple(notes), Depth.of(colors, white), held)
     if held < channels:
         raise ValueError(
-            f"{path}: holds {held} channels, expected {channels} (img_channels). "
-            f"Fix: a file of {channels} channels; or train with img_channels and in_channels: {held}"
+            f"{path}: holds {counted(held, 'channel')}, expected {channels} (img_channels). "
+            f"Fix: a file of {counted(channels, 'channel')}; or train with img_channels and "
+            f"in_channels: {held}"
         )
     pixels, shared = with_opacity(np.ascontiguousarray(stored[..., :channels]), white)
     return Photograph(pixels, depth=Depth.of(shared, white), held=held)

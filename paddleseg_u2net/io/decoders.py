@@ -17,6 +17,7 @@ import numpy as np
 
 from paddleseg_u2net.io.damage import check_png, check_tiff, directories, jpegs_in
 from paddleseg_u2net.io.file_kinds import BLANKS, find_kind
+from paddleseg_u2net.io.jpeg_scans import check_scans
 from paddleseg_u2net.io.jpeg_segments import SCAN, refines_in_order, segments
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
 from paddleseg_u2net.io.unsupported import TIFF_BITS, TIFF_SAMPLES
@@ -31,7 +32,6 @@ NETPBM_HEAD = re.compile(rb"P[2356]" + (BLANKS + rb"(\d{1,9})") * 3)  # width, h
 TIFF_EXTRA, IS_PREMULTIPLIED = 338, 1  # tag of the channels beside colours, and one of its values
 EXIF_PHOTO, EXIF_NAMES, COLOR_SPACE = 0x8769, 0xA005, 0xA001  # EXIF's parts, and the tag of the colour space
 ADOBE_RGB, ADOBE_NAME = 2, "R03"  # values of that tag and of the first name
-MAX_SCANS = 1000  # of a progressive JPEG; each costs a pass over all pixels, and encoders write about ten
 END = b"\xff\xd9"
 # lengths of the codes of the usual Huffman table for AC coefficients of brightness (ITU-T T.81, table K.5)
 USUAL_TABLE = bytes([0x10, 0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7D])
@@ -54,6 +54,7 @@ def open_image(data: bytes) -> Any:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the size is checked by the caller
+    check_scans(data)
     kind = find_kind(data)
     name = _reader(*kind.reader) if kind and kind.reader else None
     image = Image.open(io.BytesIO(without_metadata(data)), formats=[name] if name else [])
@@ -238,10 +239,8 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     """Decode a JPEG to (H, W, 3) uint8 RGB, not turned; CMYK by the plain formula.
 
     Raises:
-        ValueError: damaged, wherever in the file, or of too many scans.
+        ValueError: damaged, wherever in the file.
     """
-    if data.count(bytes([0xFF, SCAN])) > MAX_SCANS:
-        raise ValueError(f"it has more than {MAX_SCANS} scans")
     if _has_hole(data):
         raise ValueError(f"{HOLE} zero bytes or more in a row among its pixels")
     try:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -15,11 +16,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.errors import DiskError, DownloadError
+from paddleseg_u2net.errors import DiskError, DownloadError, printable
+from paddleseg_u2net.io.connections import TIMEOUT_S, TLS_FIX, Network, Pace, opener
 from paddleseg_u2net.io.files import CHUNK, atomic_write, disk_errors_named, flush, verify
-from paddleseg_u2net.io.urls import SafeRedirects, check_address, redirect
+from paddleseg_u2net.io.urls import check_address, redirect, shown
 
-TIMEOUT_S = 20
 PAGE = (b"<!doctype html", b"<html", b"<head", b"<script", b"<!--", b"<?xml")
 TRIES = 5  # attempts to resume a download that breaks off but makes progress
 PARTIAL = ".partial"  # suffix of an incomplete download
@@ -63,8 +64,12 @@ def download(
     max_bytes: int,
     accept_unverified: bool = False,
     resume: bool = False,
+    network: Network = Network(),  # noqa: B008 - a tuple of functions
 ) -> None:
     """Download one file; `destination` is created only when the file is complete and verified.
+
+    A server that sends less than `connections.WINDOW_BYTES` in `WINDOW_S` is given up. The content is taken
+    as it is sent: a `Content-Encoding` is not decoded.
 
     Args:
         url: https or file address; replaced if a mirror is set.
@@ -74,17 +79,19 @@ def download(
         accept_unverified: accept plain http without a checksum.
         resume: keep an incomplete download as `<name>.partial` and resume it next time; a note beside it,
             which is kept, records the address.
+        network: how names are resolved and connections made.
 
     Raises:
-        DownloadError: unreachable, too large, a web page, or not the expected content.
+        DownloadError: unreachable, too slow, too large, a web page, not the expected content, or at an
+            address that may not be contacted (`urls.py`).
         DiskError: the disk is full.
     """
     url = redirect(url)
     trusted = bool(checksum) or accept_unverified
     check_address(url, trusted)
-    opener = urllib.request.build_opener(SafeRedirects(trusted))
+    pace = Pace(url)
     with (_keep_partial if resume else atomic_write)(destination) as partial:
-        transfer = _Transfer(opener, url, partial, max_bytes, resume)
+        transfer = _Transfer(opener(url, trusted, pace, network), pace, partial, max_bytes, resume)
         try:
             transfer.run()
             if checksum:
@@ -128,15 +135,18 @@ class _Version(NamedTuple):
         etag, length = answer.headers.get("ETag"), answer.headers.get("Content-Length")
         mark = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
         rest = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range") or "")
-        total = rest[1] if rest else length
-        return cls(url, mark, int(total) if re.fullmatch(r"\d{1,18}", total or "") else None)
+        total = rest[1] if rest else None if answer.headers.get("Transfer-Encoding") else length
+        known = total is not None and re.fullmatch(r"[0-9]{1,99}", total)
+        return cls(url, mark, int(total) if total and known else None)
 
 
 class _Transfer:
     """Transfers one file to `partial`, resuming an earlier transfer."""
 
-    def __init__(self, opener: Any, url: str, partial: Path, max_bytes: int, resume: bool):
-        self.opener, self.url, self.partial = opener, url, partial
+    def __init__(
+        self, opener: urllib.request.OpenerDirector, pace: Pace, partial: Path, max_bytes: int, resume: bool
+    ):
+        self.opener, self.pace, self.url, self.partial = opener, pace, pace.url, partial
         self.max_bytes, self.resume = max_bytes, resume
 
     def run(self) -> None:
@@ -145,10 +155,21 @@ class _Transfer:
             before = self._size()
             try:
                 self._fetch()
+                self._refuse_web_page()
                 break
             except _ConnectionLostError:
                 if not left or self._size() <= before:
                     raise
+
+    def _refuse_web_page(self) -> None:
+        with self.partial.open("rb") as file:
+            if not is_web_page(file.read(512)):
+                return
+        self._forget()
+        raise DownloadError(
+            f"{self.url}: answered with a web page instead of the file, as cloud drives do. Fix: open it "
+            "in a browser and save the file itself"
+        )
 
     def verify(self, checksum: str) -> None:
         """Verify the downloaded file; remove it if it is the wrong one."""
@@ -190,15 +211,18 @@ class _Transfer:
         with self._ask(start, begun) as answer:
             version, status = _Version.from_answer(self.url, answer), getattr(answer, "status", None)
             rest = status == 206 and begun and _continues(answer, version, begun, start)
-            if rest or status not in (206, 416):
+            if rest or status in (None, 200):  # None: a file address
                 self._copy(answer, start if rest else 0, version)
                 return
+            if status not in (206, 416):
+                raise DownloadError(f"{self.url}: answered with status {status}, expected 200")
         if not begun:
             raise DownloadError(f"{self.url}: answered with a part (206) of the file, not all of it")
         self._forget()  # a part that does not fit, or `partial` is longer than the file (416)
         self._fetch()
 
     def _ask(self, start: int, begun: _Version | None) -> Any:
+        self.pace.restart()
         request = urllib.request.Request(self.url, headers={"User-Agent": "paddleseg_u2net"})
         if start and begun:
             request.add_header("Range", f"bytes={start}-")
@@ -212,26 +236,33 @@ class _Transfer:
                 if start and error.code == 416:
                     return error  # an answer too: the range is not satisfiable
                 error.close()
-            raise DownloadError(f"{self.url}: {getattr(error, 'reason', error)}") from error
+            raise self._failure(error) from error
 
-    def _read(self, answer: Any) -> bytes:
+    def _failure(self, error: Exception, kind: type[DownloadError] = DownloadError) -> DownloadError:
+        """Return the exception, with one line, for what opening or reading raised."""
+        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
+        if isinstance(reason, DownloadError):
+            return reason
+        if isinstance(reason, ssl.SSLError):
+            what = getattr(reason, "verify_message", None) or reason.reason or str(reason)
+            return DownloadError(f"{self.url}: no secure connection (TLS): {shown(what)}{TLS_FIX}")
+        if isinstance(reason, TimeoutError):
+            return kind(f"{self.url}: nothing came for {TIMEOUT_S} s. Fix: try again later")
+        said = f"no valid answer: {reason!r}" if isinstance(reason, HTTPException) else reason
+        return kind(f"{self.url}: {shown(said)}")
+
+    def _read(self, answer: Any, size: int) -> bytes:
         try:
-            return answer.read(CHUNK)
+            return answer.read1(size)
         except (OSError, ValueError, HTTPException) as error:
-            raise _ConnectionLostError(f"{self.url}: {getattr(error, 'reason', error)}") from error
+            raise self._failure(error, _ConnectionLostError) from error
 
     def _copy(self, answer: Any, start: int, version: _Version) -> None:
         from tqdm import tqdm  # imported here because prediction works without tqdm
 
         self._check_bound(version.total or 0)
         self._check_room((version.total or 0) - start)
-        chunk = self._read(answer)
-        if not start and is_web_page(chunk):
-            raise DownloadError(
-                f"{self.url}: answered with a web page instead of the file, as cloud drives do. Fix: open it "
-                "in a browser and save the file itself"
-            )
-        received, name = start, self.url.rsplit("/", 1)[-1]
+        received, name = start, printable(self.url.rsplit("/", 1)[-1])
         bar = tqdm(
             total=version.total,
             initial=start,
@@ -244,12 +275,12 @@ class _Transfer:
         with self.partial.open("ab" if start else "wb") as file, bar:
             if self.resume and not start:
                 _note_of(self.partial).write_text(json.dumps(version._asdict()))
-            while chunk:
+            end = version.total if version.total is not None else self.max_bytes + 1
+            while received < end and (chunk := self._read(answer, min(CHUNK, end - received))):
                 received += len(chunk)
                 self._check_bound(received)
-                file.write(chunk)
+                self.pace.count(file.write(chunk))
                 bar.update(len(chunk))
-                chunk = self._read(answer)
         if received < (version.total or 0):
             raise _ConnectionLostError(f"{self.url}: ended after {received} of {version.total} bytes")
 

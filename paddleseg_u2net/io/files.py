@@ -1,18 +1,20 @@
-"""Atomic writes, file locks, checksums and bounded caches."""
+"""Atomic writes, checksums and bounded caches."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import functools
+import glob
 import hashlib
+import io
 import logging
 import os
 import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,13 +22,27 @@ from paddleseg_u2net.errors import DiskError, DownloadError
 
 log = logging.getLogger(__name__)
 
-PARTIAL = ".part"
+PARTIAL, LOCK = ".part", ".u2net.lock"
 CHUNK = 1 << 20
+ANOTHER_FOLDER = "choose another --save_dir"
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 
+def _put(partial: Path, destination: Path) -> None:
+    try:
+        os.replace(partial, destination)
+    except OSError as error:
+        if not (partial.is_dir() and destination.exists()):
+            raise
+        raise FileExistsError(
+            f"{destination}: was created by another process meanwhile. Fix: remove it, or choose another name"
+        ) from error
+
+
 @contextmanager
-def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
+def atomic_write(
+    destination: Path, durable: bool = True, move: Callable[[Path, Path], object] = _put
+) -> Iterator[Path]:
     """Yield a temporary path that is renamed to `destination` if the block succeeds and removed otherwise.
 
     The block creates a file or a folder at that path. A file replaces an existing file; a folder must not
@@ -35,6 +51,7 @@ def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
     Args:
         destination: path of the file or folder to create.
         durable: flush the file, or the files directly in the folder, to the disk before renaming.
+        move: puts it in its place; `exchange.take_place` for a folder that replaces another.
 
     Raises:
         DiskError: the disk is full or read-only; the message names the destination and a fix.
@@ -47,23 +64,47 @@ def atomic_write(destination: Path, durable: bool = True) -> Iterator[Path]:
             if durable:
                 for path in partial.glob("*") if partial.is_dir() else [partial]:
                     flush(path)
-            os.replace(partial, destination)
+            move(partial, destination)
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # of a disk that is read-only by now; it would hide the DiskError
+            partial.unlink()
+
+
+@contextmanager
+def atomic_bytes(destination: Path, durable: bool = True) -> Iterator[io.BytesIO]:
+    """Yield a buffer whose content becomes the file; for libraries that would write the file themselves.
+
+    Those in C, as Pillow, do not notice if a disk that becomes full takes a part of what they write.
+
+    Args:
+        destination: see `atomic_write`.
+        durable: see `atomic_write`.
+    """
+    buffer = io.BytesIO()
+    yield buffer
+    with atomic_write(destination, durable) as partial:
+        partial.write_bytes(buffer.getbuffer())
 
 
 def _partial_name(path: Path) -> Path:
     """A name beside `path` that `remove_partial_files` recognizes."""
-    # file systems limit names in bytes; leave room for the suffix
-    short = os.fsencode(path.name)[:200].decode(errors="ignore")
-    return path.with_name(f".{short}.{secrets.token_hex(4)}{PARTIAL}")
+    return path.with_name(f".{short_name(path)}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def short_name(path: Path) -> str:
+    """The name of a path with room for a suffix: file systems limit names in bytes."""
+    return os.fsencode(path.name)[:200].decode(errors="ignore")
 
 
 def is_partial(name: str) -> bool:
     """Whether a file or folder has a name of `_partial_name`."""
     return re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PARTIAL}", name) is not None
+
+
+def is_lock(name: str) -> bool:
+    """Whether a file has a name of `locks.lock_file`."""
+    return name.startswith(".") and name.endswith(LOCK)
 
 
 def remove_folder(folder: Path) -> None:
@@ -100,37 +141,6 @@ def disk_errors_named(destination: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def file_lock(lock: Path) -> Iterator[None]:
-    """Let one process at a time run the block, among all that use the same lock file.
-
-    The operating system releases the lock when a process ends, even when it is killed. The file is removed
-    afterwards.
-    """
-    import fcntl
-
-    while True:
-        with lock.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("Waiting for another process that has locked %s", lock)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            # the previous holder may have removed the file while this process waited for it; then try again
-            if _is(lock, os.fstat(file.fileno())):
-                try:
-                    yield
-                finally:
-                    lock.unlink(missing_ok=True)
-                return
-
-
-def _is(path: Path, found: os.stat_result) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), found)
-    return False
-
-
 def flush(path: Path) -> None:
     """Flush a file to the disk, so that a crash after renaming it cannot leave it empty."""
     if path.is_dir():
@@ -139,12 +149,31 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove temporary files of killed processes from a folder and its direct sub-folders."""
-    for path in [*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")]:
-        if is_partial(path.name):
-            shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
+def remove_partial_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove temporary files that killed processes have left behind.
+
+    Args:
+        folder: that this process has locked. Other processes may write into its sub-folders.
+        names: patterns of the files and folders in it that this process alone writes, such as `iter_*`; their
+            temporary files are removed, and those in such folders.
+    """
+    for name in names:
+        for path in [*folder.glob(f".{name}.*{PARTIAL}"), *folder.glob(f"{name}/.*{PARTIAL}")]:
+            _remove_partial(path)
+
+
+def remove_partials_of(path: Path) -> None:
+    """Remove the temporary files of killed processes that were creating `path`, which this one has locked."""
+    for found in path.parent.glob(f".{glob.escape(short_name(path))}.*{PARTIAL}"):
+        if len(found.name) == len(_partial_name(path).name):  # not of `path` with a longer name
+            _remove_partial(found)
+
+
+def _remove_partial(path: Path) -> None:
+    if is_partial(path.name):
+        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # removed by now, or the disk is read-only
+            path.unlink()
 
 
 def prune_cache(folder: Path, max_bytes: int) -> None:
@@ -153,7 +182,8 @@ def prune_cache(folder: Path, max_bytes: int) -> None:
     An entry is a file or a folder of files; its modification time (`os.utime`) is when it was last used.
     """
     with contextlib.suppress(OSError):  # another process prunes too, or owns the folder
-        entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        found = [path for path in folder.iterdir() if not is_lock(path.name)]
+        entries = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
         room = max_bytes
         for index, entry in enumerate(entries):
             files = entry.rglob("*") if entry.is_dir() else [entry]
@@ -162,7 +192,7 @@ def prune_cache(folder: Path, max_bytes: int) -> None:
                 shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
-def require_writable(folder: Path, choice: str = "choose another --save_dir") -> None:
+def require_writable(folder: Path, choice: str = ANOTHER_FOLDER) -> None:
     """Create `folder` and check that files can be written to it; raise OSError with a fix otherwise."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

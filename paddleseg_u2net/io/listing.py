@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddleseg_u2net.io.file_kinds import BY_SUFFIX, HEAD, RAW, TIFF, FileKind, find_kind
-from paddleseg_u2net.io.files import is_partial
+from paddleseg_u2net.io.files import is_lock, is_partial
 from paddleseg_u2net.io.unsupported import may_be_camera_raw
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]], listing: Listing) -> Iterato
         return
     for entry in entries:
         path = folder / entry.name
-        if is_partial(entry.name):  # written by this package, perhaps right now
+        if is_partial(entry.name) or is_lock(entry.name):  # written by this package, perhaps right now
             continue
         if entry.name.startswith("."):
             listing.leave_out(path, HIDDEN)

@@ -12,9 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paddleseg_u2net.config.yaml_text import dump_config
-from paddleseg_u2net.io.files import atomic_write, remove_folder
+from paddleseg_u2net.io.exchange import restore, take_place
+from paddleseg_u2net.io.files import atomic_write, remove_folder, write_text
 from paddleseg_u2net.models.pretrained import load_strict
-from paddleseg_u2net.models.run_folders import BEST, EMA, MODEL, numbered
+from paddleseg_u2net.models.run_folders import (
+    BEST,
+    EMA,
+    MODEL,
+    OPTIMIZER,
+    SHA256,
+    STATE,
+    checksums,
+    numbered,
+    read_json,
+    verify_unchanged,
+)
 from paddleseg_u2net.models.safe_pickle import read_pickle
 
 if TYPE_CHECKING:
@@ -22,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OPTIMIZER, STATE, CONFIG, START = "model.pdopt", "state.json", "config.yaml", "start.pdparams"
+CONFIG, START = "config.yaml", "start.pdparams"
 
 
 @dataclass
@@ -39,6 +51,7 @@ class Progress:
         metric: the measure of `best`.
         optimizer: type of the optimizer.
         engine: what computed the steps, and its precision; empty in checkpoints that do not say.
+        sha256: checksums of the files of the checkpoint, by name; empty in older ones.
     """
 
     iter: int = 0
@@ -50,25 +63,11 @@ class Progress:
     metric: str = ""
     optimizer: str = ""
     engine: str = ""
-
-
-def save_weights(path: Path, network: nn.Layer, config: Mapping[str, Any]) -> None:
-    """Write the weights of a network and its config beside them; each file is replaced atomically.
-
-    Args:
-        path: `.pdparams` file.
-        network: the network.
-        config: what it was trained with.
-    """
-    import paddle
-
-    with atomic_write(path) as partial:
-        paddle.save(network.state_dict(), str(partial))
-    _write_text(path.with_name(CONFIG), dump_config(config))
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 def save_best(run: Path, name: str, network: nn.Layer, config: Mapping[str, Any], progress: Progress) -> None:
-    """Write the best network so far and a record of its score.
+    """Write the best network so far, its config, and a record of its score; they replace the earlier at once.
 
     Args:
         run: folder of the run.
@@ -77,39 +76,33 @@ def save_best(run: Path, name: str, network: nn.Layer, config: Mapping[str, Any]
         config: what it was trained with.
         progress: of the run.
     """
-    folder = run / BEST[name]
+    import paddle
+
+    folder, weights = run / BEST[name], f"{name}.pdparams"
     score, at = progress.best[name]
-    (folder / STATE).unlink(missing_ok=True)  # a killed process leaves no new weights with an old score
-    save_weights(folder / f"{name}.pdparams", network, config)
-    _write_text(folder / STATE, json.dumps({"metric": progress.metric, "score": score, "iter": at}, indent=1))
+    with atomic_write(folder, move=take_place) as partial:
+        partial.mkdir()
+        paddle.save(network.state_dict(), str(partial / weights))
+        record = {"metric": progress.metric, "score": score, "iter": at}
+        record[SHA256] = checksums(partial, [weights])
+        (partial / STATE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (partial / CONFIG).write_text(dump_config(config), encoding="utf-8")
+        for path in folder.glob("*"):  # what a user has put there stays
+            if path.name not in (weights, STATE, CONFIG):
+                (shutil.copytree if path.is_dir() else shutil.copy2)(path, partial / path.name)
 
 
 def _best_iter(folder: Path) -> int | None:
     """The iteration of the model in a `best_model` folder; None without one."""
     try:
-        return _read_json(folder / STATE).get("iter") if (folder / STATE).is_file() else None
+        return read_json(folder / STATE).get("iter") if (folder / STATE).is_file() else None
     except ValueError:
         return None
 
 
 def save_progress(folder: Path, progress: Progress) -> None:
     """Replace the progress stored in a checkpoint folder."""
-    _write_text(folder / STATE, json.dumps(asdict(progress), indent=1))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("expected a mapping")
-        return found
-    except ValueError as error:
-        raise ValueError(f"{path}: is damaged: {error}. Fix: resume from another checkpoint") from None
+    write_text(folder / STATE, json.dumps(asdict(progress), indent=1))
 
 
 def _to_numpy(state: Any) -> Any:
@@ -151,6 +144,7 @@ def save_checkpoint(
         if ema is not None:
             paddle.save(ema.state_dict(), str(partial / EMA))
         progress.optimizer = type(optim).__name__
+        progress.sha256 = checksums(partial, [path.name for path in partial.iterdir()])
         (partial / STATE).write_text(json.dumps(asdict(progress), indent=1), encoding="utf-8")
         (partial / CONFIG).write_text(dump_config(config), encoding="utf-8")
 
@@ -213,13 +207,13 @@ def load_checkpoint(
 
 
 def _read_progress(path: Path) -> Progress:
-    content = _read_json(path)
+    content = read_json(path)
     try:
         progress = Progress(**content)
         progress.best = {name: (float(score), int(at)) for name, (score, at) in progress.best.items()}
         for name in ("iter", "samples", "seed", "stale"):
             value = getattr(progress, name)
-            if type(value) is not int or value < 0:
+            if type(value) is not int or not 0 <= value < 2**63:
                 raise ValueError(f"{name} is {value!r}, expected a whole number from 0")
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
@@ -234,7 +228,7 @@ def _reset_best(progress: Progress, run: Path, metric: str) -> None:
         log.warning("The best score was of %s; for %s it is reset", progress.metric, metric)
         progress.best, progress.stale, progress.metric = {}, 0, metric
     for name, (score, at) in list(progress.best.items()):
-        stored = _best_iter(run / BEST[name])
+        stored = _best_iter(restore(run / BEST[name]))
         if stored == at:
             continue
         del progress.best[name]
@@ -251,6 +245,7 @@ def _reset_best(progress: Progress, run: Path, metric: str) -> None:
 def _load_optimizer(path: Path, optim: Any, network: nn.Layer, scaler: Any | None) -> None:
     import paddle
 
+    verify_unchanged(path)
     state = read_pickle(path)
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ValueError(f"{path}: is not the state of an optimizer. Fix: resume from another checkpoint")
@@ -283,7 +278,7 @@ def copy_best(run: Path, save_dir: Path, progress: Progress) -> None:
     """
     for name in progress.best:
         with atomic_write(save_dir / BEST[name]) as partial:
-            shutil.copytree(run / BEST[name], partial)
+            shutil.copytree(restore(run / BEST[name]), partial)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.models.architecture import identify, state_shapes
 from paddleseg_u2net.models.weight_files import State
 
@@ -40,7 +41,7 @@ def check_fit(source: str | Path, network: str, state: State, shapes: Mapping[st
 
 def misfit(source: str | Path, network: str, state: State, found: list[str]) -> str:
     """The message about weights that do not fit: the first differences, and what to do; see `check_fit`."""
-    lines = [f"{source} does not fit {network}: {len(found)} differences:"]
+    lines = [f"{source} does not fit {network}: {counted(len(found), 'difference')}:"]
     lines += found[:SHOWN]
     if len(found) > SHOWN:
         lines.append(f"… and {len(found) - SHOWN} more")

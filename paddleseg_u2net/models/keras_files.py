@@ -5,8 +5,11 @@ Source: patrickisroman/u2net-tensorflow@d70fc14 model/u2net.py; train.py saves w
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import math
+import mmap
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.bounds import HEAP_BYTES, HEAP_NAMES, WEIGHT_OBJECTS, Budget
 from paddleseg_u2net.environment.optional_imports import need
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.models.architecture import BN_EPSILON, HEADS, NETWORKS, SIDES, Identity, dataflow
-from paddleseg_u2net.models.safe_pickle import MAX_BYTES
+from paddleseg_u2net.models.safe_pickle import checked_archive
 from paddleseg_u2net.models.weight_layouts import KERAS_MEMBER, State
 
 log = logging.getLogger(__name__)
@@ -25,7 +30,7 @@ log = logging.getLogger(__name__)
 KERAS_EPSILON = 1e-3  # default of BatchNormalization, which the port does not change
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "_mean", "moving_variance": "_variance"}
 VARIABLES = {"conv": ("kernel", "bias"), "bn": tuple(NORM)}  # order of Keras 3, which numbers them
-MOST = 100_000  # objects in a file
+HEAP = re.compile(rb"GCOL\x01\0\0\0(.{8})", re.DOTALL)  # a piece of a heap of texts in HDF5, and its length
 # paths are made of attributes in tf_keras 2.13 and later, and of numbered classes in Keras 3
 BLOCK = re.compile(r"/(stage[1-6]d?|(rsu\df?)(?:_(\d))?)/conv_b(\d)(_d)?/(conv|bn)/vars/(\d)$")
 HEAD = re.compile(r"/(side[1-6]|outconv|conv2d(?:_(\d))?)/vars/(\d)$")
@@ -58,13 +63,12 @@ def read_keras(path: Path) -> State:
     h5py = need("h5py")
     source: Any = path
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(KERAS_MEMBER).file_size > MAX_BYTES:
-                raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
+        with checked_archive(path) as archive:
             source = io.BytesIO(archive.read(KERAS_MEMBER))
+    _check_heaps(source)
     with h5py.File(source, "r") as file:
-        reader = _Datasets(h5py)
-        root = reader.child(file, "model_weights") if "model_weights" in file else file
+        reader = _Datasets(h5py, path.stat().st_size)
+        root = reader.child(file, "model_weights") if file.id.links.exists(b"model_weights") else file
         if "layer_names" in root.attrs:
             layers = _by_order(reader.legacy(root))
         else:
@@ -76,22 +80,28 @@ def read_keras(path: Path) -> State:
 class _Datasets:
     """Reads arrays of an HDF5 file, and nothing that lies outside of it."""
 
-    def __init__(self, h5py: Any):
-        self.h5py = h5py
-        self.bytes = self.count = 0
+    def __init__(self, h5py: Any, stored: int):
+        self.h5py, self.budget = h5py, Budget(stored)
+        self.count = 0
 
     def child(self, group: Any, path: str) -> Any:
         """A member of a group; links to other places and files are refused, on the way to it too."""
         for name in path.split("/"):
             self.count += 1
-            if self.count > MOST:
-                raise ValueError(f"holds more than {MOST} objects")
-            if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
+            WEIGHT_OBJECTS.check(self.count)
+            if not self._is_inside(group, name):
                 raise ValueError(
                     f"{group.name}/{name} is missing, or a link. Only data in the file itself are read"
                 )
             group = group[name]
         return group
+
+    def _is_inside(self, group: Any, name: str) -> bool:
+        """Whether a member is data of the file itself; h5py's own methods would open linked files."""
+        try:
+            return group.id.links.get_info(name.encode()).type == self.h5py.h5l.TYPE_HARD
+        except KeyError:
+            return False
 
     def array(self, dataset: Any) -> np.ndarray:
         """The values of a dataset."""
@@ -99,9 +109,7 @@ class _Datasets:
             raise ValueError(f"{dataset.name} is not an array stored in the file itself")
         if dataset.dtype.kind != "f":
             raise ValueError(f"{dataset.name} has type {dataset.dtype}, expected floats")
-        self.bytes += dataset.size * dataset.dtype.itemsize
-        if self.bytes > MAX_BYTES:
-            raise ValueError(f"its arrays take more than {MAX_BYTES >> 30} GiB")
+        self.budget.take(dataset.size * dataset.dtype.itemsize)
         return np.asarray(dataset[()])
 
     def legacy(self, root: Any) -> Iterator[tuple[str, np.ndarray]]:
@@ -123,10 +131,24 @@ class _Datasets:
                 yield where, self.array(found)
 
 
+def _check_heaps(source: Any) -> None:
+    """Raise ValueError for a long text, of which each name in a list could be a copy."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, io.BytesIO):
+            content: Any = source.getbuffer()
+        else:
+            file = stack.enter_context(source.open("rb"))
+            content = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        for found in HEAP.finditer(content):
+            HEAP_BYTES.check(int.from_bytes(found[1], "little"))
+
+
 def _names(attributes: Any, name: str) -> list[str]:
     """A list of names; Keras splits a long one over several attributes."""
     keys = [name] if name in attributes else [f"{name}{i}" for i in range(len(attributes))]
-    rows = [row for key in keys if key in attributes for row in attributes[key]]
+    keys = [key for key in keys if key in attributes]
+    HEAP_NAMES.check(max((math.prod(attributes.get_id(key).shape) for key in keys), default=0))
+    rows = [row for key in keys for row in attributes[key]]
     return [row.decode() if isinstance(row, bytes) else str(row) for row in rows]
 
 
@@ -204,7 +226,8 @@ def _match(kernels: Sequence[np.ndarray]) -> list[str]:
                 if list(sequence.values()) == shapes:
                     return list(sequence)
     raise ValueError(
-        f"holds {len(kernels)} kernels, which do not fit the {', '.join(NETWORKS)} of the TensorFlow port"
+        f"holds {counted(len(kernels), 'kernel, which does', 'kernels, which do')} not fit the "
+        f"{', '.join(NETWORKS)} of the TensorFlow port"
     )
 
 

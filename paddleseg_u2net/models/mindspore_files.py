@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.models.safe_pickle import BFLOAT16, MOST_AXES, from_bfloat16
+from paddleseg_u2net.bounds import AXES
+from paddleseg_u2net.io.onnx_files import walk
+from paddleseg_u2net.models.safe_pickle import BFLOAT16, from_bfloat16
 
 State = dict[str, np.ndarray]
 DTYPES = {
@@ -73,7 +75,7 @@ def _array(name: str, dims: list[int], kind: str, content: bytes) -> np.ndarray:
         raise ValueError(f"{name} has type {kind!r}, expected one of {', '.join(DTYPES)}")
     dtype = np.dtype("<u2" if DTYPES[kind] == BFLOAT16 else DTYPES[kind])
     shape = () if dims == [0] else tuple(dims)  # MindSpore writes a scalar so
-    if len(shape) > MOST_AXES or min(shape, default=0) < 0:
+    if len(shape) > AXES.most or min(shape, default=0) < 0:
         raise ValueError(f"damaged: {name} has {len(shape)} axes, or negative sizes")
     if math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"truncated: {name} has {len(content)} bytes, which does not fit its shape {shape}")
@@ -93,8 +95,10 @@ def read_mindspore(path: Path) -> State:
     Raises:
         ValueError: it is damaged, or holds a type that is not a number.
     """
+    data = _without_checksum(path.read_bytes())
+    walk(data, {"model": {1: "value"}, "value": {2: "tensor"}, "tensor": {}})
     message = _message_class()()
-    message.ParseFromString(_without_checksum(path.read_bytes()))
+    message.ParseFromString(data)
     parts: dict[str, list[Any]] = {}
     for value in message.value:  # a large tensor is in several parts of one name
         parts.setdefault(value.tag, []).append(value.tensor)

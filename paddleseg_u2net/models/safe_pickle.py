@@ -5,20 +5,21 @@ Tensors and arrays become numpy arrays, objects of other classes are kept unread
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from paddleseg_u2net.bounds import ARCHIVE_MEMBERS, AXES, WEIGHT_BYTES, Budget
+from paddleseg_u2net.io.archives import open_zip
 from paddleseg_u2net.models.unpickler import StandIn, Unpickler, Unread, mapping
 
-MOST_AXES = 32  # of an array
-MAX_BYTES = 4 << 30  # of the content of a weight file
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 BFLOAT16 = "bfloat16"
 TORCH_DTYPES = {
@@ -74,7 +75,7 @@ class _Tensor(StandIn):
         """The values; a view that exceeds its storage or repeats parts of it is rejected."""
         data = self.storage.data if isinstance(self.storage, Storage) else None
         numbers = [self.offset, *self.shape, *self.strides]
-        valid = len(numbers) <= 1 + 2 * MOST_AXES and all(
+        valid = len(numbers) <= 1 + 2 * AXES.most and all(
             type(n) is int and 0 <= n < 1 << 63 for n in numbers
         )
         if not isinstance(data, np.ndarray) or not valid:
@@ -219,9 +220,9 @@ def read_sequence(file: io.BytesIO) -> tuple[Any, list[str]]:
 class _Converter:
     """Replaces tensors and arrays in nested containers; each object once, so that shared ones stay cheap."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget):
         self.done: dict[int, Any] = {}
-        self.bytes = 0
+        self.budget = budget
 
     def __call__(self, obj: Any) -> Any:
         if isinstance(obj, Unread):
@@ -240,9 +241,7 @@ class _Converter:
         return type(obj)(self(value) for value in obj)
 
     def _contiguous(self, array: np.ndarray) -> np.ndarray:
-        self.bytes += array.nbytes  # also of views, which later steps may copy
-        if self.bytes > MAX_BYTES:
-            raise ValueError(f"its tensors take more than {MAX_BYTES >> 30} GiB")
+        self.budget.take(array.nbytes)  # also of views, which later steps may copy
         return array if array.flags.c_contiguous else array.copy()
 
     def _unread(self, obj: Unread) -> Unread:
@@ -252,9 +251,9 @@ class _Converter:
         return obj
 
 
-def plain(obj: Any) -> Any:
-    """Replace the stand-ins for tensors and arrays by numpy arrays, in all nested containers."""
-    return _Converter()(obj)
+def plain(obj: Any, stored: int) -> Any:
+    """Replace the stand-ins by numpy arrays, whose bytes those of the file (`stored`) limit."""
+    return _Converter(Budget(stored))(obj)
 
 
 class Pickled(NamedTuple):
@@ -264,34 +263,36 @@ class Pickled(NamedTuple):
     unread: list[str]
 
 
-def checked_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The members of an archive by name; raises ValueError where they unpack to too much."""
-    if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-        raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
-    return {info.filename: info for info in archive.infolist()}
+@contextlib.contextmanager
+def checked_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip of weights; raises ValueError where its members are too many, or unpack to too much."""
+    with path.open("rb") as file, open_zip(file) as archive:
+        ARCHIVE_MEMBERS.check(len(archive.infolist()))
+        Budget(path.stat().st_size).take(sum(info.file_size for info in archive.infolist()))
+        yield archive
 
 
 def read_zip(path: Path) -> Pickled:
     """Read the archive that PyTorch writes since version 1.6, also that of TorchScript."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name.split("/", 1)[-1]: info for name, info in checked_members(archive).items()}
+    with checked_archive(path) as archive:
+        members = {info.filename.split("/", 1)[-1]: info for info in archive.infolist()}
         unpickler = SafeUnpickler(io.BytesIO(archive.read(members["data.pkl"])))
         obj = unpickler.load()
         for key, storage in unpickler.storages.items():
             storage.read(archive.read(members[f"data/{key}"]))
-    return Pickled(plain(obj), list(unpickler.unread))
+    return Pickled(plain(obj, path.stat().st_size), list(unpickler.unread))
 
 
 def read_legacy(path: Path) -> Pickled:
     """Read the sequence of pickles that PyTorch wrote before version 1.6."""
     obj, unread = read_sequence(io.BytesIO(path.read_bytes()))
-    return Pickled(plain(obj), unread)
+    return Pickled(plain(obj, path.stat().st_size), unread)
 
 
 def read_single(path: Path) -> Pickled:
     """Read one pickle, as `paddle.save` and `pickle.dump` write it."""
     unpickler = SafeUnpickler(io.BytesIO(path.read_bytes()))
-    return Pickled(plain(unpickler.load()), list(unpickler.unread))
+    return Pickled(plain(unpickler.load(), path.stat().st_size), list(unpickler.unread))
 
 
 def read_pickle(path: Path) -> Any:
@@ -307,6 +308,7 @@ def read_pickle(path: Path) -> Any:
         ValueError: the file is truncated or holds other objects.
     """
     try:
+        WEIGHT_BYTES.check(path.stat().st_size)
         obj, unread = read_single(path)
         if unread:
             raise ValueError(f"holds {', '.join(unread)}, expected only tensors and containers")

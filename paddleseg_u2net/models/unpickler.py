@@ -11,7 +11,8 @@ import pickletools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-MOST_STEPS = 5_000_000  # a file of torch.save has some 30 for each tensor
+from paddleseg_u2net.bounds import PICKLE_STEPS, WEIGHT_NAME
+
 EMPTY = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -107,8 +108,8 @@ class Unpickler:
 
     def _spend(self, steps: int) -> None:
         self.steps += steps
-        if self.steps > MOST_STEPS:
-            raise ValueError(f"its pickle takes more than {MOST_STEPS:,} steps")
+        if self.steps > PICKLE_STEPS.most:
+            raise ValueError(f"its pickle takes more than {PICKLE_STEPS.most:,} steps")
 
     def _run(self, name: str, argument: Any) -> None:
         if name in LITERALS:
@@ -177,6 +178,7 @@ class Unpickler:
     def _named(self, module: Any, name: Any) -> Any:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("its pickle is damaged: a class without a name")
+        WEIGHT_NAME.check(len(module) + len(name))
         return self.find(module, name)
 
     def _build(self, _: Any) -> None:

@@ -6,6 +6,7 @@ for any other network.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.errors import MissingPackage, printable
+from paddleseg_u2net.bounds import HEADER_BYTES, WEIGHT_BYTES
+from paddleseg_u2net.environment.failures import reason
+from paddleseg_u2net.errors import MissingPackage, counted, printable
+from paddleseg_u2net.io.archives import DAMAGE, open_zip
+from paddleseg_u2net.io.onnx_files import external_files
 from paddleseg_u2net.models.architecture import BN_EPSILON, NETWORKS, SIDES, dataflow
+from paddleseg_u2net.models.run_folders import verify_unchanged
 from paddleseg_u2net.models.safe_pickle import (
-    MAX_BYTES,
     TORCH_MAGIC,
     Pickled,
-    checked_members,
+    checked_archive,
     from_bfloat16,
     read_legacy,
     read_single,
@@ -29,6 +34,7 @@ from paddleseg_u2net.models.weight_layouts import KERAS_MEMBER, State, find_stat
 
 FOLDED_VARIANCE = np.float32(1 - BN_EPSILON)  # with it, BatchNorm of weight 1 and bias 0 is the identity
 HEAD_BYTES = 512
+SAVE = "Fix: fetch or save it again"
 
 
 SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?", "U8": "u1", "I8": "i1"}
@@ -38,6 +44,8 @@ SAFETENSORS |= {f"{sign}{bits}": f"<{sign.lower()}{bits // 8}" for sign in "IU" 
 def _read_safetensors(path: Path) -> State:
     from safetensors import deserialize
 
+    with path.open("rb") as file:
+        HEADER_BYTES.check(int.from_bytes(file.read(8), "little"))
     arrays: State = {}
     for name, stored in deserialize(path.read_bytes()):
         if (kind := stored["dtype"]) not in SAFETENSORS:
@@ -51,8 +59,8 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _read_npz(path: Path) -> State:
-    with zipfile.ZipFile(path) as archive:
-        checked_members(archive)
+    with checked_archive(path):
+        pass
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return dict(archive)
 
@@ -62,10 +70,10 @@ def _read_onnx(path: Path) -> State:
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(path, load_external_data=False).graph
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+    if external_files(path):
         fix = f"onnx.save(onnx.load({str(path)!r}), 'one.onnx')"
         raise ValueError(f"keeps its weights in another file. Fix: in Python, {fix}")
+    graph = onnx.load(path, load_external_data=False).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:  # PyTorch writes equal tensors once
         if node.op_type == "Identity" and node.input[0] in arrays:
@@ -79,12 +87,14 @@ def _read_onnx(path: Path) -> State:
     convolutions = [node for node in dataflow(NETWORKS["U2Net"]) if node.weight]
     if any(node.op_type == "BatchNormalization" for node in graph.node) or len(found) != len(convolutions):
         raise ValueError(
-            f"holds {len(found)} convolutions, expected the {len(convolutions)} of U²-Net "
+            f"holds {counted(len(found), 'convolution')}, expected the {len(convolutions)} of U²-Net "
             "with BatchNorm folded in"
         )
     state: State = {}
     for node, conv_node in zip(convolutions, _heads_last(graph, found), strict=True):
         weight, *bias = [arrays[name] for name in conv_node.input[1:]]
+        if not weight.size:  # its number of channels may be anything
+            raise ValueError(f"holds a convolution of shape {weight.shape}, which has no weights")
         name, channels, has_norm = node.name, len(weight), node.operation == "conv_relu"
         conv = f"{name}.conv_s1" if has_norm else name
         state[f"{conv}.weight"] = weight
@@ -156,8 +166,9 @@ def _zip_with(suffix: str) -> Callable[[Path, bytes], bool]:
     def matches(path: Path, head: bytes) -> bool:
         if not head.startswith(b"PK") or not zipfile.is_zipfile(path):
             return False
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, contextlib.suppress(*DAMAGE), open_zip(file) as archive:
             return any(name.endswith(suffix) for name in archive.namelist())
+        return False
 
     return matches
 
@@ -222,21 +233,23 @@ def read_state(path: str | Path, key: str | None = None) -> State:
     Raises:
         FileNotFoundError: there is no such file.
         MissingPackage: the format needs a package that is not installed.
-        ValueError: its format is unknown, it is broken, or it holds no tensors.
+        ValueError: its format is unknown, it is broken or not as its run has written it, or it holds no
+            tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file")
+    verify_unchanged(path)
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    row = next((row for row in FORMATS if row.matches(path, head)), None)
-    kind = f"weights of {row.name}" if row else "weights"
+    row: Format | None = None
     unread: list[str] = []
     try:
+        row = next((row for row in FORMATS if row.matches(path, head)), None)
         if row is None:
             raise _unknown(head)
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"is larger than {MAX_BYTES >> 30} GiB. Fix: save the weights alone")
+        if path.stat().st_size > WEIGHT_BYTES.most:
+            raise ValueError(f"is larger than {WEIGHT_BYTES.most >> 30} GiB. Fix: save the weights alone")
         content = row.read(path)
         if isinstance(content, Pickled):
             content, unread = content
@@ -244,8 +257,8 @@ def read_state(path: str | Path, key: str | None = None) -> State:
     except MissingPackage:
         raise
     except Exception as error:  # each library raises errors of its own
-        fix = "" if "Fix: " in str(error) else ". Fix: fetch or save it again"
-        what = printable(str(error)) or type(error).__name__
+        fix = "" if "Fix: " in str(error) else f". {SAVE}"
+        what, kind = reason(error), f"weights of {row.name}" if row else "weights"
         raise ValueError(f"{path}: cannot be read as {kind}: {what}{fix}") from error
     if not state:
         besides = f", only objects that are not read: {printable(', '.join(unread[:9]))}" if unread else ""

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.errors import printable
+from paddleseg_u2net.bounds import WEIGHT_NAME, WEIGHT_OBJECTS, WEIGHT_SETS, Budget
+from paddleseg_u2net.errors import counted, printable
 from paddleseg_u2net.models.architecture import NETWORKS, SIDES
 from paddleseg_u2net.models.safe_pickle import from_bfloat16
 from paddleseg_u2net.models.unpickler import Unread
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 State = dict[str, np.ndarray]
 KERAS_MEMBER = "model.weights.h5"  # of a .keras archive
 DEPTH = 6  # of nested containers that are searched
-MOST_OBJECTS = 100_000  # that are visited
-MOST_NETWORKS = 100  # in one mapping
 SHOWN = 3  # names in a message
 # where training scripts put weights, the most common first
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights")
@@ -97,16 +96,27 @@ def _nodes_of_reimplementation() -> dict[str, str]:
     return nodes
 
 
-def _visit(visits: Iterator[int]) -> None:
-    """Count an object; few of them, each inside of others many times, are endlessly many paths."""
-    if next(visits, None) is None:
-        raise ValueError(f"has more than {MOST_OBJECTS} nested objects")
+class _Visits:
+    """Counts visited objects and what is in them: few objects, each in others many times, are many paths."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def visit(self, obj: Any) -> None:
+        """Count an object; ValueError if there were too many."""
+        self.count += 1 + len(obj)
+        WEIGHT_OBJECTS.check(self.count)
 
 
-def _of_module(obj: Unread, visits: Iterator[int], depth: int = 0) -> dict[str, Any]:
+def _name(key: Any) -> str:
+    WEIGHT_NAME.check(len(text := str(key)))
+    return text
+
+
+def _of_module(obj: Unread, visits: _Visits, depth: int = 0) -> dict[str, Any]:
     """The tensors of a network that was saved as an object, by PyTorch or TorchScript."""
-    _visit(visits)
     fields = obj.fields if isinstance(obj.fields, Mapping) else {}
+    visits.visit(fields)
     if isinstance(fields.get("_modules"), Mapping):
         groups = [fields.get(name) for name in ("_parameters", "_buffers", "_modules")]
         fields = {
@@ -115,46 +125,46 @@ def _of_module(obj: Unread, visits: Iterator[int], depth: int = 0) -> dict[str, 
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, np.ndarray):
-            found[name] = value
+            found[_name(name)] = value
         elif isinstance(value, Unread) and depth < DEPTH:
-            found |= {f"{name}.{key}": array for key, array in _of_module(value, visits, depth + 1).items()}
+            found |= {
+                f"{_name(name)}.{key}": array for key, array in _of_module(value, visits, depth + 1).items()
+            }
     return found
 
 
-def _mappings(
-    obj: Any, visits: Iterator[int], where: str = "", depth: int = 0
-) -> Iterator[tuple[str, State]]:
+def _mappings(obj: Any, visits: _Visits, where: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
     """Every mapping with arrays in nested containers, and the keys that lead to it."""
     if isinstance(obj, Unread):
         obj = _of_module(obj, visits)
     if isinstance(obj, (list, tuple)):
+        visits.visit(obj)
         obj = {i: value for i, value in enumerate(obj) if isinstance(value, (Mapping, Unread, list, tuple))}
     if not isinstance(obj, Mapping) or depth > DEPTH:
         return
-    _visit(visits)
+    visits.visit(obj)
     # Paddle writes a tensor outside of a state dict as (name, array)
     values = {
         key: value[1] if isinstance(value, tuple) and len(value) == 2 else value for key, value in obj.items()
     }
     if arrays := {
-        INSERTED.sub("", str(key)): value for key, value in values.items() if isinstance(value, np.ndarray)
+        INSERTED.sub("", _name(key)): value for key, value in values.items() if isinstance(value, np.ndarray)
     }:
         yield where, arrays
     for key, value in values.items():
-        yield from _mappings(value, visits, f"{where}.{key}" if where else str(key), depth + 1)
+        yield from _mappings(value, visits, f"{where}.{_name(key)}" if where else _name(key), depth + 1)
 
 
 def _sets(obj: Any) -> Iterator[WeightSet]:
     """All sets of weights in nested containers; names with several prefixes are several sets."""
-    for where, arrays in _mappings(obj, iter(range(MOST_OBJECTS))):
+    for where, arrays in _mappings(obj, _Visits()):
         prefixes = {
             key.removesuffix(first)
             for key in arrays
             for first in (FIRST, FIRST_OF_REIMPLEMENTATION)
             if key == first or key.endswith(f".{first}")
         }
-        if len(prefixes) > MOST_NETWORKS:
-            raise ValueError(f"holds {len(prefixes)} networks, expected at most {MOST_NETWORKS}")
+        WEIGHT_SETS.check(len(prefixes))
         if not prefixes:
             yield WeightSet(where, _without_prefix(arrays), [], False)
         for prefix in sorted(prefixes, key=len):
@@ -233,8 +243,9 @@ def _renamed(chosen: WeightSet) -> State:
     """Arrays by the keys of `U2Net.state_dict()`, or by Paddle's names of statistics for other networks."""
     nodes = _nodes_of_reimplementation() if chosen.is_family else {}
     parts = {**STATISTICS, **MINDSPORE} if chosen.is_family else STATISTICS
-    state = {}
+    state, wider = {}, Budget(sum({id(value): value.nbytes for value in chosen.tensors.values()}.values()))
     for key, value in chosen.tensors.items():
+        wider.take(2 * value.nbytes if value.dtype.itemsize == 2 else 0)  # widened for each of its names
         layer, _, part = _official_name(key, nodes).rpartition(".")
         if part not in COUNTERS:
             state[printable(".".join(filter(None, (layer, parts.get(part, part)))))] = _widened(value)
@@ -245,7 +256,7 @@ def _add_biases(state: State) -> bool:
     """Add zeros where no convolution before a BatchNorm has a bias; returns whether it did."""
     convolutions = [key for key in state if key.endswith(".conv_s1.weight")]
     missing = {f"{key.removesuffix('weight')}bias": len(state[key]) for key in convolutions}
-    if any(key in state for key in missing):
+    if any(key in state for key in missing) or not all(state[key].size for key in convolutions):
         return False
     state |= {key: np.zeros(count, np.float32) for key, count in missing.items()}
     return True
@@ -278,7 +289,8 @@ def find_state(source: str, content: Any, unread: list[str], key: str | None = N
     chosen = _choose(source, sets, key)
     others = [name for name in chosen.others if name.rpartition(".")[2] not in COUNTERS]
     if others:
-        log.info("%s: left out %d tensors beside the weights: %s", source, len(others), _shown(others))
+        count = counted(len(others), "tensor")
+        log.info("%s: left out %s beside the weights: %s", source, count, _shown(others))
     state = _renamed(chosen)
     if chosen.is_family:
         if any(name.endswith(".bn_s1.gamma") for name in chosen.tensors):

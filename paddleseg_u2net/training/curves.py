@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from paddleseg_u2net.environment.optional_imports import has
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import atomic_bytes
 from paddleseg_u2net.training.history import COLUMNS, Row
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def draw_curves(path: Path, rows: Sequence[Row], metric: str) -> None:
     figure = Figure(figsize=(10 if evaluated else 5, 3.6))
     FigureCanvasAgg(figure)
     if evaluated:
-        loss, scores = figure.add_axes((0.07, 0.14, 0.34, 0.74)), figure.add_axes((0.52, 0.14, 0.34, 0.74))
+        loss, scores = figure.add_axes((0.07, 0.14, 0.34, 0.74)), figure.add_axes((0.52, 0.14, 0.3, 0.74))
         _draw_scores(scores, rows, metric)
     else:
         loss = figure.add_axes((0.14, 0.14, 0.72, 0.74))
@@ -52,8 +52,8 @@ def draw_curves(path: Path, rows: Sequence[Row], metric: str) -> None:
     for axes in figure.axes:
         axes.set_xlabel("iter")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    with atomic_write(path, durable=False) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+    with atomic_bytes(path, durable=False) as buffer:
+        figure.savefig(buffer, format="png", dpi=110)
 
 
 def _draw_loss(axes: Any, rows: Sequence[Row]) -> None:

@@ -10,10 +10,12 @@ from typing import TextIO, cast
 
 import numpy as np
 
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.bounds import TEXT_BYTES
+from paddleseg_u2net.io.files import atomic_write, disk_errors_named
 
 HISTORY = "history.csv"
 COLUMNS = ("iter", "source")  # of every row; `source` is a key of `loggers.PREFIXES`
+LONGEST = 19  # digits of a step
 Row = dict[str, str]
 
 
@@ -24,10 +26,18 @@ def read_history(path: Path) -> list[Row]:
     """
     if not path.is_file():
         return []
+    TEXT_BYTES.check(path.stat().st_size, str(path))
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = text[: text.rfind("\n") + 1].splitlines()
     rows = csv.DictReader(lines, restval="")
-    return [row for row in rows if None not in row and set(COLUMNS) <= set(row) and row["iter"].isdecimal()]
+    try:
+        return [row for row in rows if None not in row and set(COLUMNS) <= set(row) and _is_step(row["iter"])]
+    except csv.Error as error:
+        raise ValueError(f"{path}: is damaged: {error}. Fix: move it away") from None
+
+
+def _is_step(text: str) -> bool:
+    return text.isdecimal() and len(text) < LONGEST
 
 
 def _open(path: Path, mode: str) -> TextIO:
@@ -63,7 +73,7 @@ class History:
             self.columns += new  # the scores of the first evaluation
             self._rewrite(read_history(self.path))
         row = {"iter": step, "source": source, **{name: f"{value:.6g}" for name, value in values.items()}}
-        with _open(self.path, "a") as file:
+        with disk_errors_named(self.path), _open(self.path, "a") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def picture(self, image: np.ndarray, step: int) -> None:

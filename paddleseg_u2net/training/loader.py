@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import paddle
 from paddle import Tensor
@@ -14,12 +15,12 @@ from paddleseg_u2net.data.dataset import Dataset, ErrorReturningDataset, collate
 from paddleseg_u2net.data.multi_scale import ResizedDataset, SizedBatches
 from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.environment.distributed import Rank
-from paddleseg_u2net.environment.processes import end_with_parent
+from paddleseg_u2net.environment.processes import start_worker
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.settings import TrainingSettings
 
-# what Paddle raises after a worker has died: while the main thread computes, and while it waits for a batch
-WORKER_DIED = r"DataLoader process \(pid\s+\d+\) exited[^.(]*|Blocking queue is killed"
+T = TypeVar("T")
+WORKER_DIED = "Blocking queue is killed"  # what Paddle raises where a batch will never come
 
 
 def load_batches(
@@ -38,6 +39,7 @@ def load_batches(
 
     Raises:
         ValueError: a sample cannot be loaded.
+        ChildProcessError: a worker process died.
     """
     order: Any = BatchStream(
         length=len(data),
@@ -53,35 +55,56 @@ def load_batches(
         order, source = SizedBatches(order, data.spec.multi_scale), ResizedDataset(data)
     samples: Any = ErrorReturningDataset(source)  # Paddle's annotations are narrower than what it accepts
     stack: Any = collate
-    for batch in paddle.io.DataLoader(
+    loader = paddle.io.DataLoader(
         samples,
         batch_sampler=order,
         collate_fn=stack,
         num_workers=settings.num_workers,
-        worker_init_fn=end_with_parent,
-    ):
+        worker_init_fn=start_worker,
+    )
+    for batch in _until_a_worker_dies(_start(loader)):
         if "fault" in batch:  # see `collate`
             raise ValueError(bytes(batch["fault"].numpy()).decode())
         yield batch
 
 
-@contextmanager
-def worker_deaths_named() -> Iterator[None]:
-    """Turn Paddle's errors about a worker process that died into one that says what to do.
+def _start(loader: Any) -> Iterator[dict[str, Tensor]]:
+    """Start the workers of a loader.
 
-    Paddle raises them in the main thread, whatever it is doing, as soon as the system reports the death; what
-    is raised in the backward of a PyLayer, as that of the oneDNN engine, becomes an OSError.
+    Paddle would report a death in the middle of a step, whose weights could not be saved then; without its
+    handler it does so where the next batch is taken, within 5 seconds.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    batches = iter(loader)
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    return batches
+
+
+def _until_a_worker_dies(batches: Iterator[T]) -> Iterator[T]:
+    try:
+        yield from batches
+    except (SystemError, RuntimeError, OSError) as error:
+        if WORKER_DIED not in str(error):
+            raise
+        raise ChildProcessError(
+            "A process that loads data died, often because memory ran out. "
+            "Fix: a smaller --num_workers or --batch_size"
+        ) from error
+
+
+@contextmanager
+def saved_when_a_worker_dies(save: Callable[[], Path | None]) -> Iterator[None]:
+    """Save a checkpoint where a worker process has died, and add to the message how to resume it.
+
+    Args:
+        save: saves one where there is something new to save; returns the newest, None without one.
 
     Raises:
         ChildProcessError: a worker process died.
     """
     try:
         yield
-    except (SystemError, RuntimeError, OSError) as error:
-        found = re.search(WORKER_DIED, str(error))
-        if not found:
-            raise
-        raise ChildProcessError(
-            f"A process that loads data died ({found[0]}), often because memory ran out. The checkpoints "
-            "saved before are intact. Fix: a smaller --num_workers or --batch_size, and --resume_model"
-        ) from error
+    except ChildProcessError as error:
+        newest = save()
+        raise ChildProcessError(f"{error}" + (f", and --resume_model {newest}" if newest else "")) from error

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.models.checkpoint import BEST, Progress
 from paddleseg_u2net.training.history import History
 from paddleseg_u2net.training.loggers import Recorder
@@ -126,7 +127,7 @@ class TrainingLog:
     def summary(self, progress: Progress, save_dir: Path) -> None:
         """Log how long the run took, and its best score and where that model is, in one line."""
         seconds = time.perf_counter() - self.started
-        parts = [f"Trained {self.trained} steps in {duration(seconds)}"]
+        parts = [f"Trained {counted(self.trained, 'step')} in {duration(seconds)}"]
         if self.working:
             parts.append(f"{self.images / self.working:.2f} images/s without evaluations")
         for network, (score, step) in progress.best.items():

@@ -31,7 +31,7 @@ from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.preprocessing import NORMALIZATIONS
 from paddleseg_u2net.data.visualize import make_palette, overlay
 from paddleseg_u2net.environment.devices import set_device
-from paddleseg_u2net.errors import ConfigError
+from paddleseg_u2net.errors import ConfigError, counted
 from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.images import write_image
 from paddleseg_u2net.metrics.segmentation import SegmentationMeasures
@@ -226,7 +226,8 @@ def _class_ids(values: np.ndarray, width: int) -> np.ndarray:
 
 def _report(result: OverfitResult, pairs: int, picture: Path) -> None:
     line = (
-        f"[OVERFIT] {pairs} pairs, {result.steps} steps: loss {result.first_loss:.4f} -> "
+        f"[OVERFIT] {counted(pairs, 'pair')}, {counted(result.steps, 'step')}: "
+        f"loss {result.first_loss:.4f} -> "
         f"{result.last_loss:.4f}, IoU {result.iou:.4f}: "
     )
     if result.learned:

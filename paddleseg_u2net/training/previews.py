@@ -15,7 +15,7 @@ from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette
 from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Prediction
 from paddleseg_u2net.io.bands import as_rgb
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import atomic_bytes
 
 IMAGES = 6  # columns
 HEIGHT, MIN_WIDTH, MAX_WIDTH, GAP = 112, 56, 224, 4  # pixels, of a picture and around it
@@ -69,8 +69,8 @@ def write_preview(path: Path, preview: np.ndarray) -> None:
         path: file to write; its folder is created.
         preview: (h, w, 3) uint8, RGB.
     """
-    with atomic_write(path, durable=False) as partial:
-        Image.fromarray(preview).quantize(COLORS).save(partial, "PNG", optimize=True)
+    with atomic_bytes(path, durable=False) as buffer:
+        Image.fromarray(preview).quantize(COLORS).save(buffer, "PNG", optimize=True)
 
 
 def colored(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paddleseg_u2net.config.loader import differences, load_config
 from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.data.section import without_decisions
+from paddleseg_u2net.io.exchange import restore
 from paddleseg_u2net.io.files import atomic_write, remove_partial_files
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
@@ -31,6 +32,8 @@ RECORDS = (checkpoint.CONFIG, SETTINGS, PROVENANCE, HISTORY, CURVES)
 # what a resumed run reads or adds to
 CONTINUED = (checkpoint.START, "vdlrecords.*.log", "mlruns", "wandb")
 PREVIEWS = "previews"  # folder of `iter_N.png`
+# what this run alone writes: other commands may use other sub-folders of `save_dir` at the same time
+OWN = (*RECORDS, checkpoint.START, *checkpoint.BEST.values(), PREVIEWS, "iter_*")
 
 DIVERGED = (
     "The checkpoints saved before are intact. Fix: a lower --learning_rate, or grad_clip_cfg under optimizer"
@@ -44,7 +47,7 @@ def prepare_run_folder(config: Mapping[str, Any], settings: TrainingSettings, pr
     continued, and the best model of a run that is resumed from another folder is copied. The config and the
     settings are written.
     """
-    remove_partial_files(settings.save_dir)
+    remove_partial_files(settings.save_dir, OWN)
     source = settings.resume_model.parent if settings.resume_model else None
     same_folder = source is not None and source == settings.save_dir.resolve()
     earlier = keep_earlier_run(settings.save_dir, progress if same_folder else None)
@@ -74,7 +77,7 @@ def keep_earlier_run(save_dir: Path, resumed: Progress | None = None) -> Path | 
 
     best = checkpoint.BEST.items()
     found = [save_dir / name for name in RECORDS]
-    found += [save_dir / folder for name, folder in best if not (resumed and name in resumed.best)]
+    found += [restore(save_dir / folder) for name, folder in best if not (resumed and name in resumed.best)]
     found += filter(newer, checkpoint.numbered(save_dir))
     found += filter(newer, (save_dir / PREVIEWS).glob("*"))
     found += [] if resumed else [path for pattern in CONTINUED for path in save_dir.glob(pattern)]

@@ -15,8 +15,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopSignals:
     """Context manager that records SIGINT (Ctrl-C) and SIGTERM instead of ending the process.
 
-    The training loop reads `received` after each step. A second signal ends the process at once. The previous
-    handlers are restored on exit.
+    The training loop reads `received` after each step; `number` is the signal. A second
+    signal ends the process at once. The previous handlers are restored on exit.
 
     Args:
         enabled: False leaves the handlers as they are. A distributed run needs that: the other processes
@@ -25,6 +25,7 @@ class StopSignals:
 
     def __init__(self, enabled: bool = True):
         self.received, self.enabled = False, enabled
+        self.number = int(signal.SIGINT)
 
     def __enter__(self) -> StopSignals:
         self.process = os.getpid()
@@ -43,6 +44,6 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # a data loader's worker process, which ends with the parent
             return
-        self.received = True
+        self.received, self.number = True, number
         log.warning("Interrupted: finishing this step and saving. A second signal stops at once")
         signal.signal(number, signal.default_int_handler)

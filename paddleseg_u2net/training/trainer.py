@@ -14,6 +14,7 @@ from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.distributed import this_rank
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.inference.predictor import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
@@ -24,7 +25,7 @@ from paddleseg_u2net.training.distributed import average_statistics, barrier, di
 from paddleseg_u2net.training.ema import MovingAverage, frozen_copy
 from paddleseg_u2net.training.finetuning import prepare_finetuning, starting_weights
 from paddleseg_u2net.training.gradients import PaddleGradients
-from paddleseg_u2net.training.loader import load_batches, worker_deaths_named
+from paddleseg_u2net.training.loader import load_batches, saved_when_a_worker_dies
 from paddleseg_u2net.training.log import TrainingLog
 from paddleseg_u2net.training.loss_check import LossCheck
 from paddleseg_u2net.training.meter import Meter
@@ -109,7 +110,7 @@ class Trainer:
             data: training data.
             val_data: validation data; needed for `do_eval`.
         """
-        with self.log, self.signals, worker_deaths_named():
+        with self.log, self.signals:
             self.prepare(data)
             self.train(data, val_data)
             finish_records(self.log, self.settings, self.progress)
@@ -123,24 +124,25 @@ class Trainer:
         if self.stopping:
             return
         batches = load_batches(data, self.settings, self.progress, self.rank)
-        for group in meter.timed(grouped(batches, self.settings.accumulate)):
-            loss, parts, learning_rate = self.step(*group)
-            meter.add(loss, parts)
-            losses.add(loss, self.progress)
-            if self.progress.iter % self.settings.log_iters == 0 or self.done or meter.overdue:
-                losses.check()
-                epoch = (self.progress.samples - 1) // len(data) + 1
-                self.log.steps(meter, self.progress.iter, epoch, learning_rate)
-                meter.reset()
-            due = self.progress.iter % self.settings.save_interval == 0 or self.done
-            if due or self.interrupted:
-                losses.check()
-                self.save(evaluation_pending=due and self.settings.do_eval)
-                self.evaluate(val_data)
-                self.prune()
-                if self.stopping:
-                    break
-                meter.restart_clock()
+        with saved_when_a_worker_dies(lambda: self.save_interrupted(losses)):
+            for group in meter.timed(grouped(batches, self.settings.accumulate)):
+                loss, parts, learning_rate = self.step(*group)
+                meter.add(loss, parts)
+                losses.add(loss, self.progress)
+                if self.progress.iter % self.settings.log_iters == 0 or self.done or meter.overdue:
+                    losses.check()
+                    epoch = (self.progress.samples - 1) // len(data) + 1
+                    self.log.steps(meter, self.progress.iter, epoch, learning_rate)
+                    meter.reset()
+                due = self.progress.iter % self.settings.save_interval == 0 or self.done
+                if due or self.interrupted:
+                    losses.check()
+                    self.save(evaluation_pending=due and self.settings.do_eval)
+                    self.evaluate(val_data)
+                    self.prune()
+                    if self.stopping:
+                        break
+                    meter.restart_clock()
 
     @property
     def samples_per_step(self) -> int:
@@ -229,15 +231,15 @@ class Trainer:
         require_finite(self.network, self.progress.iter)
         self.progress.pending = evaluation_pending
         if self.rank.index == 0:
-            checkpoint.save_checkpoint(
-                self.checkpoint_folder,
-                self.network,
-                self.optimizer,
-                self.ema,
-                self.scaler,
-                self.progress,
-                self.config,
-            )
+            parts = self.network, self.optimizer, self.ema, self.scaler
+            checkpoint.save_checkpoint(self.checkpoint_folder, *parts, self.progress, self.config)
+
+    def save_interrupted(self, losses: LossCheck) -> Path | None:
+        """Save a checkpoint of the last step, unless other processes are needed; returns the newest one."""
+        if self.rank.count == 1 and self.progress.iter and not self.checkpoint_folder.exists():
+            losses.check()
+            self.save(evaluation_pending=False)
+        return next(reversed(checkpoint.numbered(self.settings.save_dir)), None)
 
     def prune(self) -> None:
         """Remove old checkpoints; after the evaluation, which may find that the newest has diverged."""
@@ -269,7 +271,9 @@ class Trainer:
         if patience is not None and self.progress.stale >= patience:
             self.stopped_early = True
             step, metric = self.progress.iter, self.settings.metric
-            log.info("Stopped early at iter %d: no better %s in %d evaluations", step, metric, patience)
+            log.info(
+                "Stopped early at iter %d: no better %s in %s", step, metric, counted(patience, "evaluation")
+            )
 
     def evaluate_resumed_checkpoint(self, data: Dataset | None) -> None:
         """Evaluate the checkpoint that the run resumes from, if it was interrupted before."""
@@ -303,10 +307,12 @@ class Trainer:
         if not folded_norms(self.network):
             return
         count = min(CALIBRATION_IMAGES, len(data))
-        log.info("The weights come without BatchNorm statistics; measuring them on %d images", count)
+        log.info(
+            "The weights come without BatchNorm statistics; measuring them on %s", counted(count, "image")
+        )
         keys = next(iter(BatchStream(len(data), count, self.progress.seed)))  # the same in every process
         images = (data[key]["img"] for key in keys)
         restored = restore_batch_norm(self.network, images)
         if self.ema is not None:
             self.ema.set_state_dict(self.network.state_dict())
-        log.info("Measured BatchNorm statistics of %d layers", restored)
+        log.info("Measured BatchNorm statistics of %s", counted(restored, "layer"))

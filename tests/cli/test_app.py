@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -26,7 +26,6 @@ from paddleseg_u2net.cli.app import (
 )
 from paddleseg_u2net.cli.flags import HOW, INPUT, OUTPUT, REFINE
 from paddleseg_u2net.environment.provenance import ENGINES
-from paddleseg_u2net.models.u2net import U2Netp
 
 SCRIPTS = {
     **{f"{name}.py": name for name in ("train", "val", "predict")},
@@ -85,13 +84,14 @@ def test_help_of_a_command_has_examples_and_groups(run, name):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_is_its_command(run, script, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    outcome = subprocess.run(
-        [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, env=environment()
-    )
-    assert (outcome.returncode, outcome.stderr) == (0, "")
-    assert outcome.stdout == run(SCRIPTS[script], "--help")[1]
+def test_a_script_is_its_command(run, script, monkeypatch, capsys):
+    """Run in this process, which saves its imports; train_cpu.sh and others run scripts as programs."""
+    monkeypatch.setattr(sys, "argv", [str(ROOT / script), "--help"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    outcome = capsys.readouterr()
+    assert (stop.value.code, outcome.err) == (0, "")
+    assert outcome.out == run(SCRIPTS[script], "--help")[1]
 
 
 def test_every_command_has_a_script():
@@ -276,59 +276,6 @@ def test_missing_package_is_one_line_with_the_command(absent, config, package, c
     assert line.startswith(f"error: {package} is not installed. Fix: pip install ")
 
 
-def test_two_processes_share_the_data_and_one_writes(data, tmp_path):
-    """U²-Net† is trained by `tools/launch/train_cpu.sh`, in Paddle; test_distributed.py does so by oneDNN."""
-    make_config(tmp_path / "my config.yaml", tmp_path / "my data", model="U2Netp")
-    flags = ["--iters", "2", "--do_eval", "--log_iters", "1", "--seed", "1", "--cpu_engine", "paddle"]
-    outcome = subprocess.run(
-        [ROOT / "tools" / "launch" / "train_cpu.sh", "2", "--config", "my config.yaml", *flags],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment(PYTHON=sys.executable),
-        timeout=200,
-    )
-    logs = {path.name: path.read_text() for path in (tmp_path / "log").glob("workerlog.*")}
-    assert outcome.returncode == 0, logs
-    assert "epoch: 1, iter: 1/2" in logs["workerlog.0"]
-    assert "epoch: 2, iter: 2/2" in logs["workerlog.0"]  # 2 processes x 2 images of 4
-    assert "#Images: 2" in logs["workerlog.0"]
-    assert "[TRAIN]" not in logs["workerlog.1"]
-    assert "[EVAL]" not in logs["workerlog.1"]
-    assert json.loads((tmp_path / "output/iter_2/state.json").read_text())["samples"] == 8
-    assert sorted(p.name for p in (tmp_path / "output").glob("*")) == [
-        *("best_model", "config.yaml", "curves.png", "history.csv", "iter_2", "previews"),
-        *("run.json", "settings.json"),
-    ]
-
-
-def test_launched_ranks_predict_each_image_once_from_an_empty_cache(
-    run, data, photos_dir, small_drawing, tmp_path
-):
-    """Names and pixels equal those of one process; a broken image makes it fail after the others are done."""
-    paddle.save(U2Netp(1).state_dict(), "w.pdparams")
-    config = make_config(tmp_path / "a.yaml", data, model="U2Netp")
-    words = ["--config", config, "--model_path", "w.pdparams", "--image_path", photos_dir]
-    assert run("predict", *words, "--save_dir", "one")[0] == 0
-    (photos_dir / "a.m.png").write_text("no image")  # the second in order, of rank 1
-    launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "log"]
-    outcome = subprocess.run(
-        [*launch, ROOT / "predict.py", *words, "--save_dir", "two"],
-        capture_output=True,
-        timeout=200,
-        env=environment(U2NET_HOME="cold"),
-    )
-    logs = [(tmp_path / "log" / f"workerlog.{rank}").read_text() for rank in range(2)]
-    assert outcome.returncode != 0
-    assert "Rank 0 of 2 has 2 of 4 images" in logs[0]
-    assert "Predicted 2 of 2 images into two" in logs[0]
-    assert "Rank 1 of 2 has 2 of 4 images" in logs[1]
-    assert "a.m.png: holds a text that begins with 'no image'" in logs[1]
-    assert tree("one") == tree("two")
-    for name in tree("one"):
-        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
-
-
 def test_u2netp_trains_validates_and_predicts_from_one_yaml(run, data, small_drawing, tmp_path):
     config = make_config(tmp_path / "u2netp.yaml", data, model="U2Netp")
     code, text, error = run("train", "--config", config, "--iters", 2, "--do_eval")
@@ -347,7 +294,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, known_weights, small_dr
     flags = ["--iters", 1, "--cpu_engine", "paddle"]  # which starts sooner than oneDNN
     code, text, _ = run("train", "--config", config, *flags, "--opts", "model.pretrained=u2netp")
     assert code == 0
-    assert "the 7 heads are initialized at random: 1 class(es) there, 2 here" in text
+    assert "the 7 heads are initialized at random: 1 class there, 2 here" in text
     assert "Measured BatchNorm statistics of 112 layers" in text
 
 
@@ -355,7 +302,7 @@ def test_known_weights_need_no_config_and_fine_tune(run, known_weights, small_dr
     ("error", "code", "message"),
     [
         (KeyboardInterrupt, 130, "Interrupted"),
-        (MemoryError, 1, "error: not enough memory. Fix: smaller images"),
+        (MemoryError, 1, "error: not enough memory ("),
     ],
 )
 def test_interruption_and_lack_of_memory_end_in_one_line(capsys, error, code, message):

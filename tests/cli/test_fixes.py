@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 from support import TinyNet, draw_pair, make_config, write_mask
 
 from paddleseg_u2net.cli.app import COMMANDS, MEMORY_FLAGS, command_module, guarded, main
@@ -214,16 +215,14 @@ def test_fixes_of_flags_and_transforms_in_val_and_predict(
     assert code == 0, text
 
 
-def test_a_limit_of_pixels_is_raised_only_where_it_can_be(
-    config, weights, data, tmp_path, capsys, monkeypatch
-):
+def test_a_limit_of_pixels_is_raised_only_where_it_can_be(config, weights, data, tmp_path, capsys):
     image = data / "images" / "p0.png"
     words = ["predict", image, "--config", config, "--model_path", weights, "--save_dir", tmp_path / "out"]
     code, text = run([*words, "--max_pixels", 10], capsys)
     assert (code, "Fix: make it smaller, or raise --max_pixels" in text) == (1, True)
     assert run([*words, "--max_pixels", 5000], capsys)[0] == 0
-    monkeypatch.setattr("paddleseg_u2net.io.images.MAX_PIXELS", 10)
-    monkeypatch.setattr("paddleseg_u2net.data.masks.MAX_PIXELS", 10)
+    for folder in ("images", "masks"):
+        Image.new("1", (8200, 8200)).save(data / folder / "p0.png")
     code, text = run(["check-dataset", "--config", config], capsys)
     assert (code, "--max_pixels" in text, "Fix: make it smaller" in text) == (1, False, True)
 

@@ -290,7 +290,7 @@ def test_fixes_of_benchmarks(fails, works, monkeypatch):
 def test_fixes_of_divergence(fails, works):
     """A learning rate that is too large; one of the two fixes alone is enough."""
     words = "train --config tiny.yaml --iters 4 --save_dir run --opts optimizer.type=SGD"
-    wrong = f"{words} lr_scheduler.learning_rate=1e30"
+    wrong = f"{words} lr_scheduler.learning_rate=1e9"
     fails(wrong, "Fix: a lower --learning_rate, or grad_clip_cfg under optimizer")
     works(f"{words} --learning_rate 0.01")
     clip = "'optimizer.grad_clip_cfg={name: ClipGradByNorm, clip_norm: 1.0e-30}'"

@@ -19,6 +19,7 @@ from paddleseg_u2net.cli.demo import contact_sheet, fit
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import Fault
+from paddleseg_u2net.export.cache import cached_export
 from paddleseg_u2net.inference.batch import Job
 from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.models.u2net import U2Netp
@@ -37,6 +38,26 @@ def test_converted_weights_are_the_same(run, tmp_path, suffix):
     state = read_state(target)
     for key, value in network.state_dict().items():
         np.testing.assert_array_equal(state[key], value.numpy())
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".safetensors", ".npz"])
+def test_half_kernels_are_those_of_numpy_and_vectors_stay_exact(run, tmp_path, suffix):
+    state = {key: value.numpy() for key, value in U2Netp(1).state_dict().items()}
+    np.savez(tmp_path / "a.npz", **state)
+    assert run("convert-weights", tmp_path / "a.npz", tmp_path / f"b{suffix}", "--half")[0] == 0
+    for key, value in read_state(tmp_path / f"b{suffix}").items():
+        expected = state[key].astype(np.float16) if state[key].ndim > 1 else state[key]
+        np.testing.assert_array_equal(value, expected)
+    assert (tmp_path / f"b{suffix}").stat().st_size < 0.6 * (tmp_path / "a.npz").stat().st_size
+
+
+def test_kernels_beyond_half_precision_are_refused_and_the_fix_works(run, tmp_path):
+    np.savez(tmp_path / "a.npz", kernel=np.full((1, 2), 7e4, np.float32))
+    code, _, error = run("convert-weights", tmp_path / "a.npz", tmp_path / "b.npz", "--half")
+    assert code == 1
+    assert "a.npz: --half: a weight of 70000 exceeds float16. Fix: leave --half out" in error
+    assert not (tmp_path / "b.npz").exists()
+    assert run("convert-weights", tmp_path / "a.npz", tmp_path / "b.npz")[0] == 0
 
 
 def test_converted_pdparams_are_read_by_paddle_and_paddleseg(run, tmp_path):
@@ -73,7 +94,7 @@ def test_conversion_names_weights_that_are_missing_or_not_finite(run, tmp_path):
     np.savez(tmp_path / "a.npz", **state)
     code, text, _ = run("convert-weights", tmp_path / "a.npz", tmp_path / "b.npz")
     assert code == 0
-    assert "do not fit: 1 differences, first: - stage2.rebnconv1.conv_s1.bias (16,): missing in the" in text
+    assert "do not fit: 1 difference, first: - stage2.rebnconv1.conv_s1.bias (16,): missing in the" in text
     assert text.endswith("; 1 hold NaN or infinity, first: outconv.bias\n")
 
 
@@ -146,6 +167,7 @@ def predict_flags(data, tmp_path, small_drawing) -> list[str]:
 def test_benchmark_measures_engines_and_whole_commands(run, predict_flags, data, monkeypatch):
     kinds = (benchmark.Kind("onnx", "fp32", "onnxruntime"), benchmark.Kind("openvino", "bf16", "openvino"))
     monkeypatch.setattr(benchmark, "KINDS", kinds)
+    cached_export(Path("w.pdparams"), {"type": "U2Netp", "num_classes": 1})  # else a child imports Paddle
     measured = benchmark.run_measured
 
     def inside(command, environment):
@@ -199,16 +221,46 @@ def test_ray_workers_write_what_predict_writes_and_report_broken_images(run, pre
         assert Path("one", path).read_bytes() == Path("two", path).read_bytes()
 
 
+def rows_of(columns) -> list[predict_ray.Row]:
+    """The rows that Ray makes of the columns of a block."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def test_ray_that_does_not_start_is_one_line():
+    def init(*_, **__):
+        raise Exception("The current node timed out during startup.\nMore.")
+
+    with pytest.raises(OSError, match="^--address local: The current node timed out during startup. Fix: an"):
+        predict_ray.connect(SimpleNamespace(init=init), "local")
+
+
+def test_images_that_a_ray_worker_died_on_are_tried_alone_and_then_reported():
+    jobs, calls = [Job(Path(name), {}, f"list:{name}") for name in "abc"], []
+
+    def started(left, block):
+        calls.append(([job.image.name for job in left], block))
+        done = ["a"] if block > 1 else ["c"]
+        return [{"image": name, "faults": "[]", "error": ""} for name in done]
+
+    *others, (fault,) = predict_ray.results(jobs, started)
+    assert others == [[], []]
+    assert calls == [(["a", "b", "c"], predict_ray.BLOCK), (["b", "c"], 1)]
+    assert str(fault).startswith(
+        "list:b: b: the process that predicted it died, also with this image alone. Fix"
+    )
+
+
 def test_ray_worker_returns_its_error_once_per_job(predict_flags, monkeypatch):
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", "1")  # the worker changes it
     parser = predict.build_parser()
     flags = predict.parse(parser, [*predict_flags, "--backend", "paddle", "--precision", "bf16"])
     worker = predict_ray.Actor(flags, load_config(flags.config), cpus=1)
     assert processors() == 1
-    rows = worker({"item": [None, None]})
-    pairs = zip(rows["faults"], rows["error"], strict=True)
+    jobs = [Job(Path("a.png"), {}), Job(Path("b.png"), {})]
+    rows = rows_of(worker({"item": jobs}))
+    assert len(rows) == 2
     with pytest.raises(ValueError, match="--backend paddle: does not run"):
-        list(predict_ray.results({"faults": faults, "error": error} for faults, error in pairs))
+        list(predict_ray.results(jobs, lambda jobs, block: rows))
 
 
 def test_ray_worker_returns_the_faults_of_each_image(predict_flags, data, monkeypatch):
@@ -218,9 +270,8 @@ def test_ray_worker_returns_the_faults_of_each_image(predict_flags, data, monkey
     jobs = [
         Job(data / "images" / name, {"saliency": Path("out.png")}, "list:3") for name in ("p0.png", "gone")
     ]
-    columns = worker({"item": jobs})
-    rows = [{"faults": faults, "error": error} for faults, error in zip(*columns.values(), strict=True)]
-    assert list(predict_ray.results(rows)) == [
+    rows = rows_of(worker({"item": jobs}))
+    assert list(predict_ray.results(jobs, lambda jobs, block: rows)) == [
         [],
         [Fault("list:3", f"{data / 'images' / 'gone'}: no such image file")],
     ]

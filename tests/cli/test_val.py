@@ -93,11 +93,10 @@ def test_log_names_the_weights(run, trained):
 
 
 def test_weights_with_nan_are_rejected(run, trained):
-    path = trained / "best_model" / "model.pdparams"
-
-    state = {key: value * np.nan for key, value in read_state(path).items()}
-    paddle.save({key: paddle.to_tensor(value) for key, value in state.items()}, str(path))
-    code, _, error = run("val", "--model_path", trained)
+    state = read_state(trained / "best_model" / "model.pdparams")
+    path = trained / "nan.pdparams"
+    paddle.save({key: paddle.to_tensor(value * np.nan) for key, value in state.items()}, str(path))
+    code, _, error = run("val", "--model_path", path)
     assert (code, "holds NaN or infinity. Fix: an earlier checkpoint" in error) == (1, True)
 
 

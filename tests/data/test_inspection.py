@@ -110,7 +110,7 @@ def test_0_255_masks_with_ignore_index_255_are_rejected(data):
 def test_some_empty_masks_are_a_warning(data, caplog):
     write_mask(data / "masks" / "p0.png", np.zeros((32, 32), np.uint8))
     open_datasets([spec_of(data)])
-    assert "1 of 4 masks are empty" in caplog.text
+    assert "1 of 4 masks is empty" in caplog.text
 
 
 def test_contradictory_masks_are_keyed_by_the_index_of_their_pair(data):

@@ -172,16 +172,16 @@ def test_the_encoding_is_decided_from_all_masks(masks, num_classes, name):
 @pytest.mark.parametrize(
     ("masks", "num_classes", "wrong", "message"),
     [
-        ([("8-bit", [0, 255]), ("8-bit", [0, 1])], 1, ["b"], "masks are grey, as a"),
-        ([("8-bit", [0, 255]), ("palette", [0, 1])], 2, ["b"], "masks are grey, as a"),
-        ([("8-bit", [0, 1]), ("8-bit", [0, 255]), ("8-bit", [0, 1])], 2, ["a", "c"], "are grey, as b"),
+        ([("8-bit", [0, 255]), ("8-bit", [0, 1])], 1, ["b"], "mask is grey, as a"),
+        ([("8-bit", [0, 255]), ("palette", [0, 1])], 2, ["b"], "mask is grey, as a"),
+        ([("8-bit", [0, 1]), ("8-bit", [0, 255]), ("8-bit", [0, 1])], 2, ["a", "c"], "1 mask is grey, as b"),
         ([("8-bit", [0, 1, 4]), ("8-bit", [0, 3])], 3, ["a", "b"], r"expected class ids 0 .. 2"),
         ([("8-bit", [0, 1, 255])], 2, ["a"], r"holds 0, 1, 255, expected class ids 0 .. 1"),
         ([("palette", [0, 255])], 2, ["a"], r"expected class ids 0 .. 1"),
         ([("8-bit", [0, 2, 3])], 1, ["a"], "look like class ids and not like brightness"),
         ([("8-bit", [0, 255]), ("8-bit", [0, 1, 255])], 1, ["b"], "ignore_index: 255 if white marks"),
         ([("8-bit", [0, 1, 2, 20, 255])], 1, ["a"], "no mask has values between 32 and white"),
-        ([("16-bit", [0, 300, 40000]), ("8-bit", [0, 1])], 1, ["b"], "masks are grey"),
+        ([("16-bit", [0, 300, 40000]), ("8-bit", [0, 1])], 1, ["b"], "mask is grey"),
     ],
 )
 def test_contradictory_masks_are_faults_keyed_by_their_index(masks, num_classes, wrong, message):
@@ -199,7 +199,7 @@ def test_grey_is_suggested_only_where_it_can_help():
 
 def test_masks_that_a_requested_encoding_makes_dark_are_a_warning(caplog):
     decide_encoding(made(("8-bit", [0, 255]), ("8-bit", [0, 1])), 1, None, "grey")
-    assert "1 masks hold 1 and nothing above: almost black as grey, b" in caplog.text
+    assert "1 mask holds 1 and nothing above: almost black as grey, b" in caplog.text
 
 
 def test_a_requested_encoding_takes_precedence():

@@ -39,7 +39,7 @@ def test_regular_files_of_cityscapes_are_no_warning(tmp_path, caplog, mask_suffi
         assert "3 files end neither" in warnings[0]
     else:
         assert "2 other files of Cityscapes are not used" in caplog.text
-        assert ["1 files end neither" in text and f"{stem}_rgb.png" in text for text in warnings] == [True]
+        assert ["1 file ends neither" in text and f"{stem}_rgb.png" in text for text in warnings] == [True]
 
 
 def test_every_line_with_a_wrong_number_of_columns_is_a_fault(tmp_path):
@@ -49,8 +49,8 @@ def test_every_line_with_a_wrong_number_of_columns_is_a_fault(tmp_path):
     assert len(pairs) == 1
     fix = "separate the two paths by a space (or a tab, where paths hold spaces)"
     assert faults == [
-        Fault(f"{path}:2", "expected 'image mask', got 1 column(s): 'only.png'", fix),
-        Fault(f"{path}:3", "expected 'image mask', got 3 column(s): 'my cat.png mask.png'", fix),
+        Fault(f"{path}:2", "expected 'image mask', got 1 column: 'only.png'", fix),
+        Fault(f"{path}:3", "expected 'image mask', got 3 columns: 'my cat.png mask.png'", fix),
     ]
 
 

@@ -100,5 +100,5 @@ def test_unknown_arguments_are_rejected(name):
 
 def test_an_image_larger_than_its_padding_is_rejected():
     preprocessing = Preprocessing.from_transforms([{"type": "Padding", "target_size": [4, 4]}])
-    with pytest.raises(ValueError, match=r"\(5, 6\) is larger than target_size"):
+    with pytest.raises(ValueError, match=r"\(5, 6\): larger than target_size"):
         preprocessing(np.zeros((5, 6, 3), np.uint8))

@@ -238,7 +238,7 @@ PLANTED = {
     "a soft mask": (
         lambda d: write_mask(mask_of(d, "p0"), np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))),
         "soft masks",
-        "train: 1 of 4 masks have soft edges: 96.9% of their pixels on average",
+        "train: 1 of 4 masks has soft edges: 96.9% of their pixels on average",
     ),
 }
 
@@ -382,7 +382,7 @@ def test_training_logs_warnings_of_the_cheap_checks(data, caplog):
         check_before_training(load_sets(data))
     assert "same file in two sets: 1, first: " in caplog.text
     assert "transparent images: 1, first: " in caplog.text
-    assert "train: 1 of 4 images have other colours than sRGB, first: " in caplog.text
+    assert "train: 1 of 4 images has other colours than sRGB, first: " in caplog.text
     assert "empty masks: 1, first: " in caplog.text
 
 

@@ -224,7 +224,7 @@ def test_all_faults_are_reported_together_and_nothing_is_created(tmp_path):
                     "b/a.jpg",
                 ]
             },
-            "train_list.txt:1: expected 'image mask', got 1 column(s): 'a.jpg'",
+            "train_list.txt:1: expected 'image mask', got 1 column: 'a.jpg'",
         ),
         (
             "optic_disc_seg",

@@ -157,7 +157,7 @@ def attempts(how, stride):
         elif how != "kill" and data.exists():
             left = [str(p.relative_to(data)) for p in data.rglob("*") if p.is_file()]
             kept = [name for name in left if not name.startswith(".DUTS-TE.preparing/downloads/DUTS-TE.zip")]
-            assert not kept or kept == [".DUTS-TE.lock"], kept
+            assert not kept or kept == [".DUTS-TE.u2net.lock"], kept
         stop += stride
     prepare("DUTS-TE", data)
     check(data / "DUTS-TE")

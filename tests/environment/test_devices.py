@@ -94,7 +94,9 @@ def test_threads_of_training_are_those_that_the_user_asked_for(monkeypatch, valu
     monkeypatch.setattr(devices, "processors", lambda: 2)
     assert devices.training_threads() == expected
     monkeypatch.setenv("U2NET_THREADS", "two")
-    with pytest.raises(ValueError, match="U2NET_THREADS=two: expected a whole number above 0. Fix: unset"):
+    with pytest.raises(
+        ValueError, match="U2NET_THREADS=two: expected a whole number from 1 to 1024. Fix: unset"
+    ):
         devices.training_threads()
 
 
@@ -146,11 +148,18 @@ def test_gpu_number_is_that_of_the_device_else_that_of_the_rank(monkeypatch):
     assert gpu_index("gpu:3") == 3
 
 
+class Options(SimpleNamespace):
+    """What is set for a session."""
+
+    def add_session_config_entry(self, key: str, value: str) -> None:
+        """As ONNX Runtime's."""
+
+
 class FakeOnnxRuntime(SimpleNamespace):
     """ONNX Runtime on a machine with CUDA; `providers` collects what sessions were asked for."""
 
     GraphOptimizationLevel = SimpleNamespace(ORT_DISABLE_ALL=0)
-    SessionOptions = SimpleNamespace
+    SessionOptions = Options
 
     def get_available_providers(self) -> list[str]:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -164,6 +173,7 @@ class FakeOnnxRuntime(SimpleNamespace):
 def test_onnx_runtime_gets_the_number_of_the_gpu(monkeypatch, tmp_path):
     runtime = FakeOnnxRuntime(providers=[])
     monkeypatch.setattr(onnxruntime, "need", lambda _: runtime)
+    (tmp_path / "a.onnx").write_bytes(bytes([8, 9]))  # version 9 of the format
     for device in ("gpu:1", "gpu", "cpu"):
         onnxruntime.OnnxRuntimeEngine(tmp_path / "a.onnx", device)
     assert runtime.providers == [

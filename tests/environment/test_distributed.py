@@ -24,7 +24,11 @@ def test_process_without_a_launcher_is_the_only_rank():
             "PADDLE_TRAINER_ID=2 with PADDLE_TRAINERS_NUM=2: expected a rank from 0 to 1",
         ),
         ("1", "", "PADDLE_TRAINER_ID=1 with PADDLE_TRAINERS_NUM=1: .* Fix: correct both, or unset both"),
-        ("one", "2", "PADDLE_TRAINER_ID=one: expected a whole number. Fix: correct it, or unset it"),
+        (
+            "one",
+            "2",
+            "PADDLE_TRAINER_ID=one: expected a whole number below a million. Fix: correct it",
+        ),
     ],
 )
 def test_contradicting_variables_are_rejected(monkeypatch, index, count, message):
@@ -56,6 +60,25 @@ def test_ranks_on_one_machine_wait_for_the_last_one(monkeypatch, late):
         assert thread.is_alive()
     last.start()
     for thread in [*waiting, last]:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_ranks_can_wait_again_at_once(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv(ENDPOINTS, f"127.0.0.1:{free.getsockname()[1]},127.0.0.1:1,127.0.0.1:2")
+
+    def wait_often(rank: Rank) -> None:
+        for _ in range(5):
+            wait_for_neighbours(rank)
+
+    waiting = [
+        threading.Thread(target=wait_often, args=(Rank(index, 3, index, 3),), daemon=True)
+        for index in range(3)
+    ]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
         thread.join(10)
         assert not thread.is_alive()
 

@@ -121,7 +121,7 @@ def test_policy_of_empty_masks_is_reported(evaluate, folders):
     write_mask(masks / "a.png", np.zeros((31, 40), np.uint8))
     code, text, _ = evaluate(maps, masks)
     assert code == 0
-    assert f"my maps on masks: 1 masks are empty: {EMPTY_MASKS}" in text
+    assert f"my maps on masks: 1 mask is empty: {EMPTY_MASKS}" in text
     assert stored()["protocol"]["empty_masks"] == {"count": 1, "policy": EMPTY_MASKS}
     assert_equal_to_oracle(read_pairs(maps, masks))
 
@@ -143,7 +143,7 @@ def test_maps_of_other_sizes_are_resized_with_resize(evaluate, folders):
     write_mask(maps / "a.png", cv2.resize(read_grey(maps / "a.png"), (20, 15)))
     code, text, _ = evaluate(maps, masks, "--resize")
     assert code == 0
-    assert "1 maps were resized to their masks, bilinearly" in text
+    assert "1 map was resized to the size of the mask, bilinearly" in text
     assert stored()["protocol"]["maps_resized"] == 1
     resized = [(cv2.resize(m, t.shape[::-1]), t) for m, t in read_pairs(maps, masks)]
     assert stored()["mae"] == pytest.approx(oracle(resized)["mae"], rel=1e-9)
@@ -210,7 +210,7 @@ def test_all_faults_are_reported_together_and_nothing_is_written(evaluate, folde
     assert "Fix: use --resize to resize maps to their masks" in error
     assert f"{maps}/d.e.png: cannot be read as a map" in error
     assert f"{masks}/f.png: a mask of colours" in error
-    assert not list(Path("scores").iterdir())
+    assert not Path("scores").exists()
 
 
 def test_maps_without_brightness_are_rejected(evaluate, folders):

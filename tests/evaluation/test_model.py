@@ -94,7 +94,7 @@ def test_images_with_only_ignored_pixels_are_reported():
     scores = Scores(1)
     scores.merge(scores.score_image(Prediction(np.eye(4, dtype=np.float32)[None]), np.eye(4)))
     scores.merge(scores.score_image(Prediction(np.eye(4, dtype=np.float32)[None]), np.full((4, 4), IGNORE)))
-    assert scores.report()[1].endswith("; without 1 images in which every pixel is ignored)")
+    assert scores.report()[1].endswith("; without 1 image in which every pixel is ignored)")
 
 
 @pytest.mark.parametrize(

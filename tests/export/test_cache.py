@@ -17,7 +17,7 @@ from paddleseg_u2net.export.graph_digest import graph_digest
 from paddleseg_u2net.export.onnx_network import build_onnx
 from paddleseg_u2net.inference import model_source
 from paddleseg_u2net.inference.model_source import config_of, load_engine
-from paddleseg_u2net.models.pretrained import KNOWN
+from paddleseg_u2net.models.known_weights import KNOWN
 from paddleseg_u2net.models.u2net import U2Netp
 
 MODEL = {"type": "U2Netp", "num_classes": 1}
@@ -127,7 +127,7 @@ def test_unverified_export_is_replaced_once_paddle_is_there(own_weights, caplog,
             {"type": "U2Net"},
             "does not fit U2Net: 571 differences:(.*\n)*Fix: in the config, model: {type: U2Netp",
         ),
-        ({"in_channels": 4}, "does not fit U2Netp: 1 differences"),
+        ({"in_channels": 4}, "does not fit U2Netp: 1 difference"),
     ],
 )
 def test_weights_that_do_not_fit_are_rejected_without_paddle(official_weights, changes, message):

@@ -11,7 +11,7 @@ from support import make_config
 
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.export.quantization import read_calibration
-from paddleseg_u2net.models.pretrained import CALIBRATIONS
+from paddleseg_u2net.models.known_weights import CALIBRATIONS
 
 MODEL = {"type": "U2Netp", "num_classes": 1}
 

@@ -158,6 +158,7 @@ def test_last_operation_follows_the_resize_of_a_model_that_applies_the_preproces
     assert (found.classes == expected.classes).mean() > (0.999 if output_op == "argmax" else 0.9)
 
 
+@pytest.mark.usefixtures("forked_paddle2onnx")
 @pytest.mark.parametrize("output_op", ["argmax", "none"])
 def test_networks_converted_by_paddle2onnx_have_the_operation_too(tmp_path, data, output_op):
     pytest.importorskip("paddle2onnx")

@@ -83,6 +83,7 @@ def test_converted_network_predicts_like_paddle_without_printing(found, save, tm
     )
 
 
+@pytest.mark.usefixtures("forked_paddle2onnx")
 def test_network_that_needs_a_fixed_size_is_rejected_without_one(save, tmp_path):
     with pytest.raises(
         ValueError,
@@ -94,6 +95,7 @@ def test_network_that_needs_a_fixed_size_is_rejected_without_one(save, tmp_path)
     assert save(Pooled(2), (1, 3, 42, 34))["max_difference"] < 1e-5  # doubles are read correctly
 
 
+@pytest.mark.usefixtures("forked_paddle2onnx")
 def test_conversion_with_another_result_is_not_kept(save, tmp_path):
     with pytest.raises(
         VerificationError, match="not kept. Fix: --format paddle, or another --input_shape: pad"
@@ -103,6 +105,7 @@ def test_conversion_with_another_result_is_not_kept(save, tmp_path):
     assert save(Pooled(5), (1, 3, 37, 37))["agreement"] == 1
 
 
+@pytest.mark.usefixtures("forked_paddle2onnx")
 def test_file_that_would_crash_onnx_runtime_is_not_opened(save, tmp_path):
     with pytest.raises(ValueError, match=r"Pooled: it pools to more cells than .* \[6, 34\]. Fix: a larger"):
         save(Pooled(8), (1, 3, 6, 34))
@@ -110,6 +113,7 @@ def test_file_that_would_crash_onnx_runtime_is_not_opened(save, tmp_path):
     assert save(Pooled(8), (1, 3, 10, 34))["agreement"] == 1
 
 
+@pytest.mark.usefixtures("forked_paddle2onnx")
 def test_unsupported_operation_is_reported(save, tmp_path):
     with pytest.raises(
         ValueError, match="Unsupported: .* it: Due to the unsupported operators.* Fix: --format p"

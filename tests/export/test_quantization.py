@@ -23,7 +23,7 @@ from paddleseg_u2net.export.quantization import (
 from paddleseg_u2net.inference import model_source
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.architecture import NETWORKS, dataflow
-from paddleseg_u2net.models.pretrained import CALIBRATIONS, KNOWN
+from paddleseg_u2net.models.known_weights import CALIBRATIONS, KNOWN
 from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.models.weight_files import read_state, state_of
 

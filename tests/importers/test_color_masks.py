@@ -116,7 +116,7 @@ def test_counts_of_unknown_colours_are_bounded_and_their_pixels_exact(make, tmp_
     Image.fromarray(np.full((1, 5, 3), 8, np.uint8)).save(tmp_path / "m" / "a 2.png")
     code, _, err = make(*flags, "--colors", *COLORS)
     assert code == 1
-    assert "colour (9, 9, 9) has no label: 5 pixels in 1 masks" in err
+    assert "colour (9, 9, 9) has no label: 5 pixels in 1 mask" in err
     assert "(8, 8, 8)" not in err
     assert "more than 20 colours have no label: 7 further pixels" in err
 
@@ -179,7 +179,7 @@ def test_skip_faulty_leaves_out_faulty_masks_but_no_colours(make, tmp_path):
     assert "train 1, val 1" in out
     Image.fromarray(np.full((3, 4, 3), 7, np.uint8)).save(tmp_path / "m" / "a 1.png")
     code, _, err = make(*flags, "--save_dir", "b")
-    assert (code, "colour (7, 7, 7) has no label: 12 pixels in 1 masks" in err) == (1, True)
+    assert (code, "colour (7, 7, 7) has no label: 12 pixels in 1 mask" in err) == (1, True)
 
 
 def test_masks_of_a_real_set_survive_being_coloured(make, tmp_path, shared):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from support import environment
 
-READERS = {"errors", "io", "data", "importers"}
+READERS = {"errors", "bounds", "io", "data", "importers"}
 
 
 @pytest.mark.parametrize(

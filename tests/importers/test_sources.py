@@ -70,7 +70,7 @@ def test_several_lists_without_split_are_the_parts(make, data):
     assert (record["split"], record["seed"]) == ("as given", None)
     (data / "images" / "p5.png").write_bytes((data / "images" / "p0.png").read_bytes())
     _, out, _ = make(*words, "--save_dir", "b")
-    assert "1 images of val or test are in train too. Fix: --split keeps copies together" in out
+    assert "1 image of val or test is in train too. Fix: --split keeps copies together" in out
 
 
 def test_what_is_changed_or_left_out_of_images_is_counted(make, data):

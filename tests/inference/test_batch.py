@@ -137,7 +137,7 @@ def test_replaced_results_are_logged(caplog, monkeypatch):
         plan_jobs(found, OUT, ["saliency"])
         assert caplog.text == ""
         plan_jobs(found, OUT, ["saliency", "cutout"])
-    assert "Results of 1 images exist in out and are replaced (--resume keeps them)" in caplog.text
+    assert "Results of 1 image exist in out and are replaced (--resume keeps them)" in caplog.text
 
 
 def test_result_older_than_its_image_is_not_done():

@@ -242,7 +242,7 @@ def test_bf16_of_a_network_without_a_graph_is_rejected(warm):
 def test_config_with_another_class_count_is_rejected(warm):
     record = cached_export(warm[0], MODEL)
     two = {"model": {**MODEL, "num_classes": 2}, "val_dataset": CONFIG["val_dataset"]}
-    with pytest.raises(ValueError, match="the model gives 1 classes, and its config has num_classes: 2. Fix"):
+    with pytest.raises(ValueError, match="the model gives 1 class, and its config has num_classes: 2. Fix"):
         Predictor(record.parent, two)(np.zeros((8, 8, 3), np.uint8))
 
 

@@ -252,6 +252,6 @@ def test_profile_and_transparency_apply_together(tmp_path):
 def test_notes_of_many_images_are_counted_by_kind():
     notes = [("a", Note("profile", "x")), ("b", Note("transparency", "y")), ("c", Note("profile", "z"))]
     assert [line for _, line in note_lines(notes, 9)] == [
-        "1 of 9 images have transparent pixels, first: b: y",
+        "1 of 9 images has transparent pixels, first: b: y",
         "2 of 9 images have other colours than sRGB, first: a: x",
     ]

@@ -20,7 +20,12 @@ from support import environment, small_files, tree
 from paddleseg_u2net.io.archives import MAX_RATIO, kind_of, unpack
 from tools.benchmarks.data_loading import main as benchmark
 
-CONTENT = {"a/ü b.png": bytes(range(256)) * 999, "a/empty.txt": b"", "b.txt": b"x"}
+CONTENT = {
+    "a/ü b.png": bytes(range(256)) * 999,
+    "a/empty.txt": b"",
+    "b.txt": b"x",
+    "c/図\u3000می\u200cش": b"",
+}
 MAX = 8 << 20
 
 
@@ -80,7 +85,7 @@ NAMES = [
     ("/tmp/outside.txt", "would be written outside the folder"),
     ("C:outside.txt", "would be written outside the folder"),
     ("a\\..\\outside.txt", "would be written outside the folder"),
-    ("a/\x1b[2Jcleared.png", r"a/\\x1b\[2Jcleared.png' has unprintable characters in its name"),
+    ("a/\x1b[2Jcleared.png", r"a/\\x1b\[2Jcleared.png has unprintable characters in its name"),
     ("a/\u202egnp.exe", "unprintable characters"),
     ("new\nline.png", "unprintable characters"),
     ("n" * 256, "name too long for a file system"),
@@ -149,7 +154,7 @@ def test_unknown_zip_flag_is_reported_as_damage(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 1) + 8] |= 1 << 5
     path.write_bytes(data)
-    assert_refused(path, tmp_path, r"x.zip: damaged or incomplete: compressed patched data")
+    assert_refused(path, tmp_path, r"x.zip: damaged or incomplete: .*compressed patched data")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])

@@ -172,7 +172,7 @@ def test_orientation_is_kept_among_other_chunks(tmp_path):
 def test_progressive_jpeg_of_too_many_scans_is_refused(tmp_path):
     whole = encoded("JPEG", progressive=True)
     start = whole.rindex(b"\xff\xda")
-    with pytest.raises(ValueError, match="it has more than 1000 scans"):
+    with pytest.raises(ValueError, match="holds 1,0.. scans"):
         read(whole[:-2] + whole[start:-2] * 1000 + whole[-2:], tmp_path)
 
 

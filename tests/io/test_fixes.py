@@ -229,7 +229,7 @@ def test_archives(tmp_path, content, message):
 
 def test_addresses(tmp_path, monkeypatch):
     for url, message in (
-        ("https://me:secret@host.org/a.zip", "Fix: leave them out, or download the file yourself and set"),
+        ("https://me:secret@host.org/a.zip", "Fix: leave them out, or download it yourself and set"),
         ("http://93.184.216.34/a.zip", "Fix: u2net prepare NAME --accept-unverified"),
     ):
         with pytest.raises(DownloadError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import shutil
@@ -138,7 +139,15 @@ class Run:
 
 
 def damage(name: str, content: bytes):
-    return lambda run: (run.folder / name).write_bytes(content)
+    """A function that replaces a file of a checkpoint, as if it had been written so."""
+
+    def spoil(run):
+        state = json.loads((run.folder / "state.json").read_text())
+        state.pop("sha256")
+        (run.folder / "state.json").write_text(json.dumps(state))
+        (run.folder / name).write_bytes(content)
+
+    return spoil
 
 
 @pytest.mark.parametrize(
@@ -146,7 +155,7 @@ def damage(name: str, content: bytes):
     [
         (lambda run: shutil.rmtree(run.folder), "no such folder. Fix: give an iter_N folder of a run"),
         (lambda run: (run.folder / "model.pdopt").unlink(), "Fix: give an iter_N folder of a run"),
-        (damage("state.json", b"{"), "is damaged: .*Fix: resume from another checkpoint"),
+        (damage("state.json", b"{"), "is damaged: .*Fix: use another checkpoint"),
         (
             damage("state.json", b'{"iter": "2"}'),
             "not the record of a run: .*Fix: resume from another checkpoint",
@@ -187,7 +196,7 @@ def test_checkpoints_of_another_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="give an iter_N folder of a run that used --use_ema"):
         Run(tmp_path, ema=True).load()
     assert Run(tmp_path / "ema", ema=True).load().iter == 2
-    (run.folder / "model.pdopt").write_bytes(pickle.dumps({"strange_0.w_0": np.ones(2, np.float32)}))
+    damage("model.pdopt", pickle.dumps({"strange_0.w_0": np.ones(2, np.float32)}))(run)
     with pytest.raises(ValueError, match="Fix: use the model section that the run was started with"):
         run.load()
     assert Run(tmp_path / "own").load().iter == 2

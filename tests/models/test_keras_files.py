@@ -194,7 +194,7 @@ def test_data_of_other_files_are_not_read(tmp_path, make):
 def test_arrays_that_claim_too_much_memory_are_rejected_before_they_are_read(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("layers/side1/vars/0", (1 << 32,), "f4", chunks=(1 << 20,))
-    with pytest.raises(ValueError, match="take more than 4 GiB"):
+    with pytest.raises(ValueError, match="take more than 256 MiB"):
         read_state(tmp_path / "a.h5")
 
 
@@ -202,7 +202,7 @@ def test_group_that_holds_itself_is_rejected(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         group = file.create_group("layers")
         group["layers"] = group
-    with pytest.raises(ValueError, match="a.h5: cannot be read as weights of Keras: maximum recursion"):
+    with pytest.raises(ValueError, match="a.h5: cannot be read as weights of Keras: Recursion"):
         read_state(tmp_path / "a.h5")
 
 

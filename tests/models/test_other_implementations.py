@@ -20,7 +20,9 @@ import pytest
 import torch_writer
 from support import GOLDEN, main
 
-from paddleseg_u2net.models import architecture, safe_pickle, weight_files, weight_layouts
+from paddleseg_u2net import bounds
+from paddleseg_u2net.bounds import WEIGHT_OBJECTS, Bound
+from paddleseg_u2net.models import architecture, weight_files, weight_layouts
 from paddleseg_u2net.models.architecture import NETWORKS, U2NET, Identity, state_shapes
 from paddleseg_u2net.models.pretrained import load_strict
 from paddleseg_u2net.models.u2net import U2Net
@@ -185,7 +187,7 @@ def test_left_out_tensors_are_counted_and_named(tmp_path, state, caplog):
     caplog.set_level("INFO")
     torch_writer.save(WRAPPED["a.ckpt"](state), tmp_path / "a.ckpt")
     read_state(tmp_path / "a.ckpt")
-    assert "left out 1 tensors beside the weights: criterion.weight" in caplog.text
+    assert "left out 1 tensor beside the weights: criterion.weight" in caplog.text
 
 
 def test_tensors_of_another_network_are_not_left_out(tmp_path, state):
@@ -232,15 +234,17 @@ def test_tensors_shared_many_times_are_converted_once(tmp_path):
 
 def test_archive_that_unpacks_to_too_much_is_rejected(tmp_path, state, monkeypatch):
     torch_writer.save(official(state), tmp_path / "a.pth")
-    monkeypatch.setattr(safe_pickle, "MAX_BYTES", 1000)
-    with pytest.raises(ValueError, match="unpacks to more than"):
+    monkeypatch.setattr(bounds, "SMALL_WEIGHT_BYTES", 1000)
+    monkeypatch.setattr(bounds, "WEIGHT_RATIO", 0.1)
+    with pytest.raises(ValueError, match="take more than"):
         read_state(tmp_path / "a.pth")
 
 
 def test_views_of_tensors_are_bounded_together(tmp_path, monkeypatch):
     """Otherwise thousands of views of one storage could be copied, each to full size."""
     base = np.ones((9, 9), np.float32)
-    monkeypatch.setattr(safe_pickle, "MAX_BYTES", 2 * base.nbytes)
+    monkeypatch.setattr(bounds, "SMALL_WEIGHT_BYTES", 2 * base.nbytes)
+    monkeypatch.setattr(bounds, "WEIGHT_RATIO", 0.1)
     (tmp_path / "a").write_bytes(pickle.dumps({"a": base, "b": base.T}))
     assert set(read_state(tmp_path / "a")) == {"a", "b"}
     (tmp_path / "b").write_bytes(pickle.dumps({"a": base, "b": base.T, "c": base[:]}))
@@ -250,7 +254,7 @@ def test_views_of_tensors_are_bounded_together(tmp_path, monkeypatch):
 
 def test_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", w=np.ones(9))
-    monkeypatch.setattr(weight_files, "MAX_BYTES", 99)
+    monkeypatch.setattr(weight_files, "WEIGHT_BYTES", Bound(99, "bytes", ""))
     with pytest.raises(ValueError, match="is larger than .* Fix: save the weights alone"):
         read_state(tmp_path / "a.npz")
 
@@ -273,17 +277,17 @@ def shared_modules(state):
 
 @pytest.mark.parametrize("make", [shared_mappings, shared_modules])
 def test_endlessly_many_paths_to_one_object_are_not_followed(tmp_path, make, monkeypatch):
-    monkeypatch.setattr(weight_layouts, "MOST_OBJECTS", 1000)
+    monkeypatch.setattr(weight_layouts, "WEIGHT_OBJECTS", WEIGHT_OBJECTS._replace(most=1000))
     torch_writer.save(make({"w": np.ones(3, np.float32)}), tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="a.pth: cannot .*: has more than 1000 nested objects"):
+    with pytest.raises(ValueError, match="a.pth: cannot .* nested objects, expected at most 1,000"):
         read_state(tmp_path / "a.pth")
 
 
 def test_names_with_endless_prefixes_are_read_or_rejected(tmp_path):
-    np.savez(tmp_path / "a.npz", **{"module." * 2000 + "w": np.ones(3)})
+    np.savez(tmp_path / "a.npz", **{"module." * 100 + "w": np.ones(3)})
     assert set(read_state(tmp_path / "a.npz")) == {"w"}
     np.savez(tmp_path / "b.npz", **{f"{i}.{weight_layouts.FIRST}": np.ones(1) for i in range(101)})
-    with pytest.raises(ValueError, match="holds 101 networks, expected at most 100"):
+    with pytest.raises(ValueError, match="holds 101 networks in one mapping, expected at most 100"):
         read_state(tmp_path / "b.npz")
 
 

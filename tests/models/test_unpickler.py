@@ -25,7 +25,7 @@ CONTENT = {
 
 
 def load(content: bytes):
-    return plain(SafeUnpickler(io.BytesIO(content)).load())
+    return plain(SafeUnpickler(io.BytesIO(content)).load(), len(content))
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -133,7 +133,7 @@ def test_every_truncation_and_every_changed_byte_is_read_or_rejected():
 
 
 def test_steps_are_bounded_with_the_arguments_of_calls(monkeypatch):
-    monkeypatch.setattr(unpickler, "MOST_STEPS", 1000)
+    monkeypatch.setattr(unpickler, "PICKLE_STEPS", unpickler.PICKLE_STEPS._replace(most=1000))
     calls = (
         b"cbuiltins\ndict\n(" + b"NN\x86" * 90 + b"lq\x00\x85q\x010" + b"cbuiltins\ndict\nh\x01R" * 9 + b"."
     )

@@ -330,7 +330,7 @@ def test_onnx_of_another_network_is_rejected(tmp_path):
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("x", "y")]
     graph = helper.make_graph([node], "g", values[:1], values[1:], [weight])
     onnx.save(helper.make_model(graph), tmp_path / "a.onnx")
-    with pytest.raises(ValueError, match="holds 1 convolutions, expected the 119 of U²-Net"):
+    with pytest.raises(ValueError, match="holds 1 convolution, expected the 119 of U²-Net"):
         read_state(tmp_path / "a.onnx")
 
 

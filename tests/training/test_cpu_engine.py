@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections import UserDict
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,12 @@ from paddleseg_u2net.training import validation
 from paddleseg_u2net.training.cpu_engine import choose_cpu_engine, plan_batches
 
 
+@cache
+def built(kind=U2Netp):
+    """A network of one class, which no test changes."""
+    return kind(1)
+
+
 def without(reason):
     """A `library` that raises."""
 
@@ -36,7 +43,7 @@ def without(reason):
 
 def test_networks_of_this_family_are_trained_by_onednn(caplog):
     caplog.set_level(logging.INFO)
-    assert choose_cpu_engine("auto", U2Netp(1), "cpu", "fp32") == "onednn"
+    assert choose_cpu_engine("auto", built(), "cpu", "fp32") == "onednn"
     assert f"computed by oneDNN {bindings.version()}, fp32" in caplog.text
 
 
@@ -49,32 +56,32 @@ def test_networks_of_this_family_are_trained_by_onednn(caplog):
 )
 def test_the_log_says_why_paddle_computes(wanted, network, reason, caplog):
     caplog.set_level(logging.INFO)
-    assert choose_cpu_engine(wanted, network(1), "cpu", "fp32") == "paddle"
+    assert choose_cpu_engine(wanted, built(network), "cpu", "fp32") == "paddle"
     assert f"computed by Paddle: {reason}" in caplog.text
 
 
 def test_without_a_usable_library_paddle_computes_and_onednn_is_refused(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("paddleseg_u2net.training.cpu_engine.library", without("libdnnl.so.3 is missing"))
-    assert choose_cpu_engine("auto", U2Netp(1), "cpu", "fp32") == "paddle"
+    assert choose_cpu_engine("auto", built(), "cpu", "fp32") == "paddle"
     assert "oneDNN does not work here: libdnnl.so.3 is missing" in caplog.text
     with pytest.raises(ValueError, match="--cpu_engine onednn: .* is missing. Fix: leave --cpu_engine out"):
-        choose_cpu_engine("onednn", U2Netp(1), "cpu", "fp32")
+        choose_cpu_engine("onednn", built(), "cpu", "fp32")
     with pytest.raises(ValueError, match="--precision bf16 on a CPU: .* is missing. Fix: leave --precision"):
-        choose_cpu_engine("auto", U2Netp(1), "cpu", "bf16")
+        choose_cpu_engine("auto", built(), "cpu", "bf16")
 
 
 def test_an_operation_that_onednn_refuses_is_an_obstacle(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("paddleseg_u2net.onednn.operations.POOLING_MAX", 12345)
-    assert choose_cpu_engine("auto", U2Netp(1), "cpu", "fp32") == "paddle"
+    assert choose_cpu_engine("auto", built(), "cpu", "fp32") == "paddle"
     assert "dnnl_pooling_forward_primitive_desc_create returned status" in caplog.text
 
 
 def test_another_device_is_left_to_paddle():
-    assert choose_cpu_engine("auto", U2Netp(1), "gpu", "bf16") == "paddle"
+    assert choose_cpu_engine("auto", built(), "gpu", "bf16") == "paddle"
     with pytest.raises(ValueError, match="--cpu_engine onednn: the device is gpu"):
-        choose_cpu_engine("onednn", U2Netp(1), "gpu", "fp32")
+        choose_cpu_engine("onednn", built(), "gpu", "fp32")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +95,7 @@ def test_another_device_is_left_to_paddle():
 def test_half_precision_without_units_is_refused(network, precision, units, reason, monkeypatch):
     monkeypatch.setattr("paddleseg_u2net.training.cpu_engine.has_bf16", lambda: units)
     with pytest.raises(ValueError, match=f"--precision {precision} on a CPU: {reason}.*Fix: leave"):
-        choose_cpu_engine("auto", network(1), "cpu", precision)
+        choose_cpu_engine("auto", built(network), "cpu", precision)
 
 
 def test_a_library_that_is_missing_foreign_or_of_another_version_is_refused(tmp_path, monkeypatch):
@@ -136,7 +143,7 @@ def sized_data():
 )
 def test_all_sizes_are_planned_ahead_the_largest_first(sizes, planned, sized_data, monkeypatch):
     monkeypatch.setattr("paddleseg_u2net.onednn.network.Plan", lambda *_: SimpleNamespace(size=0))
-    network = OneDnnNetwork(U2Netp(1))
+    network = OneDnnNetwork(built())
     plan_batches(network, sized_data(*sizes), 5, "auto")
     assert [options.shape for options in network.plans] == [(5, 3, *size) for size in planned]
     plan_batches(TinyNet(1), sized_data(*sizes), 5, "auto")  # Paddle plans nothing
@@ -149,14 +156,14 @@ def test_a_size_that_onednn_refuses_leaves_the_run_to_paddle_in_words(sized_data
         return SimpleNamespace(size=0)
 
     monkeypatch.setattr("paddleseg_u2net.onednn.network.Plan", plan)
-    network, data = OneDnnNetwork(U2Netp(1)), sized_data((16, 12000), (600, 600))
+    network, data = OneDnnNetwork(built()), sized_data((16, 12000), (600, 600))
     plan_batches(network, data, 2, "auto")
     assert network.refused
     refusal = "oneDNN: images of 16x12000 in batches of 2 are refused: dnnl_primitive_create returned"
     assert f"{refusal} status 5. Paddle computes all steps from here on, several times slower" in caplog.text
     for precision, wanted in (("fp32", "onednn"), ("bf16", "auto")):
         with pytest.raises(ValueError, match=f"{refusal} status 5. Fix: other sizes, or leave --cpu_engine"):
-            plan_batches(OneDnnNetwork(U2Netp(1), precision), data, 2, wanted)
+            plan_batches(OneDnnNetwork(built(), precision), data, 2, wanted)
 
 
 def test_a_batch_that_does_not_fit_ends_the_run_before_one_is_loaded(config, tmp_path, monkeypatch):

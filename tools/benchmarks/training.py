@@ -261,7 +261,7 @@ def report(args: argparse.Namespace) -> None:
     print(", ".join(versions))
     turns = len(steps[PRODUCT]) - WARM_UP
     print(
-        f"{args.network}, {args.batch_size} x {args.size} x {args.size}, {args.num_classes} class(es), "
+        f"{args.network}, {args.batch_size} x {args.size} x {args.size}, num_classes {args.num_classes}, "
         f"{args.threads} threads, {turns} steps; peak {peak:.0f} GFLOP/s ({SIDE} x {SIDE} by numpy)\n"
     )
     print(table([shown(row) for row in rows]))

@@ -1,16 +1,12 @@
-"""The program that interrupts trainings at random moments, and how it compares them."""
+"""How runs are compared that tests/campaigns/test_interruptions.py has interrupted."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ROOT, environment
-
-from tools.benchmarks.run_state import Differences, History
+from run_state import Differences, History
 
 
 @pytest.mark.parametrize(
@@ -41,11 +37,3 @@ def test_repeated_steps_replace_earlier_lines_and_times_are_left_out():
     history.read(line(3, 6), Path("run/iter_2"))
     assert history.losses == {n: line(n, k)[8:].split(", batch")[0] for n, k in ((1, 5), (2, 4), (3, 6))}
     assert history.scores == {2: [" MAE: 2", " Acc: 1"]}
-
-
-@pytest.mark.slow
-def test_interrupted_training_equals_an_uninterrupted_one():
-    command = [sys.executable, "-m", "tools.benchmarks.interruptions", "--interruptions", "3"]
-    outcome = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert "| differences | 0 |" in outcome.stdout

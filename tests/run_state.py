@@ -79,7 +79,7 @@ def load_run(folder: Path, step: int, history: History) -> dict[str, Any]:
     best = {name: folder / name for name in ("best_model", "ema_best_model")}
     found = {
         "last": load_step(last),
-        "progress": json.loads((last / "state.json").read_text()),
+        "progress": {**json.loads((last / "state.json").read_text()), "sha256": {}},  # of what is in "last"
         "losses": history.losses,
         "scores": history.scores,
         "partial files": sorted(path.name for path in folder.rglob("*.part")),
@@ -87,7 +87,8 @@ def load_run(folder: Path, step: int, history: History) -> dict[str, Any]:
     }
     for name, path in best.items():
         (weights,) = path.glob("*.pdparams")
-        found[name] = {"weights": read_state(weights), "score": json.loads((path / "state.json").read_text())}
+        score = {**json.loads((path / "state.json").read_text()), "sha256": {}}
+        found[name] = {"weights": read_state(weights), "score": score}
     if (path := folder / "history.csv").is_file():
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
