@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ import numpy as np
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.appearance import Note, over_ground
-from paddleseg_u2net.io.checksums import check_tiff
 from paddleseg_u2net.io.contents import read_bytes
+from paddleseg_u2net.io.damage import DECISIVE, check_tiff, directories
 from paddleseg_u2net.io.decoders import (
     IS_PREMULTIPLIED,
     Stored,
@@ -46,12 +46,10 @@ from paddleseg_u2net.io.images import (
     orientation_of,
     turn,
 )
-from paddleseg_u2net.io.pages import MAX_PAGES, page_text
+from paddleseg_u2net.io.pages import page_text
 from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
 
 WIDTH, HEIGHT, ORIENTATION, SAMPLES, PLANES, EXTRA = 256, 257, 274, 277, 284, 338
-# of TIFF: what decides the pixels: sizes, bits, compression, samples, planes, predictor, parts, format
-DECISIVE = (256, 257, 258, 259, 266, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339)
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SEPARATE, BLACK_IS_0, CMYK = 2, 1, 5  # of PLANES; of PHOTOMETRIC
 JPEG = b"\xff\xd8"
@@ -72,6 +70,7 @@ class TiffLayout(NamedTuple):
         inverted: whether it is grey in which 0 is white.
         alpha: value of EXTRA if the last channel is the opacity, else 0.
         tags: number -> value.
+        listed: see `damage.directories`.
         page: its index.
         pages: number of pages that are no masks.
     """
@@ -84,6 +83,7 @@ class TiffLayout(NamedTuple):
     inverted: bool
     alpha: int
     tags: Mapping[int, Any]
+    listed: Set[int] = frozenset()
     page: int = 0
     pages: int = 1
 
@@ -178,11 +178,11 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
         return None
     found: list[TiffLayout] = []
     with contextlib.suppress(Exception):  # Pillow raises whatever the damage leads to, also if it is missing
-        for page, tags in enumerate(_directories(data)):
+        for page, (tags, listed) in enumerate(directories(data)):
             if page == 0 and is_camera_raw(tags):
                 return None
             if page == 0 or not tags.get(SUBFILE_TYPE, 0) & IS_MASK:
-                layout = _layout(tags)._replace(page=page)
+                layout = _layout(tags)._replace(page=page, listed=listed)
                 found += [layout] if all(layout.size) else []
     if not found:
         return None
@@ -190,20 +190,6 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
     largest = int(np.argmax(areas))
     alike = len(found) if largest or areas.count(areas[0]) > 1 else 1
     return found[largest]._replace(pages=alike)
-
-
-def _directories(data: bytes) -> Iterator[Any]:
-    """Yield the tags of the pages of a TIFF file."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    file, seen = io.BytesIO(data), set()
-    tags = ImageFileDirectory_v2(data[: 16 if b"+" in data[2:4] else 8])
-    while tags.next and tags.next not in seen and len(seen) < MAX_PAGES:
-        seen.add(tags.next)
-        file.seek(tags.next)
-        tags.reset()
-        tags.load(file)
-        yield tags
 
 
 def _layout(tags: Any) -> TiffLayout:
@@ -230,8 +216,7 @@ def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[layout.page]
-            _check_tags(page, layout.tags)
-            check_tiff(layout.tags, data)
+            _check_page(page, layout, data)
             stored, axes = page.asarray(), page.axes
     except Exception as error:  # damaged files raise many kinds, and so does a missing codec
         raise ValueError(
@@ -246,18 +231,19 @@ def _read_tiff(path: Path, data: bytes, layout: TiffLayout) -> np.ndarray:
     return turn(in_whole_numbers(path, stored), layout.orientation)
 
 
-def _check_tags(page: Any, tags: Mapping[int, Any]) -> None:
-    """Raise ValueError where tifffile finds other tags than Pillow, as it takes broken ones for absent."""
+def _check_page(page: Any, layout: TiffLayout, data: bytes) -> None:
+    """Raise ValueError where tifffile passes over damage: it takes broken tags for absent, lost parts for 0.
+
+    Args:
+        page: of tifffile.
+        layout: of the same page, whose tags Pillow has read.
+        data: the file.
+    """
+    check_tiff(layout.tags, layout.listed, data, sparse=True)
     for tag in DECISIVE:
-        ours, theirs = tags.get(tag, ()), page.tags.valueof(tag, ())
+        ours, theirs = layout.tags.get(tag, ()), page.tags.valueof(tag, ())
         if np.ravel(ours).tolist() != np.ravel(theirs).tolist():
             raise ValueError(f"its tag {tag} is {ours} or {theirs}")
-    if tags.get(PLANES, 1) not in (1, SEPARATE) or len(tags.get(EXTRA, ())) > tags.get(SAMPLES, 1):
-        raise ValueError("its tags of channels contradict each other")
-    found, bits = sum(page.databytecounts), int(np.min(page.bitspersample))
-    least = page.imagewidth * page.imagelength * page.samplesperpixel * bits // 8
-    if page.compression == 1 and found < least:
-        raise ValueError(f"{found} bytes of pixels, expected {least}")
 
 
 def _read_all_channels(path: Path, data: bytes, max_pixels: int) -> tuple[np.ndarray, int]:

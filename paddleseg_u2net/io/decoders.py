@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import io
+import itertools
 import logging
 import re
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.io.checksums import check_png, check_tiff, jpegs_in
+from paddleseg_u2net.io.damage import check_png, check_tiff, directories, jpegs_in
 from paddleseg_u2net.io.file_kinds import BLANKS, find_kind
 from paddleseg_u2net.io.jpeg_scans import check_scans
 from paddleseg_u2net.io.jpeg_segments import SCAN, refines_in_order, segments
@@ -130,7 +131,7 @@ def _check(image: Any, data: bytes) -> None:
     if image.format == "PNG":
         check_png(data)
     elif image.format == "TIFF":
-        check_tiff(image.tag_v2, data)
+        check_tiff(*next(itertools.islice(directories(data), image.tell(), None)), data)
         for part in jpegs_in(image.tag_v2, data):
             decode_jpeg(part)
         if image.tag_v2.get(TIFF_SAMPLES, 1) > 1 == len(image.getbands()):

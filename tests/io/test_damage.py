@@ -44,6 +44,13 @@ def flipped(data: bytes, place: int, bit: int = 4) -> bytes:
     return data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
 
 
+def tag_of(tiff: bytearray, number: int) -> int | None:
+    """Position of a tag in the first page of a TIFF file."""
+    start = struct.unpack_from("<I", tiff, 4)[0]
+    places = range(start + 2, start + 2 + 12 * struct.unpack_from("<H", tiff, start)[0], 12)
+    return next((place for place in places if struct.unpack_from("<H", tiff, place)[0] == number), None)
+
+
 @pytest.mark.parametrize("name", ["IHDR", "PLTE", "IDAT", "tRNS"])
 def test_a_wrong_checksum_of_a_png_is_named(tmp_path, name):
     whole = encoded(GREY.convert("P"), "PNG", transparency=3)
@@ -64,7 +71,7 @@ def rows_missing(chunks):
 
 CHUNKS = {
     "rows": rows_missing,
-    "end": lambda chunks: [(name, part[:-40] if name == b"IDAT" else part) for name, part in chunks],
+    "end": lambda chunks: [(name, part[:-2] if name == b"IDAT" else part) for name, part in chunks],
     "sum": lambda chunks: [(name, part[:-1] + b"?" if name == b"IDAT" else part) for name, part in chunks],
 }
 
@@ -95,9 +102,9 @@ def test_a_tiff_with_a_wrong_checksum_of_its_pixels_is_named(tmp_path, kind):
     path.write_bytes(whole)
     READERS[readers[0]](path)
     with tifffile.TiffFile(io.BytesIO(whole)) as file:
-        page = file.pages[0]
-        end = page.dataoffsets[-1] + page.databytecounts[-1]
-    refused(path, flipped(whole, end - 1), *readers)
+        start, length = file.pages[0].dataoffsets[-1], file.pages[0].databytecounts[-1]
+    for place in range(start, start + length, length // 25):  # libtiff notices about half of them
+        refused(path, flipped(whole, place), *readers)
 
 
 def test_a_jpeg_within_a_tiff_is_checked(tmp_path):
@@ -119,10 +126,11 @@ def test_jpeg_masks_are_read_as_strictly_as_photographs(tmp_path):
 
 def test_scans_of_a_progressive_jpeg_that_refine_other_bits_are_named(tmp_path):
     whole = encoded(PICTURE, "JPEG", progressive=True)
-    last = whole.rindex(b"\xff\xda")
-    bits = last + 2 + struct.unpack(">H", whole[last + 2 : last + 4])[0] - 1  # of the coefficients, Ah and Al
-    assert whole[bits] == 0x10
-    refused(tmp_path / "a.jpg", whole[:bits] + b"\x20" + whole[bits + 1 :])
+    start = whole.index(b"\xff\xda") + 2
+    bits = start + int.from_bytes(whole[start : start + 2], "big") - 1  # the first and the last one of a scan
+    assert whole[bits] == 0x01
+    for other in (0x00, 0x02):
+        refused(tmp_path / "a.jpg", whole[:bits] + bytes([other]) + whole[bits + 1 :])
 
 
 def test_a_scan_of_details_before_that_of_mean_values_is_read(tmp_path):
@@ -157,12 +165,55 @@ def test_a_grey_gif_whose_pixels_are_beyond_its_palette_is_named_as_mask(tmp_pat
     refused(tmp_path / "m.gif", data[:10] + bytes([data[10] & 0xF8]) + data[11:19] + data[start:], "mask")
 
 
-def test_a_tag_that_only_one_reader_of_tiff_files_understands_is_named(tmp_path):
+NOISE = np.random.default_rng(0).integers(0, 256, FIVE.shape, dtype=np.uint8)  # which LZW makes longer
+# tag, position in its entry and bytes of what is changed, and the new number
+TAGS = {
+    "type of the compression": (259, 2, 2, 0),
+    "count of the compression": (259, 4, 4, 111),
+    "type of the predictor": (317, 2, 2, 99),
+    "more rows": (257, 8, 4, 13000),
+    "rows of a strip": (278, 8, 4, 7),
+    "planes": (284, 8, 2, 256),
+    "a lost strip": (273, 8, 4, 0),
+    "an empty strip": (279, 8, 4, 0),
+    "a strip in the header": (273, 8, 4, 4),
+    "a strip behind the end": (273, 8, 4, 1 << 24),
+}
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+@pytest.mark.parametrize("change", TAGS)
+@pytest.mark.parametrize("kind", ["grey", "RGB", "bands"])
+def test_tags_that_cannot_be_are_named(tmp_path, compression, change, kind):
+    pixels = {"grey": NOISE[..., 0], "RGB": NOISE[..., :3], "bands": NOISE}[kind]
+    photometric, predictor = "rgb" if kind == "RGB" else "minisblack", compression in ("lzw", "zlib")
+    layout = {"photometric": photometric, "planarconfig": None if kind == "grey" else "contig"}
+    whole = bytearray(bands(pixels, compression=compression, predictor=predictor, **layout))
+    path, (number, position, size, value) = tmp_path / "a.tif", TAGS[change]
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(read_picture(path)[..., 0], NOISE[..., 0])
+    place = tag_of(whole, number)
+    if place is None:  # a predictor without compression, planes of one channel
+        return
+    whole[place + position : place + position + size] = value.to_bytes(size, "little")
+    refused(
+        path, bytes(whole), *{"grey": ["photograph", "mask"], "RGB": ["photograph", "colours"]}.get(kind, ())
+    )
+
+
+def test_parts_that_gdal_leaves_out_are_0(tmp_path):
     whole = bytearray(bands(FIVE, compression="lzw", photometric="minisblack", planarconfig="contig"))
-    start = struct.unpack("<I", whole[4:8])[0] + 2
-    while struct.unpack_from("<H", whole, start)[0] != 259:  # compression
-        start += 12
-    struct.pack_into("<I", whole, start + 4, 111)  # the number of its values
+    for number in (273, 279):  # start and length of the only part
+        struct.pack_into("<I", whole, tag_of(whole, number) + 8, 0)
+    (tmp_path / "a.tif").write_bytes(whole)
+    assert not read_picture(tmp_path / "a.tif", 5).any()
+
+
+def test_bands_whose_compressed_pixels_are_cut_are_named(tmp_path):
+    layout = {"compression": "zlib", "photometric": "minisblack", "planarconfig": "contig"}
+    whole = bytearray(bands(FIVE, **layout))
+    place = tag_of(whole, 279) + 8  # of the length of the only part
+    struct.pack_into("<I", whole, place, struct.unpack_from("<I", whole, place)[0] - 3)
     refused(tmp_path / "a.tif", bytes(whole), "photograph", "four bands")
 
 
