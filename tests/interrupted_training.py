@@ -203,8 +203,8 @@ def _worker_named(code: int, output: str) -> bool:
 INTERRUPTIONS = {
     "SIGKILL": Interruption(_kill, lambda code, _: code == -signal.SIGKILL),
     "SIGKILL of a worker": Interruption(_kill_worker, _worker_named),
-    # before the training loop, SIGTERM ends the process as it ends any other
-    "SIGTERM": Interruption(_terminate, lambda code, _: code in (130, -signal.SIGTERM)),
+    # before the command has started, SIGTERM ends the process as it ends any other
+    "SIGTERM": Interruption(_terminate, lambda code, _: code in (128 + signal.SIGTERM, -signal.SIGTERM)),
     "file size limit": Interruption(_limit_files, _disk_error),
     "full disk": Interruption(_fill_disk, _disk_error),
 }
