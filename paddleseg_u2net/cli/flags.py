@@ -179,22 +179,28 @@ MAP_FLAGS: Flags = {
 }
 
 
-def config_defaults(target: argparse.ArgumentParser, values: Mapping[str, Any]) -> None:
-    """Make the values of flags that a config gives the defaults of these flags.
+def config_defaults(target: argparse.ArgumentParser, values: Mapping[str, Any], config: str | Path) -> None:
+    """Make the values of flags that a config gives the defaults of these flags; exit code 2 for wrong ones.
 
     Args:
         target: the parser; flags that it does not have are left out.
         values: from `config.runtime.flag_values`.
+        config: the file, for messages.
     """
     for name, value in values.items():
         action = target._option_string_actions.get(f"--{name}")
         if action is None:
             continue
         if action.choices and value not in action.choices:
-            target.error(f"config: {name}: expected {', '.join(map(str, action.choices))}, got {value!r}")
+            target.error(f"{config}: {name}: expected {', '.join(map(str, action.choices))}, got {value!r}")
         if action.nargs == 0 and not isinstance(value, bool):
-            target.error(f"config: {name}: expected true or false, got {value!r}")
-        # argparse converts and checks defaults that are text
+            target.error(f"{config}: {name}: expected true or false, got {value!r}")
+        if callable(action.type):
+            try:
+                action.type(str(value))
+            except (argparse.ArgumentTypeError, ValueError) as error:
+                target.error(f"{config}: {name}: {error}")
+        # argparse converts defaults that are text
         target.set_defaults(**{name: value if action.nargs == 0 else str(value)})
 
 
@@ -209,7 +215,7 @@ def parse_with_config(target: argparse.ArgumentParser, argv: Sequence[str] | Non
     values = flag_values(load_config(args.config, opts=options(args)))
     if args.resume_model or "resume_model" in values:
         values.pop("seed", None)  # the run keeps its own
-    config_defaults(target, values)
+    config_defaults(target, values, args.config)
     level, args = args.amp_level, target.parse_args(argv)
     if args.precision == "fp32":
         args.amp_level = level  # that of the config has no effect

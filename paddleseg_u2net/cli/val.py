@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paddleseg_u2net.metrics.protocol import MapProtocol
 
     config = config_of(args.model_path, args.config, options(args))
-    config_defaults(flags, flag_values(config, ["global"]))
+    config_defaults(flags, flag_values(config, ["global"]), args.config or args.model_path)
     args = flags.parse_args(argv)
     settings = EvaluationSettings.from_config(config, None, args.auc_roc, args.absent_classes)
     in_config = MapProtocol.from_options(config.get("test_config", {}))

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from paddleseg_u2net.metrics.multilabel import LabelMeasures, LabelRoc
 from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch
 from paddleseg_u2net.metrics.segmentation import RocMeasure, SegmentationMeasures
 from paddleseg_u2net.metrics.table import AREA_MEASURES, MEASURES, MapMeasures
+
+Loaded = tuple[str, list[tuple[np.ndarray, np.ndarray]]]  # place of the first image; images and masks
 
 # names of the measures of saliency maps in logs
 LOG_NAMES: dict[str, str] = {name: row.alias or name for name, row in MEASURES.items()}
@@ -257,19 +260,8 @@ def evaluate(
     indices = range(rank, len(dataset), ranks)
     chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
 
-    def load(chunk: Sequence[int]) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
+    def load(chunk: Sequence[int]) -> Loaded:
         return dataset.spec.pairs[chunk[0]].image_place, [dataset.load(index) for index in chunk]
-
-    def predict(
-        loaded: tuple[str, list[tuple[np.ndarray, np.ndarray]]],
-    ) -> list[tuple[Prediction, np.ndarray]]:
-        first, pairs = loaded
-        images, masks = zip(*pairs, strict=True)
-        try:
-            return list(zip(predictor.predict(images), masks, strict=True))
-        except (ValueError, MemoryError) as error:
-            place = first if len(pairs) == 1 else f"a batch of {len(pairs)} images, first {first}"
-            raise ValueError(f"{place}: {reason(error)}") from error
 
     def measure(pairs: list[tuple[Prediction, np.ndarray]]) -> list[Scores]:
         return [scores.score_image(prediction, mask) for prediction, mask in pairs]
@@ -280,6 +272,7 @@ def evaluate(
     ):
         loaded = _ahead(pool, load, chunks)
         # a network in training may only be called by the thread that trains it
+        predict = partial(_predict, predictor)
         predicted = _ahead(pool, predict, loaded) if predictor.parallel > 1 else map(predict, loaded)
         for chunk, parts in zip(chunks, _ahead(pool, measure, predicted), strict=True):
             for index, part in zip(chunk, parts, strict=True):
@@ -288,6 +281,17 @@ def evaluate(
                     on_image(index, part)
             bar.update(len(parts))
     return scores
+
+
+def _predict(predictor: Predictor | TwoPassPredictor, loaded: Loaded) -> list[tuple[Prediction, np.ndarray]]:
+    """Predict some images; returns the predictions and their masks."""
+    first, pairs = loaded
+    images, masks = zip(*pairs, strict=True)
+    try:
+        return list(zip(predictor.predict(images), masks, strict=True))
+    except (ValueError, MemoryError) as error:
+        place = first if len(pairs) == 1 else f"a batch of {len(pairs)} images, first {first}"
+        raise ValueError(f"{place}: {reason(error)}") from error
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth: int = 4) -> Iterator:

@@ -116,14 +116,16 @@ def test_values_that_are_not_supported_are_rejected(quick_start, opt, message):
         ("train={precision: fp8}", "precision: expected fp32"),
         ("global={num_workers: -1}", "num_workers: exp"),
         ("global={num_workers: true}", "expected a whole number, 0 or more, got 'True'"),
-        ("train={do_eval: 0}", "config: do_eval: expected true or false, got 0"),
+        ("train={do_eval: 0}", "do_eval: expected true or false, got 0"),
     ],
 )
 def test_wrong_values_of_flags_in_a_config_exit_with_2(quick_start, capsys, section, message):
     with pytest.raises(SystemExit) as stop:
         main(["train", "--config", str(quick_start), "--opts", section])
     assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert message in text
+    assert f"error: {quick_start}: " in text
 
 
 def test_the_amp_level_of_a_config_counts_where_the_precision_has_one(quick_start):
