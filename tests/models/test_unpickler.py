@@ -134,10 +134,10 @@ def test_every_truncation_and_every_changed_byte_is_read_or_rejected():
 
 def test_steps_are_bounded_with_the_arguments_of_calls(monkeypatch):
     monkeypatch.setattr(unpickler, "PICKLE_STEPS", unpickler.PICKLE_STEPS._replace(most=1000))
-    calls = (
-        b"cbuiltins\ndict\n(" + b"NN\x86" * 90 + b"lq\x00\x85q\x010" + b"cbuiltins\ndict\nh\x01R" * 9 + b"."
-    )
-    for content in (b"\x80\x02" + b"N" * 1001 + b".", b"\x80\x02" + calls):
+    pairs = b"(" + b"NN\x86" * 90 + b"l"
+    mapping = b"}(" + b"".join(b"\x8c\x02a%cN" % letter for letter in range(33, 123)) + b"u"
+    calls = b"q\x00\x85q\x010" + b"cbuiltins\ndict\nh\x01R" * 9 + b"."
+    for content in (b"N" * 1001 + b".", pairs + calls, mapping + calls):
         with pytest.raises(ValueError, match="takes more than 1,000 steps"):
             SafeUnpickler(io.BytesIO(content)).load()
 
