@@ -104,7 +104,7 @@ def _read_with_bases(
         raise ConfigError(f"{path}: _base_: expected the path of a file or a list of them, got {bases!r}")
     for base in bases:
         places = (local_path(base, path.parent), CONFIGS / _inside_configs(local_path(base)))
-        base_path = next((place for place in places if place.is_file()), None)
+        base_path = next(filter(os.path.isfile, places), None)  # False for names that no file can have
         if base_path is None:
             raise ConfigError(f"{path}: _base_: {base}: no such file ({places[0]})")
         content = _merge(content, _read_with_bases(base_path, (*above, path.resolve()), read))

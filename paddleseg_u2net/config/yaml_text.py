@@ -11,6 +11,7 @@ import yaml
 
 from paddleseg_u2net.bounds import YAML_BYTES, YAML_DEPTH, YAML_TEXT, YAML_VALUES
 from paddleseg_u2net.errors import ConfigError, printable
+from paddleseg_u2net.io.text_files import check_file
 
 BASE, INHERITED = "_base_", "_inherited_"
 LARGEST = (1 << 63) - 1  # whole number; Python can hold longer ones, which it refuses to show
@@ -115,7 +116,7 @@ def read_yaml(path: Path) -> tuple[Any, Any]:
         ConfigError: it is not YAML, or exceeds the bounds on size, depth and values.
     """
     try:
-        YAML_BYTES.check(path.stat().st_size)
+        check_file(path, YAML_BYTES)
         return parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except ConfigError:
         raise

@@ -37,7 +37,8 @@ def _names_in_lists(survey: DatasetSurvey) -> set[str]:
     folders = {Path(pair.files.where).parent for pair in survey.pairs if ":" in pair.files.where}
     names: set[str] = set()
     for path in (path for folder in folders for path in folder.glob("*.txt")):
-        text = path.read_text(encoding="utf-8", errors="replace") if path.stat().st_size < LARGEST else ""
+        small = path.is_file() and path.stat().st_size < LARGEST
+        text = path.read_text(encoding="utf-8", errors="replace") if small else ""
         for line in text.splitlines():
             names |= {Path(word.strip()).name for word in (*line.split("\t"), *line.split())}
     return names

@@ -113,7 +113,7 @@ class _Walk:
                 _, at = self._varint(at)
             else:
                 at += WIDTHS.get(wire, end)  # groups, which ONNX does not have, are damage
-            if at > end or tag < 8:
+            if at > end or not 8 <= tag < 1 << 32:  # Protocol Buffers drop higher bits of a tag
                 raise IndexError
 
     def _varint(self, start: int) -> tuple[int, int]:

@@ -167,8 +167,9 @@ SAFE_GLOBALS: dict[tuple[str, str], Any] = {
 class SafeUnpickler(Unpickler):
     """Reads pickles of tensors and arrays; any other object becomes `Unread`."""
 
-    def __init__(self, file: io.BytesIO):
+    def __init__(self, file: io.BytesIO, inner: bool = False):
         super().__init__(file)
+        self.inner = inner  # in bytes of another pickle; more levels would hold as many copies of them
         self.storages: dict[str, Storage] = {}
         self.unread: dict[str, Unread] = {}
         self.made: dict[int, tuple[Any, Any]] = {}
@@ -177,8 +178,8 @@ class SafeUnpickler(Unpickler):
         """Our stand-in for a name of the file."""
         if (module, name) == ("_codecs", "encode"):
             return lambda text, _: self._once(text, lambda: str(text).encode("latin1"))
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return lambda data: self._once(data, lambda: read_sequence(io.BytesIO(data))[0])
+        if (module, name) == ("torch.storage", "_load_from_bytes") and not self.inner:
+            return lambda data: self._once(data, lambda: read_sequence(io.BytesIO(data), inner=True)[0])
         if (module, name) in SAFE_GLOBALS:
             return SAFE_GLOBALS[module, name]
         return self.unread.setdefault(f"{module}.{name}", Unread(f"{module}.{name}"))
@@ -203,14 +204,14 @@ class SafeUnpickler(Unpickler):
         return self.storages.setdefault(key, Storage(dtype, size))
 
 
-def read_sequence(file: io.BytesIO) -> tuple[Any, list[str]]:
+def read_sequence(file: io.BytesIO, inner: bool = False) -> tuple[Any, list[str]]:
     """Read pickles and numbers as PyTorch wrote them before version 1.6; see `Pickled`, with stand-ins."""
-    magic, _protocol, _system = (SafeUnpickler(file).load() for _ in range(3))
+    magic, _protocol, _system = (SafeUnpickler(file, inner).load() for _ in range(3))
     if magic != TORCH_MAGIC:
         raise ValueError("torch.save did not write it")
-    unpickler = SafeUnpickler(file)
+    unpickler = SafeUnpickler(file, inner)
     obj = unpickler.load()
-    for key in SafeUnpickler(file).load():
+    for key in SafeUnpickler(file, inner).load():
         storage = unpickler.storages[key if isinstance(key, str) else ""]
         file.seek(8, io.SEEK_CUR)  # the size of the storage, which is known already
         storage.read(file.read(storage.bytes))
@@ -313,7 +314,6 @@ def read_pickle(path: Path) -> Any:
         if unread:
             raise ValueError(f"holds {', '.join(unread)}, expected only tensors and containers")
     except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(
-            f"{path}: cannot be read as a file of paddle.save: {error}. Fix: use another checkpoint"
-        ) from error
+        what = f"{path}: cannot be read as a file of paddle.save: {error}"
+        raise ValueError(f"{what}. Fix: use another checkpoint") from error
     return obj

@@ -169,7 +169,8 @@ class Unpickler:
         """Push what a known constructor makes; nothing else that can be called comes onto the stack."""
         if not callable(make):
             raise ValueError("its pickle calls something that is not a class")
-        self._spend(sum(len(value) for value in (arguments, *arguments) if isinstance(value, (list, tuple))))
+        values = (arguments, *arguments)
+        self._spend(sum(len(value) for value in values if isinstance(value, (list, tuple, dict))))
         self.stack.append(make(*arguments))
 
     def _object(self, make: Any, *arguments: Any) -> None:

@@ -135,6 +135,7 @@ def test_wrong_opts_are_rejected_with_a_suggestion(config, option, message):
         ("iters: 5\niters: 6", "tiny.yaml:2: iters is given twice. Fix: keep one"),
         ("iters: [", "not a YAML file"),
         ("_base_: absent.yaml", "_base_: absent.yaml: no such file"),
+        (f"_base_: {'x' * 5000}", "tiny.yaml: _base_: xxx"),
         ("- 1", "expected keys and values, got a list"),
         ("test_config: {aug_evall: true}", "test_config: aug_evall: no such key. Did you mean 'aug_eval'?"),
         (

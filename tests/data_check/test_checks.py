@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -68,6 +69,7 @@ def test_documentation_lists_every_check_with_its_severity():
 
 
 def test_sound_data_has_no_findings(data):
+    os.mkfifo(data / "notes.txt")  # is no list; reading it would never end
     assert check_sets(data) == {}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from paddleseg_u2net.models import safe_pickle, unpickler
-from paddleseg_u2net.models.safe_pickle import SafeUnpickler, plain, read_single
+from paddleseg_u2net.models.safe_pickle import TORCH_MAGIC, SafeUnpickler, plain, read_single
 from paddleseg_u2net.models.unpickler import OPERATIONS, Unpickler, Unread
 
 SHARED = ["shared"]
@@ -134,10 +134,10 @@ def test_every_truncation_and_every_changed_byte_is_read_or_rejected():
 
 def test_steps_are_bounded_with_the_arguments_of_calls(monkeypatch):
     monkeypatch.setattr(unpickler, "PICKLE_STEPS", unpickler.PICKLE_STEPS._replace(most=1000))
-    calls = (
-        b"cbuiltins\ndict\n(" + b"NN\x86" * 90 + b"lq\x00\x85q\x010" + b"cbuiltins\ndict\nh\x01R" * 9 + b"."
-    )
-    for content in (b"\x80\x02" + b"N" * 1001 + b".", b"\x80\x02" + calls):
+    pairs = b"(" + b"NN\x86" * 90 + b"l"
+    mapping = b"}(" + b"".join(b"\x8c\x02a%cN" % letter for letter in range(33, 123)) + b"u"
+    calls = b"q\x00\x85q\x010" + b"cbuiltins\ndict\nh\x01R" * 9 + b"."
+    for content in (b"N" * 1001 + b".", pairs + calls, mapping + calls):
         with pytest.raises(ValueError, match="takes more than 1,000 steps"):
             SafeUnpickler(io.BytesIO(content)).load()
 
@@ -148,6 +148,20 @@ def test_bytes_of_one_text_are_made_once():
     found = load(b"\x80\x02X\x02\x00\x00\x00abq\x000(" + encode * 2 + b"t.")
     assert found == (b"ab", b"ab")
     assert found[0] is found[1]
+
+
+def test_bytes_are_read_as_pickles_one_level_deep():
+    """Each level would hold a copy of all below it."""
+
+    def saved(content: bytes) -> bytes:
+        return b"".join(pickle.dumps(part, 2) for part in (TORCH_MAGIC, 1001, {})) + content + b"]."
+
+    def wrapped(content: bytes) -> bytes:
+        return b"ctorch.storage\n_load_from_bytes\nB%b%b\x85R." % (struct.pack("<I", len(content)), content)
+
+    number = saved(b"K\x07.")
+    assert load(wrapped(number)) == 7
+    assert isinstance(load(wrapped(saved(wrapped(number)))), Unread)
 
 
 def test_a_reader_without_tensors_imports_and_calls_nothing():
