@@ -13,7 +13,6 @@ from typing import Any
 from paddleseg_u2net.cli.flags import (
     HOW,
     INPUT,
-    MAP_FLAGS,
     MODEL_FLAGS,
     MULTILABEL,
     OUTPUT,
@@ -29,6 +28,7 @@ from paddleseg_u2net.cli.flags import (
     positive_int,
 )
 from paddleseg_u2net.cli.model import REFINE_FLAGS, open_predictor
+from paddleseg_u2net.cli.output_flags import add_output_flags, output_settings
 from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
@@ -36,7 +36,6 @@ from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_ne
 from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
-from paddleseg_u2net.inference.outputs import OUTPUTS
 from paddleseg_u2net.io.images import MAX_PIXELS
 from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.metrics.protocol import MapProtocol
@@ -47,7 +46,7 @@ ABOUT = "Cut out, colour and map the objects of images: single files, folders, a
 EXAMPLES = """\
   u2net predict photo.jpg                                 into output/result, by the published weights u2netp
   u2net predict *.jpg more/ list.txt --save_dir out       files, folders with sub-folders, and lists together
-  u2net predict photo.jpg --outputs cutout --save_dir cut
+  u2net predict photo.jpg --outputs cutout --save_dir cut --crop 5% --background white
   u2net predict --model_path output --image_path photos/  the best model of a run
   u2net predict --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams \\
       --image_path data/optic_disc_seg/JPEGImages
@@ -71,20 +70,6 @@ INPUT_FLAGS: Flags = {
     "opts": MODEL_FLAGS["opts"],
     **MULTILABEL,
 }
-OUTPUT_FLAGS: Flags = {
-    "save_dir": {"type": Path, "default": "./output/result", "help": "folder of the results (%(default)s)"},
-    "outputs": {
-        "default": ",".join(OUTPUTS),
-        "help": "kinds of results, separated by commas; default all: %(default)s",
-    },
-    "custom_color": {
-        "nargs": "+",
-        "type": int,
-        "metavar": "RGB",
-        "help": "R G B of each class, background first, each 0 .. 255",
-    },
-    **MAP_FLAGS,
-}
 RUN_FLAGS: Flags = {
     **{name: MODEL_FLAGS[name] for name in ("backend", "precision", "device")},
     "device_id": {"type": non_negative_int, "help": "number of the GPU to use, from 0; default 0"},
@@ -106,7 +91,7 @@ def prediction_parser(prog: str, description: str, examples: str) -> argparse.Ar
     about = "image, folder with sub-folders, or list file with one image per line"
     inputs.add_argument("paths", nargs="*", type=nonempty_path, metavar="PATH", help=about)
     add_flags(inputs, INPUT_FLAGS)
-    add_group(flags, OUTPUT, OUTPUT_FLAGS)
+    add_output_flags(flags, OUTPUT)
     add_group(flags, HOW, RUN_FLAGS)
     add_augmentation_flags(flags, "aug_pred")
     add_group(flags, REFINE, REFINE_FLAGS)
@@ -137,8 +122,8 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
     """
     device, map_protocol = device_name(args.device, args.device_id), MapProtocol.from_options(vars(args))
     predictor = open_predictor(args, config, device, parallel, map_protocol)
-    palette = make_palette(predictor.colors, args.custom_color)
-    return BatchPredictor(predictor, palette, args.max_pixels, parallel)
+    settings = output_settings(args, make_palette(predictor.colors, args.custom_color))
+    return BatchPredictor(predictor, settings, args.max_pixels, parallel)
 
 
 def report(
@@ -185,8 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _predict(args: argparse.Namespace, rank: Rank) -> int:
     """Predict the share of a rank; returns the exit code."""
+    output_settings(args)  # finds contradictions before anything is loaded
     found = find_images(args.image_path, args.save_dir)
-    jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume)
+    jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume, args.format)
     config = config_of(args.model_path, args.config, options(args))
     args.device = args.device or flag_values(config, ["global"]).get("device")
     faults = found.faults if rank.index == 0 else []

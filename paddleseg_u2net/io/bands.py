@@ -155,8 +155,9 @@ def _take(path: Path, stored: np.ndarray, channels: int, white: int | None, alph
         opacity = np.ascontiguousarray(stored[..., -1]) if alpha else None
         colors = np.ascontiguousarray(as_rgb(stored[..., :-1] if alpha else stored))
         pixels, opacity, notes = in_8_bits(Stored(colors, opacity, alpha == IS_PREMULTIPLIED), white)
-        pixels = pixels if opacity is None else over_ground(pixels, opacity)
-        return Photograph(pixels, UPRIGHT, opacity, tuple(notes), Depth.of(colors, white), held)
+        seen = pixels if opacity is None else over_ground(pixels, opacity)
+        own = None if opacity is None else pixels
+        return Photograph(seen, UPRIGHT, opacity, tuple(notes), Depth.of(colors, white), held, own)
     if held < channels:
         raise ValueError(
             f"{path}: holds {counted(held, 'channel')}, expected {channels} (img_channels). "

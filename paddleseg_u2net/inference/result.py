@@ -1,0 +1,107 @@
+"""What a model says of one photograph, and the pictures that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.io.bands import as_rgb
+from paddleseg_u2net.io.images import Photograph
+from paddleseg_u2net.matting.ground import Background, Margin, over
+from paddleseg_u2net.matting.shapes import drop_specks, feather, fill_holes, find_threshold, grow
+
+
+@dataclass(frozen=True)
+class CutoutSettings:
+    """How masks and cut-outs are made of a saliency map; the steps are taken in this order.
+
+    Args:
+        fill_holes: what lies below 0.5 inside of objects becomes 1; also in masks.
+        drop_specks: objects of fewer pixels become 0; also in masks.
+        grow: pixels by which objects grow; negative: shrink.
+        feather: standard deviation in pixels of a Gaussian that softens edges.
+        background: what the objects are put over; None leaves the rest transparent.
+        crop: margin around the objects to which the cut-out is trimmed; None trims nothing.
+    """
+
+    fill_holes: bool = False
+    drop_specks: int = 0
+    grow: int = 0
+    feather: float = 0
+    background: Background | None = None
+    crop: Margin | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model says of one photograph.
+
+    Args:
+        photograph: as it was read.
+        prediction: probabilities at its size.
+        settings: of masks and cut-outs.
+    """
+
+    photograph: Photograph
+    prediction: Prediction
+    settings: CutoutSettings = field(default_factory=CutoutSettings)
+
+    @property
+    def image(self) -> np.ndarray:
+        """(H, W, 3) uint8: the photograph as the network sees it, in sRGB."""
+        return as_rgb(self.photograph.image)
+
+    @cached_property
+    def saliency(self) -> np.ndarray:
+        """(H, W) float32 in [0, 1], without holes and specks where the settings say so."""
+        saliency = self.prediction.saliency
+        if self.settings.drop_specks:
+            saliency = drop_specks(saliency, self.settings.drop_specks)
+        return fill_holes(saliency) if self.settings.fill_holes else saliency
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(H, W) uint8; see `Prediction.classes`."""
+        return self.prediction.classes
+
+    def mask(self, threshold: float | str = 0.5) -> np.ndarray:
+        """The foreground: (H, W) bool; for `threshold` see `find_threshold`."""
+        return self.saliency >= find_threshold(self.saliency, threshold)
+
+    @cached_property
+    def alpha(self) -> np.ndarray:
+        """(H, W) uint8: the opacity of the objects; at most that of the photograph."""
+        alpha = feather(grow(self.saliency, self.settings.grow), self.settings.feather)
+        if self.photograph.alpha is not None:
+            alpha = alpha * (self.photograph.alpha / np.float32(255))
+        return to_8bit(alpha)
+
+    @cached_property
+    def colors(self) -> np.ndarray:
+        """(H, W, 3) uint8: the colours of the objects, in the colour space of the photograph's file.
+
+        They are 0 where nothing is visible, so that the background cannot be recovered.
+        """
+        own = self.photograph.colors
+        return as_rgb(self.photograph.image if own is None else own) * (self.alpha > 0)[..., None]
+
+    def cutout(self) -> np.ndarray:
+        """The objects: (h, w, 4) uint8 RGBA, or (h, w, 3) RGB over the background of the settings."""
+        background, crop = self.settings.background, self.settings.crop
+        picture = np.dstack([self.colors, self.alpha]) if background is None else self.composite(background)
+        return picture[crop.box(self.alpha)] if crop else picture
+
+    def composite(self, background: Background) -> np.ndarray:
+        """The objects over another background: (H, W, 3) uint8."""
+        own = self.photograph.colors
+        photograph = as_rgb(self.photograph.image if own is None else own)
+        ground = background.picture(photograph, self.alpha, self.photograph.profile)
+        return over(self.colors, self.alpha, ground)
+
+
+def to_8bit(saliency: np.ndarray) -> np.ndarray:
+    """Convert [0, 1] to uint8 in 0 .. 255, rounded to the nearest."""
+    return (saliency * 255 + 0.5).astype(np.uint8)
