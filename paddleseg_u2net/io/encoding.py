@@ -40,13 +40,22 @@ class Format(NamedTuple):
     options: Callable[[int], Mapping[str, Any]]
 
 
+def _webp(quality: int) -> dict[str, Any]:
+    lossless = quality == LOSSLESS
+    return {
+        "quality": quality,
+        "lossless": lossless,
+        "exact": lossless,
+    }  # exact also where nothing is visible
+
+
 def _lossy(quality: int) -> dict[str, Any]:
     return {"quality": quality, "subsampling": "4:4:4"}
 
 
 FORMATS = {
     "png": Format("PNG", ".png", True, True, None, lambda _: {}),
-    "webp": Format("WEBP", ".webp", True, False, 90, lambda q: {"quality": q, "lossless": q == LOSSLESS}),
+    "webp": Format("WEBP", ".webp", True, False, 90, _webp),
     "tiff": Format("TIFF", ".tif", True, True, None, lambda _: {"compression": "tiff_adobe_deflate"}),
     "jpg": Format("JPEG", ".jpg", False, False, 95, _lossy),
     "avif": Format("AVIF", ".avif", True, False, 80, _lossy),
