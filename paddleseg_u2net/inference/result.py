@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.io.bands import as_rgb
+from paddleseg_u2net.io.encoding import encode, format_of
+from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import Photograph
 from paddleseg_u2net.matting.ground import Background, Margin, over
 from paddleseg_u2net.matting.shapes import drop_specks, feather, fill_holes, find_threshold, grow
@@ -48,6 +53,10 @@ class Result:
     photograph: Photograph
     prediction: Prediction
     settings: CutoutSettings = field(default_factory=CutoutSettings)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """`Prediction.array`, so that numpy takes a result for its map."""
+        return np.array(self.prediction.array, dtype)
 
     @property
     def image(self) -> np.ndarray:
@@ -94,12 +103,40 @@ class Result:
         picture = np.dstack([self.colors, self.alpha]) if background is None else self.composite(background)
         return picture[crop.box(self.alpha)] if crop else picture
 
+    def save(self, path: str | Path, what: str = "cutout", quality: int | None = None) -> None:
+        """Write a picture, in the format that the suffix of its path names.
+
+        Args:
+            path: file to write; its folder is created.
+            what: `cutout`, `mask`, `saliency` or `classes`.
+            quality: see `encode`.
+
+        Raises:
+            ValueError: another suffix or kind of picture, or the format does not hold it.
+            OSError: it cannot be written.
+        """
+        draw = PICTURES.get(what)
+        if draw is None:
+            raise ValueError(f"{what}: unknown. Fix: one of {', '.join(PICTURES)}")
+        wanted = format_of(Path(path), transparent=what == "cutout" and self.settings.background is None)
+        profile = self.photograph.profile if what == "cutout" else None
+        with atomic_write(Path(path)) as partial:
+            partial.write_bytes(encode(draw(self), wanted, quality, profile))
+
     def composite(self, background: Background) -> np.ndarray:
         """The objects over another background: (H, W, 3) uint8."""
         own = self.photograph.colors
         photograph = as_rgb(self.photograph.image if own is None else own)
         ground = background.picture(photograph, self.alpha, self.photograph.profile)
         return over(self.colors, self.alpha, ground)
+
+
+PICTURES: dict[str, Callable[[Result], np.ndarray]] = {
+    "cutout": Result.cutout,
+    "mask": lambda result: result.mask().astype(np.uint8) * 255,
+    "saliency": lambda result: to_8bit(result.saliency),
+    "classes": lambda result: result.classes,
+}
 
 
 def to_8bit(saliency: np.ndarray) -> np.ndarray:

@@ -85,6 +85,17 @@ def check_format(name: str, transparent: bool, deep: bool = False) -> Format:
     return wanted
 
 
+def format_of(path: Path, transparent: bool) -> Format:
+    """Return the format that the suffix of a path names; see `check_format`."""
+    suffix = path.suffix.lower()
+    name = {".jpeg": "jpg", ".tiff": "tiff"}.get(suffix)
+    name = name or next((key for key, row in FORMATS.items() if row.suffix == suffix), None)
+    if name is None:
+        known = ", ".join(row.suffix for row in FORMATS.values())
+        raise ValueError(f"{path}: expected a name that ends with one of {known}. Fix: such as {path}.png")
+    return check_format(name, transparent)
+
+
 def _writes(wanted: Format) -> bool:
     """Whether the installed Pillow writes a format; PNG needs no Pillow."""
     from PIL import Image, features

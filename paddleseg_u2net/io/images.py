@@ -181,13 +181,29 @@ def _decode(path: Path, image: Any, data: bytes, orientation: int, white: int | 
     """The selected page of an image opened by `open_image`, as a network sees it."""
     profile, mode, stored = profile_in(image, data), image.mode, decode(image, data)
     stored = stored._replace(pixels=in_whole_numbers(path, stored.pixels))
+    return as_seen(stored, profile, mode, orientation, white, image if mode == "CMYK" else None)
+
+
+def as_seen(
+    stored: Stored, profile: bytes | None, mode: str, orientation: int, white: int | None, cmyk: Any = None
+) -> Photograph:
+    """Stored pixels as a network sees them.
+
+    Args:
+        stored: whole numbers of 8 or 16 bits.
+        profile: ICC profile of the colours.
+        mode: Pillow's.
+        orientation: of EXIF, 1 to 8.
+        white: see `depth.to_8bit`.
+        cmyk: the image of Pillow if its mode is CMYK.
+    """
     turned, depth = stored.turned, Depth.of(stored.pixels, white)
     colors, alpha, notes = in_8_bits(stored, white)
     pixels, kept = colors, None
     if mode == "CMYK" and not profile:
         notes.append(Note("profile", "CMYK without an ICC profile, converted by the plain formula"))
     elif profile is not None:
-        pixels, changes, kept = to_srgb(pixels, profile, mode, image if mode == "CMYK" else None)
+        pixels, changes, kept = to_srgb(pixels, profile, mode, cmyk)
         colors = pixels if kept is None else colors
         notes += changes
     if alpha is not None:

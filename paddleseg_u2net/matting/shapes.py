@@ -33,7 +33,7 @@ def fill_holes(saliency: np.ndarray) -> np.ndarray:
         saliency: (H, W) float32 in [0, 1].
     """
     ground = np.pad((saliency < 0.5).astype(np.uint8), 1, constant_values=1)
-    labels = cv2.connectedComponents(ground, connectivity=4)[1]
+    labels = np.asarray(cv2.connectedComponents(ground, connectivity=4)[1])
     enclosed = (labels != labels[0, 0]) & (ground > 0)
     return np.where(enclosed[1:-1, 1:-1], np.float32(1), saliency)
 
@@ -45,7 +45,8 @@ def drop_specks(saliency: np.ndarray, smallest: int) -> np.ndarray:
         saliency: (H, W) float32 in [0, 1].
         smallest: number of pixels, from 1.
     """
-    count, labels = cv2.connectedComponents((saliency >= TRACE).astype(np.uint8), connectivity=8)
+    count, found = cv2.connectedComponents((saliency >= TRACE).astype(np.uint8), connectivity=8)
+    labels = np.asarray(found, np.int32)
     areas = np.bincount(labels[saliency >= 0.5], minlength=count)
     kept = areas >= smallest
     kept[0] = True  # no object: faint pixels, which are nobody's edge

@@ -13,7 +13,7 @@ from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.batch import BatchPredictor, Job, find_images, plan_jobs
 from paddleseg_u2net.inference.outputs import OutputSettings
-from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.io.images import read_image, read_photograph, write_image
 
 OUT = Path("out")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from paddleseg_u2net.data.visualize import make_palette, paddleseg_palette
 from paddleseg_u2net.inference.outputs import OutputSettings, check_outputs, plan_outputs, write_output
-from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.inference.result import Result, to_8bit
 from paddleseg_u2net.io.images import Photograph, read_image, write_image
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from paddleseg_u2net.inference.outputs import OutputSettings, check_outputs, plan_outputs, write_output
-from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.inference.result import CutoutSettings, Result
 from paddleseg_u2net.io.color_profiles import adobe_rgb
 from paddleseg_u2net.io.images import Photograph, read_photograph
