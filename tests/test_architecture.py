@@ -102,7 +102,7 @@ LOADS = {
     "inference": (
         "errors bounds registry environment io data config models engines export matting inference "
         "metrics.protocol metrics.saliency",
-        77,
+        80,
     ),
 }
 LIGHT = """

@@ -56,8 +56,8 @@ def quality(text: str) -> int:
 FILE_FLAGS: Flags = {
     "save_dir": {"type": Path, "default": "./output/result", "help": "folder of the results (%(default)s)"},
     "outputs": {
-        "default": ",".join(USUAL),
-        "help": f"kinds of results, separated by commas: {', '.join(OUTPUTS)} (%(default)s)",
+        "help": f"kinds of results, separated by commas: {', '.join(OUTPUTS)} (the first {len(USUAL)}; of an "
+        "image on stdin cutout)",
     },
     "format": {
         "choices": FORMATS,

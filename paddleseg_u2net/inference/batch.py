@@ -235,19 +235,27 @@ class BatchPredictor:
         self.max_pixels, self.parallel = max_pixels, parallel
         self.notes: list[tuple[str, Note]] = []  # appended to by all threads
 
+    def result(self, path: Path, data: bytes | None = None) -> Result:
+        """Predict one image; `data` is its content, if that is known.
+
+        Raises:
+            OSError, ValueError, MemoryError, cv2.error: it cannot be read or predicted.
+        """
+        photograph = self.predictor.open(path, self.max_pixels, data)
+        self.notes += [(str(path), note) for note in photograph.notes]
+        return Result(photograph, self.predictor.predict([photograph.image])[0], self.settings.cutout)
+
     def run_job(self, job: Job) -> list[Fault]:
         """Predict one image and write its results; returns what went wrong."""
         try:
-            photograph = self.predictor.open(job.image, self.max_pixels)
-            self.notes += [(str(job.image), note) for note in photograph.notes]
-            prediction = self.predictor.predict([photograph.image])[0]
+            result = self.result(job.image)
         except TooManyPixels as error:
             return [Fault(job.where, f"{error}, or raise --max_pixels")]
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit
             return [Fault(job.where, f"{job.image}: {reason(error)}")]
-        faults, result = [], Result(photograph, prediction, self.settings.cutout)
+        faults = []
         for name, target in job.results.items():
             try:
                 write_output(name, target, result, self.settings, job.image)

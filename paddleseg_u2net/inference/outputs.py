@@ -136,20 +136,31 @@ def write_output(name: str, path: Path, result: Result, settings: OutputSettings
         settings: how.
         source: file of the photograph.
     """
-    output = OUTPUTS[name]
-    pixels = output.draw(result, settings)
-    if output.keeps_name and settings.format is None:
-        write_image(path, pixels)
+    if OUTPUTS[name].keeps_name and settings.format is None:
+        write_image(path, OUTPUTS[name].draw(result, settings))
         return
-    if output.palette:
-        encoded = _with_palette(pixels, settings.palette)
-    else:
-        wanted = FORMATS[DEFAULT_FORMAT if output.exact else settings.format or DEFAULT_FORMAT]
-        profile = result.photograph.profile if output.own_colors else None
-        exif = exif_of(source) if output.own_colors and settings.keep_exif else None
-        encoded = encode(pixels, wanted, settings.quality, profile, exif)
+    encoded = encode_output(name, result, settings, exif_of(source) if settings.keep_exif else None)
     with atomic_write(path) as partial:
         partial.write_bytes(encoded)
+
+
+def encode_output(name: str, result: Result, settings: OutputSettings, exif: bytes | None = None) -> bytes:
+    """The content of the file of an output.
+
+    Args:
+        name: a key of OUTPUTS.
+        result: what is drawn.
+        settings: how; without a format it is a PNG.
+        exif: EXIF data of the photograph, for cut-outs; see `encode`.
+    """
+    output = OUTPUTS[name]
+    pixels = output.draw(result, settings)
+    if output.palette:
+        return _with_palette(pixels, settings.palette)
+    wanted = FORMATS[DEFAULT_FORMAT if output.exact else settings.format or DEFAULT_FORMAT]
+    if not output.own_colors:
+        return encode(pixels, wanted, settings.quality)
+    return encode(pixels, wanted, settings.quality, result.photograph.profile, exif)
 
 
 def _with_palette(classes: np.ndarray, palette: np.ndarray) -> bytes:

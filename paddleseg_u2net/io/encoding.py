@@ -159,15 +159,19 @@ def _too_large(pixels: np.ndarray, wanted: Format, error: Exception) -> ValueErr
     return ValueError(f"{width} x {height} pixels as {wanted.name}: {error}. Fix: another --format")
 
 
-def exif_of(path: Path) -> bytes | None:
+def exif_of(source: Path | bytes) -> bytes | None:
     """The EXIF data of an image file for its results: upright, without the thumbnail.
 
     The thumbnail shows the photograph with its background.
 
+    Args:
+        source: the file, or its content.
+
     Returns:
         As TIFF, without the head `Exif`; None without EXIF data or if they are damaged.
     """
-    with contextlib.suppress(Exception), open_image(read_bytes(path)) as image:  # damage raises any kind
+    with contextlib.suppress(Exception):  # damage raises any kind of error
+        image = open_image(source if isinstance(source, bytes) else read_bytes(source))
         exif = image.getexif()
         if exif:
             exif[ORIENTATION] = UPRIGHT
