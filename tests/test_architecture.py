@@ -36,6 +36,7 @@ FOLDERS = (
     "onednn",
     "engines",
     "export",
+    "matting",
     "inference",
     "evaluation",
     "training",
@@ -99,9 +100,9 @@ HEAVY |= {"matplotlib", "jinja2", "pandas"}
 LOADS = {
     "importers": ("errors bounds environment io data config importers", 56),
     "inference": (
-        "errors bounds registry environment io data config models engines export inference metrics.protocol "
-        "metrics.saliency",
-        70,
+        "errors bounds registry environment io data config models engines export matting inference "
+        "metrics.protocol metrics.saliency",
+        80,
     ),
 }
 LIGHT = """

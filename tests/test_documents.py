@@ -101,13 +101,15 @@ def test_every_command_of_the_readme_runs(project, run_line, known_weights, smal
     assert len(list((project / "output" / "result" / "cutout").iterdir())) == 10
 
 
-def test_python_of_the_readme_runs(known_weights, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_python_of_the_readme_runs(known_weights, monkeypatch, tmp_path):
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
     (code,) = blocks("python")
     names: dict = {}
     exec(code, names)
     assert names["saliency"].ndim == 2
     assert 0 <= names["saliency"].min() <= names["saliency"].max() <= 1
+    assert (tmp_path / "output" / "cutout.png").read_bytes() == names["png"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

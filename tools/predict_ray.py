@@ -18,6 +18,7 @@ from typing import Any
 
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.cli.flags import Flags, add_group, positive_int
+from paddleseg_u2net.cli.output_flags import output_settings
 from paddleseg_u2net.cli.predict import batch_predictor, parse, prediction_parser, report
 from paddleseg_u2net.environment.devices import MAX_PARALLEL, processors, threads_for
 from paddleseg_u2net.environment.optional_imports import need, quiet
@@ -103,8 +104,9 @@ def run(args: argparse.Namespace) -> int:
 
 def predict(args: argparse.Namespace) -> int:
     """Plan the jobs and let the workers run them; returns the exit code."""
+    output_settings(args)  # finds contradictions before anything is loaded
     found = find_images(args.image_path, args.save_dir)
-    jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), resume=args.resume)
+    jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), resume=args.resume, wanted=args.format)
     config = config_of(args.model_path, args.config, args.opts)
     in_config = config.get("test_config", {}).get("refine") or {}
     args.refine = args.refine or in_config.get("model_path")

@@ -53,13 +53,22 @@ class Command(NamedTuple):
     every_rank_logs: bool = False
 
 
-TRAIN, PREDICT, DATA, MORE = "Train and measure", "Predict and export", "Data", "More"
+TRAIN, PREDICT, REMBG, DATA, MORE = (
+    "Train and measure",
+    "Predict and export",
+    "With the flags of rembg",
+    "Data",
+    "More",
+)
 COMMANDS = {
     "train": Command(TRAIN, "train a network on images and masks, as a YAML file describes it"),
     "val": Command(TRAIN, "measure a model on the validation images of its config"),
     "evaluate": Command(TRAIN, "measure the saliency maps of any method against masks"),
     "predict": Command(PREDICT, "cut out, colour and map the objects of images", every_rank_logs=True),
     "export": Command(PREDICT, "write a model as ONNX, OpenVINO or Paddle files and verify them"),
+    "i": Command(REMBG, "cut out the objects of one image"),
+    "p": Command(REMBG, "cut out the objects of a folder of images"),
+    "d": Command(REMBG, "download published weights"),
     "prepare": Command(DATA, "download a known data set and list its images", PLAIN_LINE),
     "make-dataset": Command(DATA, "turn your own images and annotations into a data set"),
     "check-dataset": Command(DATA, "find and repair faults of a data set"),

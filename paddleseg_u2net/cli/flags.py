@@ -16,7 +16,7 @@ from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.config.schema import LARGEST, MAX_BATCH, TEST_KEYS
 from paddleseg_u2net.engines.base import BACKENDS
 from paddleseg_u2net.errors import ConfigError
-from paddleseg_u2net.inference.predictor import TestTimeAugmentation
+from paddleseg_u2net.inference.augmentation import TestTimeAugmentation
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models.known_weights import KNOWN
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 from paddleseg_u2net.cli.flags import (
     HOW,
     INPUT,
-    MAP_FLAGS,
     MODEL_FLAGS,
     MULTILABEL,
     OUTPUT,
@@ -23,20 +23,28 @@ from paddleseg_u2net.cli.flags import (
     add_flags,
     add_group,
     non_negative_int,
-    nonempty_path,
     options,
     parser,
     positive_int,
 )
 from paddleseg_u2net.cli.model import REFINE_FLAGS, open_predictor
+from paddleseg_u2net.cli.other_sources import (
+    STDIN,
+    addresses_of,
+    check_stdout,
+    find_addressed,
+    image_source,
+    predict_stdin,
+)
+from paddleseg_u2net.cli.output_flags import add_output_flags, output_settings
 from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
 from paddleseg_u2net.errors import Fault, counted
-from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
+from paddleseg_u2net.inference.batch import BatchPredictor, FoundImages, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
-from paddleseg_u2net.inference.outputs import OUTPUTS
+from paddleseg_u2net.inference.outputs import USUAL
 from paddleseg_u2net.io.images import MAX_PIXELS
 from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.metrics.protocol import MapProtocol
@@ -47,7 +55,7 @@ ABOUT = "Cut out, colour and map the objects of images: single files, folders, a
 EXAMPLES = """\
   u2net predict photo.jpg                                 into output/result, by the published weights u2netp
   u2net predict *.jpg more/ list.txt --save_dir out       files, folders with sub-folders, and lists together
-  u2net predict photo.jpg --outputs cutout --save_dir cut
+  u2net predict photo.jpg --outputs cutout --save_dir cut --crop 5% --background white
   u2net predict --model_path output --image_path photos/  the best model of a run
   u2net predict --config configs/RGB/U2Net/u2net.yaml --model_path output/best_model/model.pdparams \\
       --image_path data/optic_disc_seg/JPEGImages
@@ -59,7 +67,7 @@ BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt
 
 INPUT_FLAGS: Flags = {
     "image_path": {
-        "type": nonempty_path,
+        "type": image_source,
         "nargs": "+",
         "action": "extend",
         "default": [],
@@ -70,20 +78,6 @@ INPUT_FLAGS: Flags = {
     "model_path": {"help": f"{MODEL_FLAGS['model_path']['help']}; default without --config: {DEFAULT_MODEL}"},
     "opts": MODEL_FLAGS["opts"],
     **MULTILABEL,
-}
-OUTPUT_FLAGS: Flags = {
-    "save_dir": {"type": Path, "default": "./output/result", "help": "folder of the results (%(default)s)"},
-    "outputs": {
-        "default": ",".join(OUTPUTS),
-        "help": "kinds of results, separated by commas; default all: %(default)s",
-    },
-    "custom_color": {
-        "nargs": "+",
-        "type": int,
-        "metavar": "RGB",
-        "help": "R G B of each class, background first, each 0 .. 255",
-    },
-    **MAP_FLAGS,
 }
 RUN_FLAGS: Flags = {
     **{name: MODEL_FLAGS[name] for name in ("backend", "precision", "device")},
@@ -103,10 +97,11 @@ def prediction_parser(prog: str, description: str, examples: str) -> argparse.Ar
     flags = parser(prog, description, examples)
     flags.usage = f"{prog} [PATH ...] [flags]"
     inputs = flags.add_argument_group(INPUT)
-    about = "image, folder with sub-folders, or list file with one image per line"
-    inputs.add_argument("paths", nargs="*", type=nonempty_path, metavar="PATH", help=about)
+    about = "image, folder with sub-folders, list file with one image per line, or https address; - reads an "
+    about += "image from stdin and writes its result to stdout"
+    inputs.add_argument("paths", nargs="*", type=image_source, metavar="PATH", help=about)
     add_flags(inputs, INPUT_FLAGS)
-    add_group(flags, OUTPUT, OUTPUT_FLAGS)
+    add_output_flags(flags, OUTPUT)
     add_group(flags, HOW, RUN_FLAGS)
     add_augmentation_flags(flags, "aug_pred")
     add_group(flags, REFINE, REFINE_FLAGS)
@@ -121,6 +116,7 @@ def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpars
         flags.error("no images are given. Fix: add paths of images, folders or list files")
     if args.config and not args.model_path:
         flags.error("--config needs --model_path: the weights of that model")
+    args.outputs = args.outputs or ("cutout" if STDIN in args.image_path else ",".join(USUAL))
     if not args.model_path:
         args.model_path = DEFAULT_MODEL
         log.info("No --model_path: the model is %s", DEFAULT_MODEL)
@@ -137,8 +133,8 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
     """
     device, map_protocol = device_name(args.device, args.device_id), MapProtocol.from_options(vars(args))
     predictor = open_predictor(args, config, device, parallel, map_protocol)
-    palette = make_palette(predictor.colors, args.custom_color)
-    return BatchPredictor(predictor, palette, args.max_pixels, parallel)
+    settings = output_settings(args, make_palette(predictor.colors, args.custom_color))
+    return BatchPredictor(predictor, settings, args.max_pixels, parallel)
 
 
 def report(
@@ -176,19 +172,34 @@ def report(
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict; returns the exit code, 1 if any image failed."""
     args, rank = parse(build_parser(), argv), this_rank()
+    addresses = addresses_of(args.image_path)
+    if STDIN in args.image_path:
+        name = check_stdout(args.outputs)
+        output_settings(args)
+        return predict_stdin(args, batch_predictor(args, _config(args), threads_for(1)), name)
     with folder_lock(args.save_dir):
         wait_for_neighbours(rank)  # the first rank holds the lock for all of them
-        code = _predict(args, rank)
+        if addresses:
+            with tempfile.TemporaryDirectory() as folder:
+                code = _predict(args, rank, find_addressed(addresses, Path(folder)))
+        else:
+            code = _predict(args, rank, find_images(args.image_path, args.save_dir))
         wait_for_neighbours(rank)
     return code
 
 
-def _predict(args: argparse.Namespace, rank: Rank) -> int:
-    """Predict the share of a rank; returns the exit code."""
-    found = find_images(args.image_path, args.save_dir)
-    jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume)
+def _config(args: argparse.Namespace) -> dict[str, Any]:
+    """The config of the model; its device is the default of `--device`."""
     config = config_of(args.model_path, args.config, options(args))
     args.device = args.device or flag_values(config, ["global"]).get("device")
+    return config
+
+
+def _predict(args: argparse.Namespace, rank: Rank, found: FoundImages) -> int:
+    """Predict the share of a rank; returns the exit code."""
+    output_settings(args)  # finds contradictions before anything is loaded
+    jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume, args.format)
+    config = _config(args)
     faults = found.faults if rank.index == 0 else []
     parallel = threads_for(len(jobs))
     results = batch_predictor(args, config, parallel).run_jobs(jobs) if jobs else []

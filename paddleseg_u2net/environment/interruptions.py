@@ -76,6 +76,13 @@ class LogHandler(logging.StreamHandler):
         self.failure = self.failure or (error if isinstance(error, OSError) else None)
 
 
+def log_to_stderr() -> None:
+    """Leave stdout to the result of a command."""
+    for handler in logging.getLogger("paddleseg_u2net").handlers:
+        if isinstance(handler, LogHandler):
+            handler.setStream(sys.stderr)
+
+
 def open_output() -> None:
     """Let text that the encoding of the terminal lacks be escaped instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):

@@ -13,9 +13,9 @@ from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette, overlay
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.evaluation.plots import literal_text
-from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
+from paddleseg_u2net.inference.result import to_8bit
 from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.files import atomic_bytes
 

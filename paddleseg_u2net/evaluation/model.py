@@ -19,7 +19,8 @@ from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import ConfigError, counted
-from paddleseg_u2net.inference.predictor import Prediction, Predictor
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.refine import TwoPassPredictor
 from paddleseg_u2net.metrics.multilabel import LabelMeasures, LabelRoc
 from paddleseg_u2net.metrics.protocol import AbsentClasses, MapProtocol, MeasureStretch

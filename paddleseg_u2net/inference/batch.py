@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
-import numpy as np
 
 from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import DataError, Fault, counted
-from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
+from paddleseg_u2net.inference.outputs import OUTPUTS, OutputSettings, plan_outputs, write_output
+from paddleseg_u2net.inference.result import Result
 from paddleseg_u2net.io.appearance import Note, note_lines
-from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.contents import TooManyPixels
 from paddleseg_u2net.io.file_kinds import READ, READ_SUFFIXES, is_plain_text
 from paddleseg_u2net.io.images import MAX_PIXELS, read_image
@@ -171,6 +170,7 @@ def plan_jobs(
     outputs: Sequence[str],
     rank: Rank | None = None,
     resume: bool = False,
+    wanted: str | None = None,
 ) -> list[Job]:
     """The jobs of a rank: its share of all images, without those that are done if `resume`.
 
@@ -183,12 +183,13 @@ def plan_jobs(
         outputs: keys of OUTPUTS.
         rank: this process; None for the only one.
         resume: leave out images whose results are complete.
+        wanted: see `OutputSettings.format`.
 
     Raises:
-        ValueError: unknown output, or a result would overwrite an image.
+        ValueError: a result would overwrite an image.
     """
     rank = rank or Rank()
-    plans = plan_outputs(list(found.images), found.root, save_dir, outputs)
+    plans = plan_outputs(list(found.images), found.root, save_dir, outputs, wanted)
     jobs = [
         Job(image.path, plan, image.where) for image, plan in zip(found.images.values(), plans, strict=True)
     ]
@@ -218,7 +219,7 @@ class BatchPredictor:
 
     Args:
         predictor: the model; threads call it at once.
-        palette: (256, 3) uint8 RGB, the colour of each class.
+        settings: how results are drawn and written.
         max_pixels: larger images are refused before they are decoded.
         parallel: number of threads.
     """
@@ -226,31 +227,38 @@ class BatchPredictor:
     def __init__(
         self,
         predictor: Predictor | TwoPassPredictor,
-        palette: np.ndarray,
+        settings: OutputSettings,
         max_pixels: int = MAX_PIXELS,
         parallel: int = 1,
     ):
-        self.predictor, self.palette = predictor, palette
+        self.predictor, self.settings = predictor, settings
         self.max_pixels, self.parallel = max_pixels, parallel
         self.notes: list[tuple[str, Note]] = []  # appended to by all threads
+
+    def result(self, path: Path, data: bytes | None = None) -> Result:
+        """Predict one image; `data` is its content, if that is known.
+
+        Raises:
+            OSError, ValueError, MemoryError, cv2.error: it cannot be read or predicted.
+        """
+        photograph = self.predictor.open(path, self.max_pixels, data)
+        self.notes += [(str(path), note) for note in photograph.notes]
+        return Result(photograph, self.predictor.predict([photograph.image])[0], self.settings.cutout)
 
     def run_job(self, job: Job) -> list[Fault]:
         """Predict one image and write its results; returns what went wrong."""
         try:
-            photograph = self.predictor.open(job.image, self.max_pixels)
-            image = photograph.image
-            self.notes += [(str(job.image), note) for note in photograph.notes]
-            prediction = self.predictor.predict([image])[0]
+            result = self.result(job.image)
         except TooManyPixels as error:
             return [Fault(job.where, f"{error}, or raise --max_pixels")]
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit
             return [Fault(job.where, f"{job.image}: {reason(error)}")]
-        faults, picture = [], as_rgb(image)
+        faults = []
         for name, target in job.results.items():
             try:
-                OUTPUTS[name].write(target, picture, prediction, self.palette)
+                write_output(name, target, result, self.settings, job.image)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
                 faults.append(Fault(job.where, f"{job.image}: {name}: {reason(error)}"))
         return faults

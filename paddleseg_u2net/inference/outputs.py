@@ -1,55 +1,83 @@
-"""Predictions -> files: overlays, pseudo-colour masks, saliency maps, cut-outs; one row per output."""
+"""Predictions -> files: overlays, masks, saliency maps, cut-outs; one row per output."""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
-from paddleseg_u2net.data.visualize import overlay
+from paddleseg_u2net.data.visualize import make_palette, overlay
+from paddleseg_u2net.inference.result import CutoutSettings, Result, to_8bit
+from paddleseg_u2net.io.encoding import FORMATS, check_format, encode, exif_of
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import WRITTEN, write_image
 
-if TYPE_CHECKING:
-    from paddleseg_u2net.inference.predictor import Prediction
+DEFAULT_FORMAT = "png"
 
 
-def _write_added(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    write_image(path, overlay(image, palette[prediction.classes]))
+@dataclass(frozen=True)
+class OutputSettings:
+    """How results are drawn and written.
+
+    Args:
+        palette: (256, 3) uint8 RGB, the colour of each class.
+        threshold: of masks; see `find_threshold`.
+        cutout: see `CutoutSettings`.
+        format: a key of `FORMATS`, for pictures that are no masks; None keeps the format of the photograph
+            where it is shown, and writes PNG otherwise.
+        quality: 1 to 100, of formats that lose details; None for their own.
+        bits: 8 or 16, of saliency maps.
+        keep_exif: write the EXIF data of the photograph into cut-outs.
+    """
+
+    palette: np.ndarray = field(default_factory=lambda: make_palette(1))
+    threshold: float | str = 0.5
+    cutout: CutoutSettings = field(default_factory=CutoutSettings)
+    format: str | None = None
+    quality: int | None = None
+    bits: int = 8
+    keep_exif: bool = False
 
 
-def _write_pseudo_color(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    """Write a palette PNG whose pixels are the class ids."""
-    from PIL import Image
-
-    classes = prediction.classes
-    mask = Image.frombytes("P", classes.shape[::-1], classes.tobytes())
-    mask.putpalette(palette.tobytes())
-    encoded = io.BytesIO()
-    mask.save(encoded, "PNG")
-    with atomic_write(path) as partial:
-        partial.write_bytes(encoded.getvalue())
+def _draw_added(result: Result, settings: OutputSettings) -> np.ndarray:
+    return overlay(result.image, settings.palette[result.classes])
 
 
-def _write_saliency(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    maps = prediction.saliency
-    if prediction.multilabel:  # beside each other, as in mask files
-        maps = np.concatenate(list(prediction.probabilities), axis=1)
-    write_image(path, to_8bit(maps))
+def _draw_contour(result: Result, settings: OutputSettings) -> np.ndarray:
+    """Outline each class over the photograph, in lines that are visible at its size."""
+    picture, classes = result.image.copy(), result.classes
+    width = max(1, round(max(classes.shape) / 300))
+    for number in np.unique(classes[classes > 0]):
+        shapes = cv2.findContours(
+            (classes == number).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        )[0]
+        color = settings.palette[number].tolist()
+        cv2.drawContours(picture, shapes, -1, color, width, cv2.LINE_AA)
+    return picture
 
 
-def _write_cutout(path: Path, image: np.ndarray, prediction: Prediction, palette: np.ndarray) -> None:
-    write_image(path, np.dstack([image, to_8bit(prediction.saliency)]))
+def _draw_saliency(result: Result, settings: OutputSettings) -> np.ndarray:
+    maps = result.prediction.saliency
+    if result.prediction.multilabel:  # beside each other, as in mask files
+        maps = np.concatenate(list(result.prediction.probabilities), axis=1)
+    return to_8bit(maps) if settings.bits == 8 else (maps * 65535 + 0.5).astype(np.uint16)
 
 
-def to_8bit(saliency: np.ndarray) -> np.ndarray:
-    """Convert [0, 1] to uint8 in 0 .. 255, rounded to the nearest."""
-    return (saliency * 255 + 0.5).astype(np.uint8)
+def _draw_mask(result: Result, settings: OutputSettings) -> np.ndarray:
+    return result.mask(settings.threshold).astype(np.uint8) * 255
+
+
+def _draw_classes(result: Result, settings: OutputSettings) -> np.ndarray:
+    return result.classes
+
+
+def _draw_cutout(result: Result, settings: OutputSettings) -> np.ndarray:
+    return result.cutout()
 
 
 @dataclass(frozen=True)
@@ -58,25 +86,96 @@ class Output:
 
     Args:
         folder: name of its folder below the save folder.
-        write: writes the file, given (path, image (H, W, 3) uint8 RGB, prediction, palette (256, 3) uint8).
-        keeps_name: the file keeps the name and format of the image; otherwise it is a PNG.
+        draw: makes the picture, as `encode` takes it.
+        keeps_name: the file keeps the name and format of the photograph, unless a format is given.
+        exact: its values are numbers, so that it is a PNG in any case.
+        palette: its values are shown in the colours of the palette.
+        own_colors: it has the colour profile of the photograph.
     """
 
     folder: str
-    write: Callable[[Path, np.ndarray, Prediction, np.ndarray], None]
+    draw: Callable[[Result, OutputSettings], np.ndarray]
     keeps_name: bool = False
+    exact: bool = False
+    palette: bool = False
+    own_colors: bool = False
 
 
 OUTPUTS = {
-    "added": Output("added_prediction", _write_added, keeps_name=True),
-    "pseudo_color": Output("pseudo_color_prediction", _write_pseudo_color),
-    "saliency": Output("saliency", _write_saliency),
-    "cutout": Output("cutout", _write_cutout),
+    "added": Output("added_prediction", _draw_added, keeps_name=True),
+    "pseudo_color": Output("pseudo_color_prediction", _draw_classes, exact=True, palette=True),
+    "saliency": Output("saliency", _draw_saliency),
+    "cutout": Output("cutout", _draw_cutout, own_colors=True),
+    "mask": Output("mask", _draw_mask, exact=True),
+    "class_ids": Output("class_ids", _draw_classes, exact=True),
+    "contour": Output("contour", _draw_contour, keeps_name=True),
 }
+USUAL = ("added", "pseudo_color", "saliency", "cutout")  # written if no outputs are named
+
+
+def check_outputs(names: Iterable[str], settings: OutputSettings) -> None:
+    """Raise ValueError if an output is unknown, or the format cannot hold it."""
+    names = list(names)
+    unknown = [name for name in names if name not in OUTPUTS]
+    if unknown or not names:
+        raise ValueError(f"--outputs {','.join(unknown)}: unknown. Fix: any of {','.join(OUTPUTS)}")
+    wanted = settings.format or DEFAULT_FORMAT
+    for name in names:
+        transparent = name == "cutout" and settings.cutout.background is None
+        if not OUTPUTS[name].exact:
+            check_format(wanted, transparent, deep=name == "saliency" and settings.bits == 16)
+
+
+def write_output(name: str, path: Path, result: Result, settings: OutputSettings, source: Path) -> None:
+    """Draw an output and write it atomically.
+
+    Args:
+        name: a key of OUTPUTS.
+        path: file to write, as `plan_outputs` names it; its folder is created.
+        result: what is drawn.
+        settings: how.
+        source: file of the photograph.
+    """
+    if OUTPUTS[name].keeps_name and settings.format is None:
+        write_image(path, OUTPUTS[name].draw(result, settings))
+        return
+    encoded = encode_output(name, result, settings, exif_of(source) if settings.keep_exif else None)
+    with atomic_write(path) as partial:
+        partial.write_bytes(encoded)
+
+
+def encode_output(name: str, result: Result, settings: OutputSettings, exif: bytes | None = None) -> bytes:
+    """The content of the file of an output.
+
+    Args:
+        name: a key of OUTPUTS.
+        result: what is drawn.
+        settings: how; without a format it is a PNG.
+        exif: EXIF data of the photograph, for cut-outs; see `encode`.
+    """
+    output = OUTPUTS[name]
+    pixels = output.draw(result, settings)
+    if output.palette:
+        return _with_palette(pixels, settings.palette)
+    wanted = FORMATS[DEFAULT_FORMAT if output.exact else settings.format or DEFAULT_FORMAT]
+    if not output.own_colors:
+        return encode(pixels, wanted, settings.quality)
+    return encode(pixels, wanted, settings.quality, result.photograph.profile, exif)
+
+
+def _with_palette(classes: np.ndarray, palette: np.ndarray) -> bytes:
+    """A PNG whose pixels are class ids, shown in colours."""
+    from PIL import Image
+
+    mask = Image.frombytes("P", classes.shape[::-1], classes.tobytes())
+    mask.putpalette(palette.tobytes())
+    encoded = io.BytesIO()
+    mask.save(encoded, "PNG")
+    return encoded.getvalue()
 
 
 def plan_outputs(
-    images: Sequence[Path], root: Path, save_dir: Path, names: Iterable[str]
+    images: Sequence[Path], root: Path, save_dir: Path, names: Iterable[str], wanted: str | None = None
 ) -> list[dict[str, Path]]:
     """Choose the files of each image: sub-folders mirrored, no two of them the same.
 
@@ -87,23 +186,28 @@ def plan_outputs(
         root: folder whose sub-folders are mirrored.
         save_dir: folder that holds the folders of the outputs.
         names: keys of OUTPUTS.
+        wanted: a key of FORMATS; see `OutputSettings.format`.
 
     Returns:
         For each image, output name -> file.
 
     Raises:
-        ValueError: unknown output, or a file would overwrite one of the images.
+        ValueError: a file would overwrite one of the images.
     """
     names = list(names)
-    unknown = [name for name in names if name not in OUTPUTS]
-    if unknown or not names:
-        raise ValueError(f"--outputs {','.join(unknown)}: unknown. Fix: any of {','.join(OUTPUTS)}")
     relative = [path.relative_to(root) for path in images]
-    named = dict(zip(relative, _png_names(relative), strict=True))
+    suffixes = {FORMATS[DEFAULT_FORMAT].suffix, FORMATS[wanted or DEFAULT_FORMAT].suffix}
+    named = {suffix: dict(zip(relative, _names(relative, suffix), strict=True)) for suffix in suffixes}
     plans = []
     for path in relative:
-        same = path if path.suffix.lower() in WRITTEN else path.with_name(f"{path.name}.png")
-        files = {name: same if OUTPUTS[name].keeps_name else named[path] for name in names}
+        files = {}
+        for name in names:
+            output = OUTPUTS[name]
+            if output.keeps_name and wanted is None:
+                files[name] = path if path.suffix.lower() in WRITTEN else path.with_name(f"{path.name}.png")
+            else:
+                chosen = DEFAULT_FORMAT if output.exact else wanted or DEFAULT_FORMAT
+                files[name] = named[FORMATS[chosen].suffix][path]
         plans.append({name: save_dir / OUTPUTS[name].folder / file for name, file in files.items()})
     originals = {path.resolve() for path in images}
     seen: set[Path] = set()
@@ -120,10 +224,10 @@ def plan_outputs(
     return plans
 
 
-def _png_names(paths: Sequence[Path]) -> list[Path]:
+def _names(paths: Sequence[Path], suffix: str) -> list[Path]:
     """`a.png` for `a.jpg`; the full name (`a.jpg.png`) where two images would share one."""
-    full = [path.with_name(f"{path.name}.png") for path in paths]
-    chosen = [path.with_suffix(".png") for path in paths]
+    full = [path.with_name(f"{path.name}{suffix}") for path in paths]
+    chosen = [path.with_suffix(suffix) for path in paths]
     while len(set(chosen)) < len(chosen):  # full names are all different, so the loop ends
         count = Counter(chosen)
         chosen = [long if count[short] > 1 else short for short, long in zip(chosen, full, strict=True)]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,114 +15,17 @@ from paddleseg_u2net.data.section import WHITE
 from paddleseg_u2net.engines.adapters import PhotographEngine
 from paddleseg_u2net.engines.base import Engine
 from paddleseg_u2net.errors import counted
+from paddleseg_u2net.inference.augmentation import TestTimeAugmentation
+from paddleseg_u2net.inference.calls import SourcePredictor
 from paddleseg_u2net.inference.model_source import config_of, load_engine
-from paddleseg_u2net.io.appearance import note_lines
+from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.io.bands import open_picture
 from paddleseg_u2net.io.images import MAX_PIXELS, Photograph, pillow
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.metrics.saliency import stretch
 
-log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class TestTimeAugmentation:
-    """Test-time augmentation and sliding window: variants of the input whose predictions are averaged.
-
-    Args:
-        scales: factors that the network's input is resized by, above 0; one variant for each.
-        flip_horizontal: predict the input flipped left to right too.
-        flip_vertical: predict the input flipped upside down too.
-        crop_size: (W, H) of a sliding window in pixels; None predicts the whole input at once.
-        stride: (W, H) between windows in pixels, at most crop_size.
-
-    Raises:
-        ValueError: a scale is not above 0, or the windows are incomplete or leave gaps.
-    """
-
-    __test__ = False  # pytest would collect it by its name
-
-    scales: Sequence[float] = (1.0,)
-    flip_horizontal: bool = False
-    flip_vertical: bool = False
-    crop_size: Sequence[int] | None = None
-    stride: Sequence[int] | None = None
-
-    def __post_init__(self):
-        if (self.crop_size is None) != (self.stride is None):
-            raise ValueError("a sliding window needs both crop_size and stride")
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"scales {list(self.scales)}: expected numbers above 0")
-        steps = zip(self.stride or (), self.crop_size or (), strict=True)
-        if any(step > size for step, size in steps):
-            raise ValueError(
-                f"stride {self.stride} exceeds crop_size {self.crop_size}, so pixels between windows would "
-                "be left out. Fix: a smaller stride"
-            )
-
-    def flips(self) -> list[tuple[int, ...]]:
-        """The axes of (N, C, h, w) to flip, one tuple per variant."""
-        horizontal = [(), (3,)] if self.flip_horizontal else [()]
-        vertical = [(), (2,)] if self.flip_vertical else [()]
-        return [v + h for v, h in product(vertical, horizontal)]
-
-    def windows(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
-        """Yield the rows and columns of each window; windows beyond the border are moved back inside."""
-        if not self.crop_size or not self.stride:
-            yield slice(None), slice(None)
-            return
-        sizes, steps = self.crop_size[::-1], self.stride[::-1]  # -> (H, W)
-        axes = []
-        for extent, size, step in zip((height, width), sizes, steps, strict=True):
-            count = math.ceil(max(extent - size, 0) / step) + 1
-            ends = [min(i * step + size, extent) for i in range(count)]
-            axes.append([slice(max(end - size, 0), end) for end in ends])
-        yield from product(*axes)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The probabilities of one image, and what follows from them.
-
-    Args:
-        probabilities: (C, H, W) float32 in [0, 1]; one channel for saliency; of classes they sum to 1.
-        multilabel: the channels are labels that overlap.
-    """
-
-    probabilities: np.ndarray
-    multilabel: bool = False
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(C, H, W) bool: whether a pixel has a label, which is where its probability exceeds 0.5."""
-        return self.probabilities > 0.5
-
-    @property
-    def saliency(self) -> np.ndarray:
-        """(H, W) float32 in [0, 1]: the probability that a pixel is not background (class 0).
-
-        Of labels the largest of their probabilities.
-        """
-        if self.multilabel:
-            return self.probabilities.max(axis=0)
-        single = len(self.probabilities) == 1
-        return self.probabilities[0] if single else 1 - self.probabilities[0]
-
-    @property
-    def classes(self) -> np.ndarray:
-        """(H, W) uint8 class ids; for saliency 1 where it is at least 0.5.
-
-        Of labels the number of the most probable one, from 1; 0 where a pixel has none.
-        """
-        if self.multilabel:
-            numbers = self.probabilities.argmax(axis=0) + 1
-            return (numbers * self.labels.any(axis=0)).astype(np.uint8)
-        if len(self.probabilities) == 1:
-            return (self.probabilities[0] >= 0.5).astype(np.uint8)
-        return self.probabilities.argmax(axis=0).astype(np.uint8)
-
-
-class Predictor:
+class Predictor(SourcePredictor):
     """Predict images with one model.
 
     Args:
@@ -142,7 +42,8 @@ class Predictor:
         ValueError: `map_protocol` is not `PLAIN`, and the model predicts classes; or see `load_engine`.
 
     Example:
-        >>> saliency = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
+        >>> result = Predictor("u2netp")("photo.jpg")  # doctest: +SKIP
+        >>> result.save("cutout.png")  # doctest: +SKIP
     """
 
     def __init__(
@@ -178,41 +79,25 @@ class Predictor:
             )
 
     @property
+    def channels(self) -> int:
+        """Channels of the images that the model takes; 3 is RGB."""
+        return self.preprocessing.image_channels
+
+    @property
     def colors(self) -> int:
         """Number of values of `Prediction.classes`; 1 for saliency."""
         return self.num_classes + self.multilabel
 
-    def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """Predict one image.
-
-        Args:
-            image: (H, W, C) uint8, RGB first, or a path; C is 3, or the channels of a multi-band model.
-
-        Returns:
-            (H, W) float32 saliency in [0, 1], or (H, W) uint8 class ids where num_classes is 2 or more, or
-            (labels, H, W) bool.
-        """
-        image = self.read(image) if isinstance(image, (str, Path)) else image
-        prediction = self.predict([image])[0]
-        if self.multilabel:
-            return prediction.labels
-        return prediction.saliency if self.num_classes == 1 else prediction.classes
-
-    def read(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-        """Read an image like `open`, and log what was changed or left out."""
-        photograph = self.open(path, max_pixels)
-        for level, line in note_lines([(str(path), note) for note in photograph.notes], 1):
-            log.log(level, "%s", line)
-        return photograph.image
-
-    def open(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
+    def open(self, path: str | Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> Photograph:
         """Read an image as this model takes it; see `bands.open_picture`.
 
         Args:
             path: the file.
             max_pixels: larger images are rejected before decoding.
+            data: its content, if that is known.
         """
-        return open_picture(path, self.preprocessing.image_channels, self.preprocessing.white, max_pixels)
+        preprocessing = self.preprocessing
+        return open_picture(path, preprocessing.image_channels, preprocessing.white, max_pixels, data)
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict several images; network inputs of the same size share a batch.

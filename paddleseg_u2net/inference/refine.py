@@ -11,7 +11,9 @@ import numpy as np
 
 from paddleseg_u2net.data.crops import square_around
 from paddleseg_u2net.errors import ConfigError
-from paddleseg_u2net.inference.predictor import Prediction, Predictor
+from paddleseg_u2net.inference.calls import SourcePredictor
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.images import MAX_PIXELS, Photograph
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.metrics.saliency import stretch
@@ -55,10 +57,10 @@ class Refinement:
         return cls(**options) if options else None
 
 
-class TwoPassPredictor:
+class TwoPassPredictor(SourcePredictor):
     """Predict an image, then a square crop around the foreground again, and paste that result.
 
-    It is called as a `Predictor` is. The crop is around all objects together. Where the first pass finds
+    The crop is around all objects together. Where the first pass finds
     nothing, its result is kept.
 
     Args:
@@ -104,19 +106,14 @@ class TwoPassPredictor:
                     "Fix: Predictor(…, map_protocol='plain') twice, and the protocol here"
                 )
 
-    def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """Predict one image; see `Predictor.__call__`."""
-        image = self.read(image) if isinstance(image, (str, Path)) else image
-        prediction = self.predict([image])[0]
-        return prediction.saliency if self.num_classes == 1 else prediction.classes
+    @property
+    def channels(self) -> int:
+        """Channels of the images that both models take."""
+        return self.first.channels
 
-    def read(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-        """Read an image for both passes; see `Predictor.read`."""
-        return self.first.read(path, max_pixels)
-
-    def open(self, path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
+    def open(self, path: str | Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> Photograph:
         """Read an image for both passes; see `Predictor.open`."""
-        return self.first.open(path, max_pixels)
+        return self.first.open(path, max_pixels, data)
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict several images; see `Predictor.predict`."""

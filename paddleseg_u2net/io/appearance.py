@@ -88,7 +88,21 @@ def over_ground(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.asarray(ground)
 
 
-def to_srgb(pixels: np.ndarray, profile: bytes, mode: str, cmyk: Any = None) -> tuple[np.ndarray, list[Note]]:
+class Converted(NamedTuple):
+    """Pixels in sRGB.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        notes: what was changed.
+        profile: the ICC profile, if the pixels before were colours R, G and B that it describes.
+    """
+
+    pixels: np.ndarray
+    notes: list[Note]
+    profile: bytes | None = None
+
+
+def to_srgb(pixels: np.ndarray, profile: bytes, mode: str, cmyk: Any = None) -> Converted:
     """Convert pixels to sRGB by an ICC profile.
 
     Args:
@@ -102,11 +116,13 @@ def to_srgb(pixels: np.ndarray, profile: bytes, mode: str, cmyk: Any = None) -> 
     space = "CMYK" if cmyk is not None else "L" if mode in GREY and profile[16:20] == b"GRAY" else "RGB"
     conversion = find_conversion(profile, space)
     if conversion.problem:
-        return pixels, [Note("profile", f"the ICC profile is ignored: {conversion.problem}")]
+        return Converted(pixels, [Note("profile", f"the ICC profile is ignored: {conversion.problem}")])
+    kept = profile if space == "RGB" else None
     if conversion.transform is None:
-        return pixels, []
+        return Converted(pixels, [], kept)
     from PIL import Image
 
     image = cmyk if cmyk is not None else Image.fromarray(pixels[..., 0] if space == "L" else pixels)
     converted = np.asarray(conversion.transform.apply(image))
-    return converted, [Note("profile", f"converted from '{conversion.name}' to sRGB by its ICC profile")]
+    note = Note("profile", f"converted from '{conversion.name}' to sRGB by its ICC profile")
+    return Converted(converted, [note], kept)

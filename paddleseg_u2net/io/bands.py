@@ -111,11 +111,19 @@ def read_picture(
 
 
 def open_picture(
-    path: str | Path, channels: int = 3, white: int | None = None, max_pixels: int = MAX_PIXELS
+    path: str | Path,
+    channels: int = 3,
+    white: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    data: bytes | None = None,
 ) -> Photograph:
-    """Read an image file like `read_picture`, with notes; logs how 16 bits are read."""
+    """Read an image file like `read_picture`, with notes; logs how 16 bits are read.
+
+    `data` is its content where that is known already; `path` is then named in messages only.
+    """
     path = Path(path)
-    photograph = decode_picture(path, read_bytes(path), channels, white, max_pixels)
+    data = read_bytes(path) if data is None else data
+    photograph = decode_picture(path, data, channels, white, max_pixels)
     announce(path, photograph.depth, white)
     return photograph
 
@@ -155,8 +163,9 @@ def _take(path: Path, stored: np.ndarray, channels: int, white: int | None, alph
         opacity = np.ascontiguousarray(stored[..., -1]) if alpha else None
         colors = np.ascontiguousarray(as_rgb(stored[..., :-1] if alpha else stored))
         pixels, opacity, notes = in_8_bits(Stored(colors, opacity, alpha == IS_PREMULTIPLIED), white)
-        pixels = pixels if opacity is None else over_ground(pixels, opacity)
-        return Photograph(pixels, UPRIGHT, opacity, tuple(notes), Depth.of(colors, white), held)
+        seen = pixels if opacity is None else over_ground(pixels, opacity)
+        own = None if opacity is None else pixels
+        return Photograph(seen, UPRIGHT, opacity, tuple(notes), Depth.of(colors, white), held, own)
     if held < channels:
         raise ValueError(
             f"{path}: holds {counted(held, 'channel')}, expected {channels} (img_channels). "

@@ -17,8 +17,8 @@ GRID = 17  # levels of each channel that are compared with sRGB
 # X, Y, Z (D50) of white, and of red, green and blue of Adobe RGB (1998), whose curve is a power
 WHITE = (0.9642, 1.0, 0.8249)
 ADOBE = {
-    b"rXYZ": (0.60974, 0.20528, 0.01947),
-    b"gXYZ": (0.31111, 0.62567, 0.06087),
+    b"rXYZ": (0.60974, 0.31111, 0.01947),
+    b"gXYZ": (0.20528, 0.62567, 0.06087),
     b"bXYZ": (0.14919, 0.06317, 0.74457),
 }
 ADOBE_GAMMA = 563 / 256
@@ -105,3 +105,14 @@ def _is_srgb(transform: Any, mode: str) -> bool:
         colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(GRID, -1, 3)
     converted = np.asarray(transform.apply(Image.fromarray(colors)), int)
     return int(np.abs(converted - (colors[..., None] if mode == "L" else colors)).max()) <= SAME
+
+
+def from_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
+    """Colours (H, W, 3) uint8 in sRGB -> in the space of an ICC profile for RGB; None stands for sRGB."""
+    if profile is None or find_conversion(profile, "RGB").transform is None:
+        return pixels
+    from PIL import Image, ImageCms
+
+    target = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), target, "RGB", "RGB")
+    return np.asarray(transform.apply(Image.fromarray(pixels)))

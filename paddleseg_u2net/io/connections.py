@@ -5,6 +5,7 @@ The rules on addresses are in `urls.py`.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import time
@@ -50,15 +51,15 @@ class Network(NamedTuple):
 
 
 class Pace:
-    """The time that a download has left, in seconds."""
+    """The time that a download has left, in seconds; `seconds` is the most for all of it."""
 
-    def __init__(self, url: str):
-        self.url = url
+    def __init__(self, url: str, seconds: float = math.inf):
+        self.url, self.end = url, time.monotonic() + seconds
         self.restart()
 
     def restart(self) -> None:
         """Begin with the headers of another answer."""
-        self.received, self.deadline = 0, time.monotonic() + WINDOW_S
+        self.received, self.deadline = 0, min(time.monotonic() + WINDOW_S, self.end)
 
     def count(self, received: int) -> None:
         """Count bytes of the file, not of headers or padding."""
@@ -69,6 +70,8 @@ class Pace:
     def left(self) -> float:
         """Return the seconds that may be waited for the next byte; DownloadError if none is left."""
         left = self.deadline - time.monotonic()
+        if left <= 0 and self.deadline == self.end:
+            raise DownloadError(f"{self.url}: not complete in the time that is allowed. Fix: {OTHER_WAY}")
         if left <= 0:
             raise DownloadError(
                 f"{self.url}: too slow: {self.received} bytes in {WINDOW_S} s, expected {WINDOW_BYTES}. "
@@ -95,10 +98,9 @@ def _paced(kind: type, pace: Pace) -> type:
 class _Web(urllib.request.AbstractHTTPHandler):
     """Opens http and https addresses on hosts of the allowed classes."""
 
-    def __init__(self, url: str, pace: Pace, network: Network):
+    def __init__(self, url: str, pace: Pace, network: Network, allowed: set[str | None]):
         super().__init__()
-        self.url, self.pace, self.network = url, pace, network
-        self.allowed = allowed_classes(url)
+        self.url, self.pace, self.network, self.allowed = url, pace, network, allowed
 
     http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
@@ -183,7 +185,9 @@ class _LocalFiles(urllib.request.FileHandler):
         return self.open_local_file(req)
 
 
-def opener(url: str, trusted: bool, pace: Pace, network: Network) -> urllib.request.OpenerDirector:
+def opener(
+    url: str, trusted: bool, pace: Pace, network: Network, public: bool = False
+) -> urllib.request.OpenerDirector:
     """Return what opens `url` and its redirects.
 
     Args:
@@ -191,11 +195,13 @@ def opener(url: str, trusted: bool, pace: Pace, network: Network) -> urllib.requ
         trusted: see `urls.check_address`.
         pace: limits the time.
         network: resolves and connects.
+        public: contact hosts on the public internet only.
     """
+    allowed: set[str | None] = {PUBLIC} if public else allowed_classes(url)
     director = urllib.request.OpenerDirector()
     for handler in (
         _Proxies(),
-        _Web(url, pace, network),
+        _Web(url, pace, network, allowed),
         _LocalFiles(),
         SafeRedirects(trusted),
         urllib.request.HTTPDefaultErrorHandler(),

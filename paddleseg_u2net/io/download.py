@@ -91,7 +91,7 @@ def download(
     check_address(url, trusted)
     pace = Pace(url)
     with (_keep_partial if resume else atomic_write)(destination) as partial:
-        transfer = _Transfer(opener(url, trusted, pace, network), pace, partial, max_bytes, resume)
+        transfer = Transfer(opener(url, trusted, pace, network), pace, partial, max_bytes, resume)
         try:
             transfer.run()
             if checksum:
@@ -140,7 +140,7 @@ class _Version(NamedTuple):
         return cls(url, mark, int(total) if total and known else None)
 
 
-class _Transfer:
+class Transfer:
     """Transfers one file to `partial`, resuming an earlier transfer."""
 
     def __init__(

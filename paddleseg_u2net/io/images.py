@@ -59,6 +59,9 @@ class Photograph(NamedTuple):
         notes: what was changed or left out.
         depth: how 16 bits are scaled.
         held: channels that a multi-band file holds; 0 for other files.
+        colors: (H, W, 3) uint8, upright, in the colour space of `profile`, not over GROUND where they are
+            transparent; None if they are `image`.
+        profile: ICC profile of `colors`; None for sRGB.
     """
 
     image: np.ndarray
@@ -67,6 +70,8 @@ class Photograph(NamedTuple):
     notes: tuple[Note, ...] = ()
     depth: Depth = Depth()
     held: int = 0
+    colors: np.ndarray | None = None
+    profile: bytes | None = None
 
 
 def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
@@ -176,18 +181,39 @@ def _decode(path: Path, image: Any, data: bytes, orientation: int, white: int | 
     """The selected page of an image opened by `open_image`, as a network sees it."""
     profile, mode, stored = profile_in(image, data), image.mode, decode(image, data)
     stored = stored._replace(pixels=in_whole_numbers(path, stored.pixels))
+    return as_seen(stored, profile, mode, orientation, white, image if mode == "CMYK" else None)
+
+
+def as_seen(
+    stored: Stored, profile: bytes | None, mode: str, orientation: int, white: int | None, cmyk: Any = None
+) -> Photograph:
+    """Stored pixels as a network sees them.
+
+    Args:
+        stored: whole numbers of 8 or 16 bits.
+        profile: ICC profile of the colours.
+        mode: Pillow's.
+        orientation: of EXIF, 1 to 8.
+        white: see `depth.to_8bit`.
+        cmyk: the image of Pillow if its mode is CMYK.
+    """
     turned, depth = stored.turned, Depth.of(stored.pixels, white)
-    pixels, alpha, notes = in_8_bits(stored, white)
+    colors, alpha, notes = in_8_bits(stored, white)
+    pixels, kept = colors, None
     if mode == "CMYK" and not profile:
         notes.append(Note("profile", "CMYK without an ICC profile, converted by the plain formula"))
     elif profile is not None:
-        pixels, changes = to_srgb(pixels, profile, mode, image if mode == "CMYK" else None)
+        pixels, changes, kept = to_srgb(pixels, profile, mode, cmyk)
+        colors = pixels if kept is None else colors
         notes += changes
     if alpha is not None:
         pixels = over_ground(pixels, alpha)
     if not turned:
+        same = colors is pixels
         pixels, alpha = turn(pixels, orientation), None if alpha is None else turn(alpha, orientation)
-    return Photograph(pixels, orientation, alpha, tuple(notes), depth)
+        colors = pixels if same else turn(colors, orientation)
+    own = None if colors is pixels else colors
+    return Photograph(pixels, orientation, alpha, tuple(notes), depth, colors=own, profile=kept)
 
 
 def in_8_bits(stored: Stored, white: int | None) -> tuple[np.ndarray, np.ndarray | None, list[Note]]:

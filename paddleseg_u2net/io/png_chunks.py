@@ -1,4 +1,4 @@
-"""The chunks of PNG files: pixels apart from metadata, the ICC profile read with bounded memory."""
+"""The chunks of PNG files: pixels apart from metadata, the ICC profile read and written."""
 
 from __future__ import annotations
 
@@ -66,3 +66,24 @@ def profile_of(data: bytes) -> bytes | None:
         if name == b"IDAT":
             break
     return None
+
+
+def with_metadata(data: bytes, profile: bytes | None, exif: bytes | None) -> bytes:
+    """A PNG file with an ICC profile and EXIF data, where they are given, before its pixels.
+
+    Args:
+        data: a PNG file without them.
+        profile: content of an ICC profile.
+        exif: as TIFF, without the head `Exif`.
+    """
+    added = b""
+    if profile:
+        added += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+    if exif:
+        added += _chunk(b"eXIf", exif)
+    after_header = len(SIGNATURE) + 25
+    return data[:after_header] + added + data[after_header:]
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -12,8 +12,8 @@ from PIL import Image
 from paddleseg_u2net.data.dataset import Dataset
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette
-from paddleseg_u2net.inference.outputs import to_8bit
-from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.result import to_8bit
 from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.files import atomic_bytes
 

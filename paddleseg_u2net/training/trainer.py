@@ -15,7 +15,7 @@ from paddleseg_u2net.data.sampler import BatchStream
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.distributed import this_rank
 from paddleseg_u2net.errors import counted
-from paddleseg_u2net.inference.predictor import TestTimeAugmentation
+from paddleseg_u2net.inference.augmentation import TestTimeAugmentation
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.accumulation import grouped, mean_gradients

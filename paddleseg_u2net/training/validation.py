@@ -18,7 +18,8 @@ from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.environment.optional_imports import has
 from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
 from paddleseg_u2net.export.onnx_network import build_onnx
-from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
+from paddleseg_u2net.inference.augmentation import TestTimeAugmentation
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.models import checkpoint
 from paddleseg_u2net.models.checkpoint import Progress

@@ -25,6 +25,7 @@ from paddleseg_u2net.data.inspection import read_pair
 from paddleseg_u2net.data.masks import read_raw
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.inference.batch import BatchPredictor, Job
+from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.io.bands import open_picture, tiff_layout
 from paddleseg_u2net.io.file_kinds import READ
 from paddleseg_u2net.io.images import MAX_PIXELS, turn
@@ -51,7 +52,7 @@ class Reading:
 def predict(path: Path, max_pixels: int = SMALL) -> np.ndarray | str:
     """What a model gets of a file, or the fault that `u2net predict` reports."""
     model = Reading()
-    faults = BatchPredictor(model, np.zeros((256, 3), np.uint8), max_pixels).run_job(Job(path, {}))
+    faults = BatchPredictor(model, OutputSettings(), max_pixels).run_job(Job(path, {}))
     return str(faults[0]) if faults else model.image
 
 

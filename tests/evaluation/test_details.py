@@ -16,7 +16,8 @@ from paddleseg_u2net.data.pairs import list_pairs
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.evaluation.details import Details
 from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate
-from paddleseg_u2net.inference.predictor import Prediction, Predictor
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.predictor import Predictor
 
 FILES = ["best.jpg", "confusion.csv", "confusion.png", "metrics.json", "per_image.csv", "worst.jpg"]
 NAMES = ["sky", "road, wet", "car", "bus"]

@@ -13,7 +13,8 @@ from paddleseg_u2net.data.pairs import list_pairs
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.evaluation.model import EvaluationSettings, Scores, evaluate, is_better
-from paddleseg_u2net.inference.predictor import Prediction, Predictor
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.metrics.protocol import MapProtocol, MeasureStretch
 from paddleseg_u2net.metrics.table import MEASURES
 

@@ -153,7 +153,7 @@ def test_fixed_shape_is_exported(network, found, tmp_path):
     assert "paddle" not in report  # no truth, no MAE
     predict = Predictor(tmp_path / "out")  # the image has another size after its transforms
     resized = predict.preprocessing.restore(PaddleEngine(network)(pair[0])[0], [("resize", (48, 40))])[0]
-    assert predict(picture).shape == (48, 40)
+    assert predict(picture).saliency.shape == (48, 40)
     np.testing.assert_allclose(predict(picture), resized, atol=1e-4)
 
 

@@ -12,7 +12,8 @@ from support import tree
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.batch import BatchPredictor, Job, find_images, plan_jobs
-from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.inference.outputs import OutputSettings
+from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.io.images import read_image, read_photograph, write_image
 
 OUT = Path("out")
@@ -158,7 +159,7 @@ class Half:
 
 
 def predictor(**options) -> BatchPredictor:
-    return BatchPredictor(Half(), np.zeros((256, 3), np.uint8), **options)  # pyright: ignore[reportArgumentType]
+    return BatchPredictor(Half(), OutputSettings(), **options)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("parallel", [1, 3])

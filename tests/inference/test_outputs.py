@@ -10,9 +10,10 @@ from paddleseg.utils.visualize import get_color_map_list
 from PIL import Image
 
 from paddleseg_u2net.data.visualize import make_palette, paddleseg_palette
-from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs, to_8bit
-from paddleseg_u2net.inference.predictor import Prediction
-from paddleseg_u2net.io.images import read_image, write_image
+from paddleseg_u2net.inference.outputs import OutputSettings, check_outputs, plan_outputs, write_output
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.result import Result, to_8bit
+from paddleseg_u2net.io.images import Photograph, read_image, write_image
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -21,7 +22,8 @@ SALIENCY = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
 
 def written(tmp_path, name: str, prediction: Prediction, palette) -> Path:
     path = tmp_path / f"{name}.png"
-    OUTPUTS[name].write(path, IMAGE, prediction, palette)
+    result = Result(Photograph(IMAGE), prediction)
+    write_output(name, path, result, OutputSettings(palette), Path("absent.jpg"))
     return path
 
 
@@ -53,7 +55,8 @@ def test_each_output_holds_what_the_table_says(tmp_path, channels):
     np.testing.assert_array_equal(saliency, np.floor(SALIENCY * 255 + 0.5))
     assert saliency.dtype == np.uint8
     cutout = np.asarray(Image.open(written(tmp_path, "cutout", prediction, palette)))
-    np.testing.assert_array_equal(cutout, np.dstack([IMAGE, saliency]))
+    visible = IMAGE * (saliency > 0)[..., None]
+    np.testing.assert_array_equal(cutout, np.dstack([visible, saliency]))
     colored = Image.open(written(tmp_path, "pseudo_color", prediction, palette))
     assert colored.mode == "P"
     np.testing.assert_array_equal(np.asarray(colored), prediction.classes)
@@ -95,9 +98,9 @@ def test_image_of_an_unwritable_format_becomes_png():
 
 def test_unknown_outputs_are_rejected():
     with pytest.raises(
-        ValueError, match="--outputs mask: unknown. Fix: any of added,pseudo_color,saliency,cutout"
+        ValueError, match="--outputs masks: unknown. Fix: any of added,pseudo_color,saliency,cutout"
     ):
-        plan("a.jpg", outputs=["mask"])
+        check_outputs(["masks"], OutputSettings())
 
 
 def test_overwriting_an_input_is_rejected(tmp_path):

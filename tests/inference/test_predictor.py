@@ -7,7 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from paddleseg_u2net.inference.predictor import Prediction, Predictor, TestTimeAugmentation
+from paddleseg_u2net.inference.augmentation import TestTimeAugmentation
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.predictor import Predictor
 
 RNG = np.random.default_rng(0)
 
@@ -35,7 +37,7 @@ def image(*size: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 20), (320, 8)])
 def test_saliency_has_the_size_of_the_image(size):
     picture = np.full((*size, 3), 51, np.uint8)
-    saliency = Predictor(red, config({"type": "Resize", "target_size": [16, 24]}))(picture)
+    saliency = Predictor(red, config({"type": "Resize", "target_size": [16, 24]}))(picture).saliency
     assert saliency.shape == size
     assert saliency.dtype == np.float32
     np.testing.assert_allclose(saliency, 0.2, atol=1e-6)
@@ -54,7 +56,7 @@ def test_classes_are_the_most_probable_ones():
         return maps
 
     predictor = Predictor(three, config(num_classes=3))
-    classes = predictor(image(2, 4))
+    classes = predictor(image(2, 4)).classes
     assert classes.tolist() == [[2, 2, 0, 0]] * 2
     assert classes.dtype == np.uint8
     assert predictor.predict([image(2, 4)])[0].saliency.tolist() == [[1, 1, 0, 0]] * 2
@@ -117,7 +119,7 @@ def test_scales_are_averaged():
 def test_tiny_scale_leaves_one_pixel():
     assert Predictor(red, config(), augmentation=TestTimeAugmentation(scales=(0.01,)))(
         image(10, 20)
-    ).shape == (
+    ).saliency.shape == (
         10,
         20,
     )
@@ -177,7 +179,7 @@ def test_invalid_augmentation_is_rejected(options, message):
 )
 def test_invalid_images_are_rejected_with_their_dtype_and_shape(picture, found):
     with pytest.raises(TypeError, match=re.escape(f", got {found}")):
-        Predictor(red, config())(picture)
+        Predictor(red, config()).predict([picture])
 
 
 def test_scale_with_too_large_an_input_is_rejected():
@@ -199,13 +201,13 @@ def test_engine_without_config_is_rejected():
 
 def test_resized_saliency_stays_in_range():
     spiky = config({"type": "Resize", "target_size": [4, 4], "interp": "NEAREST"})
-    saliency = Predictor(lambda b: (b[:, :1] > 127).astype(np.float32), spiky)(image(33, 35))
+    saliency = Predictor(lambda b: (b[:, :1] > 127).astype(np.float32), spiky)(image(33, 35)).saliency
     assert saliency.min() >= 0
     assert saliency.max() <= 1
 
 
 def test_published_weights_find_the_object_of_a_real_photograph(known_weights, photos):
-    saliency = Predictor("u2netp")(photos["coffee.png"])
+    saliency = Predictor("u2netp")(photos["coffee.png"]).saliency
     assert saliency.shape == photos["coffee.png"].shape[:2]
     assert saliency[200, 300] > 0.95  # the cup
     assert saliency[5, 5] < 0.05  # the table

@@ -96,7 +96,7 @@ def test_second_pass_sees_the_crop_at_the_size_of_its_own_config():
     image = np.zeros((64, 64, 3), np.uint8)
     image[16:40, 16:40, 0] = 255
     found = TwoPassPredictor(Predictor(RED, small), Predictor(second, large), 0.25, 1)
-    assert found(image).shape == (64, 64)
+    assert found(image).saliency.shape == (64, 64)
     assert sizes == [(1, 3, 24, 32)]
 
 
@@ -119,9 +119,11 @@ def test_images_with_and_without_a_second_pass_keep_their_order():
 
 def test_maps_are_stretched_after_pasting():
     image = picture()
-    plain = TwoPassPredictor(Predictor(RED, config()), Predictor(GREEN, config()), 0.5, 1)(image)
+    plain = TwoPassPredictor(Predictor(RED, config()), Predictor(GREEN, config()), 0.5, 1)(image).saliency
     options = {"map_protocol": "minmax"}
-    found = TwoPassPredictor(Predictor(RED, config()), Predictor(GREEN, config()), 0.5, 1, **options)(image)
+    found = TwoPassPredictor(Predictor(RED, config()), Predictor(GREEN, config()), 0.5, 1, **options)(
+        image
+    ).saliency
     expected = (plain - plain.min()) / (plain.max() - plain.min())
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert (found.min(), found.max()) == (0, 1)

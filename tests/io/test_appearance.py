@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from paddleseg_u2net.io.appearance import GROUND, GROUND_NAME, Note, note_lines
+from paddleseg_u2net.io.color_profiles import adobe_rgb, from_srgb
 from paddleseg_u2net.io.images import read_image, read_photograph
 
 RNG = np.random.default_rng(0)
@@ -94,7 +95,7 @@ def test_transparency_is_rotated_with_the_image(tmp_path):
 # -- colour spaces ---------------------------------------------------------------------------------------
 
 # X, Y, Z (D50) of each primary, as their standards publish them
-ADOBE = [(0.60974, 0.20528, 0.01947), (0.31111, 0.62567, 0.06087), (0.14919, 0.06317, 0.74457)]
+ADOBE = [(0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06317, 0.74457)]
 SRGB = [(0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410)]
 P3 = [(0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)]
 WHITE = (0.9642, 1.0, 0.8249)
@@ -147,6 +148,16 @@ def to_levels(linear: np.ndarray) -> np.ndarray:
 def by_hand(rgb: np.ndarray, primaries, gamma: float) -> np.ndarray:
     xyz = (rgb / 255) ** gamma @ np.array(primaries)
     return to_levels(xyz @ np.linalg.inv(np.array(SRGB)))
+
+
+@pytest.mark.parametrize(
+    ("color", "expected"),
+    [((255, 0, 0), (219, 0, 0)), ((0, 255, 0), (144, 255, 60)), ((10, 200, 30), (113, 199, 56))],
+)
+def test_adobe_rgb_has_the_primaries_of_its_standard(color, expected):
+    """The expected values follow from the matrices of IEC 61966-2-1 and Adobe RGB (1998), 4.3.5.3."""
+    found = from_srgb(np.array([[color]], np.uint8), adobe_rgb())
+    np.testing.assert_allclose(found[0, 0], expected, atol=1)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])

@@ -11,7 +11,7 @@ from paddleseg_u2net.data.dataset import open_datasets
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.data.visualize import make_palette
-from paddleseg_u2net.inference.predictor import Prediction
+from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.training.previews import chosen_images, colored, draw_preview, write_preview
 
 

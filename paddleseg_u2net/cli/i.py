@@ -1,0 +1,53 @@
+"""`u2net i`: cut out the objects of one image, as `rembg i` does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from paddleseg_u2net.cli.other_sources import STDIN, image_source, send
+from paddleseg_u2net.cli.rembg import is_same, model_of, output_of, rembg_parser, settings_of
+from paddleseg_u2net.environment.interruptions import log_to_stderr
+from paddleseg_u2net.inference.outputs import encode_output, write_output
+
+EXAMPLES = """\
+  u2net i photo.jpg cut.png
+  u2net i photo.jpg > cut.png                     without a second name, or with -, the result goes to stdout
+  u2net i - - < photo.jpg > cut.png
+  u2net i -bgc 255 255 255 255 photo.jpg cut.jpg
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `u2net i`."""
+    flags = rembg_parser("i", "Cut out the objects of one image, as `rembg i` does.", EXAMPLES)
+    flags.usage = "u2net i [flags] [INPUT [OUTPUT]]"
+    files = flags.add_argument_group("input and output")
+    files.add_argument(
+        "input", nargs="?", type=image_source, default=STDIN, help="image or https address; - is stdin"
+    )
+    files.add_argument("output", nargs="?", type=Path, default=STDIN, help="file to write; - is stdout")
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Cut out; returns the exit code."""
+    args = build_parser().parse_intermixed_args(argv)
+    piped = args.output == STDIN
+    if piped:
+        log_to_stderr()
+        if sys.stdout.isatty():
+            raise ValueError("stdout is a terminal. Fix: u2net i photo.jpg cut.png")
+    elif isinstance(args.input, Path) and is_same(args.input, args.output):
+        raise ValueError(f"{args.output}: is the image itself and would be overwritten. Fix: another name")
+    settings, name = settings_of(args, ".png" if piped else args.output.suffix), output_of(args)
+    source = args.input
+    model = model_of(args, settings)
+    result = model.predictor(sys.stdin.buffer if source == STDIN else source, settings.cutout)
+    if piped:
+        send(encode_output(name, result, settings))
+    else:
+        write_output(name, args.output, result, settings, Path(str(source)))
+    return 0

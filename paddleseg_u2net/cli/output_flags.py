@@ -1,0 +1,163 @@
+"""Flags of `u2net predict` for what is written, and their conversion to `OutputSettings`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from paddleseg_u2net.cli.flags import MAP_FLAGS, Flags, add_group, non_negative_float, positive_int
+from paddleseg_u2net.inference.outputs import OUTPUTS, USUAL, OutputSettings, check_outputs
+from paddleseg_u2net.inference.result import CutoutSettings
+from paddleseg_u2net.io.encoding import FORMATS
+from paddleseg_u2net.matting.ground import Background, Margin
+from paddleseg_u2net.matting.shapes import THRESHOLDS
+
+T = TypeVar("T")
+
+
+def _or_usage_error(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A type of argparse that shows the message of a ValueError without the flag, which argparse names."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except (OSError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def threshold(text: str) -> float | str:
+    """Convert the value of --threshold: a number from 0 to 1, or a method."""
+    if text in THRESHOLDS:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        expected = f"a number from 0 to 1, {' or '.join(THRESHOLDS)}"
+        raise argparse.ArgumentTypeError(f"expected {expected}, got '{text[:40]}'")
+    return value
+
+
+def quality(text: str) -> int:
+    """Convert the value of --quality: 1 to 100."""
+    value = positive_int(text)
+    if value > 100:
+        raise argparse.ArgumentTypeError(f"expected 1 to 100, got {value}")
+    return value
+
+
+FILE_FLAGS: Flags = {
+    "save_dir": {"type": Path, "default": "./output/result", "help": "folder of the results (%(default)s)"},
+    "outputs": {
+        "help": f"kinds of results, separated by commas: {', '.join(OUTPUTS)} (the first {len(USUAL)}; of an "
+        "image on stdin cutout)",
+    },
+    "format": {
+        "choices": FORMATS,
+        "help": "of pictures and maps; masks and class ids are PNG in any case. Default: PNG, and the "
+        "photograph's own for added and contour",
+    },
+    "quality": {
+        "type": quality,
+        "metavar": "1..100",
+        "help": "of jpg (95), webp (90; 100 loses nothing) and avif (80)",
+    },
+    "bits": {"type": int, "choices": (8, 16), "default": 8, "help": "of saliency maps, png and tiff (8)"},
+    "keep_exif": {
+        "action": "store_true",
+        "help": "cut-outs keep the EXIF data of the photograph, the place included; its thumbnail is left "
+        "out. The colour profile is kept in any case",
+    },
+    "custom_color": {
+        "nargs": "+",
+        "type": int,
+        "metavar": "RGB",
+        "help": "R G B of each class, background first, each 0 .. 255",
+    },
+    **MAP_FLAGS,
+}
+SHAPE_FLAGS: Flags = {
+    "threshold": {
+        "type": threshold,
+        "default": 0.5,
+        "help": f"saliency from which masks are foreground: a number, {', '.join(THRESHOLDS)} (%(default)s)",
+    },
+    "fill_holes": {"action": "store_true", "help": "fill holes inside of objects"},
+    "drop_specks": {
+        "type": positive_int,
+        "nargs": "?",
+        "const": 100,
+        "default": 0,
+        "metavar": "PIXELS",
+        "help": "leave out objects of fewer pixels; PIXELS may be left out: %(const)s",
+    },
+}
+CUTOUT_FLAGS: Flags = {
+    "background": {
+        "type": _or_usage_error(Background.parse),
+        "metavar": "COLOUR|blur|IMAGE",
+        "help": "put the objects over a colour (white, #ff8000, 255,128,0), the blurred photograph, or an "
+        "image, which is resized to cover it",
+    },
+    "crop": {
+        "type": _or_usage_error(Margin.parse),
+        "nargs": "?",
+        "const": Margin(0),
+        "metavar": "MARGIN",
+        "help": "trim to the objects, with a margin in pixels (20) or percent of their longer side (5%%)",
+    },
+    "grow": {"type": positive_int, "default": 0, "metavar": "PIXELS", "help": "move edges outwards"},
+    "shrink": {"type": positive_int, "default": 0, "metavar": "PIXELS", "help": "move edges inwards"},
+    "feather": {
+        "type": non_negative_float,
+        "default": 0,
+        "metavar": "PIXELS",
+        "help": "soften edges; the standard deviation of a Gaussian",
+    },
+}
+MOST_GROWTH, MOST_FEATHER = 500, 500  # pixels; beyond, the time grows without use
+
+
+def add_output_flags(target: argparse.ArgumentParser, title: str) -> None:
+    """Add the groups of flags for what is written; `title` is that of the first one."""
+    add_group(target, title, FILE_FLAGS)
+    add_group(target, "masks and cut-outs", SHAPE_FLAGS)
+    add_group(target, "cut-outs", CUTOUT_FLAGS)
+
+
+def output_settings(args: argparse.Namespace, palette: np.ndarray | None = None) -> OutputSettings:
+    """The settings that the flags ask for.
+
+    Args:
+        args: of a parser with `add_output_flags`.
+        palette: (256, 3) uint8 RGB, the colour of each class; None where it is not known yet.
+
+    Raises:
+        ValueError: flags that contradict each other, an unknown output, or a format that cannot hold one.
+    """
+    if args.grow and args.shrink:
+        raise ValueError("--grow and --shrink: expected one of them. Fix: leave one out")
+    for name, most in (("grow", MOST_GROWTH), ("shrink", MOST_GROWTH), ("feather", MOST_FEATHER)):
+        value = getattr(args, name)
+        if value > most:
+            raise ValueError(f"--{name} {value}: expected at most {most} pixels. Fix: a smaller one")
+    cutout = CutoutSettings(
+        args.fill_holes,
+        args.drop_specks,
+        args.grow - args.shrink,
+        args.feather,
+        args.background,
+        args.crop,
+    )
+    given: dict[str, Any] = {} if palette is None else {"palette": palette}
+    names = ("threshold", "format", "quality", "bits", "keep_exif")
+    settings = OutputSettings(cutout=cutout, **given, **{name: getattr(args, name) for name in names})
+    check_outputs(args.outputs.split(","), settings)
+    return settings

@@ -1,0 +1,89 @@
+"""What `u2net i`, `p` and `d` share: the flags of rembg's command line, on this project's code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paddleseg_u2net.cli.flags import parser
+from paddleseg_u2net.data.visualize import make_palette
+from paddleseg_u2net.inference.batch import BatchPredictor
+from paddleseg_u2net.inference.outputs import OutputSettings, check_outputs
+from paddleseg_u2net.inference.predictor import Predictor
+from paddleseg_u2net.inference.result import CutoutSettings
+from paddleseg_u2net.io.encoding import FORMATS
+from paddleseg_u2net.matting.ground import Background
+from paddleseg_u2net.models.known_weights import KNOWN
+
+DEFAULT_MODEL = "u2netp"
+GROUP = "as in rembg"
+SPECK = 100  # pixels; -ppm drops smaller objects
+FLAGS: Mapping[tuple[str, str], dict[str, Any]] = {
+    ("-m", "--model"): {
+        "default": DEFAULT_MODEL,
+        "help": f"{', '.join(KNOWN)}, weight file, or folder of a run or of an export (%(default)s)",
+    },
+    ("-om", "--only-mask"): {"action": "store_true", "help": "the saliency map instead of the cut-out"},
+    ("-ppm", "--post-process-mask"): {
+        "action": "store_true",
+        "help": f"fill holes and drop objects of fewer than {SPECK} pixels",
+    },
+    ("-bgc", "--bgcolor"): {
+        "nargs": 4,
+        "type": int,
+        "metavar": ("R", "G", "B", "A"),
+        "help": "put the objects over a colour, each 0 .. 255; A is 255, or 0 for none",
+    },
+}
+
+
+def rembg_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """The parser of one of the commands, with the flags that `i` and `p` share."""
+    flags = parser(f"u2net {name}", description, examples)
+    group = flags.add_argument_group(GROUP)
+    for names, options in FLAGS.items():
+        group.add_argument(*names, **options)
+    return flags
+
+
+def output_of(args: argparse.Namespace) -> str:
+    """The output that the flags ask for, a key of OUTPUTS."""
+    return "saliency" if args.only_mask else "cutout"
+
+
+def settings_of(args: argparse.Namespace, suffix: str = ".png") -> OutputSettings:
+    """The settings that the flags ask for.
+
+    Args:
+        args: of `rembg_parser`.
+        suffix: of the results.
+
+    Raises:
+        ValueError: a wrong colour, or a format that cannot hold the output.
+    """
+    background = None
+    if args.bgcolor:
+        if not all(0 <= value <= 255 for value in args.bgcolor) or args.bgcolor[3] not in (0, 255):
+            found = " ".join(map(str, args.bgcolor))
+            raise ValueError(f"-bgc {found}: expected 0 .. 255, and A 0 or 255. Fix: 255 255 255 255")
+        background = Background(tuple(args.bgcolor[:3])) if args.bgcolor[3] else None
+    names = {".jpeg": "jpg", ".tiff": "tiff", **{row.suffix: name for name, row in FORMATS.items()}}
+    if suffix.lower() not in names:
+        raise ValueError(f"*{suffix}: expected one of {', '.join(names)}. Fix: another name of the result")
+    ppm = args.post_process_mask
+    cutout = CutoutSettings(fill_holes=ppm, drop_specks=SPECK if ppm else 0, background=background)
+    settings = OutputSettings(make_palette(1), cutout=cutout, format=names[suffix.lower()])
+    check_outputs([output_of(args)], settings)
+    return settings
+
+
+def model_of(args: argparse.Namespace, settings: OutputSettings, parallel: int = 1) -> BatchPredictor:
+    """The model of the flags, ready to predict."""
+    return BatchPredictor(Predictor(args.model, parallel=parallel), settings, parallel=parallel)
+
+
+def is_same(first: Path, second: Path) -> bool:
+    """Whether two paths name one existing file."""
+    return first.exists() and second.exists() and first.samefile(second)

@@ -1,0 +1,144 @@
+"""What a model says of one photograph, and the pictures that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.io.bands import as_rgb
+from paddleseg_u2net.io.encoding import encode, format_of
+from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.images import Photograph
+from paddleseg_u2net.matting.ground import Background, Margin, over
+from paddleseg_u2net.matting.shapes import drop_specks, feather, fill_holes, find_threshold, grow
+
+
+@dataclass(frozen=True)
+class CutoutSettings:
+    """How masks and cut-outs are made of a saliency map; the steps are taken in this order.
+
+    Args:
+        fill_holes: what lies below 0.5 inside of objects becomes 1; also in masks.
+        drop_specks: objects of fewer pixels become 0; also in masks.
+        grow: pixels by which objects grow; negative: shrink.
+        feather: standard deviation in pixels of a Gaussian that softens edges.
+        background: what the objects are put over; None leaves the rest transparent.
+        crop: margin around the objects to which the cut-out is trimmed; None trims nothing.
+    """
+
+    fill_holes: bool = False
+    drop_specks: int = 0
+    grow: int = 0
+    feather: float = 0
+    background: Background | None = None
+    crop: Margin | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model says of one photograph.
+
+    Args:
+        photograph: as it was read.
+        prediction: probabilities at its size.
+        settings: of masks and cut-outs.
+    """
+
+    photograph: Photograph
+    prediction: Prediction
+    settings: CutoutSettings = field(default_factory=CutoutSettings)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """`Prediction.array`, so that numpy takes a result for its map."""
+        return np.array(self.prediction.array, dtype)
+
+    @property
+    def image(self) -> np.ndarray:
+        """(H, W, 3) uint8: the photograph as the network sees it, in sRGB."""
+        return as_rgb(self.photograph.image)
+
+    @cached_property
+    def saliency(self) -> np.ndarray:
+        """(H, W) float32 in [0, 1], without holes and specks where the settings say so."""
+        saliency = self.prediction.saliency
+        if self.settings.drop_specks:
+            saliency = drop_specks(saliency, self.settings.drop_specks)
+        return fill_holes(saliency) if self.settings.fill_holes else saliency
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(H, W) uint8; see `Prediction.classes`."""
+        return self.prediction.classes
+
+    def mask(self, threshold: float | str = 0.5) -> np.ndarray:
+        """The foreground: (H, W) bool; for `threshold` see `find_threshold`."""
+        return self.saliency >= find_threshold(self.saliency, threshold)
+
+    @cached_property
+    def alpha(self) -> np.ndarray:
+        """(H, W) uint8: the opacity of the objects; at most that of the photograph."""
+        alpha = feather(grow(self.saliency, self.settings.grow), self.settings.feather)
+        if self.photograph.alpha is not None:
+            alpha = alpha * (self.photograph.alpha / np.float32(255))
+        return to_8bit(alpha)
+
+    @cached_property
+    def colors(self) -> np.ndarray:
+        """(H, W, 3) uint8: the colours of the objects, in the colour space of the photograph's file.
+
+        They are 0 where nothing is visible, so that the background cannot be recovered.
+        """
+        own = self.photograph.colors
+        return as_rgb(self.photograph.image if own is None else own) * (self.alpha > 0)[..., None]
+
+    def cutout(self) -> np.ndarray:
+        """The objects: (h, w, 4) uint8 RGBA, or (h, w, 3) RGB over the background of the settings."""
+        background, crop = self.settings.background, self.settings.crop
+        picture = np.dstack([self.colors, self.alpha]) if background is None else self.composite(background)
+        return picture[crop.box(self.alpha)] if crop else picture
+
+    def save(self, path: str | Path, what: str = "cutout", quality: int | None = None) -> None:
+        """Write a picture, in the format that the suffix of its path names.
+
+        Args:
+            path: file to write; its folder is created.
+            what: `cutout`, `mask`, `saliency` or `classes`.
+            quality: see `encode`.
+
+        Raises:
+            ValueError: another suffix or kind of picture, or the format does not hold it.
+            OSError: it cannot be written.
+        """
+        draw = PICTURES.get(what)
+        if draw is None:
+            raise ValueError(f"{what}: unknown. Fix: one of {', '.join(PICTURES)}")
+        wanted = format_of(Path(path), transparent=what == "cutout" and self.settings.background is None)
+        profile = self.photograph.profile if what == "cutout" else None
+        with atomic_write(Path(path)) as partial:
+            partial.write_bytes(encode(draw(self), wanted, quality, profile))
+
+    def composite(self, background: Background) -> np.ndarray:
+        """The objects over another background: (H, W, 3) uint8."""
+        own = self.photograph.colors
+        photograph = as_rgb(self.photograph.image if own is None else own)
+        ground = background.picture(photograph, self.alpha, self.photograph.profile)
+        return over(self.colors, self.alpha, ground)
+
+
+PICTURES: dict[str, Callable[[Result], np.ndarray]] = {
+    "cutout": Result.cutout,
+    "mask": lambda result: result.mask().astype(np.uint8) * 255,
+    "saliency": lambda result: to_8bit(result.saliency),
+    "classes": lambda result: result.classes,
+}
+
+
+def to_8bit(saliency: np.ndarray) -> np.ndarray:
+    """Convert [0, 1] to uint8 in 0 .. 255, rounded to the nearest."""
+    return (saliency * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Opacity and colours of cut-outs, computed from a saliency map and the photograph."""

@@ -1,0 +1,79 @@
+"""Thresholds of saliency maps, and changes of their shapes: holes, specks, margins, soft edges."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+TRACE = 0.1  # saliency from which pixels belong to an object or its soft edge
+THRESHOLDS = ("otsu", "adaptive")
+
+
+def find_threshold(saliency: np.ndarray, how: float | str) -> float:
+    """The saliency from which pixels are foreground.
+
+    Args:
+        saliency: (H, W) float32 in [0, 1].
+        how: a number; `otsu`, the one that best separates two groups of pixels (Otsu 1979); or `adaptive`,
+            twice the mean, at most 1 (Achanta et al. 2009; as in PySODMetrics).
+    """
+    if how == "adaptive":
+        return min(2 * float(saliency.mean(dtype=np.float64)), 1.0)
+    if how == "otsu":
+        levels = (saliency * 255 + 0.5).astype(np.uint8)
+        # foreground is above the level that OpenCV returns
+        return (cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)[0] + 0.5) / 255
+    return float(how)
+
+
+def fill_holes(saliency: np.ndarray) -> np.ndarray:
+    """Set to 1 what lies below 0.5 and is enclosed by pixels of at least 0.5.
+
+    Args:
+        saliency: (H, W) float32 in [0, 1].
+    """
+    ground = np.pad((saliency < 0.5).astype(np.uint8), 1, constant_values=1)
+    labels = np.asarray(cv2.connectedComponents(ground, connectivity=4)[1])
+    enclosed = (labels != labels[0, 0]) & (ground > 0)
+    return np.where(enclosed[1:-1, 1:-1], np.float32(1), saliency)
+
+
+def drop_specks(saliency: np.ndarray, smallest: int) -> np.ndarray:
+    """Set to 0 the objects of fewer pixels of at least 0.5 than `smallest`, with their soft edges.
+
+    Args:
+        saliency: (H, W) float32 in [0, 1].
+        smallest: number of pixels, from 1.
+    """
+    count, found = cv2.connectedComponents((saliency >= TRACE).astype(np.uint8), connectivity=8)
+    labels = np.asarray(found, np.int32)
+    areas = np.bincount(labels[saliency >= 0.5], minlength=count)
+    kept = areas >= smallest
+    kept[0] = True  # no object: faint pixels, which are nobody's edge
+    return saliency * kept[labels]
+
+
+def grow(alpha: np.ndarray, pixels: int) -> np.ndarray:
+    """Move the edges of objects outwards, or inwards if `pixels` is negative.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        pixels: radius of the round neighbourhood whose maximum or minimum is taken.
+    """
+    if not pixels:
+        return alpha
+    side = 2 * abs(pixels) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    # beyond the border the nearest pixel counts, so that objects that are cut by it do not retreat from it
+    change = cv2.dilate if pixels > 0 else cv2.erode
+    return change(alpha, disc, borderType=cv2.BORDER_REPLICATE)
+
+
+def feather(alpha: np.ndarray, sigma: float) -> np.ndarray:
+    """Soften edges by a Gaussian.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        sigma: standard deviation in pixels; 0 changes nothing.
+    """
+    return cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) if sigma else alpha

@@ -1,0 +1,158 @@
+"""`u2net predict -` and addresses; `u2net i`, `p` and `d`, as users of rembg type them."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import environment, pixels, tree
+
+from paddleseg_u2net.cli import other_sources
+from paddleseg_u2net.errors import DownloadError
+
+MODEL = "u2netp"
+
+
+def piped(*words, data: bytes = b"") -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "paddleseg_u2net", *map(str, words)]
+    return subprocess.run(command, input=data, capture_output=True, env=environment(), timeout=100)
+
+
+def test_stdin_goes_to_stdout_as_one_picture(run, known_weights, photos_dir):
+    photograph = photos_dir / "a.png"
+    assert (
+        run("predict", "--model_path", MODEL, photograph, "--outputs", "cutout", "--save_dir", "out")[0] == 0
+    )
+    outcome = piped("predict", "-", "--model_path", MODEL, data=photograph.read_bytes())
+    assert outcome.returncode == 0
+    found = Image.open(io.BytesIO(outcome.stdout))
+    np.testing.assert_array_equal(np.asarray(found), pixels("out/cutout/a.png"))
+    assert b"[INFO]" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "data", "message"),
+    [
+        ([], b"", "stdin is empty. Fix: u2net predict -"),
+        ([], b"no image", "stdin: "),
+        (["a.png"], b"", "stdin gives one image. Fix: give it alone"),
+        (["--outputs", "cutout,mask"], b"", "has one result. Fix: one of them"),
+        (["--format", "jpg"], b"", "jpg keeps no transparency"),
+    ],
+)
+def test_what_cannot_be_piped_is_one_line(known_weights, words, data, message):
+    outcome = piped("predict", "-", "--model_path", MODEL, *words, data=data)
+    assert (outcome.returncode, outcome.stdout) == (1, b"")
+    errors = [line for line in outcome.stderr.decode().splitlines() if "[INFO]" not in line]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def test_addresses_are_predicted_under_their_names(run, trained, photos_dir, monkeypatch):
+    served = {
+        f"https://a.org/x/{name}": (photos_dir / "a.png").read_bytes() for name in ("b.png", "b.png?c=1", "")
+    }
+
+    def fetch(url):
+        if url not in served:
+            raise DownloadError(f"{url}: absent")
+        return served[url]
+
+    monkeypatch.setattr(other_sources, "fetch", fetch)
+    words = ["--model_path", trained, "--outputs", "saliency", "--save_dir", "out"]
+    code, _, error = run("predict", *served, "https://a.org/absent", *words)
+    assert (code, error) == (1, "error: https://a.org/absent: absent\n")
+    assert tree("out/saliency") == ["1_b.png", "b.png", "image.png"]
+    code, _, error = run("predict", "https://a.org/absent", *words)
+    assert (code, error) == (1, "error: https://a.org/absent: absent\n")
+    code, _, error = run("predict", "https://a.org/x/b.png", photos_dir, *words)
+    assert (code, error) == (1, "error: addresses and paths cannot be mixed. Fix: a command for each\n")
+
+
+def test_one_image_as_with_rembg(run, trained, photos_dir):
+    photograph = photos_dir / "a.png"
+    assert run("predict", "--model_path", trained, photograph, "--save_dir", "out")[0] == 0
+    assert run("i", "-m", trained, photograph, "cut.png")[0] == 0
+    np.testing.assert_array_equal(pixels("cut.png"), pixels("out/cutout/a.png"))
+    assert run("i", "-m", trained, "-om", photograph, "mask.png")[0] == 0
+    np.testing.assert_array_equal(pixels("mask.png"), pixels("out/saliency/a.png"))
+    assert run("i", "-m", trained, "-bgc", 255, 0, 0, 255, "-ppm", photograph, "red.jpg")[0] == 0
+    with Image.open("red.jpg") as picture:
+        assert (picture.format, picture.mode) == ("JPEG", "RGB")
+
+
+def test_one_image_through_a_pipe(known_weights, photos_dir):
+    outcome = piped("i", data=(photos_dir / "a.png").read_bytes())
+    assert outcome.returncode == 0
+    assert Image.open(io.BytesIO(outcome.stdout)).mode == "RGBA"
+    assert b"[INFO]" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.png", "a.png"], "would be overwritten. Fix: another name"),
+        (["a.png", "b.jpg"], "jpg keeps no transparency"),
+        (["a.png", "b.xyz"], "expected one of"),
+        (["-bgc", "1", "2", "3", "4", "a.png", "b.png"], "A 0 or 255. Fix: 255 255 255 255"),
+        (["absent.png", "b.png"], "absent.png: no such image file"),
+    ],
+)
+def test_faults_of_one_image_are_one_line(run, trained, photos_dir, monkeypatch, words, message):
+    monkeypatch.chdir(photos_dir)
+    code, _, error = run("i", "-m", trained, *words)
+    assert code == 1
+    assert error.count("\n") == 1
+    assert message in error
+    assert not Path("b.png").exists()
+
+
+def test_folders_are_mirrored_and_nothing_is_overwritten(run, trained, photos_dir):
+    assert run("p", "-m", trained, photos_dir, "cut")[0] == 0
+    assert tree("cut") == ["a.jpg.png", "a.png.png", "sub/ü b.png"]  # rembg writes two of them into one file
+    for words, message in (
+        ([photos_dir, photos_dir / "cut"], "lies in the folder of the images. Fix: another folder"),
+        ([photos_dir / "a.png", "cut"], "is no folder. Fix: u2net i for one image"),
+    ):
+        code, _, error = run("p", "-m", trained, *words)
+        assert code == 1
+        assert message in error
+
+
+def test_watched_folder_is_predicted_until_ctrl_c(known_weights, photos_dir, tmp_path):
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    words = ["p", "-w", watched, tmp_path / "cut"]
+    command = [sys.executable, "-m", "paddleseg_u2net", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    try:
+        for name in ("one.png", "two.png"):
+            (watched / name).write_bytes((photos_dir / "a.png").read_bytes())
+            os.utime(watched / name, (1, 1))
+            end = time.monotonic() + 60
+            while not (tmp_path / "cut" / name).exists():
+                assert process.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.decode().splitlines() == ["Interrupted"]
+
+
+def test_weights_are_downloaded_by_name(run, known_weights):
+    code, text, _ = run("d", MODEL)
+    assert code == 0
+    assert f"{MODEL}: " in text
+    code, _, error = run("d", "isnet")
+    assert code == 1
+    assert "isnet: unknown weights. Fix: any of u2netp" in error
