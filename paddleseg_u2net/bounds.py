@@ -2,6 +2,11 @@
 
 Memory and time grow with the size of a file. Within these bounds a small file takes some hundred MiB and some
 seconds at most, whatever it holds.
+
+Bounds of one reader alone stand beside it: archives (`io/archives.py`), pages of a TIFF (`io/pages.py`),
+colour profiles of a PNG (`io/png_chunks.py`), downloaded weights (`models/pretrained.py`), label maps and
+references (`importers/color_tables.py`, `importers/references.py`), and drawn shapes
+(`importers/pixel_shapes.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ class Bound(NamedTuple):
     Args:
         most: the largest number that is accepted.
         what: what is counted, for messages.
-        known: the largest honest file that is known.
+        known: the largest honest file that is known; counted, or from documentation where it says about.
     """
 
     most: int
@@ -33,36 +38,37 @@ class Bound(NamedTuple):
 
 
 # configs, `deploy.yaml` and the YAML of data sets
-YAML_BYTES = Bound(MIB, "bytes", "a PaddleSeg config of 6 kB; 1,203 class names of LVIS in 30 kB")
-YAML_DEPTH = Bound(50, "levels of nested values", "7 levels")
-YAML_VALUES = Bound(20_000, "values, aliases written out", "some 2,500 for 1,203 class names")
-YAML_TEXT = Bound(10_000, "characters in one text", "paths of 4,096")
-CONFIG_FILES = Bound(50, "files that are read for one config by _base_", "5 files")
+YAML_BYTES = Bound(MIB, "bytes", "1,203 class names, as LVIS has, in 38 kB; PaddleSeg's configs, about 6 kB")
+YAML_DEPTH = Bound(50, "levels of nested values", "6 here; about 7 in PaddleSeg")
+YAML_VALUES = Bound(20_000, "values, aliases written out", "2,415 for 1,203 class names")
+YAML_TEXT = Bound(10_000, "characters in one text", "paths, 4,096 on Linux")
+CONFIG_FILES = Bound(50, "files that are read for one config by _base_", "3 here; about 4 in PaddleSeg")
 # annotations, records and lists
-JSON_BYTES = Bound(2 << 30, "bytes", "LVIS train, 1.1 GB")
-JSON_CONTAINERS = Bound(10_000_000, "lists and objects", "COCO instances_train2017, some 3 million")
-RECORD_BYTES = Bound(16 * MIB, "bytes", "state.json of 2 kB; dataset.json, which names what was left out")
-TEXT_BYTES = Bound(256 * MIB, "bytes", "a list of a million pairs, 100 MB")
+JSON_BYTES = Bound(2 << 30, "bytes", "LVIS train, about 1.1 GB")
+JSON_CONTAINERS = Bound(10_000_000, "lists and objects", "COCO instances_train2017, about 3 million")
+RECORD_BYTES = Bound(16 * MIB, "bytes", "dataset.json of 4 kB; it names what was left out")
+TEXT_BYTES = Bound(256 * MIB, "bytes", "a list of a million pairs, 67 MB")
 TEXT_LINES = Bound(5_000_000, "lines", "a million pairs")
 LIST_FAULTS = Bound(10_000, "lines that are not 'image mask'", "none")
 LONGEST = 32766  # pixels of a side that a config asks for; warping by OpenCV takes no longer one
-# images; their pixels are bounded by `io.images.MAX_PIXELS`
-JPEG_SCANS = Bound(50, "scans, each of which costs a pass over all pixels", "mozjpeg, 17 scans")
+# images
+MAX_PIXELS = 64 << 20  # that an image has, or that a config asks for; `predict --max_pixels` changes it
+JPEG_SCANS = Bound(50, "scans, each of which costs a pass over all pixels", "10; of mozjpeg about 17")
 # weights and exported models
 WEIGHT_BYTES = Bound(4 << 30, "bytes of tensors", "U²-Net with the state of its optimizer, 0.5 GB")
 SMALL_WEIGHT_BYTES = 256 * MIB  # of tensors that any file may unpack to
 WEIGHT_RATIO = 20  # bytes of tensors for each byte of a larger file; compressed weights have 1.1
-WEIGHT_OBJECTS = Bound(100_000, "nested objects", "a checkpoint with its optimizer, some 6,000")
-WEIGHT_NAME = Bound(1024, "characters in a name", "about 100")
-WEIGHT_SETS = Bound(100, "networks in one mapping", "3, with averages")
-PICKLE_STEPS = Bound(1_000_000, "steps", "some 30 for each tensor, 60,000 with the optimizer")
-AXES = Bound(32, "axes of an array", "5 axes")
-HEADER_BYTES = Bound(16 * MIB, "bytes of a header", "safetensors of 700 tensors, 70 kB")
-HEAP_BYTES = Bound(64 << 10, "bytes of texts in one piece of HDF5", "4,096 bytes")
-HEAP_NAMES = Bound(4096, "names in one list of HDF5", "some 700")
-ONNX_FIELDS = Bound(300_000, "fields of Protocol Buffers", "U²-Net, 15,000")
-ONNX_DEPTH = Bound(50, "levels of nested messages", "5 levels; a graph in a graph has 3 more")
-ARCHIVE_MEMBERS = Bound(20_000, "members of an archive", "torch.save of 2,000 tensors")
+WEIGHT_OBJECTS = Bound(100_000, "nested objects", "a checkpoint of PyTorch with its optimizer, 9,099")
+WEIGHT_NAME = Bound(1024, "characters in a name", "a TorchScript of U²-Net, 67")
+WEIGHT_SETS = Bound(100, "networks in one mapping", "3, in a checkpoint of MindSpore")
+PICKLE_STEPS = Bound(1_000_000, "steps", "U²-Net with the state of its optimizer, 103,139")
+AXES = Bound(32, "axes of an array", "4 axes in U²-Net; 5 in networks of volumes")
+HEADER_BYTES = Bound(16 * MIB, "bytes of a header", "safetensors of 686 tensors, 63 kB")
+HEAP_BYTES = Bound(64 << 10, "bytes of texts in one piece of HDF5", "as many; HDF5 then starts another one")
+HEAP_NAMES = Bound(4096, "names in one list of HDF5", "U²-Net of Keras, 686")
+ONNX_FIELDS = Bound(300_000, "fields of Protocol Buffers", "official U²-Net†, 14,703")
+ONNX_DEPTH = Bound(50, "levels of nested messages", "4 levels; a graph in a graph has 3 more")
+ARCHIVE_MEMBERS = Bound(20_000, "members of an archive", "a checkpoint of PyTorch, 1,602")
 
 
 class Budget:

@@ -229,28 +229,27 @@ def readers() -> dict[str, Callable[[Path], object]]:
     from paddleseg_u2net.io.text_files import parse_record
     from paddleseg_u2net.models.weight_files import read_state
 
-    def config(path: Path) -> None:
-        for read in (read_yolo, load_config):
-            try:
-                read(path)
-            except ValueError as error:
-                last = error
-        raise last
+    def both(*readers: Callable[[Path], object]) -> Callable[[Path], None]:
+        """Read by each; the last fault counts, but a file that one of them accepts is named."""
 
-    def annotations(path: Path) -> None:
-        for read in (parse_record, read_json):
-            try:
-                read(path)
-            except ValueError as error:
-                last = error
-        raise last
+        def read(path: Path) -> None:
+            faults = []
+            for reader in readers:
+                try:
+                    reader(path)
+                except ValueError as error:
+                    faults.append(error)
+            if len(faults) == len(readers):
+                raise faults[-1]
+
+        return read
 
     return {
-        ".yaml": config,
+        ".yaml": both(read_yolo, load_config),
         ".pdparams": read_state,
         ".weights": read_state,
         ".jpg": read_image,
-        ".json": annotations,
+        ".json": both(parse_record, read_json),
         ".list": lambda path: read_list(path, path.parent),
     }
 

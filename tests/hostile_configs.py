@@ -98,7 +98,7 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
-def _plain(data: Path, classes: int, **changes: Any) -> dict[str, Any]:
+def plain(data: Path, classes: int, **changes: Any) -> dict[str, Any]:
     normalize = {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
     section = {
         "type": "Dataset",
@@ -128,24 +128,24 @@ def bases(data: Path) -> dict[str, dict[str, Any]]:
         classes = config["model"]["num_classes"]
         config["model"].pop("pretrained", None)
         for key in ("train_dataset", "val_dataset"):
-            small = {k: v for k, v in _plain(data, classes)[key].items() if k != "transforms"}
+            small = {k: v for k, v in plain(data, classes)[key].items() if k != "transforms"}
             config[key] = {**small, "transforms": config[key]["transforms"]}
         found[path.stem] = config
     for row in TRANSFORMS:
-        config = _plain(data, 2 if row["type"] in OF_CLASSES else 1)
+        config = plain(data, 2 if row["type"] in OF_CLASSES else 1)
         config["train_dataset"]["transforms"].insert(0, row)
         if row["type"] in UNDONE:
             config["val_dataset"]["transforms"].insert(0, row)
         found[f"transform {row['type']}"] = config
     for row in LOSSES:
         loss = {"types": [row], "coef": [1]}
-        found[f"loss {row['type']}"] = _plain(data, 1 if row["type"] == "SaliencyLoss" else 2, loss=loss)
+        found[f"loss {row['type']}"] = plain(data, 1 if row["type"] == "SaliencyLoss" else 2, loss=loss)
     rows = {"lr_scheduler": SCHEDULES, "optimizer": OPTIMIZERS}
     for section, components in rows.items():
         for row in components:
-            found[f"{section} {row['type']}"] = _plain(data, 1, **{section: row})
+            found[f"{section} {row['type']}"] = plain(data, 1, **{section: row})
     for number, extra in enumerate(EXTRAS):
-        found[f"options {number}"] = _plain(data, 1, **extra)
+        found[f"options {number}"] = plain(data, 1, **extra)
     return {name: copy.deepcopy(config) for name, config in found.items()}
 
 
@@ -158,13 +158,15 @@ def places(content: Any, above: tuple = ()) -> Iterator[tuple]:
             yield from places(value, (*above, key))
 
 
-def changed(content: dict, place: tuple, text: str) -> str:
-    """The YAML of a config in which a text stands for the value at a place."""
+def changed(content: dict, place: tuple, text: str, as_json: bool = False) -> str:
+    """The YAML or JSON of a mapping in which a text stands for the value at a place."""
     content = copy.deepcopy(content)
     parent = content
     for key in place[:-1]:
         parent = parent[key]
     parent[place[-1]] = SLOT
+    if as_json:
+        return json.dumps(content).replace(f'"{SLOT}"', text)
     return yaml.safe_dump(content, sort_keys=False).replace(f"'{SLOT}'", text).replace(SLOT, text)
 
 

@@ -65,6 +65,63 @@ def calls(name: str) -> Iterator[tuple[str, bytes]]:
     yield "BUILD", by_stack + b")\x81}" + text("__setstate__") + by_stack + b"sb" + text(COMMAND) + b"b"
 
 
+DEPTH = 200_000
+# offset, shape and strides of a tensor of PyTorch
+TENSORS = {
+    "negative offset": b"J\xff\xff\xff\xffK\x02K\x03\x86K\x03K\x01\x86",
+    "offset at the end": b"K\x06K\x02K\x03\x86K\x03K\x01\x86",
+    "huge shape": b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7fK\x03\x86K\x00K\x00\x86",
+    "strides of 0": b"K\x00J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86K\x00K\x00\x86",
+    "negative strides": b"K\x00K\x02K\x03\x86J\xff\xff\xff\xffK\x01\x86",
+    "text as shape": b"K\x00" + text("ab") + b"K\x03K\x01\x86",
+    "no strides": b"K\x00K\x02K\x03\x86)",
+}
+# what a pickle leaves on the stack
+PAYLOADS = {
+    "nested lists": b"]" * DEPTH + b"a" * (DEPTH - 1),
+    "nested tuples": b")" + b"\x85" * DEPTH,
+    "nested mappings": b"".join([b"}", (text("a") + b"}") * 9, b"s" * 9]) * 1000 + b"0" * 999,
+    "doubled lists": b"]" + b"q\x00" + b"".join(b"](h\x00h\x00eq\x00" for _ in range(5000)),
+    "doubled tuples": b")" + b"q\x00" + b"h\x00h\x00\x86q\x00" * 5000,
+    "list in itself": b"]q\x00h\x00a",
+    "mapping in itself": b"}q\x00" + text("a") + b"h\x00s",
+    "memo index": b"Nr\xff\xff\xff\x7f",
+    "absent memo": b"j\xff\xff\xff\x7f",
+    "long integer": b"\x8b\xff\xff\xff\x7f" + b"\xff" * 100,
+    "integer of digits": b"I" + b"9" * 100_000 + b"\n",
+    "bytes of 4 EiB": b"\x8e\xff\xff\xff\xff\xff\xff\xff\x3f",
+    "text of 4 GiB": b"X\xff\xff\xff\xff",
+    "bytearray of 4 EiB": b"\x96\xff\xff\xff\xff\xff\xff\xff\x3f",
+    "persistent id": b"Pos.system\n",
+    "persistent id of a class": text("os") + b"Q",
+    "negative storage": b"("
+    + text("storage")
+    + b"ctorch\nFloatStorage\n"
+    + text("0")
+    + b"NJ\xff\xff\xff\xfftQ",
+    "extension": b"\x82\x01",
+    "out of band": b"\x97",
+    "text that is no text": b"X\x02\x00\x00\x00\xff\xfe",
+    "surrogates": text("\ud800"),
+    "key that cannot be hashed": b"}]Ns",
+    "object array": RECONSTRUCT + b"(K\x01K\x02\x85cnumpy\ndtype\n" + text("O8") + b"\x89\x88\x87R\x89]NNetb",
+    "array of too few bytes": RECONSTRUCT + b"(K\x01"
+    b"J\xff\xff\xff\x7f\x85cnumpy\ndtype\n" + text("f4") + b"\x89\x88\x87R\x89C\x04aaaatb",
+    "pickle in bytes": b"ctorch.storage\n_load_from_bytes\n"
+    + b"B"
+    + struct.pack("<I", 20)
+    + b"\x80" * 20
+    + b"\x85R",
+}
+DAMAGED = (
+    b"\x80\x04",
+    b"\x80\x04.",
+    b"\x80\x04N.",
+    b"\x80\xff}.",
+    b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f}.",
+)
+
+
 def _pickles() -> Iterator[tuple[str, bytes]]:
     for number, name in enumerate(NAMES):
         ways = list(calls(name))
@@ -72,68 +129,16 @@ def _pickles() -> Iterator[tuple[str, bytes]]:
             yield f"pickle {way} {name}", beside(payload)
     torch = b"ctorch._utils\n_rebuild_tensor_v2\n"
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x06tQ"
-    for what, numbers in {
-        "negative offset": b"J\xff\xff\xff\xffK\x02K\x03\x86K\x03K\x01\x86",
-        "offset at the end": b"K\x06K\x02K\x03\x86K\x03K\x01\x86",
-        "huge shape": b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7fK\x03\x86K\x00K\x00\x86",
-        "strides of 0": b"K\x00J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86K\x00K\x00\x86",
-        "negative strides": b"K\x00K\x02K\x03\x86J\xff\xff\xff\xffK\x01\x86",
-        "text as shape": b"K\x00" + text("ab") + b"K\x03K\x01\x86",
-        "no strides": b"K\x00K\x02K\x03\x86)",
-    }.items():
+    for what, numbers in TENSORS.items():
         yield f"zip tensor with {what}", _torch(torch + b"(" + storage + numbers + b"\x89NtR")
-    depth = 200_000
-    values = {
-        "nested lists": b"]" * depth + b"a" * (depth - 1),
-        "nested tuples": b")" + b"\x85" * depth,
-        "nested mappings": b"".join([b"}", (text("a") + b"}") * 9, b"s" * 9]) * 1000 + b"0" * 999,
-        "doubled lists": b"]" + b"q\x00" + b"".join(b"](h\x00h\x00eq\x00" for _ in range(5000)),
-        "doubled tuples": b")" + b"q\x00" + b"h\x00h\x00\x86q\x00" * 5000,
-        "list in itself": b"]q\x00h\x00a",
-        "mapping in itself": b"}q\x00" + text("a") + b"h\x00s",
-        "memo index": b"Nr\xff\xff\xff\x7f",
-        "absent memo": b"j\xff\xff\xff\x7f",
-        "long integer": b"\x8b\xff\xff\xff\x7f" + b"\xff" * 100,
-        "integer of digits": b"I" + b"9" * 100_000 + b"\n",
-        "bytes of 4 EiB": b"\x8e\xff\xff\xff\xff\xff\xff\xff\x3f",
-        "text of 4 GiB": b"X\xff\xff\xff\xff",
-        "bytearray of 4 EiB": b"\x96\xff\xff\xff\xff\xff\xff\xff\x3f",
-        "persistent id": b"Pos.system\n",
-        "persistent id of a class": text("os") + b"Q",
-        "negative storage": b"("
-        + text("storage")
-        + b"ctorch\nFloatStorage\n"
-        + text("0")
-        + b"NJ\xff\xff\xff\xfftQ",
-        "extension": b"\x82\x01",
-        "out of band": b"\x97",
-        "text that is no text": b"X\x02\x00\x00\x00\xff\xfe",
-        "surrogates": text("\ud800"),
-        "key that cannot be hashed": b"}]Ns",
-        "object array": RECONSTRUCT + b"(K\x01K\x02\x85"
-        b"cnumpy\ndtype\n" + text("O8") + b"\x89\x88\x87R\x89]NNetb",
-        "array of too few bytes": RECONSTRUCT + b"(K\x01"
-        b"J\xff\xff\xff\x7f\x85cnumpy\ndtype\n" + text("f4") + b"\x89\x88\x87R\x89C\x04aaaatb",
-        "pickle in bytes": b"ctorch.storage\n_load_from_bytes\n"
-        + b"B"
-        + struct.pack("<I", 20)
-        + b"\x80" * 20
-        + b"\x85R",
-    }
-    for what, payload in values.items():
+    for what, payload in PAYLOADS.items():
         yield f"pickle {what}", beside(payload)
         yield f"pickle {what} alone", b"\x80\x04" + payload + b"."
     yield "pickle NaN", pickle.dumps({"w": np.full((2, 3), np.nan, np.float32)})
     yield "pickle infinity", pickle.dumps({"w": np.float32([np.inf])})
     yield "pickle names with escapes", pickle.dumps({"a\n\x1b[31merror: forged": WEIGHT})
     yield "pickle name of 1 MB", pickle.dumps({"a" * 1_000_000: WEIGHT})
-    for what in (
-        b"\x80\x04",
-        b"\x80\x04.",
-        b"\x80\x04N.",
-        b"\x80\xff}.",
-        b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f}.",
-    ):
+    for what in DAMAGED:
         yield f"pickle {what!r}", what
 
 

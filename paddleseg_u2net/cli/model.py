@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paddleseg_u2net.cli.flags import Flags, augmentation_from, non_negative_float, positive_int
+from paddleseg_u2net.config.loader import in_file, preprocessing_of
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.refine import Refinement, TwoPassPredictor
 from paddleseg_u2net.metrics.protocol import MapProtocol
@@ -45,6 +46,8 @@ def open_predictor(
         parallel: number of threads that will call the predictor at once.
         map_protocol: how saliency maps are post-processed.
     """
+    with in_file(args.config or args.model_path):
+        preprocessing_of(config)  # raises for wrong values; the predictor does not know their file
     test_config = config.get("test_config", {})
     options: dict[str, Any] = {
         "device": device,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.cli.flags import (
     HOW,
     INPUT,
@@ -45,7 +46,6 @@ from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.inference.batch import BatchPredictor, FoundImages, find_images, plan_jobs
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import USUAL
-from paddleseg_u2net.io.images import MAX_PIXELS
 from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.metrics.protocol import MapProtocol
 

@@ -9,9 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from paddleseg_u2net.bounds import LONGEST
+from paddleseg_u2net.bounds import LONGEST, MAX_PIXELS
 
-MOST_PIXELS = 64 << 20  # of a size, as of the images that are read
 INTERPOLATIONS = ("NEAREST", "LINEAR", "CUBIC", "AREA", "LANCZOS4", "RANDOM")
 BLURS = ("gaussian", "median", "blur", "random")  # of RandomBlur in paddleseg 2.8.0
 
@@ -38,7 +37,7 @@ def _is_length(value: Any, channels: int = 0) -> bool:
 
 def _is_size(value: Any, channels: int) -> bool:
     pair = isinstance(value, (list, tuple)) and len(value) == 2
-    return pair and all(map(_is_length, value)) and math.prod(value) <= MOST_PIXELS
+    return pair and all(map(_is_length, value)) and math.prod(value) <= MAX_PIXELS
 
 
 def _is_length_or_null(value: Any, channels: int) -> bool:
@@ -76,7 +75,7 @@ def _are_shares(value: Any, channels: int) -> bool:
 
 
 SIZE = Rule(
-    _is_size, f"[W, H], two whole numbers above 0 and below {LONGEST + 1}, of {MOST_PIXELS:,} pixels at most"
+    _is_size, f"[W, H], two whole numbers above 0 and below {LONGEST + 1}, of {MAX_PIXELS:,} pixels at most"
 )
 LENGTH = Rule(_is_length, f"a whole number above 0 and below {LONGEST + 1}")
 LENGTH_OR_NULL = Rule(_is_length_or_null, f"{LENGTH.expected}, or null")

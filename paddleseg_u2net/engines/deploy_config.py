@@ -19,6 +19,7 @@ from paddleseg_u2net.io.files import digest
 RECORD = "deploy.yaml"
 PADDLE_MODEL = "model.json"
 PREPARED, PHOTOGRAPH = "prepared", "photograph"
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 OUTPUT_OPS = ("softmax", "argmax", "none")
 # sections of the config that predicting and measuring need
 CARRIED = ("model", "val_dataset", "test_config", "metric", "class_names")
@@ -123,7 +124,8 @@ def read_record(record: Path) -> Deployment:
         ConfigError: the record is incomplete or has values of another kind.
         ValueError: a file is missing, or is not the one that was exported.
     """
-    found = load_config(record).get("Deploy", {})
+    config = load_config(record)
+    found = config.get("Deploy", {})
     check_arguments(f"{record}: Deploy", Deployment, found)
     deployment = Deployment(**found)
     if deployment.image not in (PREPARED, PHOTOGRAPH):
@@ -137,7 +139,8 @@ def read_record(record: Path) -> Deployment:
             f"{record}: Deploy: expected 'model' as a name and 'sha256' as a mapping. "
             "Fix: export the model again"
         )
-    if wrong := _wrong_values(deployment):
+    classes = config.get("model", {}).get("num_classes", deployment.num_classes)
+    if wrong := _wrong_values(deployment, classes):
         raise ConfigError(f"{record}: Deploy: {wrong}. Fix: export the model again")
     for name, expected in deployment.sha256.items():
         path = record.parent / name
@@ -150,13 +153,21 @@ def read_record(record: Path) -> Deployment:
     return deployment
 
 
-def _wrong_values(found: Deployment) -> str:
-    """The first value that is of another kind than `describe` writes; empty if none is."""
+def _wrong_values(found: Deployment, classes: int) -> str:
+    """The first value that is of another kind than `describe` writes; empty if none is.
+
+    Args:
+        found: what the record has.
+        classes: `num_classes` of the model's section.
+    """
     shape = found.input_shape
     sides = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int and n >= -1 for n in shape)
     rules = (
         (sides, f"input_shape: expected [N, C, H, W], -1 where any is legal, got {shape!r}"),
-        (isinstance(found.precision, str), f"precision: expected text, got {found.precision!r}"),
+        (
+            found.precision in PRECISIONS,
+            f"precision: expected {', '.join(PRECISIONS)}, got {found.precision!r}",
+        ),
         (
             isinstance(found.labels, list) and all(isinstance(label, str) for label in found.labels),
             f"labels: expected a list of names, got {found.labels!r}",
@@ -164,6 +175,10 @@ def _wrong_values(found: Deployment) -> str:
         (
             type(found.num_classes) is int and found.num_classes >= 0,
             f"num_classes: expected a whole number from 0, got {found.num_classes!r}",
+        ),
+        (
+            found.num_classes in (0, classes),
+            f"num_classes: expected that of the model, {classes}, got {found.num_classes!r}",
         ),
         (
             all(isinstance(text, str) for row in found.sha256.items() for text in row),

@@ -7,6 +7,7 @@ float32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from paddleseg_u2net.config.yaml_text import read_yaml
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.export.onnx_graph import GraphWriter, finish
@@ -126,10 +128,14 @@ def write_calibration(path: Path, quantization: Quantization) -> None:
 
 def read_calibration(path: Path) -> Quantization:
     """Read a file of `write_calibration`; ConfigError for other content."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)[0]
     try:
-        return Quantization(dict(content["ranges"]), frozenset(content["kept"]))
-    except (TypeError, KeyError, ValueError):
+        ranges = {str(name): float(value) for name, value in content["ranges"].items()}
+        valid = isinstance(content["kept"], list) and all(map(math.isfinite, ranges.values()))
+        if not valid or min(ranges.values(), default=0) < 0:
+            raise ValueError
+        return Quantization(ranges, frozenset(map(str, content["kept"])))
+    except (TypeError, KeyError, ValueError, AttributeError):
         raise ConfigError(
             f"{path}: not a calibration. Fix: install paddleseg_u2net again, whose file it is"
         ) from None

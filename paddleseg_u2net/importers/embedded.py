@@ -7,11 +7,12 @@ import itertools
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.importers.annotations import AnnotatedImage, read_json
 from paddleseg_u2net.io.decoders import load, open_image
 from paddleseg_u2net.io.file_kinds import find_kind, why_unreadable
-from paddleseg_u2net.io.images import MAX_PIXELS, check_size
+from paddleseg_u2net.io.images import check_size
 from paddleseg_u2net.io.listing import is_image, list_files
 
 IMAGES = "images"  # folder of embedded images below the folder of the data set

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paddleseg_u2net.io.images import MAX_PIXELS, opened
+from paddleseg_u2net.bounds import MAX_PIXELS
+from paddleseg_u2net.io.images import opened
 
 MAX_COORDINATE = 1e7  # larger values cannot be pixel coordinates
 

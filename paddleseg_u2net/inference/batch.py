@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.environment.failures import reason
@@ -22,7 +23,7 @@ from paddleseg_u2net.inference.result import Result
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.contents import TooManyPixels
 from paddleseg_u2net.io.file_kinds import READ, READ_SUFFIXES, is_plain_text
-from paddleseg_u2net.io.images import MAX_PIXELS, read_image
+from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.io.listing import is_image, list_images
 from paddleseg_u2net.io.paths import local_path
 

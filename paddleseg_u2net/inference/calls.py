@@ -10,11 +10,12 @@ from typing import Any, overload
 
 import numpy as np
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.inference.result import CutoutSettings, Result
 from paddleseg_u2net.inference.sources import Source, name_of, open_source
 from paddleseg_u2net.io.appearance import note_lines
-from paddleseg_u2net.io.images import MAX_PIXELS, Photograph
+from paddleseg_u2net.io.images import Photograph
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.config.loader import class_count, is_multilabel, load_config, preprocessing_of
 from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
 from paddleseg_u2net.data.section import WHITE
@@ -20,7 +21,7 @@ from paddleseg_u2net.inference.calls import SourcePredictor
 from paddleseg_u2net.inference.model_source import config_of, load_engine
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.io.bands import open_picture
-from paddleseg_u2net.io.images import MAX_PIXELS, Photograph, pillow
+from paddleseg_u2net.io.images import Photograph, pillow
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.metrics.saliency import stretch
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.data.crops import square_around
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.calls import SourcePredictor
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.inference.predictor import Predictor
-from paddleseg_u2net.io.images import MAX_PIXELS, Photograph
+from paddleseg_u2net.io.images import Photograph
 from paddleseg_u2net.metrics.protocol import MapProtocol
 from paddleseg_u2net.metrics.saliency import stretch
 

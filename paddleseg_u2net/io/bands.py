@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.errors import counted
 from paddleseg_u2net.io.appearance import Note, over_ground
@@ -36,7 +37,6 @@ from paddleseg_u2net.io.depth import (
     with_opacity,
 )
 from paddleseg_u2net.io.images import (
-    MAX_PIXELS,
     UPRIGHT,
     Photograph,
     check_size,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.io.appearance import Note, over_ground, split_alpha, straight, to_srgb
 from paddleseg_u2net.io.contents import TooManyPixels, read_bytes, unreadable
 from paddleseg_u2net.io.decoders import (
@@ -25,7 +26,6 @@ from paddleseg_u2net.io.depth import DEEPEST, Depth, NegativeValues, in_whole_nu
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.pages import select_page
 
-MAX_PIXELS = 64 << 20  # bounds memory against images that are small on disk only
 WRITTEN = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}  # suffixes of formats of `write_image`
 ORIENTATION = 0x0112  # EXIF tag: how to rotate the stored pixels; 1 means not at all
 UPRIGHT, SIDEWAYS = 1, 5  # values of that tag: no change; from this one on, width and height are swapped

@@ -211,6 +211,8 @@ def _read_progress(path: Path) -> Progress:
     try:
         progress = Progress(**content)
         progress.best = {name: (float(score), int(at)) for name, (score, at) in progress.best.items()}
+        if unknown := [name for name in progress.best if name not in BEST]:
+            raise ValueError(f"best: {unknown[0]!r}, expected {' or '.join(BEST)}")
         for name in ("iter", "samples", "seed", "stale"):
             value = getattr(progress, name)
             if type(value) is not int or not 0 <= value < 2**63:

@@ -6,6 +6,7 @@ import json
 import re
 import resource
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from campaign import Campaign
 from hostile_configs import bases, cases, changed, places, write_data
+from hostile_records import write_records
 
 from paddleseg_u2net import builders
 from paddleseg_u2net.cli.app import main
@@ -22,7 +24,8 @@ from paddleseg_u2net.training.trainer import Trainer
 
 # control characters, and those that turn the direction of text
 MOVES_THE_CURSOR = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-PER_KEY = 4  # values that are tried for each key
+PER_KEY, PER_KEY_OF_RECORDS = 4, 20  # values that are tried for each key
+DATA = ("images/", "masks/")
 SECONDS, MEMORY = 10, 4 << 30  # most that one config may take
 
 
@@ -57,8 +60,11 @@ def built_only(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def fault_of(command: list[str], file: Path, capfd) -> str | None:
-    """What is wrong with how a command treats a file; None if it refuses it in one line, or uses it."""
+def fault_of(command: list[str], file: Path, capfd, known: Sequence[str] = DATA) -> str | None:
+    """What is wrong with how a command treats a file; None if it refuses it in one line, or uses it.
+
+    The line names the file, or has one of the known names.
+    """
     started = time.process_time()  # the machine may be busy
     try:
         code = main(command)
@@ -78,8 +84,11 @@ def fault_of(command: list[str], file: Path, capfd) -> str | None:
         return None
     if code not in (1, 2) or len(lines) != 1 or "Traceback" in printed:
         return f"exit code {code}: {printed[-300:]}"
-    known = (file.name, "images/", "masks/")  # the config, or a file of the data
-    return None if any(name in lines[0] for name in known) else f"does not name the file: {lines[0]}"
+    return (
+        None
+        if any(name in lines[0] for name in (file.name, *known))
+        else f"does not name the file: {lines[0]}"
+    )
 
 
 @pytest.mark.slow
@@ -99,16 +108,41 @@ def test_every_key_of_every_config(request, tmp_path, built_only, bounded, capfd
     campaign.finish()
 
 
-def loading_fault(file: Path) -> str | None:
-    """What is wrong with how a config is loaded; None if it is, or is refused in a line that names it."""
+def loading_fault(file: Path, read: Callable[[Path], object] = load_config) -> str | None:
+    """What is wrong with how a file is read; None if it is, or is refused in a line that names it."""
     try:
-        load_config(file)
-    except ConfigError as error:
+        read(file)
+    except (ConfigError, ValueError) as error:
         text = str(error)
-        return None if file.name in text and not MOVES_THE_CURSOR.search(text) else f"message: {text[:300]!r}"
+        return (
+            None
+            if str(file.parent) in text and not MOVES_THE_CURSOR.search(text)
+            else f"message: {text[:300]!r}"
+        )
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
+
+
+@pytest.mark.slow
+def test_every_key_of_every_record(request, tmp_path, monkeypatch, capfd):
+    records = write_records(tmp_path)
+    request.getfixturevalue("built_only")  # afterwards: one of the records is that of a training
+    request.getfixturevalue("bounded")
+    campaign = Campaign("records", request)
+    found = [(record, *case) for record in records for case in record.cases(PER_KEY_OF_RECORDS)]
+    whole = {record.path: record.path.read_text() for record in records}
+    for record, case, text in found[:: -(-len(found) // campaign.size(len(found)))]:
+        record.path.write_text(text, encoding="utf-8", errors="surrogatepass")
+        words, path = record.read, record.path
+        fault = (
+            fault_of(words, path, capfd, [str(path.parent)])  # what the record says of its folder
+            if isinstance(words, list)
+            else loading_fault(path, words)
+        )
+        campaign.record(f"{path.parent.name}/{path.name}: {case}", fault)
+        path.write_text(whole[path])
+    campaign.finish()
 
 
 @pytest.mark.slow

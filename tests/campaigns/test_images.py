@@ -20,6 +20,7 @@ from campaign import Campaign
 from damaged_images import PNG, chunks_of, damaged, whole_images
 from PIL import Image
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.data.inspection import read_pair
 from paddleseg_u2net.data.masks import read_raw
@@ -28,7 +29,7 @@ from paddleseg_u2net.inference.batch import BatchPredictor, Job
 from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.io.bands import open_picture, tiff_layout
 from paddleseg_u2net.io.file_kinds import READ
-from paddleseg_u2net.io.images import MAX_PIXELS, turn
+from paddleseg_u2net.io.images import turn
 
 SEED, FULL = 14, 4000
 SMALL = 1 << 20  # damaged headers claim any size

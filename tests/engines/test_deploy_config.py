@@ -19,11 +19,12 @@ RIGHT = {
     "sha256": {"model.onnx": hashlib.sha256(b"x").hexdigest()},
     "num_classes": 1,
 }
+MODEL = {"type": "U2Netp", "num_classes": 1}
 
 
 def write(folder, **changes):
     (folder / "model.onnx").write_bytes(b"x")
-    (folder / "deploy.yaml").write_text(yaml.safe_dump({"Deploy": {**RIGHT, **changes}}))
+    (folder / "deploy.yaml").write_text(yaml.safe_dump({"Deploy": {**RIGHT, **changes}, "model": MODEL}))
     return folder / "deploy.yaml"
 
 
@@ -33,8 +34,8 @@ def write(folder, **changes):
         *[("input_shape", value) for value in ([1], None, [1, 3, 320], [1, 3, "a", 1], [1, 3, -2, 1], {})],
         *[("sha256", value) for value in ({1: 2}, {"model.onnx": None})],
         *[("labels", value) for value in ("ab", [1], None)],
-        *[("num_classes", value) for value in (-1, 1.5, None)],
-        ("precision", [1]),
+        *[("num_classes", value) for value in (-1, 1.5, None, 2)],
+        *[("precision", value) for value in ([1], "fp31")],
     ],
 )
 def test_wrong_values_name_the_file_and_the_key(tmp_path, key, value):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import subprocess
 import sys
 
 import pytest
-from support import draw_pair
+from support import draw_pair, environment
 from tqdm import tqdm
 
-from paddleseg_u2net.cli.app import main
+from paddleseg_u2net.cli.app import configure_log, main
 from paddleseg_u2net.environment.terminal import SafeStream, safe_streams
 from paddleseg_u2net.errors import Fault, printable, terminal_safe
 
@@ -63,6 +64,31 @@ def test_commands_show_such_arguments(capsys, words):
     printed = "".join(capsys.readouterr())
     assert r"\x1b[2J" in printed
     assert not set(printed) & set("\x1b\x07\x9b\r\u202e\u2028")
+
+
+FORGERIES = ["error: forged", "warning: forged", "u2net predict: error: forged", "Interrupted"]
+FORGERIES += ["[EVAL] MAE: 0.0000", "2026-01-01 00:00:00 [INFO] forged"]
+
+
+@pytest.mark.parametrize("line", FORGERIES)
+def test_names_cannot_forge_a_message(capsys, line):
+    assert main(["predict", f"a\n{line}"]) == 1
+    printed = capsys.readouterr().err
+    assert rf"a\n{line}" in printed
+    with safe_streams():
+        configure_log()
+        logging.getLogger("paddleseg_u2net").error("%s: damaged", f"a\n{line}")
+        print("Class IoU: \n[0.5 0.2]")
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert rf"a\n{line}: damaged" in first
+    assert rest == ["Class IoU: ", "[0.5 0.2]"]  # which PaddleSeg prints like that
+
+
+def test_workers_escape_what_they_print():
+    """A worker that is not forked has streams of its own."""
+    start = "from paddleseg_u2net.environment.processes import start_worker; start_worker()"
+    words = [sys.executable, "-c", rf"{start}; print('a\x1b[2J')"]
+    assert subprocess.check_output(words, env=environment()) == b"a\\x1b[2J\n"
 
 
 def test_commands_show_such_file_names(tmp_path, capsys):

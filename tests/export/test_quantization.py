@@ -102,8 +102,10 @@ def test_calibration_file_reads_back_as_written(tmp_path):
         {"a": 1.23, "b": 0.0}, frozenset({"outconv"})
     )
     (tmp_path / "c.yaml").write_text("a: b")
-    with pytest.raises(ConfigError, match=r"c.yaml: not a calibration. Fix: install paddleseg_u2net"):
-        read_calibration(tmp_path / "c.yaml")
+    for text in ("", "[", "kept: a\nranges: {}", "kept: []\nranges: {a: .nan}", "kept: []\nranges: {a: b}"):
+        (tmp_path / "c.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"c.yaml: not a (calibration. Fix: install|YAML file: )"):
+            read_calibration(tmp_path / "c.yaml")
 
 
 def test_shipped_calibration_fits_its_network_and_keeps_the_known_layer():

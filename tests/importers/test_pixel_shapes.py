@@ -11,9 +11,9 @@ import pytest
 from annotation_files import RING
 from PIL import Image
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.importers import pixel_shapes
 from paddleseg_u2net.importers.pixel_shapes import RASTERIZERS
-from paddleseg_u2net.io.images import MAX_PIXELS
 
 POLYGON_WITH_HOLE = """
 .......

@@ -89,11 +89,26 @@ def test_published_address_inside_or_in_disguise_is_refused(tmp_path, host):
     assert network.contacted == []
 
 
-@pytest.mark.parametrize("host", ["box.lan", "public.org", "localhost", "127.1", "2130706433"])
+MIRRORS = {"box.lan": "10.0.0.5", "public.org": "93.184.216.34", "localhost": "127.0.0.1"}
+MIRRORS |= {"127.1": "127.0.0.1", "2130706433": "127.0.0.1"}
+
+
+@pytest.mark.parametrize("host", MIRRORS)
 def test_mirror_may_be_anywhere(server, tmp_path, monkeypatch, host):
+    def connect(self, address, connect=socket.socket.connect):
+        opened.append(address[0])
+        return connect(self, address)
+
+    opened = []  # by this process, whatever the recorder was asked for
     server.begin("whole_file", 0, {})
+    monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setenv("U2NET_MIRROR", f"http://{host}/")
-    Recorder(server.port, NAMES | EXTRA).download("https://published.org/a.bin", tmp_path)
+    network = Recorder(server.port, NAMES | EXTRA)
+    network.download("https://published.org/a.bin", tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert network.asked == [host]  # and not published.org
+    assert network.contacted == [MIRRORS[host]]
+    assert opened == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ def test_resuming_another_network_or_optimizer_is_rejected(config, tmp_path):
         ("state.json", b'{"iteration": 2}', "state.json: is not the record of a run"),
         ("state.json", b'{"iter": "2"}', "not the record of a run: iter is '2', expected a whole number"),
         ("state.json", b'{"samples": -4}', "not the record of a run: samples is -4, expected a whole number"),
+        ("state.json", b'{"best": {"models": [0.5, 1]}}', "best: 'models', expected model or ema_model"),
         ("state.json", b'{"best": {"model": 0.5}}', "not the record of a run: .*Fix: resume from another"),
         ("model.pdopt", b"\x80\x04", "model.pdopt: cannot be read as a file of paddle.save"),
     ],
