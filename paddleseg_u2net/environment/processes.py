@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from paddleseg_u2net.environment.terminal import escape_output
-
 STARTER = "U2NET_STARTER"  # process that started this one and with which it is to end
 LAUNCHED = "PADDLE_RANK_IN_NODE"  # set by paddle.distributed.launch alone
 POLL_SECONDS = 1.0
@@ -93,6 +91,8 @@ def run_measured(command: Sequence[str | Path], environment: Mapping[str, str] |
 
 def start_worker(_worker: int = 0) -> None:
     """Let this worker process of `multiprocessing` end with its parent, and escape what it prints."""
+    from paddleseg_u2net.environment.terminal import escape_output  # predicting does without it
+
     escape_output()
     parent = multiprocessing.parent_process()
     if parent is None or parent.pid is None:
