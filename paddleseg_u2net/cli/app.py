@@ -59,6 +59,7 @@ COMMANDS = {
     "val": Command(TRAIN, "measure a model on the validation images of its config"),
     "evaluate": Command(TRAIN, "measure the saliency maps of any method against masks"),
     "predict": Command(PREDICT, "cut out, colour and map the objects of images", every_rank_logs=True),
+    "portrait": Command(PREDICT, "draw faces as pencil portraits, by the published weights for it"),
     "export": Command(PREDICT, "write a model as ONNX, OpenVINO or Paddle files and verify them"),
     "prepare": Command(DATA, "download a known data set and list its images", PLAIN_LINE),
     "make-dataset": Command(DATA, "turn your own images and annotations into a data set"),

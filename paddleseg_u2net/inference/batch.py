@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import DataError, Fault, counted
-from paddleseg_u2net.inference.outputs import OUTPUTS, plan_outputs
+from paddleseg_u2net.inference.outputs import OUTPUTS, Output, plan_outputs
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.contents import TooManyPixels
@@ -28,6 +28,7 @@ from paddleseg_u2net.io.listing import is_image, list_images
 from paddleseg_u2net.io.paths import local_path
 
 if TYPE_CHECKING:
+    from paddleseg_u2net.inference.portraits import PortraitPredictor
     from paddleseg_u2net.inference.predictor import Predictor
     from paddleseg_u2net.inference.refine import TwoPassPredictor
 
@@ -61,12 +62,15 @@ class FoundImages:
     faults: list[Fault | str]
 
 
-def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
+def find_images(
+    paths: Iterable[Path], save_dir: Path, table: Mapping[str, Output] = OUTPUTS
+) -> FoundImages:
     """Find the images that paths name: images, folders with sub-folders, and list files.
 
     Args:
         paths: at least one; repeated images are taken once.
         save_dir: earlier results in it are left out of a folder that contains them.
+        table: the kinds of results that there are.
 
     Raises:
         DataError: none of the paths names an image.
@@ -76,7 +80,7 @@ def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
     faults: list[Fault | str] = []
     for path in dict.fromkeys(paths):
         try:
-            found, root = _images_of(path, save_dir)
+            found, root = _images_of(path, [save_dir / output.folder for output in table.values()])
         except DataError as error:
             faults += error.faults
         except (OSError, ValueError) as error:  # a folder or a list that cannot be read
@@ -90,10 +94,10 @@ def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
     return FoundImages(images, Path(os.path.commonpath(roots)), faults)
 
 
-def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
+def _images_of(path: Path, results: Iterable[Path]) -> tuple[list[Image], Path]:
     """The images that one path names, and the folder that their outputs would mirror."""
     if path.is_dir():
-        return _images_in(path, save_dir), path
+        return _images_in(path, results), path
     if not path.is_file() and os.path.lexists(path):
         return [Image(path)], path.parent  # a broken link or a pipe; reading it says so
     if not path.is_file():
@@ -109,10 +113,9 @@ def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
     return images, Path(os.path.commonpath([image.path.parent for image in images]))
 
 
-def _images_in(folder: Path, save_dir: Path) -> list[Image]:
-    """The images of a folder, without the results of earlier runs."""
-    results = [(save_dir / output.folder).resolve() for output in OUTPUTS.values()]
-    results = [result for result in results if folder.resolve() in result.parents]
+def _images_in(folder: Path, results: Iterable[Path]) -> list[Image]:
+    """The images of a folder, without those in the folders of results."""
+    results = [result.resolve() for result in results if folder.resolve() in result.resolve().parents]
     found = [path for path in list_images(folder) if not set(results) & set(path.resolve().parents)]
     if not found:
         formats = ", ".join(kind.noun.removesuffix(" image") for kind in READ)
@@ -171,6 +174,7 @@ def plan_jobs(
     outputs: Sequence[str],
     rank: Rank | None = None,
     resume: bool = False,
+    table: Mapping[str, Output] = OUTPUTS,
 ) -> list[Job]:
     """The jobs of a rank: its share of all images, without those that are done if `resume`.
 
@@ -180,15 +184,16 @@ def plan_jobs(
     Args:
         found: the images.
         save_dir: folder of the results.
-        outputs: keys of OUTPUTS.
+        outputs: keys of `table`.
         rank: this process; None for the only one.
         resume: leave out images whose results are complete.
+        table: the kinds of results that there are.
 
     Raises:
         ValueError: unknown output, or a result would overwrite an image.
     """
     rank = rank or Rank()
-    plans = plan_outputs(list(found.images), found.root, save_dir, outputs)
+    plans = plan_outputs(list(found.images), found.root, save_dir, outputs, table)
     jobs = [
         Job(image.path, plan, image.where) for image, plan in zip(found.images.values(), plans, strict=True)
     ]
@@ -221,17 +226,19 @@ class BatchPredictor:
         palette: (256, 3) uint8 RGB, the colour of each class.
         max_pixels: larger images are refused before they are decoded.
         parallel: number of threads.
+        table: the kinds of results that there are.
     """
 
     def __init__(
         self,
-        predictor: Predictor | TwoPassPredictor,
+        predictor: Predictor | TwoPassPredictor | PortraitPredictor,
         palette: np.ndarray,
         max_pixels: int = MAX_PIXELS,
         parallel: int = 1,
+        table: Mapping[str, Output] = OUTPUTS,
     ):
         self.predictor, self.palette = predictor, palette
-        self.max_pixels, self.parallel = max_pixels, parallel
+        self.max_pixels, self.parallel, self.table = max_pixels, parallel, table
         self.notes: list[tuple[str, Note]] = []  # appended to by all threads
 
     def run_job(self, job: Job) -> list[Fault]:
@@ -250,7 +257,7 @@ class BatchPredictor:
         faults, picture = [], as_rgb(image)
         for name, target in job.results.items():
             try:
-                OUTPUTS[name].write(target, picture, prediction, self.palette)
+                self.table[name].write(target, picture, prediction, self.palette)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
                 faults.append(Fault(job.where, f"{job.image}: {name}: {reason(error)}"))
         return faults

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +76,11 @@ OUTPUTS = {
 
 
 def plan_outputs(
-    images: Sequence[Path], root: Path, save_dir: Path, names: Iterable[str]
+    images: Sequence[Path],
+    root: Path,
+    save_dir: Path,
+    names: Iterable[str],
+    table: Mapping[str, Output] = OUTPUTS,
 ) -> list[dict[str, Path]]:
     """Choose the files of each image: sub-folders mirrored, no two of them the same.
 
@@ -86,7 +90,8 @@ def plan_outputs(
         images: files below `root`.
         root: folder whose sub-folders are mirrored.
         save_dir: folder that holds the folders of the outputs.
-        names: keys of OUTPUTS.
+        names: keys of `table`.
+        table: the kinds of outputs that there are.
 
     Returns:
         For each image, output name -> file.
@@ -95,16 +100,16 @@ def plan_outputs(
         ValueError: unknown output, or a file would overwrite one of the images.
     """
     names = list(names)
-    unknown = [name for name in names if name not in OUTPUTS]
+    unknown = [name for name in names if name not in table]
     if unknown or not names:
-        raise ValueError(f"--outputs {','.join(unknown)}: unknown. Fix: any of {','.join(OUTPUTS)}")
+        raise ValueError(f"--outputs {','.join(unknown)}: unknown. Fix: any of {','.join(table)}")
     relative = [path.relative_to(root) for path in images]
     named = dict(zip(relative, _png_names(relative), strict=True))
     plans = []
     for path in relative:
         same = path if path.suffix.lower() in WRITTEN else path.with_name(f"{path.name}.png")
-        files = {name: same if OUTPUTS[name].keeps_name else named[path] for name in names}
-        plans.append({name: save_dir / OUTPUTS[name].folder / file for name, file in files.items()})
+        files = {name: same if table[name].keeps_name else named[path] for name in names}
+        plans.append({name: save_dir / table[name].folder / file for name, file in files.items()})
     originals = {path.resolve() for path in images}
     seen: set[Path] = set()
     for path in (path for plan in plans for path in plan.values()):
