@@ -62,9 +62,7 @@ class FoundImages:
     faults: list[Fault | str]
 
 
-def find_images(
-    paths: Iterable[Path], save_dir: Path, table: Mapping[str, Output] = OUTPUTS
-) -> FoundImages:
+def find_images(paths: Iterable[Path], save_dir: Path, table: Mapping[str, Output] = OUTPUTS) -> FoundImages:
     """Find the images that paths name: images, folders with sub-folders, and list files.
 
     Args:

@@ -42,13 +42,15 @@ def open_cascade() -> cv2.CascadeClassifier:
     Raises:
         ValueError: this installation of OpenCV has none.
     """
-    folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
-    path = Path(folder, CASCADE)
-    cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None
+    try:  # some distributions of OpenCV have no `data`, or no cascades
+        path = Path(cv2.data.haarcascades, CASCADE)
+        cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None
+    except (AttributeError, SystemError, cv2.error):
+        cascade = None
     if cascade is None or cascade.empty():
         raise ValueError(
-            f"this installation of OpenCV {cv2.__version__} has no {CASCADE}, which finds faces. "
-            "Fix: pip install 'opencv-python-headless<5', or --no_face_crop"
+            f"OpenCV {cv2.__version__} is installed without {CASCADE}, which finds faces, or with a damaged one. "
+            "Fix: pip install --force-reinstall 'opencv-python-headless<5', or --no_face_crop"
         )
     return cascade
 

@@ -69,7 +69,9 @@ def square_by_coordinates(image: np.ndarray, face) -> np.ndarray:
     half = abs(height - width) // 2
     if abs(height - width) <= 2:
         return crop
-    pad = Image.new("RGB", (width + 2 * half, height) if height > width else (width, height + 2 * half), "white")
+    pad = Image.new(
+        "RGB", (width + 2 * half, height) if height > width else (width, height + 2 * half), "white"
+    )
     pad.paste(Image.fromarray(crop), (half, 0) if height > width else (0, half))
     return np.asarray(pad)
 
@@ -131,19 +133,30 @@ def test_crop_is_shrunk_as_by_the_official_demo_and_drawn_at_its_own_size(half_p
     (batch,) = network.inputs
     small = cv2.resize(crop, (512, 512), interpolation=cv2.INTER_AREA).astype(np.float64)
     scaled = small / small.max()
-    expected = (scaled - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]  # RGB: not the demo's exchange of R and B
+    expected = (scaled - [0.485, 0.456, 0.406]) / [
+        0.229,
+        0.224,
+        0.225,
+    ]  # RGB: not the demo's exchange of R and B
     np.testing.assert_allclose(batch[0].transpose(1, 2, 0), expected, atol=1e-5)
     assert drawing.shape == crop.shape[:2]
     assert drawing.dtype == np.float32
     red = small[..., 0]
     stretched = (red - red.min()) / (red.max() - red.min())  # lines are 1 - d0, and d0 falls with brightness
-    reference = ndimage.zoom(stretched, crop.shape[0] / 512, order=2, mode="mirror", grid_mode=True)
+    reference = ndimage.zoom(
+        stretched, np.divide(crop.shape[:2], 512), order=2, mode="mirror", grid_mode=True
+    )
     assert np.abs(drawing - reference).mean() < 0.01
 
 
 def test_image_without_a_face_is_drawn_whole_and_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(portraits, "WHOLE_SIDE", 100)
-    for size, drawn in (((40, 60), (40, 60)), ((1, 1), (1, 1)), ((90, 200), (45, 100)), ((2, 1000), (1, 100))):
+    for size, drawn in (
+        ((40, 60), (40, 60)),
+        ((1, 1), (1, 1)),
+        ((90, 200), (45, 100)),
+        ((2, 1000), (1, 100)),
+    ):
         model, network = drawing_model()
         photograph = model.open(save(tmp_path / "a.png", RNG.integers(0, 9, (*size, 3), dtype=np.uint8)))
         assert [(note.kind, note.text) for note in photograph.notes] == [("face", "the whole image is drawn")]
@@ -162,7 +175,7 @@ def test_without_face_crop_every_image_is_512_as_in_the_other_official_scripts(h
 def test_network_that_sees_no_lines_leaves_the_paper_white():
     model, _ = drawing_model(face_crop=False)
     prediction = model.predict([np.full((7, 9, 3), 50, np.uint8)])[0]
-    np.testing.assert_array_equal(prediction.saliency, 1)
+    np.testing.assert_allclose(prediction.saliency, 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0, 0.05, 0.4, 2, 20])
@@ -171,7 +184,9 @@ def test_network_that_sees_no_lines_leaves_the_paper_white():
 def test_composite_is_that_of_scipy_in_float64(sigma, alpha, size):
     photograph = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
     drawing = (RNG.random(size) * 0.7).astype(np.float32)
-    blurred = ndimage.gaussian_filter(photograph.astype(np.float64), (sigma, sigma, 0), mode="nearest", truncate=4)
+    blurred = ndimage.gaussian_filter(
+        photograph.astype(np.float64), (sigma, sigma, 0), mode="nearest", truncate=4
+    )
     scaled = drawing.astype(np.float64) / (drawing.max() + 1e-8) * 255
     expected = blurred * alpha + scaled[..., None] * (1 - alpha)
     found = blend(photograph, drawing, sigma, alpha)
@@ -191,7 +206,9 @@ def test_composite_of_scikit_image_is_met(photos):
         image = transform.resize(photograph, size, preserve_range=True).astype(np.uint8)
         pd = transform.resize(drawing, size, order=2)
         pd = pd / (np.amax(pd) + 1e-8) * 255
-        expected = filters.gaussian(image, 20, preserve_range=True, channel_axis=-1) * 0.5 + pd[..., None] * 0.5
+        expected = (
+            filters.gaussian(image, 20, preserve_range=True, channel_axis=-1) * 0.5 + pd[..., None] * 0.5
+        )
         ours = cv2.resize(drawing.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)
         assert np.abs(blend(image, np.clip(ours, 0, 1), 20, 0.5) - expected).max() < 1.5
 
@@ -225,9 +242,9 @@ def test_model_that_cannot_draw_is_rejected():
 
 def test_installation_without_a_face_detector_is_told_the_ways_out(monkeypatch, tmp_path):
     monkeypatch.setattr(cv2.data, "haarcascades", str(tmp_path))
-    with pytest.raises(ValueError, match="has no haarcascade_.*Fix: pip install .*or --no_face_crop"):
+    with pytest.raises(ValueError, match="without haarcascade_.*Fix: pip install .*or --no_face_crop"):
         drawing_model()
     (tmp_path / portraits.CASCADE).write_text("damaged")
-    with pytest.raises(ValueError, match="has no haarcascade_"):
+    with pytest.raises(ValueError, match="damaged one"):
         drawing_model()
     assert drawing_model(face_crop=False)
