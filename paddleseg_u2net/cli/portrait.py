@@ -48,13 +48,13 @@ PORTRAIT_FLAGS: Flags = {
     "save_dir": {"type": Path, "default": "./output/portrait", "help": "folder of the results (%(default)s)"},
     "no_face_crop": {
         "action": "store_true",
-        "help": "draw whole images. Otherwise the crop around the largest face is drawn, and where no face is "
+        "help": "draw whole images; else the crop around the largest face is drawn, and where no face is "
         f"found the whole image, its longer side at most {WHOLE_SIDE} pixels",
     },
     "sigma": {
         "type": number_between(0, MAX_SIGMA),
-        "help": "write composites too, of the drawing and the photograph, which a Gaussian of this many pixels "
-        "blurs; with --alpha",
+        "help": "write composites too, of the drawing and the photograph blurred by a Gaussian of this many "
+        "pixels; with --alpha",
     },
     "alpha": {
         "type": number_between(0, 1),

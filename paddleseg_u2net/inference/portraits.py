@@ -1,4 +1,4 @@
-"""Pencil drawings of faces, and their composites with the photograph, as the authors' portrait demos make them.
+"""Pencil drawings of faces, and composites with their photographs, as the authors' portrait demos make them.
 
 Source: u2net_portrait_demo.py, u2net_portrait_test.py and u2net_portrait_composite.py of
 xuebinqin/U-2-Net@ac7e1c8. Differences from them, each with its reason, are in docs/prediction.md.
@@ -49,8 +49,8 @@ def open_cascade() -> cv2.CascadeClassifier:
         cascade = None
     if cascade is None or cascade.empty():
         raise ValueError(
-            f"OpenCV {cv2.__version__} is installed without {CASCADE}, which finds faces, or with a damaged one. "
-            "Fix: pip install --force-reinstall 'opencv-python-headless<5', or --no_face_crop"
+            f"OpenCV {cv2.__version__} is installed without {CASCADE}, which finds faces, or with a damaged "
+            "one. Fix: pip install --force-reinstall 'opencv-python-headless<5', or --no_face_crop"
         )
     return cascade
 
@@ -121,8 +121,8 @@ class PortraitPredictor:
     Args:
         predictor: of a network that draws white lines on black. Its val transforms are followed except
             those that change the size.
-        face_crop: draw the crop around the largest face, and where no face is found the whole image at its own
-            size, its longer side at most WHOLE_SIDE; False draws every image whole, resized to SIZE x SIZE.
+        face_crop: draw the crop around the largest face, and where no face is found the whole image at its
+            own size, its longer side at most WHOLE_SIDE; False draws all images whole, resized to SIZE x SIZE.
 
     Raises:
         ValueError: the model does not draw, or no detector of faces is installed.
@@ -135,8 +135,9 @@ class PortraitPredictor:
         channels = predictor.preprocessing.image_channels
         if predictor.num_classes != 1 or predictor.multilabel or channels != 3:
             raise ValueError(
-                f"portraits: the model has num_classes: {predictor.num_classes}, and takes images of {channels} "
-                "channels. Fix: --model_path u2net_portrait, or another one with num_classes: 1 for RGB images"
+                f"portraits: the model has num_classes: {predictor.num_classes}, and takes images of "
+                f"{channels} channels. Fix: --model_path u2net_portrait, or another one with num_classes: 1 "
+                "for RGB images"
             )
         if face_crop:
             open_cascade()
@@ -173,7 +174,7 @@ class PortraitPredictor:
         interpolation = cv2.INTER_AREA if self.face_crop else cv2.INTER_LINEAR
         small = resize(np.asarray(image), self._drawn_size(image), interpolation)
         lines = self.predictor.predict([np.ascontiguousarray(small)])[0].saliency
-        # nearer to the splines of order 2 of the composite script than linear interpolation: docs/prediction.md
+        # nearer than linear interpolation to the splines of order 2 of the composite script
         return np.clip(resize(1 - stretch(lines), size, cv2.INTER_CUBIC), 0, 1)
 
     def _drawn_size(self, image: np.ndarray) -> Size:

@@ -57,7 +57,7 @@ def half_photo(photos):
 
 
 def square_by_coordinates(image: np.ndarray, face) -> np.ndarray:
-    """The crop that FACTS.md 2.5 describes, looked up pixel by pixel in a large white canvas."""
+    """The crop of u2net_portrait_demo.py:31-89@ac7e1c8, looked up pixel by pixel in a large white canvas."""
     x, y, w, h = face
     margin = 4 * max(*image.shape[:2], w, h)
     canvas = np.full((image.shape[0] + 2 * margin, image.shape[1] + 2 * margin, 3), 255, np.uint8)
@@ -69,10 +69,9 @@ def square_by_coordinates(image: np.ndarray, face) -> np.ndarray:
     half = abs(height - width) // 2
     if abs(height - width) <= 2:
         return crop
-    pad = Image.new(
-        "RGB", (width + 2 * half, height) if height > width else (width, height + 2 * half), "white"
-    )
-    pad.paste(Image.fromarray(crop), (half, 0) if height > width else (0, half))
+    place = (half, 0) if height > width else (0, half)
+    pad = Image.new("RGB", (width + 2 * place[0], height + 2 * place[1]), "white")
+    pad.paste(Image.fromarray(crop), place)
     return np.asarray(pad)
 
 
@@ -133,30 +132,22 @@ def test_crop_is_shrunk_as_by_the_official_demo_and_drawn_at_its_own_size(half_p
     (batch,) = network.inputs
     small = cv2.resize(crop, (512, 512), interpolation=cv2.INTER_AREA).astype(np.float64)
     scaled = small / small.max()
-    expected = (scaled - [0.485, 0.456, 0.406]) / [
-        0.229,
-        0.224,
-        0.225,
-    ]  # RGB: not the demo's exchange of R and B
+    # R with the constants of R, which the demo exchanges with those of B
+    expected = (scaled - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(batch[0].transpose(1, 2, 0), expected, atol=1e-5)
     assert drawing.shape == crop.shape[:2]
     assert drawing.dtype == np.float32
     red = small[..., 0]
-    stretched = (red - red.min()) / (red.max() - red.min())  # lines are 1 - d0, and d0 falls with brightness
-    reference = ndimage.zoom(
-        stretched, np.divide(crop.shape[:2], 512), order=2, mode="mirror", grid_mode=True
-    )
+    stretched = (red - red.min()) / (red.max() - red.min())  # `Brightness` gives the negative
+    factors = np.divide(crop.shape[:2], 512)
+    reference = ndimage.zoom(stretched, factors, order=2, mode="mirror", grid_mode=True)
     assert np.abs(drawing - reference).mean() < 0.01
 
 
 def test_image_without_a_face_is_drawn_whole_and_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(portraits, "WHOLE_SIDE", 100)
-    for size, drawn in (
-        ((40, 60), (40, 60)),
-        ((1, 1), (1, 1)),
-        ((90, 200), (45, 100)),
-        ((2, 1000), (1, 100)),
-    ):
+    sizes = {(40, 60): (40, 60), (1, 1): (1, 1), (90, 200): (45, 100), (2, 1000): (1, 100)}
+    for size, drawn in sizes.items():
         model, network = drawing_model()
         photograph = model.open(save(tmp_path / "a.png", RNG.integers(0, 9, (*size, 3), dtype=np.uint8)))
         assert [(note.kind, note.text) for note in photograph.notes] == [("face", "the whole image is drawn")]
@@ -184,9 +175,8 @@ def test_network_that_sees_no_lines_leaves_the_paper_white():
 def test_composite_is_that_of_scipy_in_float64(sigma, alpha, size):
     photograph = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
     drawing = (RNG.random(size) * 0.7).astype(np.float32)
-    blurred = ndimage.gaussian_filter(
-        photograph.astype(np.float64), (sigma, sigma, 0), mode="nearest", truncate=4
-    )
+    exact = photograph.astype(np.float64)
+    blurred = ndimage.gaussian_filter(exact, (sigma, sigma, 0), mode="nearest", truncate=4)
     scaled = drawing.astype(np.float64) / (drawing.max() + 1e-8) * 255
     expected = blurred * alpha + scaled[..., None] * (1 - alpha)
     found = blend(photograph, drawing, sigma, alpha)
