@@ -122,7 +122,7 @@ class PortraitPredictor:
         predictor: of a network that draws white lines on black. Its val transforms are followed except
             those that change the size.
         face_crop: draw the crop around the largest face, and where no face is found the whole image at its
-            own size, its longer side at most WHOLE_SIDE; False draws all images whole, resized to SIZE x SIZE.
+            own size, its longer side at most WHOLE_SIDE; False draws all of them whole, at SIZE x SIZE.
 
     Raises:
         ValueError: the model does not draw, or no detector of faces is installed.
