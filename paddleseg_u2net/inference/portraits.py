@@ -18,7 +18,7 @@ from paddleseg_u2net.data.preprocessing import PADDINGS, RESIZES, Size, resize
 from paddleseg_u2net.inference.outputs import Output, to_8bit
 from paddleseg_u2net.inference.predictor import Prediction, Predictor
 from paddleseg_u2net.io.appearance import Note
-from paddleseg_u2net.io.images import MAX_PIXELS, Photograph, write_image
+from paddleseg_u2net.io.images import MAX_PIXELS, Photograph, pillow, write_image
 from paddleseg_u2net.metrics.saliency import stretch
 
 SIZE = 512  # height and width that faces are drawn at, in pixels
@@ -90,6 +90,17 @@ def crop_face(image: np.ndarray, face: Face) -> np.ndarray:
     half = abs(longer) // 2 if abs(longer) > 2 else 0
     rows, columns = ((0, 0), (half, half)) if longer > 0 else ((half, half), (0, 0))
     return np.pad(crop, (rows, columns, (0, 0)), constant_values=WHITE)
+
+
+def resize_drawing(drawing: np.ndarray, size: Size) -> np.ndarray:
+    """Resize a drawing (h, w) float32 in [0, 1] to `size` (H, W), bicubically, anti-aliased where it shrinks.
+
+    Of Pillow's and OpenCV's interpolations this is the nearest to the splines of order 2 of the composite
+    script when a drawing is enlarged: docs/prediction.md.
+    """
+    pil = pillow()
+    resized = pil.fromarray(drawing).resize(size[::-1], pil.Resampling.BICUBIC)
+    return np.clip(np.asarray(resized), 0, 1)
 
 
 def blend(photograph: np.ndarray, drawing: np.ndarray, sigma: float, alpha: float) -> np.ndarray:
@@ -174,8 +185,7 @@ class PortraitPredictor:
         interpolation = cv2.INTER_AREA if self.face_crop else cv2.INTER_LINEAR
         small = resize(np.asarray(image), self._drawn_size(image), interpolation)
         lines = self.predictor.predict([np.ascontiguousarray(small)])[0].saliency
-        # nearer than linear interpolation to the splines of order 2 of the composite script
-        return np.clip(resize(1 - stretch(lines), size, cv2.INTER_CUBIC), 0, 1)
+        return resize_drawing(1 - stretch(lines), size)
 
     def _drawn_size(self, image: np.ndarray) -> Size:
         if not self.face_crop or isinstance(image, FaceCrop):
