@@ -101,7 +101,7 @@ LOADS = {
     "inference": (
         "errors bounds registry environment io data config models engines export inference metrics.protocol "
         "metrics.saliency",
-        70,
+        71,
     ),
 }
 LIGHT = """
