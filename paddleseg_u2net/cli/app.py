@@ -65,6 +65,7 @@ COMMANDS = {
     "val": Command(TRAIN, "measure a model on the validation images of its config"),
     "evaluate": Command(TRAIN, "measure the saliency maps of any method against masks"),
     "predict": Command(PREDICT, "cut out, colour and map the objects of images", every_rank_logs=True),
+    "portrait": Command(PREDICT, "draw faces as pencil portraits, by the published weights for it"),
     "export": Command(PREDICT, "write a model as ONNX, OpenVINO or Paddle files and verify them"),
     "i": Command(REMBG, "cut out the objects of one image"),
     "p": Command(REMBG, "cut out the objects of a folder of images"),

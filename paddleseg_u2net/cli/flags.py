@@ -98,6 +98,12 @@ def non_negative_float(text: str) -> float:
     return _number(text, "a number, 0 or more", lambda value: 0 <= value < math.inf)
 
 
+def number_between(low: float, high: float) -> Callable[[str], float]:
+    """A function that converts the value of a flag to a number from `low` to `high`."""
+    expected = f"a number from {low:g} to {high:g}"
+    return lambda text: _number(text, expected, lambda value: low <= value <= high)
+
+
 def _number(text: str, expected: str, accepts: Callable[[float], bool]) -> float:
     """Convert text to a number in a range; `expected` names the range in the message."""
     try:

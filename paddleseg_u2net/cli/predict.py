@@ -108,18 +108,21 @@ def prediction_parser(prog: str, description: str, examples: str) -> argparse.Ar
     return flags
 
 
-def parse(flags: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse and check the flags of `prediction_parser`; `image_path` has all paths, `model_path` a model."""
+def parse(
+    flags: argparse.ArgumentParser, argv: Sequence[str] | None, default_model: str = DEFAULT_MODEL
+) -> argparse.Namespace:
+    """Parse and check flags of INPUT_FLAGS; `image_path` has all paths, `model_path` a model."""
     args = flags.parse_intermixed_args(argv)
     args.image_path = [*args.image_path, *args.paths]
     if not args.image_path:
         flags.error("no images are given. Fix: add paths of images, folders or list files")
     if args.config and not args.model_path:
         flags.error("--config needs --model_path: the weights of that model")
-    args.outputs = args.outputs or ("cutout" if STDIN in args.image_path else ",".join(USUAL))
+    if "outputs" in args:  # `u2net portrait` has its own
+        args.outputs = args.outputs or ("cutout" if STDIN in args.image_path else ",".join(USUAL))
     if not args.model_path:
-        args.model_path = DEFAULT_MODEL
-        log.info("No --model_path: the model is %s", DEFAULT_MODEL)
+        args.model_path = default_model
+        log.info("No --model_path: the model is %s", default_model)
     return args
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import cv2
 
@@ -18,7 +18,8 @@ from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import DataError, Fault, counted
-from paddleseg_u2net.inference.outputs import OUTPUTS, OutputSettings, plan_outputs, write_output
+from paddleseg_u2net.inference.calls import SourcePredictor
+from paddleseg_u2net.inference.outputs import OUTPUTS, Output, OutputSettings, plan_outputs, write_output
 from paddleseg_u2net.inference.result import Result
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.contents import TooManyPixels
@@ -28,8 +29,7 @@ from paddleseg_u2net.io.listing import is_image, list_images
 from paddleseg_u2net.io.paths import local_path
 
 if TYPE_CHECKING:
-    from paddleseg_u2net.inference.predictor import Predictor
-    from paddleseg_u2net.inference.refine import TwoPassPredictor
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +61,13 @@ class FoundImages:
     faults: list[Fault | str]
 
 
-def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
+def find_images(paths: Iterable[Path], save_dir: Path, table: Mapping[str, Output] = OUTPUTS) -> FoundImages:
     """Find the images that paths name: images, folders with sub-folders, and list files.
 
     Args:
         paths: at least one; repeated images are taken once.
         save_dir: earlier results in it are left out of a folder that contains them.
+        table: the kinds of results that there are.
 
     Raises:
         DataError: none of the paths names an image.
@@ -76,7 +77,7 @@ def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
     faults: list[Fault | str] = []
     for path in dict.fromkeys(paths):
         try:
-            found, root = _images_of(path, save_dir)
+            found, root = _images_of(path, [save_dir / output.folder for output in table.values()])
         except DataError as error:
             faults += error.faults
         except (OSError, ValueError) as error:  # a folder or a list that cannot be read
@@ -90,10 +91,10 @@ def find_images(paths: Iterable[Path], save_dir: Path) -> FoundImages:
     return FoundImages(images, Path(os.path.commonpath(roots)), faults)
 
 
-def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
+def _images_of(path: Path, results: Iterable[Path]) -> tuple[list[Image], Path]:
     """The images that one path names, and the folder that their outputs would mirror."""
     if path.is_dir():
-        return _images_in(path, save_dir), path
+        return _images_in(path, results), path
     if not path.is_file() and os.path.lexists(path):
         return [Image(path)], path.parent  # a broken link or a pipe; reading it says so
     if not path.is_file():
@@ -109,10 +110,9 @@ def _images_of(path: Path, save_dir: Path) -> tuple[list[Image], Path]:
     return images, Path(os.path.commonpath([image.path.parent for image in images]))
 
 
-def _images_in(folder: Path, save_dir: Path) -> list[Image]:
-    """The images of a folder, without the results of earlier runs."""
-    results = [(save_dir / output.folder).resolve() for output in OUTPUTS.values()]
-    results = [result for result in results if folder.resolve() in result.parents]
+def _images_in(folder: Path, results: Iterable[Path]) -> list[Image]:
+    """The images of a folder, without those in the folders of results."""
+    results = [result.resolve() for result in results if folder.resolve() in result.resolve().parents]
     found = [path for path in list_images(folder) if not set(results) & set(path.resolve().parents)]
     if not found:
         formats = ", ".join(kind.noun.removesuffix(" image") for kind in READ)
@@ -172,6 +172,7 @@ def plan_jobs(
     rank: Rank | None = None,
     resume: bool = False,
     wanted: str | None = None,
+    table: Mapping[str, Output] = OUTPUTS,
 ) -> list[Job]:
     """The jobs of a rank: its share of all images, without those that are done if `resume`.
 
@@ -181,16 +182,17 @@ def plan_jobs(
     Args:
         found: the images.
         save_dir: folder of the results.
-        outputs: keys of OUTPUTS.
+        outputs: keys of `table`.
         rank: this process; None for the only one.
         resume: leave out images whose results are complete.
         wanted: see `OutputSettings.format`.
+        table: the kinds of results that there are.
 
     Raises:
         ValueError: a result would overwrite an image.
     """
     rank = rank or Rank()
-    plans = plan_outputs(list(found.images), found.root, save_dir, outputs, wanted)
+    plans = plan_outputs(list(found.images), found.root, save_dir, outputs, wanted, table)
     jobs = [
         Job(image.path, plan, image.where) for image, plan in zip(found.images.values(), plans, strict=True)
     ]
@@ -223,16 +225,18 @@ class BatchPredictor:
         settings: how results are drawn and written.
         max_pixels: larger images are refused before they are decoded.
         parallel: number of threads.
+        table: the kinds of results that there are.
     """
 
     def __init__(
         self,
-        predictor: Predictor | TwoPassPredictor,
+        predictor: SourcePredictor,
         settings: OutputSettings,
         max_pixels: int = MAX_PIXELS,
         parallel: int = 1,
+        table: Mapping[str, Output] = OUTPUTS,
     ):
-        self.predictor, self.settings = predictor, settings
+        self.predictor, self.settings, self.table = predictor, settings, table
         self.max_pixels, self.parallel = max_pixels, parallel
         self.notes: list[tuple[str, Note]] = []  # appended to by all threads
 
@@ -259,7 +263,7 @@ class BatchPredictor:
         faults = []
         for name, target in job.results.items():
             try:
-                write_output(name, target, result, self.settings, job.image)
+                write_output(name, target, result, self.settings, job.image, self.table)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
                 faults.append(Fault(job.where, f"{job.image}: {name}: {reason(error)}"))
         return faults

@@ -69,7 +69,10 @@ def describe(model_path: str | Path, engine: Engine) -> dict[str, str]:
 
 
 def config_of(
-    model_path: str | Path, config: str | Path | None = None, opts: Sequence[str] | None = None
+    model_path: str | Path,
+    config: str | Path | None = None,
+    opts: Sequence[str] | None = None,
+    default: str | None = None,
 ) -> dict[str, Any]:
     """The config to use with a model: the one given, else the one the model carries.
 
@@ -77,9 +80,10 @@ def config_of(
         model_path: known name, weight file, run folder or exported folder.
         config: YAML file; None takes that of the known name, or the one beside the weights.
         opts: see `load_config`.
+        default: config, below `configs/`, for weights that carry none.
 
     Raises:
-        ValueError: no config is given, and the model carries none.
+        ValueError: no config is given, the model carries none, and there is no default.
     """
     if config is not None:
         return _with_decisions_of(model_path, load_config(config, opts=opts))
@@ -93,10 +97,14 @@ def config_of(
             return load_config(folder / CONFIG, opts=opts)
     if row := known_file(weights):
         return load_config(CONFIGS / row.config, opts=opts)
+    if default:
+        log.info("%s carries no config: that of %s is used", model_path, default)
+        return load_config(CONFIGS / default, opts=opts)
+    published = KNOWN.get(weights.stem) or next(iter(KNOWN.values()))
     raise ValueError(
         f"{model_path} carries no config. Fix: put its config beside it, as {weights.parent / CONFIG}; "
         "that of --model_path may be given by --config (for published weights "
-        f"{next(iter(KNOWN.values())).config})"
+        f"{published.config})"
     )
 
 

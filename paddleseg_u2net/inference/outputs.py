@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,34 +126,49 @@ def check_outputs(names: Iterable[str], settings: OutputSettings) -> None:
             check_format(wanted, transparent, deep=name == "saliency" and settings.bits == 16)
 
 
-def write_output(name: str, path: Path, result: Result, settings: OutputSettings, source: Path) -> None:
+def write_output(
+    name: str,
+    path: Path,
+    result: Result,
+    settings: OutputSettings,
+    source: Path,
+    table: Mapping[str, Output] = OUTPUTS,
+) -> None:
     """Draw an output and write it atomically.
 
     Args:
-        name: a key of OUTPUTS.
+        name: a key of `table`.
         path: file to write, as `plan_outputs` names it; its folder is created.
         result: what is drawn.
         settings: how.
         source: file of the photograph.
+        table: the kinds of outputs that there are.
     """
-    if OUTPUTS[name].keeps_name and settings.format is None:
-        write_image(path, OUTPUTS[name].draw(result, settings))
+    if table[name].keeps_name and settings.format is None:
+        write_image(path, table[name].draw(result, settings))
         return
-    encoded = encode_output(name, result, settings, exif_of(source) if settings.keep_exif else None)
+    encoded = encode_output(name, result, settings, exif_of(source) if settings.keep_exif else None, table)
     with atomic_write(path) as partial:
         partial.write_bytes(encoded)
 
 
-def encode_output(name: str, result: Result, settings: OutputSettings, exif: bytes | None = None) -> bytes:
+def encode_output(
+    name: str,
+    result: Result,
+    settings: OutputSettings,
+    exif: bytes | None = None,
+    table: Mapping[str, Output] = OUTPUTS,
+) -> bytes:
     """The content of the file of an output.
 
     Args:
-        name: a key of OUTPUTS.
+        name: a key of `table`.
         result: what is drawn.
         settings: how; without a format it is a PNG.
         exif: EXIF data of the photograph, for cut-outs; see `encode`.
+        table: the kinds of outputs that there are.
     """
-    output = OUTPUTS[name]
+    output = table[name]
     pixels = output.draw(result, settings)
     if output.palette:
         return _with_palette(pixels, settings.palette)
@@ -175,7 +190,12 @@ def _with_palette(classes: np.ndarray, palette: np.ndarray) -> bytes:
 
 
 def plan_outputs(
-    images: Sequence[Path], root: Path, save_dir: Path, names: Iterable[str], wanted: str | None = None
+    images: Sequence[Path],
+    root: Path,
+    save_dir: Path,
+    names: Iterable[str],
+    wanted: str | None = None,
+    table: Mapping[str, Output] = OUTPUTS,
 ) -> list[dict[str, Path]]:
     """Choose the files of each image: sub-folders mirrored, no two of them the same.
 
@@ -185,8 +205,9 @@ def plan_outputs(
         images: files below `root`.
         root: folder whose sub-folders are mirrored.
         save_dir: folder that holds the folders of the outputs.
-        names: keys of OUTPUTS.
+        names: keys of `table`.
         wanted: a key of FORMATS; see `OutputSettings.format`.
+        table: the kinds of outputs that there are.
 
     Returns:
         For each image, output name -> file.
@@ -202,13 +223,13 @@ def plan_outputs(
     for path in relative:
         files = {}
         for name in names:
-            output = OUTPUTS[name]
+            output = table[name]
             if output.keeps_name and wanted is None:
                 files[name] = path if path.suffix.lower() in WRITTEN else path.with_name(f"{path.name}.png")
             else:
                 chosen = DEFAULT_FORMAT if output.exact else wanted or DEFAULT_FORMAT
                 files[name] = named[FORMATS[chosen].suffix][path]
-        plans.append({name: save_dir / OUTPUTS[name].folder / file for name, file in files.items()})
+        plans.append({name: save_dir / table[name].folder / file for name, file in files.items()})
     originals = {path.resolve() for path in images}
     seen: set[Path] = set()
     for path in (path for plan in plans for path in plan.values()):

@@ -20,6 +20,7 @@ GROUND_NAME = "light grey"
 NOTES = {
     "transparency": ("has", "have", "transparent pixels", logging.WARNING),
     "pages": ("holds", "hold", "more than one picture", logging.WARNING),
+    "face": ("has", "have", "no face that was found", logging.WARNING),
     "profile": ("has", "have", "other colours than sRGB", logging.INFO),
 }
 

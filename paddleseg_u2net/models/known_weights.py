@@ -11,6 +11,11 @@ from paddleseg_u2net.io.files import digest
 RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 DUTS = "DUTS-TR, 10,553 images (salient objects)"
 SUPERVISELY = "Supervisely Person (people)"
+COPY = (
+    "https://media.githubusercontent.com/media/Ahmed-Hamam/photo2portrait/"
+    "ff5bf473cdaef974ad2ce6f68c6e49070f76fe8c"
+)
+DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 CALIBRATIONS = Path(__file__).parent / "calibrations"
 PACKAGED = Path(__file__).parent / "weights"  # files that are installed with the package
 
@@ -42,6 +47,7 @@ class KnownWeights:
         graphs: precision -> `graph_digest` of the ONNX graph, which the tests compare with Paddle; empty for
             weights that were never available to the tests.
         licence: of the weights.
+        suffix: of files that are fetched.
     """
 
     name: str
@@ -52,11 +58,12 @@ class KnownWeights:
     addresses: tuple[WeightAddress, ...]
     graphs: Mapping[str, str] = field(default_factory=dict)
     licence: str = "Apache-2.0"
+    suffix: str = ".onnx"
 
     @property
     def file(self) -> str:
         """Name of the file: in the cache as rembg names it, or in the package."""
-        return f"{self.name}.onnx" if self.addresses else f"{self.name}.safetensors"
+        return f"{self.name}{self.suffix}" if self.addresses else f"{self.name}.safetensors"
 
     @property
     def calibration(self) -> str | None:
@@ -108,6 +115,20 @@ KNOWN = {
             checksum="md5:c09ddc2e0104f800e3e1bb4652583d1f",
             config="RGB/U2Net/u2net_duts.yaml",
             addresses=(WeightAddress(f"{RELEASE}/u2net_human_seg.onnx"),),
+        ),
+        KnownWeights(
+            name="u2net_portrait",
+            network="U2Net",
+            trained_on="APDrawing, about 400 pairs (drawings of faces)",
+            # The authors publish none: this is what git LFS records for the copy, of 176,315,791 bytes
+            checksum="sha256:fb9f0378a16868d08e2325c8b36eae2b174b040b91bf64781fbb5dd4d31712b4",
+            config="RGB/U2Net/u2net_portrait.yaml",
+            addresses=(
+                WeightAddress(f"{DRIVE}1IG3HdpcRiDoWNookbncQjeaPN28t90yW"),  # of setup_model_weights.py
+                WeightAddress(f"{COPY}/u2net_portrait.pth"),
+            ),
+            licence="Apache-2.0; APDrawing has terms of its own",
+            suffix=".pth",
         ),
     )
 }

@@ -33,6 +33,7 @@ SCRIPTS = {
     **{f"tools/{name.replace('-', '_')}.py": name for name in ("export", "make-dataset", "check-dataset")},
     **{f"tools/{name.replace('-', '_')}.py": name for name in ("convert-weights", "benchmark", "demo")},
     "tools/average_weights.py": "average-weights",
+    "tools/portrait.py": "portrait",
     "tools/evaluate_folder.py": "evaluate",
     "Benckmark_data_prepare/prepare.py": "prepare",
 }

@@ -32,6 +32,7 @@ WRITES: dict[str, tuple[list[str], str, bool]] = {
         True,
     ),
     "predict": (["my data/images", "--model_path", "run", "--save_dir", "out"], "out", True),
+    "portrait": (["my data/images", "--model_path", "run", "--save_dir", "out"], "out", True),
     "export": (["--model_path", "run", "--save_dir", "out/set"], "out/set", False),
     "make-dataset": (
         ["--image_dir", "my data/images", "--mask_dir", "my data/masks", "--save_dir", "out/set"],
