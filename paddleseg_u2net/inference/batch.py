@@ -28,9 +28,6 @@ from paddleseg_u2net.io.images import read_image
 from paddleseg_u2net.io.listing import is_image, list_images
 from paddleseg_u2net.io.paths import local_path
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
 
 
