@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedDataset, SurveyedPair
 from paddleseg_u2net.io.bands import read_picture
 from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.web_page import as_data_uri, render, write_page
 
 JSON, PAGE, TEMPLATE = "report.json", "report.html", "report.html.j2"
 DRAWN, LISTED = 6, 50  # examples of a check that are shown with and without a picture
@@ -40,8 +40,7 @@ def write_reports(folder: Path, survey: DatasetSurvey, findings: Sequence[Findin
     """
     with atomic_write(folder / JSON) as partial:
         partial.write_text(json.dumps(as_data(survey, findings), indent=1), encoding="utf-8")
-    with atomic_write(folder / PAGE) as partial:  # names of files may not be valid UTF-8
-        partial.write_text(as_page(survey, findings, title), encoding="utf-8", errors="backslashreplace")
+    write_page(folder / PAGE, as_page(survey, findings, title))
 
 
 def as_data(survey: DatasetSurvey, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -68,12 +67,9 @@ def _example_data(example: Example) -> dict[str, Any]:
 
 def as_page(survey: DatasetSurvey, findings: Sequence[Finding], title: str) -> str:
     """The HTML page; the pairs that it shows are read again."""
-    from jinja2 import Environment, FileSystemLoader  # late: only this function needs it
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        Path(__file__).with_name(TEMPLATE),
+        generator="u2net check-dataset",
         title=title,
         findings=[_finding_section(finding) for finding in findings],
         datasets=[_dataset_section(dataset) for dataset in survey.datasets],
@@ -127,9 +123,7 @@ def _picture(pair: SurveyedPair) -> str:
         mask = pair.dataset.encoding.decode(pair.dataset.spec.read_mask(files.mask))
     if labels := pair.dataset.spec.labels:
         mask = as_classes(split_labels(mask, labels)) if mask.shape[1] % labels == 0 else mask
-    drawn = overlay(image, mask, make_palette(pair.dataset.spec.colors))
-    encoded = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
+    return as_data_uri(overlay(image, mask, make_palette(pair.dataset.spec.colors)))
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
