@@ -18,9 +18,9 @@ max_f and mean_f follow the protocol of the U²-Net author and of the paper's ta
 are averaged over the data set before F is computed. max_f_per_image and mean_f_per_image are those of
 PySODMetrics.
 
-One method on one data set gives metrics.json, per_image.csv, curves.csv, pr.png and f.png; several give a folder of
-these for each, plots of all methods, comparison.md and comparison.tex. With several data sets, each
---pred_dir has a sub-folder named after each data set.
+One method on one data set gives metrics.json, per_image.csv, curves.csv, pr.png and f.png; several give a
+folder of these for each, plots of all methods, comparison.md and comparison.tex. With several data sets,
+each --pred_dir has a sub-folder named after each data set. u2net report makes a page of them.
 """
 EXAMPLES = """\
   u2net evaluate --pred_dir output/saliency --label_dir data/ECSSD/masks --save_dir scores

@@ -37,7 +37,6 @@ def render(template: Path, **values: Any) -> str:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
     )
     style = STYLE.read_text(encoding="utf-8")
     checksum = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

@@ -93,7 +93,9 @@ def line_chart(
         return round(LEFT + (WIDTH - LEFT - RIGHT) * _share(x, x_low, x_high), 1)
 
     def y_of(y: float) -> float:
-        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * _share(math.log10(y) if log else y, low, high), 1)
+        return round(
+            HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * _share(math.log10(y) if log else y, low, high), 1
+        )
 
     lines: list[Line] = []
     color = -1
@@ -103,7 +105,9 @@ def line_chart(
         texts = [f"{x_label} {x:g}: {y:.5g}" for x, y in zip(one.x, one.y, strict=True)]
         dots = [Dot(*point, text) for point, text in zip(points, texts, strict=True)]
         path = "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
-        lines.append(Line(one.label, path, color % COLORS, one.dashed, dots if len(dots) <= MOST_DOTS else []))
+        lines.append(
+            Line(one.label, path, color % COLORS, one.dashed, dots if len(dots) <= MOST_DOTS else [])
+        )
     x_shown = [tick for tick in _ticks(x_low, x_high) if x_low <= tick <= x_high]
     return Chart(
         title,
