@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 PAGE = "report.html"
 ABOUT = """\
-Write one HTML page of a run, of results, or of both, which needs no other file and no network.
+Write one HTML page of runs, results and predictions, which needs no other file and no network.
 
 Of a run (u2net train): learning curves, validation scores, the newest previews. Of a result (u2net val
 --save_dir, u2net evaluate --save_dir): scores, precision and recall, confusion matrix, classes, and the worst
-and the best images with error maps. Several results are compared. Both: command, versions, fingerprint of the
-data, config.
+and the best images with error maps. Several results are compared. Of both: command, versions, fingerprint of
+the data, config. Of predictions (the JSON of u2net predict --report): presence scores.
 
 The pictures of images are predicted again by the model that was measured, or read from the maps: run the
 command where the paths in metrics.json lead to the data. What is not there is left out and named.
@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=nonempty_path,
         metavar="RUN_OR_RESULTS",
-        help="folder of a run or of results, or a file in one",
+        help="folder of a run or of results, or a file in one; JSON of predictions",
     )
     add_group(flags, OUTPUT, OUTPUT_FLAGS)
     add_group(flags, HOW, HOW_FLAGS)

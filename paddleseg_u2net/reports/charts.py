@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 340, 220  # of the view box, in pixels at the usual width of a chart
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 36  # margins
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 36  # margins
 MOST_POINTS = 500  # of a line; more are not seen
 MOST_DOTS = 40  # of a line whose points are marked
 COLORS = 8  # classes k0 … k7 of the style sheet
@@ -41,6 +41,13 @@ class Chart(NamedTuple):
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     lines: list[Line]
+
+
+class Histogram(NamedTuple):
+    """Bars as x, y, height and text, and the number of values in the highest."""
+
+    highest: int
+    bars: list[tuple[float, float, float, str]]
 
 
 class Series(NamedTuple):
@@ -118,8 +125,8 @@ def line_chart(
     )
 
 
-def histogram(values: Sequence[float]) -> list[tuple[float, float, float, str]]:
-    """Bars of the numbers of values in [0, 1] that fall into each of BINS bins: x, y, height, text.
+def histogram(values: Sequence[float]) -> Histogram:
+    """The numbers of values in [0, 1] that fall into each of BINS bins; no bars without a value.
 
     Values outside of the range are counted in the outermost bins.
     """
@@ -128,15 +135,16 @@ def histogram(values: Sequence[float]) -> list[tuple[float, float, float, str]]:
         counts[min(max(int(value * BINS), 0), BINS - 1)] += 1
     step, room = (WIDTH - LEFT - RIGHT) / BINS, HEIGHT - TOP - BOTTOM
     heights = [round(room * count / max(counts), 1) for count in counts] if values else []
-    return [
+    bars = [
         (
             round(LEFT + index * step, 1),
             round(HEIGHT - BOTTOM - height, 1),
             height,
             f"{index / BINS:.2f} to {(index + 1) / BINS:.2f}: {count}",
         )
-        for index, (height, count) in enumerate(zip(heights, counts, strict=True))
+        for index, (height, count) in enumerate(zip(heights, counts, strict=bool(values)))
     ]
+    return Histogram(max(counts), bars)
 
 
 def _thinned(series: Series) -> Series:

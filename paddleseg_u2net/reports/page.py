@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from paddleseg_u2net import __version__
 from paddleseg_u2net.bounds import MIB
 from paddleseg_u2net.config.yaml_text import dump_config
+from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.errors import printable
 from paddleseg_u2net.evaluation.csv_files import CURVES
 from paddleseg_u2net.evaluation.model import LOWER_IS_BETTER
 from paddleseg_u2net.io.web_page import render, write_page
 from paddleseg_u2net.reports.charts import Chart, Series, histogram, line_chart
 from paddleseg_u2net.reports.pictures import draw, embedded, open_items, short_names
-from paddleseg_u2net.reports.sources import Result, Run, mapping, number
+from paddleseg_u2net.reports.sources import Predictions, Result, Run, Source, mapping, number
 from paddleseg_u2net.training.history import COLUMNS, Row
 
 GENERATOR = "u2net report"
@@ -48,13 +51,13 @@ def check_output(path: Path) -> None:
 
 
 def write_report(
-    path: Path, sources: Sequence[Run | Result], title: str, images: int, image_dir: Path | None = None
+    path: Path, sources: Sequence[Source], title: str, images: int, image_dir: Path | None = None
 ) -> list[str]:
     """Write the page.
 
     Args:
         path: file to write.
-        sources: runs and results, in the order of the page.
+        sources: runs, results and predictions, each kind in the order of the page.
         title: heading of the page.
         images: number of the worst and of the best images of each result that are drawn.
         image_dir: photographs for the results of maps, which name none.
@@ -65,13 +68,19 @@ def write_report(
     runs = [_run_section(source) for source in sources if isinstance(source, Run)]
     results = [source for source in sources if isinstance(source, Result)]
     names = _names([source.folder for source in results])
+    predicted = [_predictions_section(source) for source in sources if isinstance(source, Predictions)]
+    for result in results:
+        _add_presence(result, [source for source in sources if isinstance(source, Predictions)])
     sections = [_result_section(*pair, images, image_dir) for pair in zip(results, names, strict=True)]
     columns = list(dict.fromkeys(name for result in results for name in result.scores))
     page = render(
         TEMPLATE,
         generator=GENERATOR,
         title=title,
+        version=__version__,
+        date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         runs=runs,
+        predicted=predicted,
         results=sections,
         columns=columns,
         best=_best(results, columns),
@@ -79,7 +88,36 @@ def write_report(
         plot=_precision_recall(results, names),
     )
     write_page(path, page)
-    return [f"{section['name']}: {line}" for section in (*runs, *sections) for line in section["missing"]]
+    return [
+        f"{section['name']}: {line}"
+        for section in (*runs, *sections, *predicted)
+        for line in section["missing"]
+    ]
+
+
+def _predictions_section(source: Predictions) -> dict[str, Any]:
+    scores = source.presence
+    names = short_names([str(row.get("image")) for row in source.images])
+    rows = sorted(source.images, key=lambda row: scores.get(str(row.get("image")), 0))
+    return {
+        "name": source.folder.name,
+        "missing": source.missing,
+        "count": len(source.images),
+        "emptied": sum(row.get("emptied") is True for row in source.images),
+        "failed": sum(bool(row.get("faults")) for row in source.images),
+        "bars": histogram(list(scores.values())),
+        "rows": [{**row, "image": names[str(row.get("image"))]} for row in rows[:LISTED]],
+        "hidden": max(len(rows) - LISTED, 0),
+    }
+
+
+def _add_presence(result: Result, predictions: Sequence[Predictions]) -> None:
+    """Add the presence scores of predictions to the images of a result that they name."""
+    scores = {image: score for source in predictions for image, score in source.presence.items()}
+    key = next(iter(result.images[0])) if result.images else ""
+    if any(row[key] in scores for row in result.images):
+        for row in result.images:
+            row["presence"] = str(scores.get(row[key], ""))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -234,9 +272,13 @@ def _result_section(result: Result, name: str, images: int, image_dir: Path | No
         "rows": _image_rows(result, columns),
         "hidden": max(len(result.images) - LISTED, 0),
         "record": record,
-        "protocol": {**mapping(record.get("protocol")), **mapping(record.get("rules"))},
+        "protocol": {
+            key: value
+            for name in ("files", "protocol", "rules")
+            for key, value in mapping(record.get(name)).items()
+        },
         "config": dump_config(mapping(record.get("config")))[:CONFIG_TEXT] if record.get("config") else "",
-        "several": len(result.class_names) > 2,
+        "of_classes": not result.of_maps and not record.get("map_protocol"),
     }
 
 
@@ -274,6 +316,8 @@ def _class_table(result: Result) -> list[dict[str, Any]]:
     scores = mapping(result.record.get("scores"))
     measures = {name: mapping(scores.get(f"class_{name}")) for name in CLASS_MEASURES}
     occurrences = mapping(result.record.get("images_with_class"))
+    labels = result.confusion is None  # which overlap; colour 0 is that of no label
+    palette = make_palette(len(measures["IoU"]))[labels:]
     shares: dict[str, float] = {}
     if result.confusion is not None and result.confusion.sum():
         totals = result.confusion.sum(axis=1) / result.confusion.sum()
@@ -284,8 +328,9 @@ def _class_table(result: Result) -> list[dict[str, Any]]:
             "measures": {measure: _share_or_none(found.get(name)) for measure, found in measures.items()},
             "share": shares.get(name),
             "images": occurrences.get(name),
+            "color": "#{:02x}{:02x}{:02x}".format(*palette[index % len(palette)]),
         }
-        for name in measures["IoU"]
+        for index, name in enumerate(measures["IoU"])
     ]
 
 

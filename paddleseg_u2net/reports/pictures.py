@@ -176,10 +176,14 @@ def error_map(photograph: np.ndarray, mask: np.ndarray, found: np.ndarray) -> np
     true, own = (cv2.resize(values, size, interpolation=cv2.INTER_NEAREST) for values in (mask, found))
     ignored = true == IGNORE
     if mask.dtype == np.uint8:
-        layers = [(EXTRA, (true != own).astype(np.float32))]
+        layers = [(EXTRA, 0.8 * (true != own))]
     else:
         true, own = np.where(ignored, 0, true), np.where(ignored, 0, own)
-        layers = [(HIT, 0.6 * np.minimum(true, own)), (MISSED, true - own), (EXTRA, own - true)]
+        layers = [
+            (HIT, 0.6 * np.minimum(true, own)),
+            (MISSED, 0.8 * (true - own)),
+            (EXTRA, 0.8 * (own - true)),
+        ]
     for color, strength in layers:
         strength = np.clip(strength, 0, 1)[..., None]
         drawn += strength * (np.array(color, np.float32) - drawn)

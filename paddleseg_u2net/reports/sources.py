@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from paddleseg_u2net.bounds import RECORD_BYTES, Bound
+from paddleseg_u2net.errors import counted
 from paddleseg_u2net.evaluation.csv_files import CURVES
-from paddleseg_u2net.io.text_files import parse_record, text_lines
+from paddleseg_u2net.io.text_files import parse_json, parse_record, text_lines
 from paddleseg_u2net.models.checkpoint import CONFIG
 from paddleseg_u2net.training.history import HISTORY, Row, read_history
 from paddleseg_u2net.training.saving import PREVIEWS, PROVENANCE, SETTINGS
@@ -89,18 +90,44 @@ class Result:
         return next((name for name in ("MAE", "mae", "mIoU") if name in columns), (columns or [""])[0])
 
 
-def find_sources(path: Path) -> list[Run | Result]:
-    """Read a folder, or the folders of results below it.
+@dataclass
+class Predictions:
+    """A file of `u2net predict --report`.
+
+    Attributes:
+        folder: path of the file.
+        images: `image`, `presence` and more of each image, in the order of the file.
+        missing: images without a presence score are named here.
+    """
+
+    folder: Path
+    images: list[dict[str, Any]]
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def presence(self) -> dict[str, float]:
+        """The scores by image."""
+        scores = {str(row.get("image")): row.get("presence") for row in self.images}
+        return {image: float(score) for image, score in scores.items() if _is_number(score)}
+
+
+Source = Run | Result | Predictions
+
+
+def find_sources(path: Path) -> list[Source]:
+    """Read a folder, or the folders of results below it, or a file of `u2net predict --report`.
 
     Args:
-        path: folder of a run or of results, folder of `u2net evaluate` with several methods, or a file in a
-            folder of a run or of results.
+        path: folder of a run or of results, folder of `u2net evaluate` with several methods, a file in a
+            folder of a run or of results, or a file of predictions.
 
     Raises:
         FileNotFoundError: there is nothing of these.
         ValueError: `metrics.json` is damaged, or there are too many results.
     """
     if path.is_file():
+        if path.suffix == ".json" and (found := _read_predictions(path)):
+            return [found]
         path = path.parent
     if (path / METRICS).is_file():
         return [_read_result(path)]
@@ -112,9 +139,24 @@ def find_sources(path: Path) -> list[Run | Result]:
         raise ValueError(f"{path}: {len(found)} folders of results, at most {MOST_RESULTS}. Fix: {fix}")
     if not found:
         what = "no such folder" if not path.exists() else f"holds neither {PROVENANCE} nor {METRICS}"
-        fix = "the folder of u2net train, or of u2net val --save_dir, or of u2net evaluate --save_dir"
+        fix = "the folder of u2net train, of u2net val --save_dir, or of u2net evaluate --save_dir"
         raise FileNotFoundError(f"{path}: {what}. Fix: {fix}")
     return [_read_result(folder) for folder in found]
+
+
+def _read_predictions(path: Path) -> Predictions | None:
+    """The content of a file of `u2net predict --report`; None if it is another file."""
+    try:
+        content = parse_json(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: is damaged: {error}. Fix: predict or measure again") from None
+    images = mapping(content).get("images")
+    if not isinstance(images, list):
+        return None
+    predictions = Predictions(path, [dict(mapping(row)) for row in images])
+    without = len(images) - len(predictions.presence)
+    predictions.missing += [f"presence of {counted(without, 'image')} (not recorded)"] if without else []
+    return predictions
 
 
 def _read_run(folder: Path) -> Run:
