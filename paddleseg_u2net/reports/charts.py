@@ -44,10 +44,12 @@ class Chart(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """Bars as x, y, height and text, and the number of values in the highest."""
+    """Bars as x, y, height and text; the number of values in the highest; the ends of the x axis."""
 
     highest: int
     bars: list[tuple[float, float, float, str]]
+    low: float
+    high: float
 
 
 class Series(NamedTuple):
@@ -126,25 +128,27 @@ def line_chart(
 
 
 def histogram(values: Sequence[float]) -> Histogram:
-    """The numbers of values in [0, 1] that fall into each of BINS bins; no bars without a value.
-
-    Values outside of the range are counted in the outermost bins.
-    """
+    """The numbers of finite values that fall into each of BINS bins; no bars without a value."""
+    if not values:
+        return Histogram(0, [], 0, 1)
+    ticks = _ticks(min(values), max(values))
+    low, high = ticks[0], ticks[-1]
     counts = [0] * BINS
     for value in values:
-        counts[min(max(int(value * BINS), 0), BINS - 1)] += 1
+        counts[min(int(_share(value, low, high) * BINS), BINS - 1)] += 1
+    width = (high - low) / BINS
     step, room = (WIDTH - LEFT - RIGHT) / BINS, HEIGHT - TOP - BOTTOM
-    heights = [round(room * count / max(counts), 1) for count in counts] if values else []
+    heights = [round(room * count / max(counts), 1) for count in counts]
     bars = [
         (
             round(LEFT + index * step, 1),
             round(HEIGHT - BOTTOM - height, 1),
             height,
-            f"{index / BINS:.2f} to {(index + 1) / BINS:.2f}: {count}",
+            f"{low + index * width:.4g} to {low + (index + 1) * width:.4g}: {count}",
         )
-        for index, (height, count) in enumerate(zip(heights, counts, strict=bool(values)))
+        for index, (height, count) in enumerate(zip(heights, counts, strict=True))
     ]
-    return Histogram(max(counts), bars)
+    return Histogram(max(counts), bars, low, high)
 
 
 def _thinned(series: Series) -> Series:

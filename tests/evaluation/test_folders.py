@@ -68,7 +68,7 @@ def test_script_writes_scores_and_plots(folders, tmp_path):
     flags = ["--pred_dir", maps, "--label_dir", masks, "--save_dir", tmp_path / "out", "--workers", "2"]
     done = subprocess.run([*SCRIPT, *flags], capture_output=True, text=True, env=environment(), check=True)
     assert done.stderr == ""
-    expected = ["f.png", "metrics.json", "per_image.csv", "pr.png"]
+    expected = ["curves.csv", "f.png", "metrics.json", "per_image.csv", "pr.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == expected
     for name in ("f.png", "pr.png"):
         assert np.asarray(Image.open(tmp_path / "out" / name)).std() > 0

@@ -139,7 +139,9 @@ def test_records_beyond_the_bounds_are_left_out(run, trained, monkeypatch):
     assert "run.json (holds" in log
 
 
-def test_pictures_of_another_model_are_not_drawn(run, trained, measured):
+def test_pictures_of_another_model_are_not_drawn(run, trained, measured, monkeypatch):
+    for name in ("draw_examples", "draw_confusion"):  # slow, and not of the report
+        monkeypatch.setattr(f"paddleseg_u2net.evaluation.details.{name}", lambda *_: None)
     content = json.loads((measured / "metrics.json").read_text())
     content["model"]["sha256"] = "0" * 64
     (measured / "metrics.json").write_text(json.dumps(content))
@@ -161,7 +163,8 @@ def test_without_the_data_the_pictures_of_val_are_shown(run, measured):
     assert "<h3>worst.jpg</h3>" in text_of(measured / "report.html")
 
 
-def test_results_of_maps_are_compared_and_drawn(run, tmp_path):
+def test_results_of_maps_are_compared_and_drawn(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("paddleseg_u2net.evaluation.tables.draw_curves", lambda *_: None)
     for method in ("ours", "theirs"):
         write_folders(tmp_path / method, tmp_path / "masks")
     words = ["--pred_dir", "ours", "theirs", "--label_dir", "masks", "--save_dir", "scores", "--workers", 1]
