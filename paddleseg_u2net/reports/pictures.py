@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from paddleseg_u2net.builders import build_dataset_spec
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.config.yaml_text import dump_config
 from paddleseg_u2net.data.dataset import open_datasets
 from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.pairs import by_stem
 from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette, outlined
-from paddleseg_u2net.evaluation.folders import read_pair
 from paddleseg_u2net.evaluation.matching import match_files
 from paddleseg_u2net.inference.model_source import model_file
 from paddleseg_u2net.inference.predictor import Predictor, TestTimeAugmentation
@@ -73,6 +71,8 @@ def open_items(result: Result, image_dir: Path | None) -> tuple[Load, np.ndarray
 
 def _items_of_model(result: Result) -> tuple[Load, np.ndarray]:
     """Images of the data set in the config, predicted again as they were measured."""
+    from paddleseg_u2net.builders import build_dataset_spec  # imports Paddle
+
     config, predictor = _predictor(result.record)
     (dataset,) = open_datasets([build_dataset_spec(config, "val_dataset")])
     indices = {str(pair.image): index for index, pair in enumerate(dataset.spec.pairs)}
@@ -116,6 +116,8 @@ def _measured(model: Mapping[str, Any]) -> str:
 
 def _items_of_maps(result: Result, image_dir: Path | None) -> tuple[Load, np.ndarray]:
     """Maps and masks of the folders that were measured, and photographs of the same names."""
+    from paddleseg_u2net.evaluation.folders import read_pair  # needs the packages of the extra `evaluate`
+
     files = mapping(result.record.get("files"))
     if not files:
         raise ValueError(f"{result.folder}: names no folders of maps and masks. Fix: u2net evaluate again")

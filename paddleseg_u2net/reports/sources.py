@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from paddleseg_u2net.bounds import RECORD_BYTES, Bound
-from paddleseg_u2net.errors import counted
+from paddleseg_u2net.bounds import MIB, RECORD_BYTES, Bound
+from paddleseg_u2net.errors import counted, printable
 from paddleseg_u2net.evaluation.csv_files import CURVES
+from paddleseg_u2net.evaluation.model import LOWER_IS_BETTER
 from paddleseg_u2net.io.text_files import parse_json, parse_record, text_lines
 from paddleseg_u2net.models.checkpoint import CONFIG
 from paddleseg_u2net.training.history import HISTORY, Row, read_history
@@ -21,6 +22,9 @@ from paddleseg_u2net.training.saving import PREVIEWS, PROVENANCE, SETTINGS
 
 METRICS, IMAGES, CONFUSION = "metrics.json", "per_image.csv", "confusion.csv"
 MOST_RESULTS = 20
+LISTED = 500  # images whose scores a page lists
+CONFIG_TEXT = MIB // 4  # characters of a config that a page shows
+SMALLER_IS_BETTER = {*LOWER_IS_BETTER, "mae"}
 CLASSES = Bound(1024, "classes", "ADE20K, 150; LVIS, 1,203 of which few occur")
 Table = list[dict[str, str]]
 Read = TypeVar("Read")
@@ -231,6 +235,18 @@ def _read_confusion(path: Path) -> tuple[list[str], np.ndarray]:
     if not all(cell.isdecimal() and len(cell) < 19 for row in rows[1:] for cell in row[1:]):
         raise ValueError("is damaged: expected numbers of pixels")
     return names, np.array([[int(cell) for cell in row[1:]] for row in rows[1:]], np.int64)
+
+
+def attempt(missing: list[str], what: str, make: Callable[[], Read]) -> Read | None:
+    """What a function returns; None with an entry in `missing` if it cannot."""
+    try:
+        return make()
+    # a record of others may hold a value of any type where another is expected
+    except (OSError, ValueError, TypeError, ImportError, FloatingPointError) as error:
+        missing.append(
+            f"{what} ({printable(str(error).splitlines()[0] if str(error) else type(error).__name__)})"
+        )
+        return None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

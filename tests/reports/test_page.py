@@ -14,7 +14,7 @@ from map_folders import write_folders
 from support import ROOT
 
 from paddleseg_u2net.bounds import RECORD_BYTES
-from paddleseg_u2net.reports import page, sources
+from paddleseg_u2net.reports import results, sources
 
 EVIL = "<script>alert('x')</script>"
 
@@ -52,7 +52,7 @@ def test_page_of_a_run_and_its_results(run, trained, measured):
 def test_pictures_show_what_was_measured(run, measured, monkeypatch):
     """The mean absolute difference of map and mask is the MAE in per_image.csv."""
     drawn = []
-    monkeypatch.setattr(page, "draw", lambda item, palette: drawn.append(item) or [])
+    monkeypatch.setattr(results, "draw", lambda item, palette: drawn.append(item) or [])
     assert run("report", measured)[0] == 0
     wrong = [np.abs(item.found - item.mask).mean() for item in drawn]
     ranked = [float(row["MAE"]) for row in rows_of(measured / "per_image.csv")]
