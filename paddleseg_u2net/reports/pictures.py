@@ -172,7 +172,7 @@ def error_map(photograph: np.ndarray, mask: np.ndarray, found: np.ndarray) -> np
     Returns:
         (h, w, 3) uint8, RGB.
     """
-    size = photograph.shape[1::-1]  # (w, h)
+    size = photograph.shape[1], photograph.shape[0]  # (w, h)
     grey = cv2.cvtColor(cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     drawn = grey * DIMMED + 255 * (0.5 - DIMMED / 2)
     true, own = (cv2.resize(values, size, interpolation=cv2.INTER_NEAREST) for values in (mask, found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from paddleseg_u2net.reports.charts import Chart, Series, line_chart
@@ -17,7 +18,7 @@ NETWORKS = {"model": "", "ema_model": "moving average"}  # sources of evaluation
 def run_section(run: Run) -> dict[str, Any]:
     """What the page shows of a run, by the names that the template uses."""
     missing = list(run.missing)
-    preview = attempt(missing, "preview", lambda: embedded(run.preview)) if run.preview else None
+    preview = attempt(missing, "preview", partial(embedded, run.preview)) if run.preview else None
     if not run.preview:
         missing.append("previews (the run has none)")
     measured = [row for row in run.history if row["source"] in NETWORKS]

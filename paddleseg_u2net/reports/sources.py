@@ -112,7 +112,7 @@ class Predictions:
     def presence(self) -> dict[str, float]:
         """The scores by image."""
         scores = {str(row.get("image")): row.get("presence") for row in self.images}
-        return {image: float(score) for image, score in scores.items() if _is_number(score)}
+        return {image: number(score) for image, score in scores.items() if _is_number(score)}
 
 
 Source = Run | Result | Predictions
