@@ -147,7 +147,11 @@ def draw(item: Item, palette: np.ndarray) -> list[Picture]:
         item: the image; its photograph, mask and prediction may differ in size.
         palette: (256, 3) uint8, RGB: the colours of the classes.
     """
-    image = np.full((*item.mask.shape, 3), 235, np.uint8) if item.image is None else item.image
+    image = (
+        np.repeat(np.full_like(item.mask, 235, np.uint8)[..., None], 3, 2)
+        if item.image is None
+        else item.image
+    )
     width = int(np.clip(image.shape[1] * HEIGHT / image.shape[0], HEIGHT / 3, HEIGHT * 3))
     photograph = cv2.resize(image, (width, HEIGHT), interpolation=cv2.INTER_AREA)
     pictures = {} if item.image is None else {"photograph": photograph}
