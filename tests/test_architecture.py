@@ -40,6 +40,7 @@ FOLDERS = (
     "inference",
     "evaluation",
     "training",
+    "reports",
     "plugin",
     "cli",
     "__main__",
@@ -109,7 +110,7 @@ LIGHT = """
 config.loader data.dataset data_check.checks data_check.report io.images data.masks metrics.segmentation
 metrics.table inference.outputs evaluation.folders inference.predictor data.preprocessing engines.base
 models.pretrained cli.app cli.predict cli.val cli.train cli.export cli.evaluate cli.make_dataset
-cli.check_dataset cli.prepare cli.convert_weights cli.average_weights cli.benchmark
+cli.check_dataset cli.prepare cli.convert_weights cli.average_weights cli.benchmark cli.report reports.page
 """.split()  # noqa: SIM905
 IMPORT_EACH_IN_A_FORK = """
 import importlib, json, os, sys, cv2, numpy, yaml, tqdm

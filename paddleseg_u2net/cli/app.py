@@ -64,6 +64,7 @@ COMMANDS = {
     "train": Command(TRAIN, "train a network on images and masks, as a YAML file describes it"),
     "val": Command(TRAIN, "measure a model on the validation images of its config"),
     "evaluate": Command(TRAIN, "measure the saliency maps of any method against masks"),
+    "report": Command(TRAIN, "write a web page of a run and of results: curves, scores, worst images"),
     "predict": Command(PREDICT, "cut out, colour and map the objects of images", every_rank_logs=True),
     "portrait": Command(PREDICT, "draw faces as pencil portraits, by the published weights for it"),
     "export": Command(PREDICT, "write a model as ONNX, OpenVINO or Paddle files and verify them"),

@@ -18,9 +18,9 @@ max_f and mean_f follow the protocol of the U²-Net author and of the paper's ta
 are averaged over the data set before F is computed. max_f_per_image and mean_f_per_image are those of
 PySODMetrics.
 
-One method on one data set gives metrics.json, per_image.csv, pr.png and f.png; several give a folder of
-these for each, plots of all methods, comparison.md and comparison.tex. With several data sets, each
---pred_dir has a sub-folder named after each data set.
+One method on one data set gives metrics.json, per_image.csv, curves.csv, pr.png and f.png; several give a
+folder of these for each, plots of all methods, comparison.md and comparison.tex. With several data sets,
+each --pred_dir has a sub-folder named after each data set. u2net report makes a page of them.
 """
 EXAMPLES = """\
   u2net evaluate --pred_dir output/saliency --label_dir data/ECSSD/masks --save_dir scores
@@ -121,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: argparse.Namespace, methods: dict[str, Path], data_sets: dict[str, Path]) -> int:
+    from paddleseg_u2net.environment.provenance import command_line, package_versions
     from paddleseg_u2net.evaluation.comparison import compare
     from paddleseg_u2net.evaluation.folders import FOREGROUND_ABOVE, FolderSettings
     from paddleseg_u2net.evaluation.tables import markdown, notes, write_comparison
@@ -128,7 +129,8 @@ def _evaluate(args: argparse.Namespace, methods: dict[str, Path], data_sets: dic
     names = tuple(dict.fromkeys(args.measures))
     settings = FolderSettings(names, MeasureStretch.from_options(vars(args)), args.resize)
     comparison = compare(methods, data_sets, settings, args.workers, args.common_only)
-    write_comparison(args.save_dir, comparison, names)
+    record = {"command": command_line(), "versions": package_versions()}
+    write_comparison(args.save_dir, comparison, names, record)
     print(markdown(comparison, names))
     foreground = f"a pixel of a mask is foreground above {FOREGROUND_ABOVE} of 255"
     print(f"maps {settings.measure_stretch.description}; beta squared 0.3; {foreground}")

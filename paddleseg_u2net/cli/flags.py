@@ -74,6 +74,11 @@ def worker_count(text: str) -> int:
     return _whole_number(text, "a whole number, 0 or more", 0, MAX_WORKERS)
 
 
+def small_count(text: str) -> int:
+    """Convert the value of a flag to a whole number from 0 to 100."""
+    return _whole_number(text, "a whole number, 0 or more", 0, 100)
+
+
 def _whole_number(text: str, expected: str, low: int, high: int) -> int:
     """Convert text to a whole number in a range."""
     if not text.isdecimal() or len(text) > 20 or int(text) > high:

@@ -37,6 +37,7 @@ from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.metrics.protocol import AbsentClasses
 
 if TYPE_CHECKING:
+    from paddleseg_u2net.data.spec import DatasetSpec
     from paddleseg_u2net.inference.predictor import Predictor
     from paddleseg_u2net.inference.refine import TwoPassPredictor
 
@@ -57,8 +58,8 @@ SAVE_FLAGS: Flags = {
     "save_dir": {
         "type": nonempty_path,
         "metavar": "FOLDER",
-        "help": "also write metrics.json, per_image.csv (worst first), the confusion matrix, and pictures of "
-        "the best and the worst images",
+        "help": "also write metrics.json, per_image.csv (worst first), the curves, the confusion matrix, and "
+        "pictures of the best and the worst images; u2net report makes a page of them",
     },
 }
 VAL_FLAGS: Flags = {
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in [*scores.report(), *scores.report_over_images()]:
             log.info(line)
         if args.save_dir:
-            details.write(args.save_dir, scores, predictor, record(args, config, predictor))
+            details.write(args.save_dir, scores, predictor, record(args, config, predictor, spec))
             log.info("Written to %s", args.save_dir)
     return 0
 
@@ -153,10 +154,14 @@ def results_folder(folder: Path | None) -> Iterator[None]:
 
 
 def record(
-    args: argparse.Namespace, config: Mapping[str, Any], predictor: Predictor | TwoPassPredictor
+    args: argparse.Namespace,
+    config: Mapping[str, Any],
+    predictor: Predictor | TwoPassPredictor,
+    spec: DatasetSpec,
 ) -> dict[str, Any]:
-    """What the scores depend on, as plain data: models, how they predict, config and versions."""
-    from paddleseg_u2net.environment.provenance import package_versions
+    """What the scores depend on, as plain data: models, how they predict, config, data, versions."""
+    from paddleseg_u2net.data.fingerprint import fingerprint
+    from paddleseg_u2net.environment.provenance import command_line, package_versions
     from paddleseg_u2net.inference.model_source import describe
     from paddleseg_u2net.inference.refine import Refinement, TwoPassPredictor
 
@@ -171,5 +176,7 @@ def record(
         "refine": refine,
         "augmentation": asdict(first.augmentation),
         "config": {key: config[key] for key in CARRIED if key in config},
+        "command": command_line(),
         "versions": package_versions(),
+        "data": {spec.name: fingerprint(spec.pairs)},
     }

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from paddleseg_u2net.data.masks import IGNORE
+
 IMAGE_WEIGHT = 0.6  # weight of the photograph in an overlay, as in PaddleSeg
 SALIENCY_PALETTE = (0, 0, 0, 0, 200, 90)
+TINT = 0.5  # opacity of a mask with an outline
 IGNORED_COLOR = (255, 0, 255)  # RGB of ignored pixels of a mask
 
 
@@ -61,3 +64,29 @@ def make_palette(num_classes: int, custom: Sequence[int] | None = None) -> np.nd
 def overlay(image: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """Blend colours into a photograph; both and the result are (H, W, 3) uint8, RGB."""
     return cv2.addWeighted(image, IMAGE_WEIGHT, colors, 1 - IMAGE_WEIGHT, 0)
+
+
+def outlined(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, height: int) -> np.ndarray:
+    """Draw a mask over its image with an outline, for pages that show many of them.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        mask: (h, w) as `MaskEncoding.decode` returns it; it is stretched to the image.
+        palette: (256, 3) uint8, RGB.
+        height: of the result, in pixels.
+
+    Returns:
+        (height, w', 3) uint8, RGB: the colours of the classes with a black outline, ignored pixels magenta.
+    """
+    width = int(np.clip(image.shape[1] * height / image.shape[0], height / 3, height * 3))
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    values = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
+    soft = mask.dtype != np.uint8
+    ids = (values > 0).astype(np.uint8) if soft else values.astype(np.uint8)
+    strength = TINT * (np.minimum(values, 1) if soft else ids > 0)
+    colors = palette[ids].copy()
+    colors[values == IGNORE], strength[values == IGNORE] = IGNORED_COLOR, TINT
+    mixed = small + strength[..., None] * (colors.astype(np.float32) - small)
+    solid = (values >= 0.5).astype(np.uint8) if soft else ids
+    mixed[cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((2, 2))) > 0] = 0
+    return mixed.round().astype(np.uint8)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from paddleseg_u2net.data.masks import IGNORE
 from paddleseg_u2net.data.multilabel import as_classes, split_labels
-from paddleseg_u2net.data.visualize import IGNORED_COLOR, make_palette
+from paddleseg_u2net.data.visualize import make_palette, outlined
 from paddleseg_u2net.data_check.checks import Example, Finding
 from paddleseg_u2net.data_check.statistics import summary
 from paddleseg_u2net.data_check.survey import DatasetSurvey, SurveyedDataset, SurveyedPair
 from paddleseg_u2net.io.bands import read_picture
 from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.web_page import as_data_uri, render, write_page
 
 JSON, PAGE, TEMPLATE = "report.json", "report.html", "report.html.j2"
 DRAWN, LISTED = 6, 50  # examples of a check that are shown with and without a picture
 SAMPLES = 12  # pairs of each data set that are shown in any case
 HEIGHT = 180  # pixels, of a picture
-TINT = 0.5  # opacity of the mask on the image
 BINS = 20  # of the histogram of foreground shares
 
 
@@ -40,8 +37,7 @@ def write_reports(folder: Path, survey: DatasetSurvey, findings: Sequence[Findin
     """
     with atomic_write(folder / JSON) as partial:
         partial.write_text(json.dumps(as_data(survey, findings), indent=1), encoding="utf-8")
-    with atomic_write(folder / PAGE) as partial:  # names of files may not be valid UTF-8
-        partial.write_text(as_page(survey, findings, title), encoding="utf-8", errors="backslashreplace")
+    write_page(folder / PAGE, as_page(survey, findings, title))
 
 
 def as_data(survey: DatasetSurvey, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -68,12 +64,9 @@ def _example_data(example: Example) -> dict[str, Any]:
 
 def as_page(survey: DatasetSurvey, findings: Sequence[Finding], title: str) -> str:
     """The HTML page; the pairs that it shows are read again."""
-    from jinja2 import Environment, FileSystemLoader  # late: only this function needs it
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        Path(__file__).with_name(TEMPLATE),
+        generator="u2net check-dataset",
         title=title,
         findings=[_finding_section(finding) for finding in findings],
         datasets=[_dataset_section(dataset) for dataset in survey.datasets],
@@ -127,31 +120,4 @@ def _picture(pair: SurveyedPair) -> str:
         mask = pair.dataset.encoding.decode(pair.dataset.spec.read_mask(files.mask))
     if labels := pair.dataset.spec.labels:
         mask = as_classes(split_labels(mask, labels)) if mask.shape[1] % labels == 0 else mask
-    drawn = overlay(image, mask, make_palette(pair.dataset.spec.colors))
-    encoded = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
-
-
-def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Draw a mask over its image, at the height of a picture on the page.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        mask: (h, w) as `MaskEncoding.decode` returns it; it is stretched to the image.
-        palette: (256, 3) uint8, RGB.
-
-    Returns:
-        (180, w', 3) uint8, RGB: the colours of the classes with a black outline, ignored pixels magenta.
-    """
-    width = int(np.clip(image.shape[1] * HEIGHT / image.shape[0], HEIGHT / 3, HEIGHT * 3))
-    small = cv2.resize(image, (width, HEIGHT), interpolation=cv2.INTER_AREA)
-    values = cv2.resize(mask.astype(np.float32), (width, HEIGHT), interpolation=cv2.INTER_NEAREST)
-    soft = mask.dtype != np.uint8
-    ids = (values > 0).astype(np.uint8) if soft else values.astype(np.uint8)
-    strength = TINT * (np.minimum(values, 1) if soft else ids > 0)
-    colors = palette[ids].copy()
-    colors[values == IGNORE], strength[values == IGNORE] = IGNORED_COLOR, TINT
-    mixed = small + strength[..., None] * (colors.astype(np.float32) - small)
-    solid = (values >= 0.5).astype(np.uint8) if soft else ids
-    mixed[cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((2, 2))) > 0] = 0
-    return mixed.round().astype(np.uint8)
+    return as_data_uri(outlined(image, mask, make_palette(pair.dataset.spec.colors), HEIGHT))

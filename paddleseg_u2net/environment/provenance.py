@@ -1,9 +1,11 @@
-"""What a result was made with: versions of packages, and the state of a git checkout."""
+"""What a result was made with: the command, versions of packages, and the state of a git checkout."""
 
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,11 @@ from paddleseg_u2net import __version__
 
 ENGINES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino")
 GIT_SECONDS = 20  # after which an answer of git is not waited for
+
+
+def command_line() -> str:
+    """The command that started this process, as a shell takes it."""
+    return shlex.join(sys.orig_argv)
 
 
 def package_versions() -> dict[str, str]:

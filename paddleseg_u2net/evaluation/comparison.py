@@ -46,6 +46,7 @@ def compare(
     comparison: Comparison = {data_set: {} for data_set in data_sets}
     for (data_set, method), (folder, files) in matched.items():
         scores = score_folder(folder, files, settings, workers, f"{method} on {data_set}")
+        scores.maps, scores.masks = str(folder), str(data_sets[data_set])
         comparison[data_set][method] = scores
         faults += scores.faults
     _raise_faults(faults)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paddleseg_u2net.data.dataset import Dataset
-from paddleseg_u2net.evaluation.csv_files import write_csv
+from paddleseg_u2net.evaluation.csv_files import write_csv, write_curves
 from paddleseg_u2net.evaluation.examples import draw_examples
 from paddleseg_u2net.evaluation.model import LOG_NAMES, Scores
 from paddleseg_u2net.evaluation.plots import draw_confusion
@@ -85,7 +85,7 @@ class Details:
         predictor: Predictor | TwoPassPredictor,
         record: Mapping[str, Any],
     ) -> None:
-        """Write `metrics.json`, `per_image.csv`, `confusion.csv`, and the pictures.
+        """Write `metrics.json`, `per_image.csv`, `curves.csv`, `confusion.csv`, and the pictures.
 
         Args:
             folder: created if it does not exist; earlier files of the same names are replaced.
@@ -98,6 +98,8 @@ class Details:
         ranked = self.ranked()
         rows = [{"image": self._name(image), **image.values} for image in ranked]
         write_csv(folder / "per_image.csv", ["image", *self.columns()], rows)
+        if scores.saliency:
+            write_curves(folder, scores.saliency)
         if not scores.multilabel:  # overlapping labels are not confused with each other
             self._write_confusion(folder, scores.segmentation.confusion)
         by = "MAE" if scores.saliency else "mIoU"

@@ -72,6 +72,8 @@ class FolderScores:
         faults: what makes the scores wrong or prevents measuring.
         left_out: maps and masks without partner, where they are allowed.
         not_read: files of formats that are not read.
+        maps: folder of the maps.
+        masks: folder of the masks.
     """
 
     measures: MapMeasures
@@ -81,6 +83,8 @@ class FolderScores:
     faults: list[Fault | str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     not_read: list[str] = field(default_factory=list)
+    maps: str = ""
+    masks: str = ""
 
     def merge(self, other: FolderScores) -> None:
         """Add the images of another process."""
@@ -250,6 +254,15 @@ def _score_chunk(pairs: Sequence[tuple[str, Path, Path]], settings: FolderSettin
         except (OSError, ValueError) as error:
             part.faults.append(str(error))
     return part
+
+
+def read_pair(map_path: Path, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A map and its mask as they are measured, each (H, W): uint8, or float64 in [0, 1] of 16 bits.
+
+    Raises:
+        ValueError: a file is damaged, or holds no map.
+    """
+    return _decode_map(_read_map(map_path)), _decode_mask(read_raw(mask_path))
 
 
 def _lowest_and_highest(values: np.ndarray) -> np.ndarray:

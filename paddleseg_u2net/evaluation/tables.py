@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from paddleseg_u2net.errors import counted
 from paddleseg_u2net.evaluation.comparison import Comparison
-from paddleseg_u2net.evaluation.csv_files import write_csv
+from paddleseg_u2net.evaluation.csv_files import write_csv, write_curves
 from paddleseg_u2net.evaluation.folders import EMPTY_MASKS, FolderScores
 from paddleseg_u2net.evaluation.plots import draw_curves
 from paddleseg_u2net.io.files import write_text
@@ -19,7 +20,9 @@ ALL_MEASURES = MEASURES | AREA_MEASURES
 SHOWN = 3  # files that a note names
 
 
-def write_comparison(folder: Path, comparison: Comparison, names: Sequence[str]) -> None:
+def write_comparison(
+    folder: Path, comparison: Comparison, names: Sequence[str], record: Mapping[str, Any] | None = None
+) -> None:
     """Write all results.
 
     Args:
@@ -28,11 +31,12 @@ def write_comparison(folder: Path, comparison: Comparison, names: Sequence[str])
             `comparison.tex` into it.
         comparison: the scores.
         names: measures, in the order of the columns.
+        record: what is added to each `metrics.json`, as plain data.
     """
     single = len(comparison) == 1 and all(len(methods) == 1 for methods in comparison.values())
     for data_set, methods in comparison.items():
         for method, scores in methods.items():
-            write_scores(folder if single else folder / data_set / method, method, scores)
+            write_scores(folder if single else folder / data_set / method, method, scores, record or {})
         if len(methods) > 1:
             draw_curves(folder / data_set, {method: scores.measures for method, scores in methods.items()})
     if not single:
@@ -40,13 +44,15 @@ def write_comparison(folder: Path, comparison: Comparison, names: Sequence[str])
         write_text(folder / "comparison.tex", latex(comparison, names))
 
 
-def write_scores(folder: Path, method: str, scores: FolderScores) -> None:
-    """Write `metrics.json`, `per_image.csv` and the plots of one method on one data set."""
+def write_scores(folder: Path, method: str, scores: FolderScores, record: Mapping[str, Any]) -> None:
+    """Write `metrics.json`, `per_image.csv`, `curves.csv` and the plots of one method on one data set."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {**scores.measures.compute(), "protocol": scores.protocol()}
+    files = {"method": method, "maps": scores.maps, "masks": scores.masks}
+    content = {**scores.measures.compute(), "protocol": scores.protocol(), "files": files, **record}
     write_text(folder / "metrics.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     rows = [{"name": name, **row} for name, row in sorted(scores.measures.rows.items())]
     write_csv(folder / "per_image.csv", ["name", *scores.measures.measures], rows)
+    write_curves(folder, scores.measures)
     draw_curves(folder, {method: scores.measures})
 
 

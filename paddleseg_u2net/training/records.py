@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import shlex
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import paddleseg_u2net
 from paddleseg_u2net.data.fingerprint import fingerprint
-from paddleseg_u2net.environment.provenance import git_state, package_versions
+from paddleseg_u2net.environment.provenance import command_line, git_state, package_versions
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.training.curves import draw_curves
@@ -72,7 +70,7 @@ def provenance(specs: Mapping[str, DatasetSpec]) -> dict[str, Any]:
         directory (None outside of one), and the fingerprint of each data set.
     """
     return {
-        "command": shlex.join(sys.orig_argv),
+        "command": command_line(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": package_versions(),
         "git": {

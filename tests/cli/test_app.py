@@ -34,6 +34,7 @@ SCRIPTS = {
     **{f"tools/{name.replace('-', '_')}.py": name for name in ("convert-weights", "benchmark", "demo")},
     "tools/average_weights.py": "average-weights",
     "tools/portrait.py": "portrait",
+    "tools/report.py": "report",
     "tools/evaluate_folder.py": "evaluate",
     "Benckmark_data_prepare/prepare.py": "prepare",
 }
@@ -128,7 +129,7 @@ def test_no_arguments_print_the_help_and_exit_with_2(run):
     [
         ("predcit", "Did you mean 'predict'?"),
         ("make_dataset", "Did you mean 'make-dataset'?"),
-        ("xyzzy", "Known: train, val, evaluate, predict"),
+        ("xyzzy", "Known: train, val, evaluate, report, predict"),
         ("photo.jpg", "Known: train"),
         ("", "Known: train"),
     ],

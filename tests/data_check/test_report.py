@@ -13,7 +13,6 @@ from support import tree, write_mask
 
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.data.spec import DatasetSpec
-from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.data_check import report
 from paddleseg_u2net.data_check.checks import run_checks
 from paddleseg_u2net.data_check.survey import examine
@@ -78,15 +77,3 @@ def test_page_of_sound_data_has_statistics_and_samples(data):
 def test_page_of_broken_pairs_only_is_written():
     survey = examine([DatasetSpec([Pair(Path("no.png"), Path("none.png"))], 1)])
     assert "no.png: no such image file" in report.as_page(survey, run_checks(survey), "x")
-
-
-def test_overlay_colours_object_and_ignored_pixels():
-    image = np.full((360, 720, 3), 100, np.uint8)
-    mask = np.zeros((360, 720), np.float32)
-    mask[:, 240:480], mask[:, 480:] = 1, 255
-    drawn = report.overlay(image, mask, make_palette(1))
-    assert drawn.shape == (180, 360, 3)
-    np.testing.assert_array_equal(drawn[90, 60], (100, 100, 100))
-    np.testing.assert_array_equal(drawn[90, 180], (50, 150, 95))  # half of (0, 200, 90)
-    np.testing.assert_array_equal(drawn[90, 300], (178, 50, 178))
-    assert report.overlay(image[:1, :1], mask, make_palette(1)).shape == (180, 180, 3)

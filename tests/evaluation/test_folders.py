@@ -36,7 +36,7 @@ def test_scores_equal_pysodmetrics(evaluate, folders):
     expected.pop("curves")
     for name, score in expected.items():
         assert found[name] == pytest.approx(score, rel=1e-9), name
-    assert list(found) == ["images", *MEASURES, "protocol"]
+    assert list(found) == ["images", *MEASURES, "protocol", "files", "command", "versions"]
     assert found["images"] == 5
     assert f"{found['max_f']:.3f}" in text
 
@@ -68,7 +68,7 @@ def test_script_writes_scores_and_plots(folders, tmp_path):
     flags = ["--pred_dir", maps, "--label_dir", masks, "--save_dir", tmp_path / "out", "--workers", "2"]
     done = subprocess.run([*SCRIPT, *flags], capture_output=True, text=True, env=environment(), check=True)
     assert done.stderr == ""
-    expected = ["f.png", "metrics.json", "per_image.csv", "pr.png"]
+    expected = ["curves.csv", "f.png", "metrics.json", "per_image.csv", "pr.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == expected
     for name in ("f.png", "pr.png"):
         assert np.asarray(Image.open(tmp_path / "out" / name)).std() > 0
@@ -187,7 +187,7 @@ def test_file_format_does_not_change_scores(evaluate, folders, folder, kind):
     for path in Path(folder).rglob("*.png"):
         STORED[kind](read_grey(path)).save(path)
     assert evaluate(*folders, save_dir="again")[0] == 0
-    again, expected = ({**stored(folder), "protocol": 0} for folder in ("again", "scores"))
+    again, expected = ([stored(folder)[name] for name in MEASURES] for folder in ("again", "scores"))
     assert again == pytest.approx(expected, rel=1e-7)
 
 

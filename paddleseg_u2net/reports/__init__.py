@@ -1,0 +1,1 @@
+"""Web pages of runs and of results."""
