@@ -26,6 +26,7 @@ from paddleseg_u2net.data.inspection import read_pair
 from paddleseg_u2net.data.masks import read_raw
 from paddleseg_u2net.data.pairs import Pair
 from paddleseg_u2net.inference.batch import BatchPredictor, Job
+from paddleseg_u2net.inference.calls import SourcePredictor
 from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.io.bands import open_picture, tiff_layout
 from paddleseg_u2net.io.file_kinds import READ
@@ -39,10 +40,12 @@ DEFLATE, COMPRESSION, PARTS = {8, 32946}, 259, ((273, 279), (324, 325))
 HARMLESS = re.compile("Invalid SOS parameters|.*unknown JFIF|Unknown Adobe")
 
 
-class Reading:
+class Reading(SourcePredictor):
     """Stands for a model: keeps the image that it is asked to predict."""
 
-    def open(self, path: Path, max_pixels: int):
+    channels = 3  # pyright: ignore[reportAssignmentType]
+
+    def open(self, path, max_pixels=SMALL, data=None):
         return open_picture(path, 3, None, max_pixels)
 
     def predict(self, images):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from support import tree
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
 from paddleseg_u2net.inference.batch import BatchPredictor, Job, find_images, plan_jobs
+from paddleseg_u2net.inference.calls import SourcePredictor
 from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.io.images import read_image, read_photograph, write_image
@@ -149,17 +151,20 @@ def test_result_older_than_its_image_is_not_done():
     assert not job.is_done()
 
 
-class Half:
+class Half(SourcePredictor):
     """A stand-in for `Predictor`: each pixel is 0.5."""
 
-    open = staticmethod(read_photograph)
+    channels = 3  # pyright: ignore[reportAssignmentType]
+
+    def open(self, path, max_pixels=MAX_PIXELS, data=None):
+        return read_photograph(path, max_pixels)
 
     def predict(self, images):
         return [Prediction(np.full((1, *image.shape[:2]), 0.5, np.float32)) for image in images]
 
 
 def predictor(**options) -> BatchPredictor:
-    return BatchPredictor(Half(), OutputSettings(), **options)  # pyright: ignore[reportArgumentType]
+    return BatchPredictor(Half(), OutputSettings(), **options)
 
 
 @pytest.mark.parametrize("parallel", [1, 3])

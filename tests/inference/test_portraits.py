@@ -136,7 +136,7 @@ def test_crop_is_shrunk_as_by_the_official_demo_and_drawn_at_its_own_size(half_p
     model, network = drawing_model()
     crop = np.asarray(model.open(path).image)
     np.testing.assert_array_equal(crop, square_by_coordinates(half_photo, find_face(half_photo)))
-    drawing = model(path)
+    drawing = model(path).saliency
     (batch,) = network.inputs
     small = cv2.resize(crop, (512, 512), interpolation=cv2.INTER_AREA).astype(np.float64)
     scaled = small / small.max()
