@@ -36,6 +36,7 @@ FOLDERS = (
     "onednn",
     "engines",
     "export",
+    "matting",
     "inference",
     "evaluation",
     "training",
