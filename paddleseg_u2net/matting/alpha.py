@@ -22,10 +22,10 @@ def refine_alpha(
 ) -> np.ndarray:
     """Add to alpha the detail of the photograph that was lost at the resolution of the network.
 
-    In a small window alpha is taken for a linear function of colour, `a · I + b`. It is fitted at the low
-    resolution, to the photograph reduced to it. Its slope there times the detail of the photograph, which is the
-    difference between the photograph and its reduced copy, is the detail of alpha that is added. Alpha stays as it
-    is where it is even, where colours say nothing, and where the photograph is no larger than `grid`.
+    In a small window alpha is taken for a linear function `a · I + b` of the colour `I`, fitted at the
+    resolution of the network. What is added is `a` times the difference between the photograph and its copy
+    reduced to that resolution and enlarged again. Alpha stays as it is where it is even, where colours do not
+    explain it, and where the photograph is no larger than `grid`.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -40,9 +40,9 @@ def refine_alpha(
     Raises:
         TypeError: arrays of another type or shape.
 
-    Source: the fit is the guided filter of He et al. 2013 (TPAMI 35(6), equations 14 to 16 for colour), at low
-    resolution as in He and Sun 2015 (arXiv:1505.00996). They return `a · I + b`; here its detail alone is added,
-    so where the fit is poor the result is the given alpha and not a blurred one.
+    Source: the fit is the guided filter for colour of He et al. 2013 (TPAMI 35(6), equations 14 to 16), at
+    low resolution as in He and Sun 2015 (arXiv:1505.00996). They return `a · I + b`, which is blurred where
+    the fit is poor; here the result is the given alpha there.
     """
     check_pair(image, alpha)
     height, width = alpha.shape

@@ -21,8 +21,9 @@ def foreground_colors(
 ) -> np.ndarray:
     """Estimate the colours that the foreground has where the background shines through.
 
-    In two passes, the first with large windows and the second with small ones, both colours are weighted means
-    around each pixel, and then the foreground's is corrected so that both together come closer to the photograph.
+    There are two passes, the first with large windows and the second with small ones. Each takes weighted
+    means of the colours of foreground and background around each pixel, and then corrects the foreground's so
+    that both, mixed by alpha, come closer to the photograph.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -50,15 +51,16 @@ def foreground_colors(
         np.copyto(colors[part], image[part], where=(levels == 255)[..., None])
         mixed = ((levels > 0) & (levels < 255)).view(np.uint8)
         left, top, width, height = cv2.boundingRect(mixed)
-        if width:
-            rows, columns = (
-                slice(own.start + a, own.start + a + n)
-                for own, a, n in zip(part, (top, left), (height, width), strict=True)
-            )
-            outer, inner = widened((rows, columns), radius, alpha.shape)
-            found = _fused(planes_of(image[outer]), alpha[outer], enlarged(means, alpha.shape, outer), radius)
-            where = mixed[top : top + height, left : left + width].view(bool)
-            np.copyto(colors[rows, columns], np.moveaxis(found, 0, 2)[inner], where=where[..., None])
+        if not width:
+            continue
+        within = slice(top, top + height), slice(left, left + width)
+        rows, columns = (
+            slice(own.start + new.start, own.start + new.stop) for own, new in zip(part, within, strict=True)
+        )
+        outer, inner = widened((rows, columns), radius, alpha.shape)
+        found = _fused(planes_of(image[outer]), alpha[outer], enlarged(means, alpha.shape, outer), radius)
+        where = mixed[within].view(bool)[..., None]
+        np.copyto(colors[rows, columns], np.moveaxis(found, 0, 2)[inner], where=where)
     return colors
 
 

@@ -1,7 +1,7 @@
 """An image in tiles, and maps of low resolution enlarged one tile at a time.
 
-Tiles keep the memory of float32 arrays small whatever the size of the photograph. Each tile reads as far beyond
-its border as its filters reach, so the result does not depend on where the tiles lie.
+Tiles keep the memory of float32 arrays small whatever the size of the photograph. Each tile reads as far
+beyond its border as its filters reach, so the result does not depend on where the tiles lie.
 """
 
 from __future__ import annotations

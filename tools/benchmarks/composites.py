@@ -1,7 +1,7 @@
 """Synthetic composites whose alpha and foreground are known, for measuring cut-outs.
 
-A shape with strands, a transparent one, one with a blurred edge and a sharp one, each with drawn colours or the
-colours of a photograph, over a photograph as background. The same seed gives the same composite.
+A shape with strands, a transparent one, one with a blurred edge and a sharp one, each in drawn colours mixed
+with the texture of a photograph, over a photograph as background. The same seed gives the same composite.
 """
 
 from __future__ import annotations
@@ -99,15 +99,8 @@ def _hair(rng: np.random.Generator) -> np.ndarray:
         length = rng.uniform(0.05, 0.2) * HEIGHT * FINE
         bend = rng.normal(0, 0.35, 2) * length
         points = root + outwards * length * (steps - 0.05) + bend * steps**2
-        cv2.polylines(
-            strands,
-            [np.round(points * 16).astype(np.int32)],
-            False,
-            (255,),
-            int(rng.integers(2, 6)),
-            cv2.LINE_AA,
-            4,
-        )
+        fixed, thickness = np.round(points * 16).astype(np.int32), int(rng.integers(2, 6))
+        cv2.polylines(strands, [fixed], False, (255,), thickness, cv2.LINE_AA, shift=4)
     drawn = np.maximum(mask, strands.astype(np.float32) / 255)
     return cv2.GaussianBlur(_coverage(drawn), (0, 0), 0.6)
 
@@ -153,10 +146,8 @@ def _background(rng: np.random.Generator, photographs: Sequence[Path], sharp: bo
         return cv2.resize(photograph, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     height, width = photograph.shape[:2]
     rows, columns = (-(-extent // side) for extent, side in ((HEIGHT, height), (WIDTH, width)))
-    photograph = np.pad(
-        photograph, ((0, (rows - 1) * height), (0, (columns - 1) * width), (0, 0)), "symmetric"
-    )
-    return photograph[:HEIGHT, :WIDTH]
+    beyond = ((0, (rows - 1) * height), (0, (columns - 1) * width), (0, 0))
+    return np.pad(photograph, beyond, "symmetric")[:HEIGHT, :WIDTH]
 
 
 def _colors(rng: np.random.Generator, photographs: Sequence[Path]) -> np.ndarray:

@@ -16,14 +16,14 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from paddleseg_u2net.cli.app import guarded
-from paddleseg_u2net.environment.processes import module_command
+from paddleseg_u2net.environment.processes import module_command, u2net_environment
 from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.images import read_image, write_image
@@ -47,11 +47,17 @@ COLUMNS = ("SAD /1000", "MSE x1000", "gradient /1000", "composite, levels", "com
 TABLE_HEAD = f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}"
 
 
-def cut_out(image: np.ndarray, alpha: np.ndarray, way: str) -> tuple[np.ndarray, np.ndarray]:
-    """Alpha and colours of a cut-out made in one of `WAYS`."""
-    refined, estimated = WAYS[way]
-    alpha = refine_alpha(image, alpha) if refined else alpha
-    return alpha, foreground_colors(image, alpha) if estimated else image
+def cut_outs(
+    image: np.ndarray, alpha: np.ndarray, ways: Iterable[str]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield each way with alpha and colours of its cut-out."""
+    alphas = {False: alpha}
+    for way in ways:
+        refined, estimated = WAYS[way]
+        if refined and True not in alphas:
+            alphas[True] = refine_alpha(image, alpha)
+        own = alphas[refined]
+        yield way, own, foreground_colors(image, own) if estimated else image
 
 
 def errors(truth: Composite, alpha: np.ndarray, colors: np.ndarray) -> list[float]:
@@ -100,19 +106,27 @@ def measure_composites(first: int, last: int, data: Path) -> None:
     for seed in range(first, last + 1):
         truth = draw_composite(seed, photographs)
         for source, alpha in (("true", by_network(truth.alpha)), ("u2netp", predict(truth.image))):
-            for way in WAYS:
-                row = errors(truth, *cut_out(truth.image, alpha, way))
-                for group in ("all", truth.kind, "sharp background" if truth.sharp else "smooth background"):
+            groups = ["all", truth.kind, "sharp background" if truth.sharp else "smooth background"]
+            groups += ["found"] if source == "u2netp" and is_found(truth.alpha, alpha) else []
+            for way, *made in cut_outs(truth.image, alpha, WAYS):
+                row = errors(truth, *made)
+                for group in groups:
                     found[source, group, way].append(row)
     print(f"seeds {first} to {last}, {'photographs' if photographs else 'drawn'} as backgrounds")
     for source in ("true", "u2netp"):
         print(f"\nalpha: {source}\n\n{TABLE_HEAD}")
         for (own, group, way), rows in sorted(found.items()):
             if own == source:
-                print(f"| {group}, {way} {table_row(rows)}")
+                print(f"| {group} ({len(rows)}), {way} {table_row(rows)}")
         plain, both = (np.array(found[source, "all", way])[:, 3] for way in ("plain", "both"))
         print(f"\ncomposite error halved in {(both <= plain / 2).sum()} of {len(plain)}, ", end="")
         print(f"larger in {(both > plain).sum()}")
+
+
+def is_found(truth: np.ndarray, alpha: np.ndarray) -> bool:
+    """Whether the network found the drawn object: an IoU of 0.8 with the region where it is visible."""
+    one, other = truth > 0.1, alpha > 0.5
+    return bool((one & other).sum() >= 0.8 * (one | other).sum())
 
 
 def table_row(rows: Iterable[list[float]]) -> str:
@@ -134,7 +148,9 @@ def pairs_of(folder: Path, name: str) -> list[tuple[Path, Path]]:
 def measure_boundaries(data: Path, lists: Iterable[str]) -> None:
     """Print relaxed boundary F of the maps of `u2netp` with and without refinement."""
     predict = Predictor("u2netp")
-    print("| | images | without | refined | change | MAE without | MAE refined |\n|---|---|---|---|---|---|---|")
+    print(
+        "| | images | without | refined | change | MAE without | MAE refined |\n|---|---|---|---|---|---|---|"
+    )
     for place in lists:
         rows = []
         for path, mask_path in pairs_of(data / Path(place).parent, Path(place).name):
@@ -167,14 +183,17 @@ def measure_commands(data: Path, rembg_python: Path | None, count: int, seeds: i
         truths = [draw_composite(100 + seed, backgrounds(data)) for seed in range(seeds)]
         for index, truth in enumerate(truths):
             write_image(work / f"composites/{index:03}.png", truth.image)
-        print(f"| | files | seconds | peak MiB | {' | '.join(COLUMNS)} |\n|---|---|---|---|{'---|' * len(COLUMNS)}")
+        print(f"| | files | seconds | peak MiB | {' | '.join(COLUMNS)} |\n|{'---|' * (4 + len(COLUMNS))}")
         for title, command, environment in commands(data, rembg_python, work):
             for folder, number in sets.items():
                 out = work / "out" / f"{title}-{folder}"
                 out.mkdir(parents=True)
                 run = run_measured([*command, str(work / folder), str(out)], environment)
                 cells = table_row(compare(truths, out)) if folder == "composites" else "|" * 6
-                print(f"| {title} | {number} {folder} | {run.seconds:.1f} | {run.peak_mib:.0f} {cells}", flush=True)
+                print(
+                    f"| {title} | {number} {folder} | {run.seconds:.1f} | {run.peak_mib:.0f} {cells}",
+                    flush=True,
+                )
 
 
 def commands(
@@ -182,7 +201,7 @@ def commands(
 ) -> list[tuple[str, list[str], dict[str, str]]]:
     """Title, command line without its two folders, and environment of each way."""
     ours = module_command("tools.benchmarks.cutouts", "files")
-    found = [(f"ours, {way}", [*ours, "--way", way], {}) for way in ("plain", "both")]
+    found = [(f"ours, {way}", [*ours, "--way", way], u2net_environment()) for way in ("plain", "both")]
     if rembg_python:
         home = work / "rembg_home"
         home.mkdir()
@@ -211,21 +230,23 @@ def write_files(source: Path, out: Path, way: str) -> None:
     predict = Predictor("u2netp")
     for path in sorted(source.iterdir()):
         image = predict.read(path)
-        alpha, colors = cut_out(image, predict(image), way)
-        write_image(out / f"{path.stem}.png", np.dstack([colors, to_8bit(alpha)]))
+        for _, alpha, colors in cut_outs(image, predict(image), [way]):
+            write_image(out / f"{path.stem}.png", np.dstack([colors, to_8bit(alpha)]))
 
 
 def draw_picture(save: Path, data: Path, seed: int) -> None:
     """Write a composite, and details of its plain and its refined cut-out over a contrasting ground."""
     truth = draw_composite(seed, backgrounds(data))
     alpha = by_network(truth.alpha)
-    made = [cut_out(truth.image, alpha, way) for way in ("plain", "both")]
-    made.append((truth.alpha, truth.foreground))
+    made = [own for _, *own in cut_outs(truth.image, alpha, ("plain", "both"))]
+    made.append([truth.alpha, truth.foreground])
     over = [a[..., None] * c + (1 - a[..., None]) * truth.ground for a, c in made]
     rows, columns = _busiest(truth.alpha, 240, 280)
     details = [own[rows, columns] for own in (truth.image, *over)]
     gap = np.full((240, 6, 3), 255)
-    write_image(save, np.hstack([part for own in details for part in (own, gap)][:-1]).clip(0, 255).astype(np.uint8))
+    write_image(
+        save, np.hstack([part for own in details for part in (own, gap)][:-1]).clip(0, 255).astype(np.uint8)
+    )
 
 
 def _busiest(alpha: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
@@ -250,7 +271,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rembg_python", type=Path, help="Python of an environment with rembg 2.0.86")
     parser.add_argument("--count", type=int, default=40, help="photographs for `commands` (%(default)s)")
     parser.add_argument("--composites", type=int, default=16, help="composites for `commands` (%(default)s)")
-    parser.add_argument("--way", choices=WAYS, default="both", help="how `files` makes cut-outs (%(default)s)")
+    parser.add_argument(
+        "--way", choices=WAYS, default="both", help="how `files` makes cut-outs (%(default)s)"
+    )
     parser.add_argument("--save", type=Path, default=Path("cutouts.png"), help="file of `picture`")
     parser.add_argument("--seed", type=int, default=100, help="composite of `picture` (%(default)s)")
     args = parser.parse_args(argv)
