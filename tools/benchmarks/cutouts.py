@@ -3,11 +3,12 @@
 python -m tools.benchmarks.cutouts composites --first 100 --last 299   # errors on synthetic composites
 python -m tools.benchmarks.cutouts boundaries     # relaxed boundary F on SOD and MSRA10K's validation list
 python -m tools.benchmarks.cutouts commands --rembg_python rembg-venv/bin/python   # whole processes
+python -m tools.benchmarks.cutouts edges --last 115 --rembg_python rembg-venv/bin/python   # same maps
 python -m tools.benchmarks.cutouts picture --save docs/cutouts.png
 
 Composites have known alpha and foreground. The network's part is played once by the true alpha, reduced to
 320x320 and enlarged again, and once by `u2netp`. Parameters were tuned on seeds 0 to 99. Without `--data` the
-backgrounds are drawn. `commands` writes RGBA files of the same photographs and composites in each way.
+backgrounds are drawn.
 """
 
 from __future__ import annotations
@@ -43,6 +44,23 @@ WAYS = {  # name -> (alpha is refined, colours of the foreground are estimated)
     "both": (True, True),
 }
 REMBG = {"rembg": [], "rembg -dc": ["-dc"], "rembg -a": ["-a"]}
+# what `rembg` does with a map, called with its default thresholds
+REMBG_FUNCTIONS = """
+import sys
+from pathlib import Path
+from PIL import Image
+from rembg import bg
+for path in sorted(Path(sys.argv[1]).glob("*.image.png")):
+    image, mask = Image.open(path), Image.open(str(path).replace("image", "mask"))
+    for title, made in {
+        "rembg": bg.naive_cutout(image, mask),
+        "rembg -dc": bg.decontaminate_cutout(image, mask),
+        "rembg -a": bg.alpha_matting_cutout(image, mask, 240, 10, 10),
+    }.items():
+        made.save(str(path).replace("image", title))
+"""
+LIMIT_GIB = 6
+LIMITED = ["bash", "-c", f'ulimit -v {LIMIT_GIB << 20}; exec "$@"', "bash"]  # address space of a command
 COLUMNS = ("SAD /1000", "MSE x1000", "gradient /1000", "composite, levels", "composite MSE")
 TABLE_HEAD = f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}"
 
@@ -168,32 +186,29 @@ def measure_boundaries(data: Path, lists: Iterable[str]) -> None:
         )
 
 
-def measure_commands(data: Path, rembg_python: Path | None, count: int, seeds: int) -> None:
-    """Print seconds, memory and errors of whole processes that write cut-outs of the same files."""
+def measure_commands(data: Path, rembg_python: Path | None, count: int) -> None:
+    """Print seconds and memory of whole processes that write cut-outs of the same photographs."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        sets = {"photographs": count, "large": 1, "composites": seeds}
+        sets = {"photographs": count, "of 12 megapixels": 1}
         for folder in sets:
             (work / folder).mkdir()
         photographs = [image for image, _ in pairs_of(data / "data/msra10k_1200", "val_list.txt")]
         for path in photographs[:count]:
             shutil.copy(path, work / "photographs")
         large = cv2.resize(read_image(photographs[0]), (4000, 3000), interpolation=cv2.INTER_CUBIC)
-        write_image(work / "large/a.jpg", large)
-        truths = [draw_composite(100 + seed, backgrounds(data)) for seed in range(seeds)]
-        for index, truth in enumerate(truths):
-            write_image(work / f"composites/{index:03}.png", truth.image)
-        print(f"| | files | seconds | peak MiB | {' | '.join(COLUMNS)} |\n|{'---|' * (4 + len(COLUMNS))}")
+        write_image(work / "of 12 megapixels/a.jpg", large)
+        print("| | files | seconds | peak MiB |\n|---|---|---|---|")
         for title, command, environment in commands(data, rembg_python, work):
             for folder, number in sets.items():
-                out = work / "out" / f"{title}-{folder}"
+                out = work / "out" / title / folder
                 out.mkdir(parents=True)
-                run = run_measured([*command, str(work / folder), str(out)], environment)
-                cells = table_row(compare(truths, out)) if folder == "composites" else "|" * 6
-                print(
-                    f"| {title} | {number} {folder} | {run.seconds:.1f} | {run.peak_mib:.0f} {cells}",
-                    flush=True,
-                )
+                try:
+                    run = run_measured([*LIMITED, *command, work / folder, out], environment)
+                    result = f"{run.seconds:.1f} | {run.peak_mib:.0f}"
+                except OSError as error:
+                    result = f"failed: {str(error).strip().splitlines()[-1]} | more than {LIMIT_GIB} GiB"
+                print(f"| {title} | {number} {folder} | {result} |", flush=True)
 
 
 def commands(
@@ -212,14 +227,31 @@ def commands(
     return found
 
 
-def compare(truths: list[Composite], folder: Path) -> list[list[float]]:
-    """The errors of the RGBA files of composites, in the order of their names."""
-    files = sorted(folder.rglob("*.png"))
-    if len(files) != len(truths):
-        raise OSError(f"{folder}: {len(files)} files, expected {len(truths)}")
+def compare_edges(data: Path, rembg_python: Path | None, first: int, last: int) -> None:
+    """Print errors of our cut-outs and of rembg's functions, given the same photographs and maps."""
+    truths = [draw_composite(seed, backgrounds(data)) for seed in range(first, last + 1)]
+    print(f"seeds {first} to {last}\n\n{TABLE_HEAD}")
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        rows = defaultdict(list)
+        for index, truth in enumerate(truths):
+            alpha = by_network(truth.alpha)
+            write_image(work / f"{index:03}.image.png", truth.image)
+            write_image(work / f"{index:03}.mask.png", to_8bit(alpha))
+            for way, *made in cut_outs(truth.image, alpha, WAYS):
+                rows[f"ours, {way}"].append(errors(truth, *made))
+        if rembg_python:
+            run_measured([rembg_python, "-c", REMBG_FUNCTIONS, work])
+            rows |= {title: compare(truths, work, title) for title in REMBG}
+        for title, own in rows.items():
+            print(f"| {title} {table_row(own)}")
+
+
+def compare(truths: list[Composite], folder: Path, title: str) -> list[list[float]]:
+    """The errors of the RGBA files that `REMBG_FUNCTIONS` wrote."""
     rows = []
-    for truth, path in zip(truths, files, strict=True):
-        rgba = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    for index, truth in enumerate(truths):
+        rgba = cv2.imread(str(folder / f"{index:03}.{title}.png"), cv2.IMREAD_UNCHANGED)
         colors, alpha = rgba[..., 2::-1], rgba[..., 3].astype(np.float32) / 255
         rows.append(errors(truth, alpha, colors))
     return rows
@@ -261,7 +293,7 @@ def _busiest(alpha: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark and return the exit code."""
     parser = benchmark_parser("cutouts", __doc__)
-    parser.add_argument("part", choices=("composites", "boundaries", "commands", "picture", "files"))
+    parser.add_argument("part", choices=("composites", "boundaries", "commands", "edges", "picture", "files"))
     parser.add_argument("folders", nargs="*", type=Path, help="of `files`: images, and where cut-outs go")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of data/ and weights/ (../shared)")
     parser.add_argument("--first", type=int, default=100, help="first seed (%(default)s)")
@@ -270,7 +302,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lists", nargs="+", default=default, help="of images and masks (%(default)s)")
     parser.add_argument("--rembg_python", type=Path, help="Python of an environment with rembg 2.0.86")
     parser.add_argument("--count", type=int, default=40, help="photographs for `commands` (%(default)s)")
-    parser.add_argument("--composites", type=int, default=16, help="composites for `commands` (%(default)s)")
     parser.add_argument(
         "--way", choices=WAYS, default="both", help="how `files` makes cut-outs (%(default)s)"
     )
@@ -280,7 +311,8 @@ def main(argv: list[str] | None = None) -> int:
     parts: dict[str, Callable[[], None]] = {
         "composites": lambda: measure_composites(args.first, args.last, args.data),
         "boundaries": lambda: measure_boundaries(args.data, args.lists),
-        "commands": lambda: measure_commands(args.data, args.rembg_python, args.count, args.composites),
+        "commands": lambda: measure_commands(args.data, args.rembg_python, args.count),
+        "edges": lambda: compare_edges(args.data, args.rembg_python, args.first, args.last),
         "picture": lambda: draw_picture(args.save, args.data, args.seed),
         "files": lambda: write_files(*args.folders, args.way),
     }
