@@ -9,7 +9,7 @@ from paddleseg_u2net.matting.tiles import check_pair, enlarged, planes_of, tiles
 
 COARSE = 480  # longest side in pixels at which the first pass takes its means
 FIRST_RADIUS = 0.1  # of the windows of the two passes, as shares of the longest side
-SECOND_RADIUS = 0.01
+SECOND_RADIUS = 0.006
 TINY = 1e-5  # keeps windows without foreground, or without background, from dividing by zero
 
 
@@ -48,9 +48,9 @@ def foreground_colors(
     colors = np.zeros_like(image)
     for part in tiles_of(*alpha.shape):
         levels = (alpha[part] * 255 + 0.5).astype(np.uint8)  # as in the file of a cut-out
-        np.copyto(colors[part], image[part], where=(levels == 255)[..., None])
-        mixed = ((levels > 0) & (levels < 255)).view(np.uint8)
-        left, top, width, height = cv2.boundingRect(mixed)
+        colors[part] = _where(levels == 255, image[part])
+        mixed = (levels > 0) & (levels < 255)
+        left, top, width, height = cv2.boundingRect(mixed.view(np.uint8))
         if not width:
             continue
         within = slice(top, top + height), slice(left, left + width)
@@ -59,9 +59,14 @@ def foreground_colors(
         )
         outer, inner = widened((rows, columns), radius, alpha.shape)
         found = _fused(planes_of(image[outer]), alpha[outer], enlarged(means, alpha.shape, outer), radius)
-        where = mixed[within].view(bool)[..., None]
-        np.copyto(colors[rows, columns], np.moveaxis(found, 0, 2)[inner], where=where)
+        colors[rows, columns] += _where(mixed[within], cv2.merge(list(found))[inner])
     return colors
+
+
+def _where(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """The pixels of (h, w, 3) uint8 where the mask (h, w) bool is set, and 0 elsewhere."""
+    image = np.ascontiguousarray(image)
+    return cv2.bitwise_and(image, image, mask=np.ascontiguousarray(mask).view(np.uint8))
 
 
 def _fused(image: np.ndarray, alpha: np.ndarray, means: np.ndarray, radius: int) -> np.ndarray:

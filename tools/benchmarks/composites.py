@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,16 @@ class Composite:
     alpha: np.ndarray
     foreground: np.ndarray
     ground: np.ndarray
+
+    @cached_property
+    def over_ground(self) -> np.ndarray:
+        """The foreground over the new ground, (H, W, 3) float32."""
+        return over(self.ground, self.alpha, self.foreground)
+
+
+def over(ground: np.ndarray, alpha: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """A foreground over a ground of one colour: (3,), (H, W), (H, W, 3) -> (H, W, 3) float32."""
+    return ground + alpha[..., None] * (colors - ground)
 
 
 def draw_composite(seed: int, photographs: Sequence[Path] = ()) -> Composite:

@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -33,7 +33,7 @@ from paddleseg_u2net.matting.foreground import foreground_colors
 from paddleseg_u2net.metrics.boundary import relaxed_boundary_f
 from paddleseg_u2net.metrics.map_and_mask import MapAndMask
 from paddleseg_u2net.metrics.protocol import MeasureStretch
-from tools.benchmarks.composites import Composite, draw_composite
+from tools.benchmarks.composites import Composite, draw_composite, over
 from tools.benchmarks.measuring import ROOT, benchmark_parser, run_measured
 
 DATA = ROOT.parent / "shared"
@@ -43,6 +43,7 @@ WAYS = {  # name -> (alpha is refined, colours of the foreground are estimated)
     "refined": (True, False),
     "both": (True, True),
 }
+SOURCES = ("true", "u2netp")  # what plays the part of the network
 REMBG = {"rembg": [], "rembg -dc": ["-dc"], "rembg -a": ["-a"]}
 # what `rembg` does with a map, called with its default thresholds
 REMBG_FUNCTIONS = """
@@ -87,11 +88,7 @@ def errors(truth: Composite, alpha: np.ndarray, colors: np.ndarray) -> list[floa
         colors: (H, W, 3) of the foreground.
     """
     difference = alpha - truth.alpha
-    composites = [
-        a[..., None] * c + (1 - a[..., None]) * truth.ground
-        for a, c in ((alpha, colors.astype(np.float32)), (truth.alpha, truth.foreground))
-    ]
-    moved = composites[0] - composites[1]
+    moved = over(truth.ground, alpha, colors) - truth.over_ground
     slopes = gradient(alpha) - gradient(truth.alpha)
     return [
         float(np.abs(difference).sum() / 1e3),
@@ -117,13 +114,18 @@ def by_network(alpha: np.ndarray) -> np.ndarray:
     return cv2.resize(low, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def measure_composites(first: int, last: int, data: Path) -> None:
+def measure_composites(first: int, last: int, data: Path, sources: Sequence[str]) -> None:
     """Print errors of all ways on the composites of some seeds, and by kind of composite."""
-    photographs, predict = backgrounds(data), Predictor("u2netp")
+    photographs = backgrounds(data)
+    predict = {"true": lambda truth: by_network(truth.alpha)}
+    if "u2netp" in sources:
+        predictor = Predictor("u2netp")
+        predict["u2netp"] = lambda truth: predictor(truth.image)
     found: dict[tuple[str, str, str], list[list[float]]] = defaultdict(list)
     for seed in range(first, last + 1):
         truth = draw_composite(seed, photographs)
-        for source, alpha in (("true", by_network(truth.alpha)), ("u2netp", predict(truth.image))):
+        for source in sources:
+            alpha = predict[source](truth)
             groups = ["all", truth.kind, "sharp background" if truth.sharp else "smooth background"]
             groups += ["found"] if source == "u2netp" and is_found(truth.alpha, alpha) else []
             for way, *made in cut_outs(truth.image, alpha, WAYS):
@@ -131,7 +133,7 @@ def measure_composites(first: int, last: int, data: Path) -> None:
                 for group in groups:
                     found[source, group, way].append(row)
     print(f"seeds {first} to {last}, {'photographs' if photographs else 'drawn'} as backgrounds")
-    for source in ("true", "u2netp"):
+    for source in sources:
         print(f"\nalpha: {source}\n\n{TABLE_HEAD}")
         for (own, group, way), rows in sorted(found.items()):
             if own == source:
@@ -272,9 +274,9 @@ def draw_picture(save: Path, data: Path, seed: int) -> None:
     alpha = by_network(truth.alpha)
     made = [own for _, *own in cut_outs(truth.image, alpha, ("plain", "both"))]
     made.append([truth.alpha, truth.foreground])
-    over = [a[..., None] * c + (1 - a[..., None]) * truth.ground for a, c in made]
+    results = [over(truth.ground, *own) for own in made]
     rows, columns = _busiest(truth.alpha, 240, 280)
-    details = [own[rows, columns] for own in (truth.image, *over)]
+    details = [own[rows, columns] for own in (truth.image, *results)]
     gap = np.full((240, 6, 3), 255)
     write_image(
         save, np.hstack([part for own in details for part in (own, gap)][:-1]).clip(0, 255).astype(np.uint8)
@@ -298,6 +300,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of data/ and weights/ (../shared)")
     parser.add_argument("--first", type=int, default=100, help="first seed (%(default)s)")
     parser.add_argument("--last", type=int, default=299, help="last seed (%(default)s)")
+    parser.add_argument(
+        "--alpha", nargs="+", choices=SOURCES, default=SOURCES, help="from where (%(default)s)"
+    )
     default = ["data/sod300/val_list.txt", "data/msra10k_1200/val_list.txt"]
     parser.add_argument("--lists", nargs="+", default=default, help="of images and masks (%(default)s)")
     parser.add_argument("--rembg_python", type=Path, help="Python of an environment with rembg 2.0.86")
@@ -309,7 +314,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=100, help="composite of `picture` (%(default)s)")
     args = parser.parse_args(argv)
     parts: dict[str, Callable[[], None]] = {
-        "composites": lambda: measure_composites(args.first, args.last, args.data),
+        "composites": lambda: measure_composites(args.first, args.last, args.data, args.alpha),
         "boundaries": lambda: measure_boundaries(args.data, args.lists),
         "commands": lambda: measure_commands(args.data, args.rembg_python, args.count),
         "edges": lambda: compare_edges(args.data, args.rembg_python, args.first, args.last),
