@@ -8,8 +8,12 @@ import numpy as np
 from paddleseg_u2net.matting.tiles import check_pair, enlarged, needed, planes_of, tiles_of, window_mean
 
 GRID = 320  # side of the input of U²-Net: the resolution that the map was predicted at
-RADIUS = 1
+RADIUS = 2
 EPSILON = 1e-4
+UNEXPLAINED = (
+    0.2  # share of the variance of alpha that colours leave unexplained, from which on nothing is added
+)
+LEAST_VARIANCE = 1e-6  # of alpha, below which this share means nothing
 LEAST_RANGE = 1 / 255  # neighbourhoods where alpha varies less have no edge
 
 
@@ -25,7 +29,8 @@ def refine_alpha(
     In a small window alpha is taken for a linear function `a · I + b` of the colour `I`, fitted at the
     resolution of the network. What is added is `a` times the difference between the photograph and its copy
     reduced to that resolution and enlarged again. Alpha stays as it is where it is even, where colours do not
-    explain it, and where the photograph is no larger than `grid`.
+    explain it (as where the network's edge is beside the photograph's), and where the photograph is no larger
+    than `grid`.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -42,7 +47,8 @@ def refine_alpha(
 
     Source: the fit is the guided filter for colour of He et al. 2013 (TPAMI 35(6), equations 14 to 16), at
     low resolution as in He and Sun 2015 (arXiv:1505.00996). They return `a · I + b`, which is blurred where
-    the fit is poor; here the result is the given alpha there.
+    the fit is poor; here the result is the given alpha there, as `a` is weighted by the share of the variance
+    that the fit explains.
     """
     check_pair(image, alpha)
     height, width = alpha.shape
@@ -61,7 +67,9 @@ def refine_alpha(
 
 
 def _slopes(image: np.ndarray, alpha: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """The slope of alpha by colour around each pixel, (3, h, w) float32; zero where alpha is even.
+    """The slope of alpha by colour around each pixel, (3, h, w) float32.
+
+    It is zero where alpha is even, and the smaller the less of the variance of alpha the colours explain.
 
     Args:
         image: (3, h, w) float32 in [0, 1].
@@ -69,11 +77,14 @@ def _slopes(image: np.ndarray, alpha: np.ndarray, radius: int, epsilon: float) -
         radius: of the windows.
         epsilon: added to the variance of each channel.
     """
-    mean = window_mean(image, radius)
-    covariance = window_mean(image * alpha, radius) - mean * window_mean(alpha[None], radius)
+    mean, middle = window_mean(image, radius), window_mean(alpha[None], radius)
+    covariance = window_mean(image * alpha, radius) - mean * middle
     products = window_mean(image[FIRST] * image[SECOND], radius) - mean[FIRST] * mean[SECOND]
     products[FIRST == SECOND] += epsilon
-    slopes = window_mean(_solve(products, covariance), radius)
+    slopes = _solve(products, covariance)
+    variance = window_mean(np.square(alpha[None]), radius) - np.square(middle)
+    unexplained = 1 - (slopes * covariance).sum(axis=0) / (variance + LEAST_VARIANCE)
+    slopes = window_mean(slopes * (1 - unexplained / UNEXPLAINED).clip(0, 1), radius)
     window = np.ones((4 * radius + 1, 4 * radius + 1), np.uint8)  # all that the two means above reach
     slopes[:, cv2.dilate(alpha, window) - cv2.erode(alpha, window) < LEAST_RANGE] = 0
     return slopes

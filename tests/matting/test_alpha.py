@@ -40,7 +40,7 @@ def test_strands_lost_at_the_resolution_of_the_network_come_back():
     assert np.abs(after - truth).mean() < 0.15 * np.abs(before - truth).mean()
 
 
-def test_slopes_are_those_of_a_ridge_regression_in_each_window():
+def test_slopes_are_those_of_ridge_regressions_weighted_by_explained_variance():
     image, alpha = RNG.random((3, 9, 11)).astype(np.float32), RNG.random((9, 11)).astype(np.float32)
     radius, epsilon = 1, 1e-3
     colors = np.pad(image.astype(np.float64), ((0, 0), (radius, radius), (radius, radius)), "symmetric")
@@ -50,16 +50,19 @@ def test_slopes_are_those_of_a_ridge_regression_in_each_window():
         window = np.s_[y : y + 2 * radius + 1, x : x + 2 * radius + 1]
         samples, values = colors[(slice(None), *window)].reshape(3, -1), shares[window].ravel()
         covariance = np.cov(samples, values, bias=True)
-        expected[:, y, x] = np.linalg.solve(covariance[:3, :3] + epsilon * np.eye(3), covariance[:3, 3])
+        slope = np.linalg.solve(covariance[:3, :3] + epsilon * np.eye(3), covariance[:3, 3])
+        unexplained = 1 - slope @ covariance[:3, 3] / (covariance[3, 3] + module.LEAST_VARIANCE)
+        expected[:, y, x] = slope * np.clip(1 - unexplained / module.UNEXPLAINED, 0, 1)
     padded = np.pad(expected, ((0, 0), (radius, radius), (radius, radius)), "symmetric")
     means = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).mean((3, 4))
+    assert np.abs(means).max() > 0.5
     np.testing.assert_allclose(_slopes(image, alpha, radius, epsilon), means, atol=2e-3)
 
 
 @pytest.mark.parametrize("shape", [(700, 523), (333, 1000), (1, 900), (900, 1)])
 def test_tiles_give_what_the_whole_image_gives(monkeypatch, shape):
     image = RNG.integers(0, 256, (*shape, 3), np.uint8)
-    alpha = reduced(RNG.random(shape, np.float32))
+    alpha = reduced(image[..., 1].astype(np.float32) / 255)
     monkeypatch.setattr(module, "tiles_of", partial(tiles_of, side=max(shape)))
     whole = refine_alpha(image, alpha)
     monkeypatch.setattr(module, "tiles_of", partial(tiles_of, side=64))
