@@ -103,7 +103,7 @@ LOADS = {
     "inference": (
         "errors bounds registry environment io data config models engines export matting inference "
         "metrics.protocol metrics.saliency",
-        80,
+        87,
     ),
 }
 LIGHT = """

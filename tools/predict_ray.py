@@ -23,7 +23,8 @@ from paddleseg_u2net.cli.predict import batch_predictor, parse, prediction_parse
 from paddleseg_u2net.environment.devices import MAX_PARALLEL, processors, threads_for
 from paddleseg_u2net.environment.optional_imports import need, quiet
 from paddleseg_u2net.errors import Fault
-from paddleseg_u2net.inference.batch import Job, find_images, plan_jobs
+from paddleseg_u2net.inference.batch import Job, plan_jobs
+from paddleseg_u2net.inference.image_paths import find_images
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.models.known_weights import KNOWN
@@ -96,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     """Predict as the flags say."""
     if args.device_id is not None:
         raise ValueError("--device_id: Ray assigns the GPUs. Fix: --device gpu without it")
+    if args.report or args.min_presence:
+        raise ValueError("--report, --min_presence: not with Ray. Fix: u2net predict, or leave them out")
     args.image_path = [path.absolute() for path in args.image_path]
     args.save_dir = args.save_dir.absolute()
     with folder_lock(args.save_dir):

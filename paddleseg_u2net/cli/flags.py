@@ -98,6 +98,11 @@ def share(text: str) -> float:
     return _number(text, "a number above 0 and below 1", lambda value: 0 < value < 1)
 
 
+def unit_float(text: str) -> float:
+    """Convert the value of a flag to a number from 0 to 1."""
+    return _number(text, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+
 def non_negative_float(text: str) -> float:
     """Convert the value of a flag to a finite number, 0 or more."""
     return _number(text, "a number, 0 or more", lambda value: 0 <= value < math.inf)

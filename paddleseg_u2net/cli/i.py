@@ -11,6 +11,7 @@ from paddleseg_u2net.cli.other_sources import STDIN, image_source, send
 from paddleseg_u2net.cli.rembg import is_same, model_of, output_of, rembg_parser, settings_of
 from paddleseg_u2net.environment.interruptions import log_to_stderr
 from paddleseg_u2net.inference.outputs import encode_output, write_output
+from paddleseg_u2net.io.locks import path_lock
 
 EXAMPLES = """\
   u2net i photo.jpg cut.png
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = model.predictor(sys.stdin.buffer if source == STDIN else source, settings.cutout)
     if piped:
         send(encode_output(name, result, settings))
-    else:
+        return 0
+    with path_lock(args.output):
         write_output(name, args.output, result, settings, Path(str(source)))
     return 0

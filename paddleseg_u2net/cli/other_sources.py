@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from paddleseg_u2net.cli.flags import nonempty_path
 from paddleseg_u2net.environment.interruptions import log_to_stderr
 from paddleseg_u2net.errors import DataError, DownloadError, Fault
-from paddleseg_u2net.inference.batch import BatchPredictor, FoundImages, Image
+from paddleseg_u2net.inference.batch import BatchPredictor
+from paddleseg_u2net.inference.image_paths import FoundImages, Image
 from paddleseg_u2net.inference.outputs import encode_output
 from paddleseg_u2net.inference.sources import is_address, read_all
 from paddleseg_u2net.io.encoding import exif_of

@@ -12,7 +12,8 @@ from paddleseg_u2net.cli.predict import report
 from paddleseg_u2net.cli.rembg import model_of, output_of, rembg_parser, settings_of
 from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.errors import DataError
-from paddleseg_u2net.inference.batch import BatchPredictor, FoundImages, Job, find_images, plan_jobs
+from paddleseg_u2net.inference.batch import BatchPredictor, Job, plan_jobs
+from paddleseg_u2net.inference.image_paths import FoundImages, find_images
 from paddleseg_u2net.inference.outputs import OUTPUTS
 from paddleseg_u2net.io.locks import folder_lock
 

@@ -21,7 +21,8 @@ from paddleseg_u2net.cli.flags import (
 from paddleseg_u2net.cli.predict import INPUT_FLAGS, RUN_FLAGS, parse, report
 from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.environment.devices import device_name, threads_for
-from paddleseg_u2net.inference.batch import BatchPredictor, find_images, plan_jobs
+from paddleseg_u2net.inference.batch import BatchPredictor, plan_jobs
+from paddleseg_u2net.inference.image_paths import find_images
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.inference.portraits import MAX_SIGMA, WHOLE_SIDE, PortraitPredictor, portrait_outputs

@@ -24,9 +24,11 @@ from paddleseg_u2net.cli.flags import (
     add_flags,
     add_group,
     non_negative_int,
+    nonempty_path,
     options,
     parser,
     positive_int,
+    unit_float,
 )
 from paddleseg_u2net.cli.model import REFINE_FLAGS, open_predictor
 from paddleseg_u2net.cli.other_sources import (
@@ -43,9 +45,11 @@ from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
 from paddleseg_u2net.errors import Fault, counted
-from paddleseg_u2net.inference.batch import BatchPredictor, FoundImages, find_images, plan_jobs
+from paddleseg_u2net.inference.batch import BatchPredictor, plan_jobs
+from paddleseg_u2net.inference.image_paths import FoundImages, find_images
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import USUAL
+from paddleseg_u2net.inference.report import written_report
 from paddleseg_u2net.io.locks import folder_lock
 from paddleseg_u2net.metrics.protocol import MapProtocol
 
@@ -79,6 +83,19 @@ INPUT_FLAGS: Flags = {
     "opts": MODEL_FLAGS["opts"],
     **MULTILABEL,
 }
+PRESENCE_FLAGS: Flags = {
+    "min_presence": {
+        "type": unit_float,
+        "default": 0.0,
+        "metavar": "P",
+        "help": "empty the results of images whose probability to show an object is lower; default 0: none",
+    },
+    "report": {
+        "type": nonempty_path,
+        "metavar": "FILE.json",
+        "help": "write presence, share of foreground, classes, results and faults of each image",
+    },
+}
 RUN_FLAGS: Flags = {
     **{name: MODEL_FLAGS[name] for name in ("backend", "precision", "device")},
     "device_id": {"type": non_negative_int, "help": "number of the GPU to use, from 0; default 0"},
@@ -102,6 +119,7 @@ def prediction_parser(prog: str, description: str, examples: str) -> argparse.Ar
     inputs.add_argument("paths", nargs="*", type=image_source, metavar="PATH", help=about)
     add_flags(inputs, INPUT_FLAGS)
     add_output_flags(flags, OUTPUT)
+    add_group(flags, "empty scenes and report", PRESENCE_FLAGS)
     add_group(flags, HOW, RUN_FLAGS)
     add_augmentation_flags(flags, "aug_pred")
     add_group(flags, REFINE, REFINE_FLAGS)
@@ -120,6 +138,11 @@ def parse(
         flags.error("--config needs --model_path: the weights of that model")
     if "outputs" in args:  # `u2net portrait` has its own
         args.outputs = args.outputs or ("cutout" if STDIN in args.image_path else ",".join(USUAL))
+    minimum = getattr(args, "min_presence", 0)
+    if minimum and MapProtocol.from_options(vars(args)) is not MapProtocol.PLAIN:
+        flags.error(
+            "--min_presence: needs maps as predicted. Fix: leave out --minmax, --official, --map_protocol"
+        )
     if not args.model_path:
         args.model_path = default_model
         log.info("No --model_path: the model is %s", default_model)
@@ -137,7 +160,7 @@ def batch_predictor(args: argparse.Namespace, config: Mapping[str, Any], paralle
     device, map_protocol = device_name(args.device, args.device_id), MapProtocol.from_options(vars(args))
     predictor = open_predictor(args, config, device, parallel, map_protocol)
     settings = output_settings(args, make_palette(predictor.colors, args.custom_color))
-    return BatchPredictor(predictor, settings, args.max_pixels, parallel)
+    return BatchPredictor(predictor, settings, args.max_pixels, parallel, min_presence=args.min_presence)
 
 
 def report(
@@ -175,18 +198,14 @@ def report(
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict; returns the exit code, 1 if any image failed."""
     args, rank = parse(build_parser(), argv), this_rank()
-    addresses = addresses_of(args.image_path)
+    addresses_of(args.image_path)  # refuses what cannot be mixed
     if STDIN in args.image_path:
         name = check_stdout(args.outputs)
         output_settings(args)
         return predict_stdin(args, batch_predictor(args, _config(args), threads_for(1)), name)
     with folder_lock(args.save_dir):
         wait_for_neighbours(rank)  # the first rank holds the lock for all of them
-        if addresses:
-            with tempfile.TemporaryDirectory() as folder:
-                code = _predict(args, rank, find_addressed(addresses, Path(folder)))
-        else:
-            code = _predict(args, rank, find_images(args.image_path, args.save_dir))
+        code = _predict(args, rank)
         wait_for_neighbours(rank)
     return code
 
@@ -198,12 +217,31 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
     return config
 
 
-def _predict(args: argparse.Namespace, rank: Rank, found: FoundImages) -> int:
+def _predict(args: argparse.Namespace, rank: Rank) -> int:
     """Predict the share of a rank; returns the exit code."""
     output_settings(args)  # finds contradictions before anything is loaded
+    with contextlib.ExitStack() as stack:
+        if addresses := addresses_of(args.image_path):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            return _predict_found(args, rank, find_addressed(addresses, Path(folder)))
+        return _predict_found(args, rank, find_images(args.image_path, args.save_dir))
+
+
+def _predict_found(args: argparse.Namespace, rank: Rank, found: FoundImages) -> int:
+    """Predict the share of a rank of some images; returns the exit code."""
     jobs = plan_jobs(found, args.save_dir, args.outputs.split(","), rank, args.resume, args.format)
     config = _config(args)
     faults = found.faults if rank.index == 0 else []
     parallel = threads_for(len(jobs))
-    results = batch_predictor(args, config, parallel).run_jobs(jobs) if jobs else []
-    return report(results, len(jobs), args.save_dir, faults)
+    with contextlib.ExitStack() as stack:
+        records = None
+        if args.report:
+            settings = {"model": str(args.model_path), "min_presence": args.min_presence}
+            records = stack.enter_context(written_report(args.report, settings, rank, args.resume))
+        if not jobs:
+            return report([], 0, args.save_dir, faults)
+        batch = batch_predictor(args, config, parallel)
+        batch.report = records
+        # closed before the report is written: jobs that run when Ctrl-C comes are in it
+        results = stack.enter_context(contextlib.closing(batch.run_jobs(jobs)))
+        return report(results, len(jobs), args.save_dir, faults)

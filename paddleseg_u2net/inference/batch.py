@@ -3,137 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 
 from paddleseg_u2net.bounds import MAX_PIXELS
-from paddleseg_u2net.data.pairs import list_lines
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.environment.failures import reason
-from paddleseg_u2net.errors import DataError, Fault, counted
+from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.inference.calls import SourcePredictor
+from paddleseg_u2net.inference.image_paths import FoundImages
 from paddleseg_u2net.inference.outputs import OUTPUTS, Output, OutputSettings, plan_outputs, write_output
+from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.presence import presence, without_object
+from paddleseg_u2net.inference.report import Record, Report
 from paddleseg_u2net.inference.result import Result
 from paddleseg_u2net.io.appearance import Note, note_lines
 from paddleseg_u2net.io.contents import TooManyPixels
-from paddleseg_u2net.io.file_kinds import READ, READ_SUFFIXES, is_plain_text
 from paddleseg_u2net.io.images import read_image
-from paddleseg_u2net.io.listing import is_image, list_images
-from paddleseg_u2net.io.paths import local_path
+from paddleseg_u2net.metrics.protocol import MapProtocol
 
 log = logging.getLogger(__name__)
-
-
-class Image(NamedTuple):
-    """An image file.
-
-    Args:
-        path: as given by the user.
-        where: the line of the list that names it (`photos.txt:3`), or nothing.
-    """
-
-    path: Path
-    where: str = ""
-
-
-@dataclass(frozen=True)
-class FoundImages:
-    """The images that several paths name.
-
-    Args:
-        images: each once, by absolute path.
-        root: folder that the outputs mirror: the common parent of what was given.
-        faults: one per path that names no images.
-    """
-
-    images: dict[Path, Image]
-    root: Path
-    faults: list[Fault | str]
-
-
-def find_images(paths: Iterable[Path], save_dir: Path, table: Mapping[str, Output] = OUTPUTS) -> FoundImages:
-    """Find the images that paths name: images, folders with sub-folders, and list files.
-
-    Args:
-        paths: at least one; repeated images are taken once.
-        save_dir: earlier results in it are left out of a folder that contains them.
-        table: the kinds of results that there are.
-
-    Raises:
-        DataError: none of the paths names an image.
-    """
-    images: dict[Path, Image] = {}
-    roots: list[Path] = []
-    faults: list[Fault | str] = []
-    for path in dict.fromkeys(paths):
-        try:
-            found, root = _images_of(path, [save_dir / output.folder for output in table.values()])
-        except DataError as error:
-            faults += error.faults
-        except (OSError, ValueError) as error:  # a folder or a list that cannot be read
-            faults.append(str(error))
-        else:
-            for image in found:
-                images.setdefault(_absolute(image.path), image)
-            roots.append(_absolute(root))
-    if not images:
-        raise DataError(faults)
-    return FoundImages(images, Path(os.path.commonpath(roots)), faults)
-
-
-def _images_of(path: Path, results: Iterable[Path]) -> tuple[list[Image], Path]:
-    """The images that one path names, and the folder that their outputs would mirror."""
-    if path.is_dir():
-        return _images_in(path, results), path
-    if not path.is_file() and os.path.lexists(path):
-        return [Image(path)], path.parent  # a broken link or a pipe; reading it says so
-    if not path.is_file():
-        pattern = any(character in str(path) for character in "*?[")
-        what = "no file matches this pattern" if pattern else "no such file or folder"
-        raise DataError([Fault(str(path), what)])
-    if path.suffix.lower() in READ_SUFFIXES or is_image(path) or not _is_text(path):
-        return [Image(path)], path.parent
-    images = [Image(_named(line, path), f"{path}:{number}") for number, line in list_lines(path)]
-    if not any(image.path.is_file() for image in images):
-        fix = "name one image per line, relative to the folder of the list"
-        raise DataError([Fault(str(path), "this list names no images that exist", fix)])
-    return images, Path(os.path.commonpath([image.path.parent for image in images]))
-
-
-def _images_in(folder: Path, results: Iterable[Path]) -> list[Image]:
-    """The images of a folder, without those in the folders of results."""
-    results = [result.resolve() for result in results if folder.resolve() in result.resolve().parents]
-    found = [path for path in list_images(folder) if not set(results) & set(path.resolve().parents)]
-    if not found:
-        formats = ", ".join(kind.noun.removesuffix(" image") for kind in READ)
-        raise DataError([Fault(str(folder), f"no images ({formats}) in this folder")])
-    return [Image(path) for path in found]
-
-
-def _is_text(path: Path) -> bool:
-    """Whether a file without an image's suffix is a list; PaddleSeg takes any such file for one."""
-    with path.open("rb") as file:
-        return is_plain_text(file.read(1 << 16))
-
-
-def _named(line: str, path: Path) -> Path:
-    """The image that a line of a list names: the whole line if that file exists, else its first column."""
-    image = local_path(line, path.parent)
-    if not image.is_file():
-        image = local_path(line.split("\t" if "\t" in line else None)[0].strip(), path.parent)
-    return _absolute(image)
-
-
-def _absolute(path: Path) -> Path:
-    """An absolute path without `..`, symbolic links kept."""
-    return Path(os.path.abspath(path))
 
 
 @dataclass(frozen=True)
@@ -223,6 +117,7 @@ class BatchPredictor:
         max_pixels: larger images are refused before they are decoded.
         parallel: number of threads.
         table: the kinds of results that there are.
+        min_presence: the results of images with a lower `presence` are empty.
     """
 
     def __init__(
@@ -232,25 +127,43 @@ class BatchPredictor:
         max_pixels: int = MAX_PIXELS,
         parallel: int = 1,
         table: Mapping[str, Output] = OUTPUTS,
+        min_presence: float = 0.0,
     ):
         self.predictor, self.settings, self.table = predictor, settings, table
-        self.max_pixels, self.parallel = max_pixels, parallel
+        self.max_pixels, self.parallel, self.min_presence = max_pixels, parallel, min_presence
+        self.report: Report | None = None
         self.notes: list[tuple[str, Note]] = []  # appended to by all threads
+        self.emptied: list[Path] = []  # as well
 
-    def result(self, path: Path, data: bytes | None = None) -> Result:
-        """Predict one image; `data` is its content, if that is known.
+    def result(self, path: Path, data: bytes | None = None, record: Record | None = None) -> Result:
+        """Predict one image.
+
+        Args:
+            path: the file, or what messages call the image.
+            data: its content, if that is known.
+            record: receives what the report says of it.
 
         Raises:
             OSError, ValueError, MemoryError, cv2.error: it cannot be read or predicted.
         """
         photograph = self.predictor.open(path, self.max_pixels, data)
         self.notes += [(str(path), note) for note in photograph.notes]
-        return Result(photograph, self.predictor.predict([photograph.image])[0], self.settings.cutout)
+        prediction = self.predictor.predict([photograph.image])[0]
+        prediction = self._judge(prediction, record or Record(str(path)))
+        return Result(photograph, prediction, self.settings.cutout)
 
     def run_job(self, job: Job) -> list[Fault]:
-        """Predict one image and write its results; returns what went wrong."""
+        """Predict one image, write its results and report it; returns what went wrong."""
+        record = Record(str(job.image))
+        faults = self._run(job, record)
+        record.finish(faults)
+        if self.report is not None:
+            self.report.add(record)
+        return faults
+
+    def _run(self, job: Job, record: Record) -> list[Fault]:
         try:
-            result = self.result(job.image)
+            result = self.result(job.image, record=record)
         except TooManyPixels as error:
             return [Fault(job.where, f"{error}, or raise --max_pixels")]
         except (OSError, ValueError) as error:
@@ -261,11 +174,26 @@ class BatchPredictor:
         for name, target in job.results.items():
             try:
                 write_output(name, target, result, self.settings, job.image, self.table)
+                record.results[name] = str(target)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
                 faults.append(Fault(job.where, f"{job.image}: {name}: {reason(error)}"))
         return faults
 
-    def run_jobs(self, jobs: Sequence[Job]) -> Iterator[list[Fault]]:
+    def _judge(self, prediction: Prediction, record: Record) -> Prediction:
+        """The prediction, or an empty one if its image shows no object; both noted in the record."""
+        if self.min_presence == 0 and self.report is None:
+            return prediction
+        if self.predictor.map_protocol is MapProtocol.PLAIN:  # stretching hides what the network was sure of
+            record.presence = presence(prediction.saliency)
+        if record.presence is not None and record.presence < self.min_presence:
+            maps = without_object(prediction.probabilities, prediction.multilabel)
+            prediction, record.emptied = replace(prediction, probabilities=maps), True
+            self.emptied.append(Path(record.image))
+        if self.report is not None:
+            record.describe(prediction)
+        return prediction
+
+    def run_jobs(self, jobs: Sequence[Job]) -> Generator[list[Fault]]:
         """Run jobs in threads, so that reading, inference and writing of several images overlap.
 
         What was changed or left out when images were read is logged at the end.
@@ -276,8 +204,12 @@ class BatchPredictor:
         """
         if self.parallel > 1:
             cv2.setNumThreads(1)
-        self.notes = []
+        self.notes, self.emptied = [], []
         with ThreadPoolExecutor(self.parallel) as pool:
             yield from pool.map(self.run_job, jobs)  # if this ends early, jobs not started are cancelled
         for level, line in note_lines(self.notes, len(jobs)):
             log.log(level, "%s", line)
+        if self.min_presence:
+            total = counted(len(jobs), "image")
+            what = "The results of %d of %s are empty: presence is below --min_presence %g"
+            log.info(what, len(self.emptied), total, self.min_presence)

@@ -16,12 +16,15 @@ from paddleseg_u2net.inference.result import CutoutSettings, Result
 from paddleseg_u2net.inference.sources import Source, name_of, open_source
 from paddleseg_u2net.io.appearance import note_lines
 from paddleseg_u2net.io.images import Photograph
+from paddleseg_u2net.metrics.protocol import MapProtocol
 
 log = logging.getLogger(__name__)
 
 
 class SourcePredictor(ABC):
     """A predictor that is called with any source of an image, or with many of them."""
+
+    map_protocol = MapProtocol.PLAIN
 
     @abstractmethod
     def open(self, path: str | Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> Photograph:

@@ -33,6 +33,9 @@ WRITES: dict[str, tuple[list[str], str, bool]] = {
     ),
     "predict": (["my data/images", "--model_path", "run", "--save_dir", "out"], "out", True),
     "portrait": (["my data/images", "--model_path", "run", "--save_dir", "out"], "out", True),
+    "i": (["-m", "run", "my data/images/p0.png", "out/a.png"], "out/a.png", False),
+    "p": (["-m", "run", "my data/images", "out"], "out", True),
+    "report": (["run", "--output", "out/a.html"], "out/a.html", False),
     "export": (["--model_path", "run", "--save_dir", "out/set"], "out/set", False),
     "make-dataset": (
         ["--image_dir", "my data/images", "--mask_dir", "my data/masks", "--save_dir", "out/set"],
@@ -60,7 +63,7 @@ WRITES: dict[str, tuple[list[str], str, bool]] = {
     "benchmark": (["--image_path", "my data/images", "--plot", "out/a.png"], "out/a.png", False),
     "demo": (["--out", "out"], "out", True),
 }
-WAITS = {"prepare"}  # for the same data set; see datasets/test_prepare_download.py
+WAITS = {"prepare", "d"}  # for the same data set; see datasets/test_prepare_download.py
 
 
 def test_every_command_is_listed():

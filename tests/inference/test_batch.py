@@ -12,8 +12,9 @@ from support import tree
 from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.errors import DataError, Fault
-from paddleseg_u2net.inference.batch import BatchPredictor, Job, find_images, plan_jobs
+from paddleseg_u2net.inference.batch import BatchPredictor, Job, plan_jobs
 from paddleseg_u2net.inference.calls import SourcePredictor
+from paddleseg_u2net.inference.image_paths import find_images
 from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.io.images import read_image, read_photograph, write_image

@@ -175,7 +175,7 @@ def measure_boundaries(data: Path, lists: Iterable[str]) -> None:
         rows = []
         for path, mask_path in pairs_of(data / Path(place).parent, Path(place).name):
             image, mask = read_image(path), read_image(mask_path)[..., 0] > 128
-            alpha = predict(image)
+            alpha = predict(image).saliency
             maps = [to_8bit(own) for own in (alpha, refine_alpha(image, alpha))]
             items = [MapAndMask(own, mask, MeasureStretch.NONE) for own in maps]
             scores = [relaxed_boundary_f(item) for item in items]
@@ -254,6 +254,7 @@ def compare(truths: list[Composite], folder: Path, title: str) -> list[list[floa
     rows = []
     for index, truth in enumerate(truths):
         rgba = cv2.imread(str(folder / f"{index:03}.{title}.png"), cv2.IMREAD_UNCHANGED)
+        assert rgba is not None, title
         colors, alpha = rgba[..., 2::-1], rgba[..., 3].astype(np.float32) / 255
         rows.append(errors(truth, alpha, colors))
     return rows
@@ -264,7 +265,7 @@ def write_files(source: Path, out: Path, way: str) -> None:
     predict = Predictor("u2netp")
     for path in sorted(source.iterdir()):
         image = predict.read(path)
-        for _, alpha, colors in cut_outs(image, predict(image), [way]):
+        for _, alpha, colors in cut_outs(image, predict(image).saliency, [way]):
             write_image(out / f"{path.stem}.png", np.dstack([colors, to_8bit(alpha)]))
 
 
@@ -319,7 +320,7 @@ def main(argv: list[str] | None = None) -> int:
         "commands": lambda: measure_commands(args.data, args.rembg_python, args.count),
         "edges": lambda: compare_edges(args.data, args.rembg_python, args.first, args.last),
         "picture": lambda: draw_picture(args.save, args.data, args.seed),
-        "files": lambda: write_files(*args.folders, args.way),
+        "files": lambda: write_files(args.folders[0], args.folders[1], args.way),
     }
     return guarded(parts[args.part])
 
