@@ -9,6 +9,7 @@ from pathlib import Path
 
 from paddleseg_u2net.cli.flags import HOW, INPUT, OUTPUT, Flags, add_group, nonempty_path, parser, small_count
 from paddleseg_u2net.environment.optional_imports import require
+from paddleseg_u2net.io.locks import path_lock
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     sources = [source for path in args.sources for source in find_sources(path)]
     first: Path = args.sources[0]
     output = args.output or (first.parent if first.is_file() else first) / PAGE
-    check_output(output)
-    replaced = output.exists()
-    for line in write_report(output, sources, _title(args.sources), args.images, args.image_dir):
-        log.info("Left out: %s", line)
+    with path_lock(output):
+        check_output(output)
+        replaced = output.exists()
+        for line in write_report(output, sources, _title(args.sources), args.images, args.image_dir):
+            log.info("Left out: %s", line)
     log.info("Wrote %s%s", output, ", in place of an earlier report" if replaced else "")
     return 0
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from support import pixels, tree
 
+from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.inference.batch import BatchPredictor, plan_jobs
+from paddleseg_u2net.inference.calls import SourcePredictor
 from paddleseg_u2net.inference.image_paths import find_images
+from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.inference.presence import GRID, certainty, presence, reduced, without_object
 from paddleseg_u2net.inference.report import written_report
@@ -83,10 +86,13 @@ def test_prediction_without_object_has_background_alone(channels, multilabel, cl
     assert empty.saliency.max() == 0
 
 
-class Scenes:
+class Scenes(SourcePredictor):
     """A stand-in for `Predictor`: an image whose first pixel is bright has an object."""
 
-    open = staticmethod(read_photograph)
+    channels = 3  # pyright: ignore[reportAssignmentType]
+
+    def open(self, path, max_pixels=MAX_PIXELS, data=None):
+        return read_photograph(path, max_pixels)
 
     def __init__(self, map_protocol: MapProtocol = MapProtocol.PLAIN):
         self.map_protocol = map_protocol
@@ -105,8 +111,7 @@ def run(min_presence: float = 0.0, report: bool = True, **options) -> list[dict]
     write_image(Path("in/full.png"), np.full((50, 60, 3), 200, np.uint8))
     write_image(Path("in/none.png"), np.zeros((50, 60, 3), np.uint8))
     Path("in/broken.png").write_text("no image")
-    palette = np.zeros((256, 3), np.uint8)
-    batch = BatchPredictor(Scenes(**options), palette, min_presence=min_presence, parallel=2)  # pyright: ignore[reportArgumentType]
+    batch = BatchPredictor(Scenes(**options), OutputSettings(), min_presence=min_presence, parallel=2)
     out = Path("out")
     jobs = plan_jobs(find_images([Path("in")], out), out, ["saliency", "cutout", "pseudo_color"])
     if not report:
