@@ -49,7 +49,7 @@ COMMANDS: dict[str, Callable[[Inputs], list]] = {
     "make-dataset": lambda has: ["--image_dir", has.data / "images", "--mask_dir", has.data / "masks"],
     "check-dataset": lambda has: ["--config", has.config],
     "convert-weights": lambda has: [has.weights],
-    "average-weights": lambda has: [has.weights, has.weights, "--config", has.config],
+    "average-weights": lambda has: [has.weights, "u2netp_msra", "--config", has.config],
 }
 OUTPUT = {"check-dataset": "--fix", "convert-weights": None, "average-weights": "--save_path"}
 MESSAGES = ("cannot be written", "No space left on device", "File too large")
