@@ -100,6 +100,8 @@ SHAPE_FLAGS: Flags = {
     },
 }
 CUTOUT_FLAGS: Flags = {
+    "refine_edges": {"action": "store_true", "help": "add the detail of the photograph to soft edges"},
+    "foreground": {"action": "store_true", "help": "remove the background's colours from soft edges"},
     "background": {
         "type": _or_usage_error(Background.parse),
         "metavar": "COLOUR|blur|IMAGE",
@@ -148,14 +150,8 @@ def output_settings(args: argparse.Namespace, palette: np.ndarray | None = None)
         value = getattr(args, name)
         if value > most:
             raise ValueError(f"--{name} {value}: expected at most {most} pixels. Fix: a smaller one")
-    cutout = CutoutSettings(
-        args.fill_holes,
-        args.drop_specks,
-        args.grow - args.shrink,
-        args.feather,
-        args.background,
-        args.crop,
-    )
+    names = ("fill_holes", "drop_specks", "refine_edges", "feather", "background", "crop", "foreground")
+    cutout = CutoutSettings(grow=args.grow - args.shrink, **{name: getattr(args, name) for name in names})
     given: dict[str, Any] = {} if palette is None else {"palette": palette}
     names = ("threshold", "format", "quality", "bits", "keep_exif")
     settings = OutputSettings(cutout=cutout, **given, **{name: getattr(args, name) for name in names})

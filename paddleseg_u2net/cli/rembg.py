@@ -30,6 +30,14 @@ FLAGS: Mapping[tuple[str, str], dict[str, Any]] = {
         "action": "store_true",
         "help": f"fill holes and drop objects of fewer than {SPECK} pixels",
     },
+    ("-a", "--alpha-matting"): {
+        "action": "store_true",
+        "help": "add the detail of the photograph to soft edges",
+    },
+    ("-dc", "--decontaminate"): {
+        "action": "store_true",
+        "help": "remove the background's colours from soft edges",
+    },
     ("-bgc", "--bgcolor"): {
         "nargs": 4,
         "type": int,
@@ -73,7 +81,13 @@ def settings_of(args: argparse.Namespace, suffix: str = ".png") -> OutputSetting
     if suffix.lower() not in names:
         raise ValueError(f"*{suffix}: expected one of {', '.join(names)}. Fix: another name of the result")
     ppm = args.post_process_mask
-    cutout = CutoutSettings(fill_holes=ppm, drop_specks=SPECK if ppm else 0, background=background)
+    cutout = CutoutSettings(
+        fill_holes=ppm,
+        drop_specks=SPECK if ppm else 0,
+        refine_edges=args.alpha_matting,
+        background=background,
+        foreground=args.decontaminate,
+    )
     settings = OutputSettings(make_palette(1), cutout=cutout, format=names[suffix.lower()])
     check_outputs([output_of(args)], settings)
     return settings

@@ -15,6 +15,8 @@ from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.encoding import encode, format_of
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import Photograph
+from paddleseg_u2net.matting.alpha import refine_alpha
+from paddleseg_u2net.matting.foreground import foreground_colors
 from paddleseg_u2net.matting.ground import Background, Margin, over
 from paddleseg_u2net.matting.shapes import drop_specks, feather, fill_holes, find_threshold, grow
 
@@ -26,18 +28,22 @@ class CutoutSettings:
     Args:
         fill_holes: what lies below 0.5 inside of objects becomes 1; also in masks.
         drop_specks: objects of fewer pixels become 0; also in masks.
+        refine_edges: add the detail of the photograph to the opacity; see `refine_alpha`.
         grow: pixels by which objects grow; negative: shrink.
         feather: standard deviation in pixels of a Gaussian that softens edges.
         background: what the objects are put over; None leaves the rest transparent.
         crop: margin around the objects to which the cut-out is trimmed; None trims nothing.
+        foreground: remove the background's colours from soft edges; see `foreground_colors`.
     """
 
     fill_holes: bool = False
     drop_specks: int = 0
+    refine_edges: bool = False
     grow: int = 0
     feather: float = 0
     background: Background | None = None
     crop: Margin | None = None
+    foreground: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,9 @@ class Result:
     @cached_property
     def alpha(self) -> np.ndarray:
         """(H, W) uint8: the opacity of the objects; at most that of the photograph."""
-        alpha = feather(grow(self.saliency, self.settings.grow), self.settings.feather)
+        refine = self.settings.refine_edges
+        alpha = refine_alpha(self.image, self.saliency) if refine else self.saliency
+        alpha = feather(grow(alpha, self.settings.grow), self.settings.feather)
         if self.photograph.alpha is not None:
             alpha = alpha * (self.photograph.alpha / np.float32(255))
         return to_8bit(alpha)
@@ -94,8 +102,15 @@ class Result:
 
         They are 0 where nothing is visible, so that the background cannot be recovered.
         """
+        if self.settings.foreground:
+            return foreground_colors(self.own_image, self.alpha.astype(np.float32) / 255)
+        return self.own_image * (self.alpha > 0)[..., None]
+
+    @property
+    def own_image(self) -> np.ndarray:
+        """(H, W, 3) uint8: the photograph in the colour space of its file, transparent pixels as stored."""
         own = self.photograph.colors
-        return as_rgb(self.photograph.image if own is None else own) * (self.alpha > 0)[..., None]
+        return as_rgb(self.photograph.image if own is None else own)
 
     def cutout(self) -> np.ndarray:
         """The objects: (h, w, 4) uint8 RGBA, or (h, w, 3) RGB over the background of the settings."""
@@ -125,9 +140,7 @@ class Result:
 
     def composite(self, background: Background) -> np.ndarray:
         """The objects over another background: (H, W, 3) uint8."""
-        own = self.photograph.colors
-        photograph = as_rgb(self.photograph.image if own is None else own)
-        ground = background.picture(photograph, self.alpha, self.photograph.profile)
+        ground = background.picture(self.own_image, self.alpha, self.photograph.profile)
         return over(self.colors, self.alpha, ground)
 
 

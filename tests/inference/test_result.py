@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from paddleseg_u2net.inference.outputs import OutputSettings, check_outputs, plan_outputs, write_output
 from paddleseg_u2net.inference.prediction import Prediction
-from paddleseg_u2net.inference.result import CutoutSettings, Result
+from paddleseg_u2net.inference.result import CutoutSettings, Result, to_8bit
 from paddleseg_u2net.io.color_profiles import adobe_rgb
 from paddleseg_u2net.io.images import Photograph, read_photograph
+from paddleseg_u2net.matting.alpha import refine_alpha
+from paddleseg_u2net.matting.foreground import foreground_colors
 from paddleseg_u2net.matting.ground import Background, Margin
 
 RNG = np.random.default_rng(0)
@@ -99,6 +102,23 @@ def test_steps_change_the_opacity_in_order():
     assert (
         not Result(Photograph(IMAGE), Prediction(holes[None]), CutoutSettings(drop_specks=1000)).mask().any()
     )
+
+
+def test_edges_and_colours_follow_the_settings():
+    soft = cv2.GaussianBlur(SALIENCY, (0, 0), 2)
+    photograph, prediction = (
+        Photograph(cv2.resize(IMAGE, (600, 400))),
+        Prediction(cv2.resize(soft, (600, 400))[None]),
+    )
+    found = Result(photograph, prediction, CutoutSettings(refine_edges=True, foreground=True))
+    alpha = refine_alpha(photograph.image, prediction.saliency)
+    np.testing.assert_array_equal(found.alpha, to_8bit(alpha))
+    expected = foreground_colors(photograph.image, found.alpha.astype(np.float32) / 255)
+    np.testing.assert_array_equal(found.cutout()[..., :3], expected)
+    assert not expected[found.alpha == 0].any()
+    plain = Result(photograph, prediction)
+    assert (plain.alpha != found.alpha).any()
+    assert (plain.colors != found.colors).any()
 
 
 def test_masks_follow_the_threshold(tmp_path):
