@@ -13,6 +13,7 @@ backgrounds are drawn.
 
 from __future__ import annotations
 
+import resource
 import shutil
 import sys
 import tempfile
@@ -200,16 +201,19 @@ def measure_commands(data: Path, rembg_python: Path | None, count: int) -> None:
             shutil.copy(path, work / "photographs")
         large = cv2.resize(read_image(photographs[0]), (4000, 3000), interpolation=cv2.INTER_CUBIC)
         write_image(work / "of 12 megapixels/a.jpg", large)
-        print("| | files | seconds | peak MiB |\n|---|---|---|---|")
+        print("| | files | seconds | processor seconds | peak MiB |\n|---|---|---|---|---|")
         for title, command, environment in commands(data, rembg_python, work):
             for folder, number in sets.items():
                 out = work / "out" / title / folder
                 out.mkdir(parents=True)
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
                 try:
                     run = run_measured([*LIMITED, *command, work / folder, out], environment)
-                    result = f"{run.seconds:.1f} | {run.peak_mib:.0f}"
+                    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+                    result = f"{run.seconds:.1f} | {busy:.1f} | {run.peak_mib:.0f}"
                 except OSError as error:
-                    result = f"failed: {str(error).strip().splitlines()[-1]} | more than {LIMIT_GIB} GiB"
+                    result = f"failed: {str(error).strip().splitlines()[-1]} | – | within {LIMIT_GIB} GiB"
                 print(f"| {title} | {number} {folder} | {result} |", flush=True)
 
 
@@ -217,8 +221,14 @@ def commands(
     data: Path, rembg_python: Path | None, work: Path
 ) -> list[tuple[str, list[str], dict[str, str]]]:
     """Title, command line without its two folders, and environment of each way."""
-    ours = module_command("tools.benchmarks.cutouts", "files")
-    found = [(f"ours, {way}", [*ours, "--way", way], u2net_environment()) for way in ("plain", "both")]
+    found = [
+        (
+            f"ours, {way}",
+            module_command("tools.benchmarks.cutouts", "--way", way, "files"),
+            u2net_environment(),
+        )
+        for way in ("plain", "both")
+    ]
     if rembg_python:
         home = work / "rembg_home"
         home.mkdir()
