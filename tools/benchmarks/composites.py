@@ -144,7 +144,7 @@ KINDS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 def _photograph(rng: np.random.Generator, photographs: Sequence[Path]) -> np.ndarray:
     """One of the photographs, or drawn clouds of two colours and stripes, (h, w, 3) float32."""
     if photographs:
-        return read_image(photographs[rng.integers(len(photographs))]).astype(np.float32)
+        return read_image(photographs[int(rng.integers(len(photographs)))]).astype(np.float32)
     low, high = rng.uniform(0, 255, (2, 3))
     clouds = cv2.resize(rng.uniform(0, 1, (9, 12)), (400, 300), interpolation=cv2.INTER_CUBIC)
     clouds = clouds + 0.1 * np.sin(np.arange(400) * rng.uniform(0.05, 0.8))
