@@ -264,7 +264,8 @@ def compare(truths: list[Composite], folder: Path, title: str) -> list[list[floa
     rows = []
     for index, truth in enumerate(truths):
         rgba = cv2.imread(str(folder / f"{index:03}.{title}.png"), cv2.IMREAD_UNCHANGED)
-        assert rgba is not None, title
+        if rgba is None:
+            raise OSError(f"{folder}: rembg wrote no image {index:03}")
         colors, alpha = rgba[..., 2::-1], rgba[..., 3].astype(np.float32) / 255
         rows.append(errors(truth, alpha, colors))
     return rows
@@ -324,6 +325,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--save", type=Path, default=Path("cutouts.png"), help="file of `picture`")
     parser.add_argument("--seed", type=int, default=100, help="composite of `picture` (%(default)s)")
     args = parser.parse_args(argv)
+    if args.part == "files" and len(args.folders) != 2:
+        parser.error(f"files: expected two folders, of images and for cut-outs, got {len(args.folders)}")
     parts: dict[str, Callable[[], None]] = {
         "composites": lambda: measure_composites(args.first, args.last, args.data, args.alpha),
         "boundaries": lambda: measure_boundaries(args.data, args.lists),
