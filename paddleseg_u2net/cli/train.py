@@ -150,15 +150,15 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; return the exit code."""
     args = _parse(argv)
-    config = _load(args)
-    device = _set_device(args)
+    config, device = _load(args), _set_device(args)
     with folder_lock(args.save_dir):
         if args.overfit:
             return _overfit(args, config)
         trainer, specs = _build(args, config, device)
         if trainer.finished:
-            step, iters = trainer.progress.iter, trainer.settings.iters
-            log.info("Nothing to do: %s is at iter %d of %d", args.resume_model, step, iters)
+            from paddleseg_u2net.training.saving import leave_finished_run
+
+            leave_finished_run(trainer.settings, trainer.progress.iter)
             return 0
         data = _open_data(specs, trainer.rank.count)
         record_decisions(config, data)

@@ -125,3 +125,16 @@ def require_finite(network: paddle.nn.Layer, step: int) -> None:
     for name, value in network.state_dict().items():
         if paddle.is_floating_point(value) and not bool(paddle.isfinite(value).all()):
             raise FloatingPointError(f"iter {step}: {name} is not finite. {DIVERGED}")
+
+
+def leave_finished_run(settings: TrainingSettings, step: int) -> None:
+    """Say that nothing is to do, and remove the old checkpoints of a run that was killed just before that.
+
+    Args:
+        settings: of the run; `resume_model` is its last checkpoint.
+        step: of this checkpoint.
+    """
+    run, resumed = settings.save_dir, Path(settings.resume_model or "")
+    if any(path.resolve() == resumed.resolve() for path in checkpoint.numbered(run)[-1:]):
+        checkpoint.prune_checkpoints(run, settings.keep_checkpoint_max)
+    log.info("Nothing to do: %s is at iter %d of %d", resumed, step, settings.iters)

@@ -25,8 +25,9 @@ from paddleseg_u2net.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from paddleseg_u2net.models.run_folders import numbered
 from paddleseg_u2net.models.safe_pickle import read_pickle
-from paddleseg_u2net.training.saving import OWN, keep_earlier_run, write_run_record
+from paddleseg_u2net.training.saving import OWN, keep_earlier_run, leave_finished_run, write_run_record
 from paddleseg_u2net.training.settings import TrainingSettings
 
 DISTORT = "train_dataset.transforms.0={type: RandomDistort}"
@@ -241,6 +242,18 @@ def test_finished_run_has_nothing_to_resume(config, tmp_path):
     assert resumed.finished
     assert resumed.run().iter == 2
     assert not trainer(config, tmp_path / "run", iters=3, resume_model=tmp_path / "run" / "iter_2").finished
+
+
+def test_old_checkpoints_of_a_run_that_was_killed_at_its_end_are_removed(config, tmp_path):
+    run = tmp_path / "run"
+    trainer(config, run, iters=3, save_interval=1, keep_checkpoint_max=0).run()
+    for resumed, kept in (("iter_2", [1, 2, 3]), ("iter_3", [2, 3])):  # not of a checkpoint before the last
+        options = {"iters": int(resumed[-1]), "keep_checkpoint_max": 2, "resume_model": run / resumed}
+        leave_finished_run(trainer(config, run, **options).settings, int(resumed[-1]))
+        assert [path.name for path in numbered(run)] == [f"iter_{step}" for step in kept]
+    options = {"iters": 3, "keep_checkpoint_max": 1, "resume_model": run / "iter_3"}
+    leave_finished_run(trainer(config, tmp_path / "other", **options).settings, 3)
+    assert len(numbered(run)) == 2
 
 
 def test_earlier_run_is_moved(tmp_path):
