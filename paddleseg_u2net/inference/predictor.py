@@ -128,8 +128,16 @@ class Predictor(SourcePredictor):
                 )
             for index, probabilities in zip(members, maps, strict=True):
                 maps_of_image = self._restore(probabilities, prepared[index][1])
-                predictions[index] = Prediction(maps_of_image, self.multilabel)
+                grid = self._grid(*prepared[index])
+                predictions[index] = Prediction(maps_of_image, self.multilabel, grid)
         return [prediction for prediction in predictions if prediction is not None]
+
+    def _grid(self, tensor: np.ndarray, changes: Sequence[tuple[str, Size]]) -> Size | None:
+        """Height and width of the image in the network's input (C, h, w), without the padding at its end."""
+        if isinstance(self.engine, PhotographEngine):
+            return None  # which resizes by itself
+        kind, size = changes[-1] if changes else ("", ())
+        return size if kind == "padding" else tensor.shape[1:]
 
     def _restore(self, maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
         """Resize probabilities (C, h, w) of the network's input to the image: (C, H, W)."""

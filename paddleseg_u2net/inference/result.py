@@ -15,7 +15,7 @@ from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.encoding import encode, format_of
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import Photograph
-from paddleseg_u2net.matting.alpha import refine_alpha
+from paddleseg_u2net.matting.alpha import GRID, refine_alpha
 from paddleseg_u2net.matting.foreground import foreground_colors
 from paddleseg_u2net.matting.ground import Background, Margin, over
 from paddleseg_u2net.matting.shapes import drop_specks, feather, fill_holes, find_threshold, grow
@@ -28,7 +28,8 @@ class CutoutSettings:
     Args:
         fill_holes: what lies below 0.5 inside of objects becomes 1; also in masks.
         drop_specks: objects of fewer pixels become 0; also in masks.
-        refine_edges: add the detail of the photograph to the opacity; see `refine_alpha`.
+        refine_edges: add the detail of the photograph to the opacity; see `refine_alpha`. Maps and masks
+            stay as they are.
         grow: pixels by which objects grow; negative: shrink.
         feather: standard deviation in pixels of a Gaussian that softens edges.
         background: what the objects are put over; None leaves the rest transparent.
@@ -38,12 +39,12 @@ class CutoutSettings:
 
     fill_holes: bool = False
     drop_specks: int = 0
-    refine_edges: bool = False
+    refine_edges: bool = True
     grow: int = 0
     feather: float = 0
     background: Background | None = None
     crop: Margin | None = None
-    foreground: bool = False
+    foreground: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ class Result:
     @cached_property
     def alpha(self) -> np.ndarray:
         """(H, W) uint8: the opacity of the objects; at most that of the photograph."""
-        refine = self.settings.refine_edges
-        alpha = refine_alpha(self.image, self.saliency) if refine else self.saliency
+        alpha = self.saliency
+        if self.settings.refine_edges:
+            alpha = refine_alpha(self.image, alpha, self.prediction.grid or GRID)
         alpha = feather(grow(alpha, self.settings.grow), self.settings.feather)
         if self.photograph.alpha is not None:
             alpha = alpha * (self.photograph.alpha / np.float32(255))

@@ -7,7 +7,7 @@ import numpy as np
 
 from paddleseg_u2net.matting.tiles import check_pair, enlarged, needed, planes_of, tiles_of, window_mean
 
-GRID = 320  # side of the input of U²-Net: the resolution that the map was predicted at
+GRID = (320, 320)  # height and width of the input of U²-Net: the resolution that the map was predicted at
 RADIUS = 2
 EPSILON = 1e-4
 UNEXPLAINED = (
@@ -20,7 +20,7 @@ LEAST_RANGE = 1 / 255  # neighbourhoods where alpha varies less have no edge
 def refine_alpha(
     image: np.ndarray,
     alpha: np.ndarray,
-    grid: int = GRID,
+    grid: tuple[int, int] = GRID,
     radius: int = RADIUS,
     epsilon: float = EPSILON,
 ) -> np.ndarray:
@@ -35,8 +35,8 @@ def refine_alpha(
     Args:
         image: (H, W, 3) uint8, RGB.
         alpha: (H, W) float32 in [0, 1], enlarged bilinearly from `grid`.
-        grid: side in pixels of the square that alpha was predicted at.
-        radius: of the windows, in pixels of that square.
+        grid: height and width in pixels that alpha was predicted at.
+        radius: of the windows, in those pixels.
         epsilon: variance of colours in [0, 1] below which a window counts as of one colour.
 
     Returns:
@@ -52,7 +52,9 @@ def refine_alpha(
     """
     check_pair(image, alpha)
     height, width = alpha.shape
-    size = (min(width, grid), min(height, grid))
+    size = (min(width, grid[1]), min(height, grid[0]))
+    if size == (width, height):
+        return alpha.copy()
     low = planes_of(cv2.resize(image, size, interpolation=cv2.INTER_AREA)) / 255
     slopes = _slopes(low, cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR), radius, epsilon)
     maps = np.concatenate([slopes, low])

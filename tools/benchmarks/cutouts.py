@@ -111,7 +111,7 @@ def gradient(alpha: np.ndarray, sigma: float = 1.4) -> np.ndarray:
 
 def by_network(alpha: np.ndarray) -> np.ndarray:
     """The true alpha as a network without any error would give it: at its resolution, enlarged again."""
-    low = cv2.resize(alpha, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    low = cv2.resize(alpha, GRID[::-1], interpolation=cv2.INTER_AREA)
     return cv2.resize(low, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
