@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from paddleseg_u2net.inference.prediction import Prediction
@@ -19,6 +20,7 @@ from paddleseg_u2net.matting.alpha import GRID, refine_alpha
 from paddleseg_u2net.matting.foreground import foreground_colors
 from paddleseg_u2net.matting.ground import Background, Margin, over
 from paddleseg_u2net.matting.shapes import drop_specks, feather, fill_holes, find_threshold, grow
+from paddleseg_u2net.matting.tiles import masked
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ class Result:
         They are 0 where nothing is visible, so that the background cannot be recovered.
         """
         if self.settings.foreground:
-            return foreground_colors(self.own_image, self.alpha.astype(np.float32) / 255)
-        return self.own_image * (self.alpha > 0)[..., None]
+            alpha = np.divide(self.alpha, np.float32(255), dtype=np.float32)
+            return foreground_colors(self.own_image, alpha)
+        return masked(self.own_image, self.alpha)
 
     @property
     def own_image(self) -> np.ndarray:
@@ -117,7 +120,10 @@ class Result:
     def cutout(self) -> np.ndarray:
         """The objects: (h, w, 4) uint8 RGBA, or (h, w, 3) RGB over the background of the settings."""
         background, crop = self.settings.background, self.settings.crop
-        picture = np.dstack([self.colors, self.alpha]) if background is None else self.composite(background)
+        if background is None:
+            picture = np.asarray(cv2.merge([self.colors, self.alpha]))
+        else:
+            picture = self.composite(background)
         return picture[crop.box(self.alpha)] if crop else picture
 
     def save(self, path: str | Path, what: str = "cutout", quality: int | None = None) -> None:
