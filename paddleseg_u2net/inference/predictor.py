@@ -145,7 +145,8 @@ class Predictor(SourcePredictor):
             levels = (stretch(maps) * 255).astype(np.uint8)
             return self.preprocessing.restore(levels, changes, _resize_by_pillow).astype(np.float32) / 255
         # cubic and Lanczos interpolation overshoot
-        restored = np.clip(self.preprocessing.restore(maps, changes), 0, 1)
+        restored = self.preprocessing.restore(maps, changes)
+        restored = restored.clip(0, 1, out=restored)
         return stretch(restored) if self.map_protocol is MapProtocol.MINMAX else restored
 
     def _average(self, batch: np.ndarray) -> np.ndarray:

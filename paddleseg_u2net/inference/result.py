@@ -162,4 +162,6 @@ PICTURES: dict[str, Callable[[Result], np.ndarray]] = {
 
 def to_8bit(saliency: np.ndarray) -> np.ndarray:
     """Convert [0, 1] to uint8 in 0 .. 255, rounded to the nearest."""
-    return (saliency * 255 + 0.5).astype(np.uint8)
+    levels = saliency * np.float32(255)
+    levels += 0.5  # in place: of a large photograph a copy is 50 MB
+    return levels.astype(np.uint8)

@@ -80,8 +80,10 @@ def refine_alpha(
         if slopes[:, rows, columns].any():
             large = enlarged(maps, alpha.shape, part)
             detail = planes_of(image[part]) / 255 - large[3:]
-            refined[part] += (large[:3] * detail).sum(axis=0)
-    return refined.clip(0, 1, out=refined)
+            found = refined[part]
+            found += (large[:3] * detail).sum(axis=0)
+            found.clip(0, 1, out=found)
+    return refined
 
 
 def _slopes(image: np.ndarray, alpha: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
