@@ -148,10 +148,12 @@ def _resize_as_float(image: np.ndarray, size: Size, interpolation: int) -> np.nd
     """`resize` of `image` (H, W, C) converted to float32.
 
     Where few rows are read, only these are converted: of a photograph of 12 megapixels a fifth. OpenCV
-    interpolates along the rows first, so that the result is the same bit for bit.
+    interpolates along the rows first, so that the result is the same bit for bit; not so where images of
+    less than a hundred columns are enlarged to 320.
     """
-    (height, _, channels), (rows, columns) = image.shape, size
-    if interpolation != cv2.INTER_LINEAR or 4 * rows > height:  # for each row two are read, and two more here
+    (height, width, channels), (rows, columns) = image.shape, size
+    few = 4 * rows <= height and columns <= width  # for each row two are read, and two more here
+    if interpolation != cv2.INTER_LINEAR or not few:
         return resize(image.astype(np.float32, copy=False), size, interpolation)
     above = ((np.arange(rows) + 0.5) * (height / rows) - 0.5).astype(int)
     read = np.unique((above[:, None] + [-1, 0, 1, 2]).clip(0, height - 1))

@@ -136,8 +136,9 @@ class Predictor(SourcePredictor):
         """Height and width of the image in the network's input (C, h, w), without the padding at its end."""
         if isinstance(self.engine, PhotographEngine):
             return None  # which resizes by itself
-        kind, size = changes[-1] if changes else ("", ())
-        return size if kind == "padding" else tensor.shape[1:]
+        if changes and changes[-1][0] == "padding":
+            return changes[-1][1]
+        return tensor.shape[1], tensor.shape[2]
 
     def _restore(self, maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
         """Resize probabilities (C, h, w) of the network's input to the image: (C, H, W)."""

@@ -29,7 +29,7 @@ def boxes_of(mask: np.ndarray, side: int = TILE) -> Iterator[Part]:
         mask: (H, W) bool or uint8.
         side: of the tiles.
     """
-    for rows, columns in tiles_of(*mask.shape, side):
+    for rows, columns in tiles_of(mask.shape[0], mask.shape[1], side):
         left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask[rows, columns]).view(np.uint8))
         if width:
             top, left = rows.start + top, columns.start + left

@@ -104,7 +104,7 @@ def test_an_image_larger_than_its_padding_is_rejected():
         preprocessing(np.zeros((5, 6, 3), np.uint8))
 
 
-@pytest.mark.parametrize("size", [(2999, 61), (1300, 1), (1281, 900)])
+@pytest.mark.parametrize("size", [(2999, 61), (1300, 1), (1281, 900), (1280, 320)])
 @pytest.mark.parametrize("name", ["official", "not square"])
 def test_large_images_are_shrunk_as_in_training(name, size):
     image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
