@@ -51,7 +51,7 @@ def draw_curves(path: Path, rows: Sequence[Row], metric: str) -> None:
     _draw_loss(loss, rows)
     for axes in figure.axes:
         axes.set_xlabel("iter")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     with atomic_bytes(path, durable=False) as buffer:
         figure.savefig(buffer, format="png", dpi=110)
 
