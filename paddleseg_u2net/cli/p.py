@@ -6,13 +6,14 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from paddleseg_u2net.cli.predict import report
 from paddleseg_u2net.cli.rembg import model_of, output_of, rembg_parser, settings_of
 from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.errors import DataError
-from paddleseg_u2net.inference.batch import BatchPredictor, Job, plan_jobs
+from paddleseg_u2net.inference.batch import BatchPredictor, announce_replaced, name_jobs
 from paddleseg_u2net.inference.image_paths import FoundImages, find_images
 from paddleseg_u2net.inference.outputs import OUTPUTS
 from paddleseg_u2net.io.locks import folder_lock
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Cut out; returns the exit code, 1 if any image failed."""
     args = build_parser().parse_intermixed_args(argv)
     settings, name = settings_of(args), output_of(args)
+    if not args.input.exists():
+        raise FileNotFoundError(f"{args.input}: no such folder. Fix: a folder of images")
     if not args.input.is_dir():
         raise ValueError(f"{args.input}: is no folder. Fix: u2net i for one image")
     if args.input.resolve() in (args.output.resolve(), *args.output.resolve().parents):
@@ -53,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, model: BatchPredictor, name: str) -> int:
     """Predict what is in the folder, and what is added while it is watched."""
     code, seen = 0, dict[Path, float]()
+    table = {name: replace(OUTPUTS[name], folder="")}  # the results lie in the folder itself
     while True:
         try:
             found = find_images([args.input], args.output)
@@ -60,10 +64,12 @@ def _run(args: argparse.Namespace, model: BatchPredictor, name: str) -> int:
             if not args.watch:
                 raise
             found = FoundImages({}, args.input, [])
-        jobs = [job for job in jobs_of(found, args.output, name) if seen.get(job.image) != changed(job.image)]
+        jobs = name_jobs(found, args.output, [name], table=table)
+        jobs = [job for job in jobs if seen.get(job.image) != changed(job.image)]
         before = {job.image: changed(job.image) for job in jobs}
         settled = [job for job in jobs if not args.watch or time.time() - (before[job.image] or 0) > PAUSE]
         if settled or not args.watch:
+            announce_replaced(settled, args.output)
             code |= report(model.run_jobs(settled), len(settled), args.output, found.faults)
             seen.update((job.image, before[job.image]) for job in settled)
         if not args.watch:
@@ -77,10 +83,3 @@ def changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0
-
-
-def jobs_of(found: FoundImages, folder: Path, name: str) -> list[Job]:
-    """The jobs of all images, whose results lie in `folder` itself."""
-    jobs = plan_jobs(found, folder, [name]) if found.images else []
-    below = folder / OUTPUTS[name].folder
-    return [Job(job.image, {name: folder / job.results[name].relative_to(below)}, job.where) for job in jobs]

@@ -86,7 +86,7 @@ class SourcePredictor(ABC):
         return self._opened(source, max_pixels).image
 
     def _opened(self, source: Source, max_pixels: int = MAX_PIXELS) -> Photograph:
-        def open_file(path: Path, data: bytes | None) -> Photograph:
+        def open_file(path: str | Path, data: bytes | None) -> Photograph:
             return self.open(path, max_pixels, data)
 
         photograph = open_source(source, open_file, self.channels)

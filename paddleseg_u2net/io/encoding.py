@@ -62,38 +62,41 @@ FORMATS = {
 }
 
 
-def check_format(name: str, transparent: bool, deep: bool = False) -> Format:
+def check_format(
+    name: str, transparent: bool, deep: bool = False, what: str = "", background: str = "--background COLOUR"
+) -> Format:
     """Return a format that can hold certain pictures.
 
     Args:
         name: a key of FORMATS.
         transparent: the pictures have opacity.
         deep: they have 16 bits.
+        what: beginning of messages: what names the format, by default the flag.
+        background: for messages: how the pictures get a background.
 
     Raises:
         ValueError: the format cannot hold them, or the installed Pillow does not write it.
     """
-    wanted = FORMATS[name]
+    wanted, what = FORMATS[name], what or f"--format {name}"
     if name != "png" and not _writes(wanted):
-        raise ValueError(f"--format {name}: this Pillow does not write it. Fix: pip install -U pillow")
+        raise ValueError(f"{what}: this Pillow does not write it. Fix: pip install -U pillow")
     if transparent and not wanted.transparent:
         able = ", ".join(key for key, row in FORMATS.items() if row.transparent)
-        raise ValueError(f"--format {name} keeps no transparency. Fix: --background COLOUR, or one of {able}")
+        raise ValueError(f"{what} keeps no transparency. Fix: {background}, or one of {able}")
     if deep and not wanted.deep:
         able = ", ".join(key for key, row in FORMATS.items() if row.deep)
-        raise ValueError(f"--format {name} has 8 bits. Fix: --bits 8, or one of {able}")
+        raise ValueError(f"{what} has 8 bits. Fix: --bits 8, or one of {able}")
     return wanted
 
 
-def format_of(path: Path, transparent: bool) -> Format:
-    """Return the format that the suffix of a path names; see `check_format`."""
-    suffix = path.suffix.lower()
-    name = {".jpeg": "jpg", ".tiff": "tiff"}.get(suffix)
-    name = name or next((key for key, row in FORMATS.items() if row.suffix == suffix), None)
+def format_name(path: Path) -> str:
+    """Return the key of FORMATS that the suffix of a path names; ValueError if it names none."""
+    names = {row.suffix: name for name, row in FORMATS.items()} | {".jpeg": "jpg", ".tiff": "tiff"}
+    name = names.get(path.suffix.lower())
     if name is None:
         known = ", ".join(row.suffix for row in FORMATS.values())
         raise ValueError(f"{path}: expected a name that ends with one of {known}. Fix: such as {path}.png")
-    return check_format(name, transparent)
+    return name
 
 
 def _writes(wanted: Format) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -31,11 +32,24 @@ def test_stdin_goes_to_stdout_as_one_picture(run, known_weights, photos_dir):
     assert (
         run("predict", "--model_path", MODEL, photograph, "--outputs", "cutout", "--save_dir", "out")[0] == 0
     )
-    outcome = piped("predict", "-", "--model_path", MODEL, data=photograph.read_bytes())
+    outcome = piped("predict", "-", data=photograph.read_bytes())  # stdout is clear of every line of the log
     assert outcome.returncode == 0
     found = Image.open(io.BytesIO(outcome.stdout))
     np.testing.assert_array_equal(np.asarray(found), pixels("out/cutout/a.png"))
-    assert b"[INFO]" in outcome.stderr
+    assert f"No --model_path: the model is {MODEL}" in outcome.stderr.decode()
+
+
+def test_what_was_changed_of_stdin_is_logged(known_weights, photos_dir):
+    picture = Image.open(photos_dir / "a.png").convert("RGBA")
+    picture.putalpha(100)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    outcome = piped("predict", "-", "--min_presence", "1", data=file.getvalue())
+    assert outcome.returncode == 0
+    assert not np.asarray(Image.open(io.BytesIO(outcome.stdout))).any()
+    log = outcome.stderr.decode()
+    assert "1 of 1 image has transparent pixels, first: stdin: seen over light grey" in log
+    assert "The results of 1 of 1 image are empty" in log
 
 
 @pytest.mark.parametrize(
@@ -46,6 +60,8 @@ def test_stdin_goes_to_stdout_as_one_picture(run, known_weights, photos_dir):
         (["a.png"], b"", "stdin gives one image. Fix: give it alone"),
         (["--outputs", "cutout,mask"], b"", "has one result. Fix: one of them"),
         (["--format", "jpg"], b"", "jpg keeps no transparency"),
+        (["--report", "a.json"], b"", "--report: not for an image on stdin. Fix: leave it out"),
+        (["--resume"], b"", "--resume: not for an image on stdin. Fix: leave it out"),
     ],
 )
 def test_what_cannot_be_piped_is_one_line(known_weights, words, data, message):
@@ -73,6 +89,13 @@ def test_addresses_are_predicted_under_their_names(run, trained, photos_dir, mon
     assert tree("out/saliency") == ["1_b.png", "b.png", "image.png"]
     code, _, error = run("predict", "https://a.org/absent", *words)
     assert (code, error) == (1, "error: https://a.org/absent: absent\n")
+    bad = "https://a.org/bad.png"
+    served[bad] = b"<p>"
+    code, _, error = run("predict", bad, "https://a.org/x/b.png", *words, "--report", "r.json")
+    assert code == 1
+    assert error.startswith(f"error: {bad}: holds ")  # not a file that is gone by now
+    report = json.loads(Path("r.json").read_text())
+    assert [image["image"] for image in report["images"]] == [bad, "https://a.org/x/b.png"]
     code, _, error = run("predict", "https://a.org/x/b.png", photos_dir, *words)
     assert (code, error) == (1, "error: addresses and paths cannot be mixed. Fix: a command for each\n")
 
@@ -84,6 +107,8 @@ def test_one_image_as_with_rembg(run, trained, photos_dir):
     np.testing.assert_array_equal(pixels("cut.png"), pixels("out/cutout/a.png"))
     assert run("i", "-m", trained, "-om", photograph, "mask.png")[0] == 0
     np.testing.assert_array_equal(pixels("mask.png"), pixels("out/saliency/a.png"))
+    assert run("i", "-m", trained, "-om", "-ppm", photograph, "filled.png")[0] == 0
+    assert (pixels("filled.png") != pixels("mask.png")).any()
     assert run("i", "-m", trained, "-bgc", 255, 0, 0, 255, "-ppm", photograph, "red.jpg")[0] == 0
     with Image.open("red.jpg") as picture:
         assert (picture.format, picture.mode) == ("JPEG", "RGB")
@@ -101,7 +126,8 @@ def test_one_image_through_a_pipe(known_weights, photos_dir):
     [
         (["a.png", "a.png"], "would be overwritten. Fix: another name"),
         (["a.png", "b.jpg"], "jpg keeps no transparency"),
-        (["a.png", "b.xyz"], "expected one of"),
+        (["a.png", "b.xyz"], "b.xyz: expected a name that ends with one of .png, .webp"),
+        (["https://[::1", "b.png"], "https://[::1: Invalid IPv6 URL"),
         (["-bgc", "1", "2", "3", "4", "a.png", "b.png"], "A 0 or 255. Fix: 255 255 255 255"),
         (["absent.png", "b.png"], "absent.png: no such image file"),
     ],
@@ -118,9 +144,14 @@ def test_faults_of_one_image_are_one_line(run, trained, photos_dir, monkeypatch,
 def test_folders_are_mirrored_and_nothing_is_overwritten(run, trained, photos_dir):
     assert run("p", "-m", trained, photos_dir, "cut")[0] == 0
     assert tree("cut") == ["a.jpg.png", "a.png.png", "sub/ü b.png"]  # rembg writes two of them into one file
+    code, text, error = run("p", "-m", trained, "--max_pixels", 1, photos_dir, "cut")
+    assert code == 1
+    assert "Results of 3 images exist in cut and are replaced\n" in text
+    assert "make it smaller, or raise --max_pixels" in error
     for words, message in (
         ([photos_dir, photos_dir / "cut"], "lies in the folder of the images. Fix: another folder"),
         ([photos_dir / "a.png", "cut"], "is no folder. Fix: u2net i for one image"),
+        ([photos_dir / "absent", "cut"], "absent: no such folder. Fix: a folder of images"),
     ):
         code, _, error = run("p", "-m", trained, *words)
         assert code == 1
