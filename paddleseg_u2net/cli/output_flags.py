@@ -68,7 +68,7 @@ FILE_FLAGS: Flags = {
     "bits": {"type": int, "choices": (8, 16), "default": 8, "help": "of saliency maps, png and tiff (8)"},
     "keep_exif": {
         "action": "store_true",
-        "help": "cut-outs keep the EXIF data of the photograph, the place included; its thumbnail is left "
+        "help": "cut-outs keep the EXIF data of the photograph, the place included; its pictures are left "
         "out. The colour profile is kept in any case",
     },
     "custom_color": {

@@ -18,6 +18,9 @@ from paddleseg_u2net.io.png_chunks import with_metadata
 
 LOSSLESS = 100  # the quality that means no loss, in formats that can be lossless
 EXIF_HEAD = b"Exif\0\0"
+EXIF_IFD, GPS_IFD, MAKER_NOTE = 0x8769, 0x8825, 0x927C
+# description, make, model, resolution and its unit, software, time, artist, copyright
+TAGS = {270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, ORIENTATION, EXIF_IFD, GPS_IFD}
 
 
 class Format(NamedTuple):
@@ -125,8 +128,10 @@ def encode(
         exif: as TIFF; see `exif_of`.
 
     Raises:
-        ValueError: the format does not take a picture of this size.
+        ValueError: another quality, or the format does not take a picture of this size.
     """
+    if quality not in (None, *range(1, LOSSLESS + 1)):
+        raise ValueError(f"quality: expected 1 to {LOSSLESS}, got {quality}. Fix: 90")
     if wanted.name == "PNG":
         return with_metadata(_png(pixels), profile, exif)
     from PIL import Image
@@ -136,6 +141,8 @@ def encode(
         options["icc_profile"] = profile
     if exif:
         options["exif"] = EXIF_HEAD + exif
+        if wanted.name == "TIFF":  # Pillow cannot write all of it in a compressed one
+            options["compression"] = "raw"
     encoded = io.BytesIO()
     try:
         Image.fromarray(pixels).save(encoded, wanted.name, **options)
@@ -163,9 +170,10 @@ def _too_large(pixels: np.ndarray, wanted: Format, error: Exception) -> ValueErr
 
 
 def exif_of(source: Path | bytes) -> bytes | None:
-    """The EXIF data of an image file for its results: upright, without the thumbnail.
+    """The EXIF data of an image file for its results: upright, without the parts that may hold a picture.
 
-    The thumbnail shows the photograph with its background.
+    A thumbnail, the notes of a camera's maker, and what Photoshop adds to TIFF files may show the photograph
+    with its background.
 
     Args:
         source: the file, or its content.
@@ -178,5 +186,9 @@ def exif_of(source: Path | bytes) -> bytes | None:
         exif = image.getexif()
         if exif:
             exif[ORIENTATION] = UPRIGHT
+            if EXIF_IFD in exif:
+                exif.get_ifd(EXIF_IFD).pop(MAKER_NOTE, None)
+            for tag in set(exif) - TAGS:
+                del exif[tag]
             return exif.tobytes().removeprefix(EXIF_HEAD)
     return None

@@ -85,6 +85,8 @@ def feather(alpha: np.ndarray, sigma: float) -> np.ndarray:
 
     Args:
         alpha: (H, W) float32 in [0, 1].
-        sigma: standard deviation in pixels; 0 changes nothing.
+        sigma: standard deviation in pixels, from 0, which changes nothing.
     """
+    if sigma < 0:
+        raise ValueError(f"feather: expected 0 or more pixels, got {sigma}. Fix: {-sigma}")
     return cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) if sigma else alpha

@@ -100,10 +100,23 @@ def test_content_that_is_no_image_is_a_value_error(predictor, source):
         predictor(source)
 
 
+def test_images_of_pillow_that_cannot_be_used_are_named(predictor):
+    half = Image.open(io.BytesIO(as_png(RNG.integers(0, 256, (90, 90, 3), dtype=np.uint8))[:9000]))
+    with pytest.raises(ValueError, match="image of Pillow: is damaged: .* Fix: another copy of its file"):
+        predictor(half)
+    floats = Image.fromarray(IMAGE[..., 0].astype(np.float32))
+    with pytest.raises(TypeError, match="mode F, expected 8 or 16 bits. Fix: an array of uint8 instead"):
+        predictor(floats)
+    predictor(np.asarray(floats).astype(np.uint8))
+
+
 def test_addresses_are_fetched_and_nothing_else_is_taken_for_one(predictor, monkeypatch, tmp_path):
     served = {"https://a.example/b.png": as_png(IMAGE)}
     monkeypatch.setattr(fetch, "fetch", served.__getitem__)
     np.testing.assert_allclose(predictor("https://a.example/b.png"), IMAGE[..., 0] / 255, atol=1e-6)
+    served["https://a.example/page"] = b"<html>"
+    with pytest.raises(ValueError, match="^https://a.example/page: holds"):
+        predictor("https://a.example/page")
     monkeypatch.chdir(tmp_path)
     Path("https:").mkdir()
     (Path("https:") / "b.png").write_bytes(as_png(IMAGE))
@@ -151,7 +164,7 @@ def test_results_are_saved_in_the_format_of_the_name(predictor, tmp_path):
     with Image.open(tmp_path / "c.webp") as saliency:
         assert saliency.format == "WEBP"
     for name, what, message in (
-        ("a.jpg", "cutout", "keeps no transparency"),
+        ("a.jpg", "cutout", "a.jpg keeps no transparency. Fix: a background in the settings, or one of png"),
         ("a", "cutout", r"expected a name that ends with one of .png, .* Fix: such as .*a.png"),
         ("a.png", "mask2", "unknown. Fix: one of cutout, mask"),
     ):
@@ -175,6 +188,15 @@ def test_removing_returns_the_type_that_was_given(predictor):
     np.testing.assert_array_equal(remove(IMAGE, predictor, only_mask=True), expected[..., 3])
     over_blue = remove(IMAGE, predictor, CutoutSettings(background=Background((0, 0, 255))))
     assert over_blue.shape == (9, 12, 3)
+
+    class Plugin(Image.Image):
+        """As the classes of plugins, which are not of the module PIL."""
+
+    opened = Plugin()
+    opened.__dict__.update(Image.fromarray(IMAGE).__dict__)
+    np.testing.assert_array_equal(np.asarray(remove(opened, predictor)), expected)
+    with pytest.raises(FileNotFoundError, match="absent.onnx"):
+        remove(IMAGE, Path("absent.onnx"))
     with pytest.raises(TypeError, match=r"got str. Fix: Predictor\(...\)\(source\).cutout\(\)"):
         remove("a.png", predictor)
 
