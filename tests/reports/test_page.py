@@ -180,14 +180,40 @@ def test_results_of_maps_are_compared_and_drawn(run, tmp_path, monkeypatch):
     assert [float(row["mae"]) for row in rows] == sorted((float(row["mae"]) for row in rows), reverse=True)
 
 
+def test_presence_of_real_predictions_is_shown(run, trained, measured, data):
+    words = [
+        "--model_path",
+        trained,
+        "--outputs",
+        "saliency",
+        "--save_dir",
+        "out",
+        "--report",
+        "predict.json",
+    ]
+    # the list gives absolute paths, and the data set of the config relative ones
+    assert run("predict", data / "val_list.txt", *words, "--min_presence", 0.5)[0] == 0
+    assert run("report", measured, "predict.json", "--output", "p.html")[0] == 0
+    text, found = text_of("p.html"), json.loads(text_of("predict.json"))
+    assert len(found["images"]) == len(rows_of(measured / "per_image.csv"))
+    for row in found["images"]:
+        assert text.count(f"presence {row['presence']:.4f}") == 1
+        assert text.count(f'<td class="n">{row["presence"]:.4f}</td>') == 2  # among scores, and predictions
+    emptied = sum(row["presence"] < 0.5 for row in found["images"])
+    assert f"<b>{emptied}</b><span>emptied: presence below 0.5</span>" in text
+    assert f"<p>Model: <code>{trained}</code></p>" in text
+
+
 def test_presence_of_predictions_is_shown(run, measured):
     image = rows_of(measured / "per_image.csv")[0]["image"]
     rows = [{"image": image, "presence": 0.25}, {"image": "b.jpg", "presence": None, "faults": ["gone"]}, 3]
-    Path("predict.json").write_text(json.dumps({"format": "u2net predict report", "images": rows}))
+    content = {"format": "u2net predict report", "complete": False, "images": rows}
+    Path("predict.json").write_text(json.dumps(content))
     code, log, _ = run("report", measured, "predict.json", "--output", "p.html")
     assert code == 0
     assert "presence 0.2500" in text_of("p.html")
     assert "predict.json: presence of 2 images (not recorded)" in log
+    assert "predict.json: the other images (the run was interrupted)" in log
 
 
 def test_only_a_report_is_replaced(run, trained):
