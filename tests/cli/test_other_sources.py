@@ -161,13 +161,16 @@ def test_folders_are_mirrored_and_nothing_is_overwritten(run, trained, photos_di
 def test_watched_folder_is_predicted_until_ctrl_c(known_weights, photos_dir, tmp_path):
     watched = tmp_path / "watched"
     watched.mkdir()
+    (watched / "half.png").write_bytes(b"half a file")
+    os.utime(watched / "half.png", (1 << 32, 1 << 32))  # as if it were being written all the time
     words = ["p", "-w", watched, tmp_path / "cut"]
     command = [sys.executable, "-m", "paddleseg_u2net", *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
     try:
-        for name in ("one.png", "two.png"):
+        for name, changed in (("one.png", 1), ("two.png", 1), ("one.png", 2)):  # the last one is changed
             (watched / name).write_bytes((photos_dir / "a.png").read_bytes())
-            os.utime(watched / name, (1, 1))
+            os.utime(watched / name, (changed, changed))
+            (tmp_path / "cut" / name).unlink(missing_ok=True)
             end = time.monotonic() + 60
             while not (tmp_path / "cut" / name).exists():
                 assert process.poll() is None

@@ -72,10 +72,11 @@ def test_images_of_pillow_are_seen_as_their_files(tmp_path, predictor, mode, pro
     assert found.profile == expected.profile
 
 
-def test_images_of_pillow_are_turned_upright(predictor):
+@pytest.mark.parametrize(("orientation", "turns"), [(6, 1), (1, 0), (0, 0), (9, 0)])
+def test_images_of_pillow_are_turned_upright(predictor, orientation, turns):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = Image.open(io.BytesIO(as_png(np.ascontiguousarray(np.rot90(IMAGE)), exif=exif)))
+    exif[0x0112] = orientation
+    turned = Image.open(io.BytesIO(as_png(np.ascontiguousarray(np.rot90(IMAGE, turns)), exif=exif)))
     np.testing.assert_array_equal(predictor(turned).photograph.image, IMAGE)
 
 
@@ -149,8 +150,12 @@ def test_what_was_predicted_before_an_error_stays_and_the_item_is_named(predicto
     with pytest.raises(ValueError, match=r"item 2: its iterator raised RuntimeError\('the camera is gone'\)"):
         done.extend(predictor(images()))
     assert len(done) == 2
-    with pytest.raises(ValueError, match=r"item 1: 7 bytes"):
-        predictor([IMAGE, b"nothing"])
+    for wrong, message in (
+        (b"nothing", "item 1: 7 bytes"),
+        (None, "item 1: expected a path, .* got NoneType"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predictor([IMAGE, wrong])
 
 
 def test_results_are_saved_in_the_format_of_the_name(predictor, tmp_path):
@@ -201,11 +206,21 @@ def test_removing_returns_the_type_that_was_given(predictor):
         remove("a.png", predictor)
 
 
+def test_profiles_of_photographs_are_those_of_results(predictor, tmp_path):
+    result = predictor(as_png(IMAGE * np.uint8([0, 1, 1]), icc_profile=adobe_rgb()))
+    for what in ("cutout", "saliency"):
+        result.save(tmp_path / "a.png", what)
+        with Image.open(tmp_path / "a.png") as saved:
+            assert saved.info.get("icc_profile") == (adobe_rgb() if what == "cutout" else None)
+    assert np.unique(result.composite("red").reshape(-1, 3), axis=0).tolist() == [[219, 0, 0]]  # in Adobe RGB
+
+
 def test_profiles_survive_removing(predictor):
     found = remove(as_png(IMAGE, icc_profile=adobe_rgb()), predictor)
     assert Image.open(io.BytesIO(found)).info["icc_profile"] == adobe_rgb()
     image = Image.open(io.BytesIO(as_png(IMAGE, icc_profile=adobe_rgb())))
     assert remove(image, predictor).info["icc_profile"] == adobe_rgb()
+    assert "icc_profile" not in remove(image, predictor, only_mask=True).info
 
 
 def test_all_public_names_can_be_imported():
