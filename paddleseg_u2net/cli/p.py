@@ -25,6 +25,7 @@ EXAMPLES = """\
   u2net p -w photos cut                 and each image that is added later, until Ctrl-C
 """
 PAUSE = 1.0  # seconds between two looks at a watched folder
+State = tuple[int, int]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, model: BatchPredictor, name: str) -> int:
     """Predict what is in the folder, and what is added while it is watched."""
-    code, seen = 0, dict[Path, float]()
+    code, seen, last = 0, dict[Path, State](), dict[Path, State]()
     table = {name: replace(OUTPUTS[name], folder="")}  # the results lie in the folder itself
     while True:
         try:
@@ -65,21 +66,24 @@ def _run(args: argparse.Namespace, model: BatchPredictor, name: str) -> int:
                 raise
             found = FoundImages({}, args.input, [])
         jobs = name_jobs(found, args.output, [name], table=table)
-        jobs = [job for job in jobs if seen.get(job.image) != changed(job.image)]
-        before = {job.image: changed(job.image) for job in jobs}
-        settled = [job for job in jobs if not args.watch or time.time() - (before[job.image] or 0) > PAUSE]
+        now = {job.image: state_of(job.image) for job in jobs}
+        jobs = [job for job in jobs if seen.get(job.image) != now[job.image]]
+        # a file that has changed since the last look may still be written
+        settled = [job for job in jobs if not args.watch or last.get(job.image) == now[job.image]]
+        last = now
         if settled or not args.watch:
             announce_replaced(settled, args.output)
             code |= report(model.run_jobs(settled), len(settled), args.output, found.faults)
-            seen.update((job.image, before[job.image]) for job in settled)
+            seen.update((job.image, now[job.image]) for job in settled)
         if not args.watch:
             return code
         time.sleep(PAUSE)
 
 
-def changed(path: Path) -> float:
-    """When a file was changed, in seconds since 1970; 0 if it has gone."""
+def state_of(path: Path) -> State:
+    """When a file was changed, in nanoseconds since 1970, and its size; zeros if it has gone."""
     try:
-        return path.stat().st_mtime
+        found = path.stat()
+        return found.st_mtime_ns, found.st_size
     except OSError:
-        return 0
+        return 0, 0

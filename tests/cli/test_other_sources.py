@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -42,11 +43,14 @@ def test_stdin_goes_to_stdout_as_one_picture(run, known_weights, photos_dir):
 def test_what_was_changed_of_stdin_is_logged(known_weights, photos_dir):
     picture = Image.open(photos_dir / "a.png").convert("RGBA")
     picture.putalpha(100)
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    outcome = piped("predict", "-", "--min_presence", "1", data=file.getvalue())
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x010F] = "a camera"
+    picture.save(file, "PNG", exif=exif)
+    outcome = piped("predict", "-", "--min_presence", "1", "--keep_exif", data=file.getvalue())
     assert outcome.returncode == 0
-    assert not np.asarray(Image.open(io.BytesIO(outcome.stdout))).any()
+    found = Image.open(io.BytesIO(outcome.stdout))
+    assert found.getexif()[0x010F] == "a camera"
+    assert not np.asarray(found).any()
     log = outcome.stderr.decode()
     assert "1 of 1 image has transparent pixels, first: stdin: seen over light grey" in log
     assert "The results of 1 of 1 image are empty" in log
@@ -84,7 +88,7 @@ def test_addresses_are_predicted_under_their_names(run, trained, photos_dir, mon
 
     monkeypatch.setattr(other_sources, "fetch", fetch)
     words = ["--model_path", trained, "--outputs", "saliency", "--save_dir", "out"]
-    code, _, error = run("predict", *served, "https://a.org/absent", *words)
+    code, _, error = run("predict", *served, *served, "https://a.org/absent", *words)
     assert (code, error) == (1, "error: https://a.org/absent: absent\n")
     assert tree("out/saliency") == ["1_b.png", "b.png", "image.png"]
     code, _, error = run("predict", "https://a.org/absent", *words)
@@ -161,13 +165,21 @@ def test_folders_are_mirrored_and_nothing_is_overwritten(run, trained, photos_di
 def test_watched_folder_is_predicted_until_ctrl_c(known_weights, photos_dir, tmp_path):
     watched = tmp_path / "watched"
     watched.mkdir()
-    (watched / "half.png").write_bytes(b"half a file")
-    os.utime(watched / "half.png", (1 << 32, 1 << 32))  # as if it were being written all the time
+    stop = threading.Event()
+
+    def write_slowly():
+        while not stop.wait(0.1):
+            with (watched / "half.png").open("ab") as file:
+                file.write(b"a part of an image")
+
+    writer = threading.Thread(target=write_slowly)
+    writer.start()
     words = ["p", "-w", watched, tmp_path / "cut"]
     command = [sys.executable, "-m", "paddleseg_u2net", *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
     try:
-        for name, changed in (("one.png", 1), ("two.png", 1), ("one.png", 2)):  # the last one is changed
+        # the last one is changed; a clock may be wrong
+        for name, changed in (("one.png", 1), ("two.png", 1 << 32), ("one.png", 2)):
             (watched / name).write_bytes((photos_dir / "a.png").read_bytes())
             os.utime(watched / name, (changed, changed))
             (tmp_path / "cut" / name).unlink(missing_ok=True)
@@ -179,6 +191,8 @@ def test_watched_folder_is_predicted_until_ctrl_c(known_weights, photos_dir, tmp
     finally:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
+        stop.set()
+        writer.join()
     assert process.returncode == 130
     assert errors.decode().splitlines() == ["Interrupted"]
 
