@@ -14,7 +14,7 @@ from map_folders import write_folders
 from support import ROOT
 
 from paddleseg_u2net.bounds import RECORD_BYTES
-from paddleseg_u2net.reports import results, sources
+from paddleseg_u2net.reports import page, results, sources
 
 EVIL = "<script>alert('x')</script>"
 
@@ -191,7 +191,6 @@ def test_presence_of_real_predictions_is_shown(run, trained, measured, data):
         "--report",
         "predict.json",
     ]
-    # the list gives absolute paths, and the data set of the config relative ones
     assert run("predict", data / "val_list.txt", *words, "--min_presence", 0.5)[0] == 0
     assert run("report", measured, "predict.json", "--output", "p.html")[0] == 0
     text, found = text_of("p.html"), json.loads(text_of("predict.json"))
@@ -202,6 +201,16 @@ def test_presence_of_real_predictions_is_shown(run, trained, measured, data):
     emptied = sum(row["presence"] < 0.5 for row in found["images"])
     assert f"<b>{emptied}</b><span>emptied: presence below 0.5</span>" in text
     assert f"<p>Model: <code>{trained}</code></p>" in text
+
+
+@pytest.mark.parametrize(("measured", "predicted"), [("d/a.png", "{}/d/a.png"), ("{}/d/a.png", "d/a.png")])
+def test_presence_is_that_of_the_same_file(measured, predicted):
+    """A list gives absolute paths, and a config often relative ones."""
+    here = str(Path.cwd())
+    result = sources.Result(Path("r"), {}, [{"image": measured.format(here)}, {"image": "b.png"}])
+    found = sources.Predictions(Path("p.json"), [{"image": predicted.format(here), "presence": 0.25}])
+    page._add_presence(result, [found])
+    assert [row["presence"] for row in result.images] == ["0.25", ""]
 
 
 def test_presence_of_predictions_is_shown(run, measured):
