@@ -203,6 +203,23 @@ def test_presence_of_real_predictions_is_shown(run, trained, measured, data):
     assert f"<p>Model: <code>{trained}</code></p>" in text
 
 
+def test_best_of_each_score_is_the_smallest_error_or_the_largest_share():
+    found = [
+        sources.Result(Path("r"), {"mae": mae, "max_f": max_f}) for mae, max_f in ((0.1, 0.7), (0.2, 0.9))
+    ]
+    assert page._best(found, ["mae", "max_f"]) == {"mae": 0.1, "max_f": 0.9}
+    assert page._best(found[:1], ["mae", "max_f"]) == {}
+
+
+def test_shade_of_a_wrong_cell_grows_with_the_square_root_of_its_share():
+    matrix = np.array([[96, 4, 0], [0, 49, 51], [0, 0, 0]])
+    result = sources.Result(Path("r"), {}, class_names=["a", "b", "c"], confusion=matrix)
+    rows = [[kind for _, kind in cells] for _, cells in results._confusion(result)]
+    assert rows[0] == ["right h10", "wrong h2", "wrong h0"]
+    assert rows[1] == ["wrong h0", "right h5", "wrong h7"]
+    assert rows[2] == ["wrong h0", "wrong h0", "right h0"]  # a class without a pixel
+
+
 @pytest.mark.parametrize(("measured", "predicted"), [("d/a.png", "{}/d/a.png"), ("{}/d/a.png", "d/a.png")])
 def test_presence_is_that_of_the_same_file(measured, predicted):
     """A list gives absolute paths, and a config often relative ones."""
