@@ -12,7 +12,7 @@ from typing import Any
 
 import paddle
 
-from paddleseg_u2net import models
+from paddleseg_u2net import losses, models
 from paddleseg_u2net.config.loader import class_count, is_multilabel, section
 from paddleseg_u2net.config.schema import check_arguments
 from paddleseg_u2net.data.arguments import fault_of
@@ -41,10 +41,11 @@ CLASS_LOSSES = (
 
 @functools.cache
 def _import_components() -> None:
-    """Import the modules whose decorators fill our registries, among them every module of `models`."""
-    networks = [f"models.{module.name}" for module in pkgutil.iter_modules(models.__path__)]
-    for name in ("losses", "data.transforms", *networks):
-        importlib.import_module(f"paddleseg_u2net.{name}")
+    """Import the modules whose decorators fill our registries."""
+    importlib.import_module("paddleseg_u2net.data.transforms")
+    for folder in (losses, models):
+        for module in pkgutil.iter_modules(folder.__path__):
+            importlib.import_module(f"{folder.__name__}.{module.name}")
 
 
 @functools.cache
@@ -253,10 +254,8 @@ def build_losses(config: Mapping[str, Any]) -> dict[str, list]:
     nested = [_list_of_components("loss: losses", item["losses"]) for item in types if "losses" in item]
     for item in [*types, *(item for items in nested for item in items)]:
         _check_loss(item, class_count(config), is_multilabel(config))
-    return {
-        "types": [_build("LOSSES", f"loss.types[{i}]", item) for i, item in enumerate(types)],
-        "coef": coef,
-    }
+    built = [_build("LOSSES", f"loss.types[{i}]", item) for i, item in enumerate(types)]
+    return {"types": built, "coef": coef}
 
 
 def _check_loss(cfg: Mapping[str, Any], num_classes: int, multilabel: bool) -> None:

@@ -107,7 +107,7 @@ def test_stock_paddleseg_builds_and_trains_our_components_and_the_documentation_
     built = [line.split() for line in lines if line.startswith("built ")]
     for names, loss, resize in zip(
         built,
-        ("SaliencyLoss", "CrossEntropyLoss"),
+        ("saliency.SaliencyLoss", "cross_entropy.CrossEntropyLoss"),
         ("paddleseg_u2net.data.transforms.ResizeSoftMask", "paddleseg.transforms.transforms.Resize"),
         strict=True,
     ):

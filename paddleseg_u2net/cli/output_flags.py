@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,9 +95,23 @@ SHAPE_FLAGS: Flags = {
         "help": "leave out objects of fewer pixels; PIXELS may be left out: %(const)s",
     },
 }
+
+
+class OnOff(argparse.Action):
+    """`--name`, the default, and `--no_name`: `BooleanOptionalAction` with the underscores of other flags."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str):
+        names = [*option_strings, *(f"--no_{name[2:]}" for name in option_strings)]
+        super().__init__(names, dest, nargs=0, default=True, help=f"{help}; on by default")
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Set the value to whether the flag begins without `no_`."""
+        setattr(namespace, self.dest, not (option_string or "").startswith("--no_"))
+
+
 CUTOUT_FLAGS: Flags = {
-    "refine_edges": {"action": "store_true", "help": "add the detail of the photograph to soft edges"},
-    "foreground": {"action": "store_true", "help": "remove the background's colours from soft edges"},
+    "refine_edges": {"action": OnOff, "help": "add the detail of the photograph to soft edges"},
+    "foreground": {"action": OnOff, "help": "remove the background's colours from soft edges"},
     "background": {
         "type": _or_usage_error(Background.parse),
         "metavar": "COLOUR|blur|IMAGE",

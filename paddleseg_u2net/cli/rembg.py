@@ -32,11 +32,11 @@ FLAGS: Mapping[tuple[str, str], dict[str, Any]] = {
     },
     ("-a", "--alpha-matting"): {
         "action": "store_true",
-        "help": "add the detail of the photograph to soft edges",
+        "help": "add the detail of the photograph to soft edges (`u2net predict` does so by default)",
     },
     ("-dc", "--decontaminate"): {
         "action": "store_true",
-        "help": "remove the background's colours from soft edges",
+        "help": "remove the background's colours from soft edges (`u2net predict` does so by default)",
     },
     ("-bgc", "--bgcolor"): {
         "nargs": 4,

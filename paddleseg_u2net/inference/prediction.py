@@ -14,10 +14,12 @@ class Prediction:
     Args:
         probabilities: (C, H, W) float32 in [0, 1]; one channel for saliency; of classes they sum to 1.
         multilabel: the channels are labels that overlap.
+        grid: height and width of the photograph as the network saw it; None where that is not known.
     """
 
     probabilities: np.ndarray
     multilabel: bool = False
+    grid: tuple[int, int] | None = None
 
     @property
     def labels(self) -> np.ndarray:

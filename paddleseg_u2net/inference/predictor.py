@@ -128,8 +128,17 @@ class Predictor(SourcePredictor):
                 )
             for index, probabilities in zip(members, maps, strict=True):
                 maps_of_image = self._restore(probabilities, prepared[index][1])
-                predictions[index] = Prediction(maps_of_image, self.multilabel)
+                grid = self._grid(*prepared[index])
+                predictions[index] = Prediction(maps_of_image, self.multilabel, grid)
         return [prediction for prediction in predictions if prediction is not None]
+
+    def _grid(self, tensor: np.ndarray, changes: Sequence[tuple[str, Size]]) -> Size | None:
+        """Height and width of the image in the network's input (C, h, w), without the padding at its end."""
+        if isinstance(self.engine, PhotographEngine):
+            return None  # which resizes by itself
+        if changes and changes[-1][0] == "padding":
+            return changes[-1][1]
+        return tensor.shape[1], tensor.shape[2]
 
     def _restore(self, maps: np.ndarray, changes: Sequence[tuple[str, Size]]) -> np.ndarray:
         """Resize probabilities (C, h, w) of the network's input to the image: (C, H, W)."""
@@ -137,7 +146,8 @@ class Predictor(SourcePredictor):
             levels = (stretch(maps) * 255).astype(np.uint8)
             return self.preprocessing.restore(levels, changes, _resize_by_pillow).astype(np.float32) / 255
         # cubic and Lanczos interpolation overshoot
-        restored = np.clip(self.preprocessing.restore(maps, changes), 0, 1)
+        restored = self.preprocessing.restore(maps, changes)
+        restored = restored.clip(0, 1, out=restored)
         return stretch(restored) if self.map_protocol is MapProtocol.MINMAX else restored
 
     def _average(self, batch: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.data.crops import square_around
+from paddleseg_u2net.data.preprocessing import Size
 from paddleseg_u2net.errors import ConfigError
 from paddleseg_u2net.inference.calls import SourcePredictor
 from paddleseg_u2net.inference.prediction import Prediction
@@ -118,12 +119,25 @@ class TwoPassPredictor(SourcePredictor):
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict several images; see `Predictor.predict`."""
-        maps = [prediction.probabilities for prediction in self.first.predict(images)]
+        firsts = self.first.predict(images)
+        maps, grids = [own.probabilities for own in firsts], [own.grid for own in firsts]
         found = [square_around(Prediction(own).classes > 0, self.margin, self.min_size) for own in maps]
         crops = {index: crop for index, crop in enumerate(found) if crop is not None}
         again = self.second.predict([images[index][crop] for index, crop in crops.items()])
         for (index, crop), refined in zip(crops.items(), again, strict=True):
             maps[index][(slice(None), *crop)] = refined.probabilities
+            grids[index] = _as_fine(refined, maps[index].shape[1:])
         if self.map_protocol is MapProtocol.MINMAX:
             maps = [stretch(own) for own in maps]
-        return [Prediction(own) for own in maps]
+        return [Prediction(own, grid=grid) for own, grid in zip(maps, grids, strict=True)]
+
+
+def _as_fine(crop: Prediction, whole: Size) -> Size | None:
+    """The grid of a whole image (H, W) that is as fine as that of the prediction of a crop of it."""
+    extents = crop.probabilities.shape[1:]
+    if crop.grid is None:
+        return None
+    height, width = (
+        round(cells * own / part) for cells, own, part in zip(crop.grid, whole, extents, strict=True)
+    )
+    return height, width

@@ -36,8 +36,9 @@ def remove(
             (H, W, 4) RGBA.
         model: known name, weight file or folder, of which the last two are kept in memory, even if their
             files change; or a `Predictor`.
-        settings: background, margins, edges: see `CutoutSettings`.
-        only_mask: return the opacity instead, grey.
+        settings: background, margins, edges: see `CutoutSettings`; by default edges are refined, which rembg
+            does on request only.
+        only_mask: return the saliency map instead, grey, without refined edges.
 
     Returns:
         The cut-out, of the type of `data`: a PNG file, an image of Pillow, or an array; RGBA, or RGB over the

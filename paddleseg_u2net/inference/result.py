@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from paddleseg_u2net.inference.prediction import Prediction
@@ -15,10 +16,11 @@ from paddleseg_u2net.io.bands import as_rgb
 from paddleseg_u2net.io.encoding import check_format, encode, format_name
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import Photograph
-from paddleseg_u2net.matting.alpha import refine_alpha
+from paddleseg_u2net.matting.alpha import GRID, refine_alpha
 from paddleseg_u2net.matting.foreground import foreground_colors
 from paddleseg_u2net.matting.ground import Background, Ground, Margin, over
 from paddleseg_u2net.matting.shapes import drop_specks, feather, fill_holes, find_threshold, grow
+from paddleseg_u2net.matting.tiles import masked
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class CutoutSettings:
     Args:
         fill_holes: what lies below 0.5 inside of objects becomes 1; also in masks.
         drop_specks: objects of fewer pixels become 0; also in masks.
-        refine_edges: add the detail of the photograph to the opacity; see `refine_alpha`.
+        refine_edges: add the detail of the photograph to the opacity; see `refine_alpha`. Maps and masks
+            stay as they are.
         grow: pixels by which objects grow; negative: shrink.
         feather: standard deviation in pixels of a Gaussian that softens edges.
         background: what the objects are put over; None leaves the rest transparent.
@@ -38,12 +41,12 @@ class CutoutSettings:
 
     fill_holes: bool = False
     drop_specks: int = 0
-    refine_edges: bool = False
+    refine_edges: bool = True
     grow: int = 0
     feather: float = 0
     background: Background | None = None
     crop: Margin | None = None
-    foreground: bool = False
+    foreground: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,9 @@ class Result:
     @cached_property
     def alpha(self) -> np.ndarray:
         """(H, W) uint8: the opacity of the objects; at most that of the photograph."""
-        refine = self.settings.refine_edges
-        alpha = refine_alpha(self.image, self.saliency) if refine else self.saliency
+        alpha = self.saliency
+        if self.settings.refine_edges:
+            alpha = refine_alpha(self.image, alpha, self.prediction.grid or GRID)
         alpha = feather(grow(alpha, self.settings.grow), self.settings.feather)
         if self.photograph.alpha is not None:
             alpha = alpha * (self.photograph.alpha / np.float32(255))
@@ -103,8 +107,9 @@ class Result:
         They are 0 where nothing is visible, so that the background cannot be recovered.
         """
         if self.settings.foreground:
-            return foreground_colors(self.own_image, self.alpha.astype(np.float32) / 255)
-        return self.own_image * (self.alpha > 0)[..., None]
+            alpha = np.divide(self.alpha, np.float32(255), dtype=np.float32)
+            return foreground_colors(self.own_image, alpha)
+        return masked(self.own_image, self.alpha)
 
     @property
     def own_image(self) -> np.ndarray:
@@ -115,7 +120,10 @@ class Result:
     def cutout(self) -> np.ndarray:
         """The objects: (h, w, 4) uint8 RGBA, or (h, w, 3) RGB over the background of the settings."""
         background, crop = self.settings.background, self.settings.crop
-        picture = np.dstack([self.colors, self.alpha]) if background is None else self.composite(background)
+        if background is None:
+            picture = np.asarray(cv2.merge([self.colors, self.alpha]))
+        else:
+            picture = self.composite(background)
         return picture[crop.box(self.alpha)] if crop else picture
 
     def save(self, path: str | Path, what: str = "cutout", quality: int | None = None) -> None:
@@ -157,4 +165,6 @@ PICTURES: dict[str, Callable[[Result], np.ndarray]] = {
 
 def to_8bit(saliency: np.ndarray) -> np.ndarray:
     """Convert [0, 1] to uint8 in 0 .. 255, rounded to the nearest."""
-    return (saliency * 255 + 0.5).astype(np.uint8)
+    levels = saliency * np.float32(255)
+    levels += 0.5  # in place: of a large photograph a copy is 50 MB
+    return levels.astype(np.uint8)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from paddleseg_u2net.matting.tiles import check_pair, enlarged, needed, planes_of, tiles_of, window_mean
+from paddleseg_u2net.matting.tiles import (
+    boxes_of,
+    check_pair,
+    enlarged,
+    needed,
+    planes_of,
+    tiles_of,
+    widened,
+    window_mean,
+)
 
-GRID = 320  # side of the input of U²-Net: the resolution that the map was predicted at
+GRID = (320, 320)  # height and width of the input of U²-Net: the resolution that the map was predicted at
 RADIUS = 2
 EPSILON = 1e-4
-UNEXPLAINED = (
-    0.2  # share of the variance of alpha that colours leave unexplained, from which on nothing is added
-)
+UNEXPLAINED = 0.2  # of the variance of alpha: where colours leave this share unexplained, nothing is added
+LOW_TILE = 64  # side of the tiles in which slopes are computed, at the resolution of the network
 LEAST_VARIANCE = 1e-6  # of alpha, below which this share means nothing
 LEAST_RANGE = 1 / 255  # neighbourhoods where alpha varies less have no edge
 
@@ -20,7 +28,7 @@ LEAST_RANGE = 1 / 255  # neighbourhoods where alpha varies less have no edge
 def refine_alpha(
     image: np.ndarray,
     alpha: np.ndarray,
-    grid: int = GRID,
+    grid: tuple[int, int] = GRID,
     radius: int = RADIUS,
     epsilon: float = EPSILON,
 ) -> np.ndarray:
@@ -35,8 +43,8 @@ def refine_alpha(
     Args:
         image: (H, W, 3) uint8, RGB.
         alpha: (H, W) float32 in [0, 1], enlarged bilinearly from `grid`.
-        grid: side in pixels of the square that alpha was predicted at.
-        radius: of the windows, in pixels of that square.
+        grid: height and width in pixels that alpha was predicted at.
+        radius: of the windows, in those pixels.
         epsilon: variance of colours in [0, 1] below which a window counts as of one colour.
 
     Returns:
@@ -52,9 +60,19 @@ def refine_alpha(
     """
     check_pair(image, alpha)
     height, width = alpha.shape
-    size = (min(width, grid), min(height, grid))
+    size = (min(width, grid[1]), min(height, grid[0]))
+    if size == (width, height):
+        return alpha.copy()
     low = planes_of(cv2.resize(image, size, interpolation=cv2.INTER_AREA)) / 255
-    slopes = _slopes(low, cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR), radius, epsilon)
+    share = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
+    slopes = np.zeros_like(low)
+    reach = 2 * radius  # of the windows of windows that a slope depends on
+    window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    uneven = cv2.dilate(share, window) - cv2.erode(share, window) >= LEAST_RANGE
+    for part in boxes_of(uneven, LOW_TILE):
+        outer, inner = widened(part, reach, share.shape)
+        found = _slopes(low[(slice(None), *outer)], share[outer], radius, epsilon)[(slice(None), *inner)]
+        slopes[(slice(None), *part)] = found * uneven[part]
     maps = np.concatenate([slopes, low])
     refined = alpha.copy()
     for part in tiles_of(height, width):
@@ -62,14 +80,16 @@ def refine_alpha(
         if slopes[:, rows, columns].any():
             large = enlarged(maps, alpha.shape, part)
             detail = planes_of(image[part]) / 255 - large[3:]
-            refined[part] += (large[:3] * detail).sum(axis=0)
-    return refined.clip(0, 1, out=refined)
+            found = refined[part]
+            found += (large[:3] * detail).sum(axis=0)
+            found.clip(0, 1, out=found)
+    return refined
 
 
 def _slopes(image: np.ndarray, alpha: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
     """The slope of alpha by colour around each pixel, (3, h, w) float32.
 
-    It is zero where alpha is even, and the smaller the less of the variance of alpha the colours explain.
+    It is the smaller the less of the variance of alpha the colours explain.
 
     Args:
         image: (3, h, w) float32 in [0, 1].
@@ -84,10 +104,7 @@ def _slopes(image: np.ndarray, alpha: np.ndarray, radius: int, epsilon: float) -
     slopes = _solve(products, covariance)
     variance = window_mean(np.square(alpha[None]), radius) - np.square(middle)
     unexplained = 1 - (slopes * covariance).sum(axis=0) / (variance + LEAST_VARIANCE)
-    slopes = window_mean(slopes * (1 - unexplained / UNEXPLAINED).clip(0, 1), radius)
-    window = np.ones((4 * radius + 1, 4 * radius + 1), np.uint8)  # all that the two means above reach
-    slopes[:, cv2.dilate(alpha, window) - cv2.erode(alpha, window) < LEAST_RANGE] = 0
-    return slopes
+    return window_mean(slopes * (1 - unexplained / UNEXPLAINED).clip(0, 1), radius)
 
 
 FIRST, SECOND = np.triu_indices(3)  # the channels of the six different entries of a symmetric 3 x 3 matrix

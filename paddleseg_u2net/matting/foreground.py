@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
-from paddleseg_u2net.matting.tiles import check_pair, enlarged, planes_of, tiles_of, widened, window_mean
+from paddleseg_u2net.matting.tiles import (
+    boxes_of,
+    check_pair,
+    enlarged,
+    masked,
+    planes_of,
+    widened,
+    window_mean,
+)
 
-COARSE = 480  # longest side in pixels at which the first pass takes its means
+COARSE, FINE = 480, 1024  # longest side in pixels at which the first and the second pass take their means
 FIRST_RADIUS = 0.1  # of the windows of the two passes, as shares of the longest side
 SECOND_RADIUS = 0.006
 TINY = 1e-5  # keeps windows without foreground, or without background, from dividing by zero
@@ -39,50 +49,50 @@ def foreground_colors(
 
     Source: Forte 2021, "Approximate Fast Foreground Colour Estimation" (ICIP), blur fusion with two passes.
     Differences: the weights of the means are the fourth powers of alpha and 1 - alpha, so that mixed colours
-    count less; the radii grow with the image; the means of the first pass are taken at a low resolution.
+    count less; the radii grow with the image; the means are taken at lower resolutions.
     """
     check_pair(image, alpha)
-    longest = max(alpha.shape)
-    means = _coarse_means(image, alpha, first_radius)
-    radius = max(1, round(second_radius * longest))
-    colors = np.zeros_like(image)
-    for part in tiles_of(*alpha.shape):
-        levels = (alpha[part] * 255 + 0.5).astype(np.uint8)  # as in the file of a cut-out
-        colors[part] = _where(levels == 255, image[part])
-        mixed = (levels > 0) & (levels < 255)
-        left, top, width, height = cv2.boundingRect(mixed.view(np.uint8))
-        if not width:
-            continue
-        within = slice(top, top + height), slice(left, left + width)
-        rows, columns = (
-            slice(own.start + new.start, own.start + new.stop) for own, new in zip(part, within, strict=True)
-        )
-        outer, inner = widened((rows, columns), radius, alpha.shape)
-        found = _fused(planes_of(image[outer]), alpha[outer], enlarged(means, alpha.shape, outer), radius)
-        colors[rows, columns] += _where(mixed[within], cv2.merge(list(found))[inner])
+    means = _fine_means(image, alpha, first_radius, second_radius)
+    levels = cv2.convertScaleAbs(alpha, alpha=255)  # rounded, as in the file of a cut-out
+    colors = masked(image, levels == 255)
+    mixed = (levels > 0) & (levels < 255)
+    for part in boxes_of(mixed):
+        large = enlarged(means, alpha.shape, part)
+        found = _corrected(planes_of(image[part]), alpha[part], large[:3], large[3:])
+        colors[part] += masked(cv2.merge(list((found + 0.5).astype(np.uint8))), mixed[part])
     return colors
 
 
-def _where(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """The pixels of (h, w, 3) uint8 where the mask (h, w) bool is set, and 0 elsewhere."""
-    image = np.ascontiguousarray(image)
-    return cv2.bitwise_and(image, image, mask=np.ascontiguousarray(mask).view(np.uint8))
+def _fine_means(
+    image: np.ndarray, alpha: np.ndarray, first_radius: float, second_radius: float
+) -> np.ndarray:
+    """The means of the second pass: (6, h, w) float32 in 0 .. 255, of the foreground and of the background.
 
-
-def _fused(image: np.ndarray, alpha: np.ndarray, means: np.ndarray, radius: int) -> np.ndarray:
-    """Correct the means of the first pass, and do the second pass: (3, h, w) uint8.
-
-    Args:
-        image: (3, h, w) float32 in 0 .. 255.
-        alpha: (h, w) float32.
-        means: (6, h, w) float32, of the foreground and of the background.
-        radius: of the windows of the second pass.
+    They are 0 where alpha is 0 or 1 all around.
     """
-    foreground, background = means[:3], means[3:]
-    foreground = _corrected(image, alpha, foreground, background)
-    foreground = _weighted_mean(foreground, alpha, radius)
-    background = _weighted_mean(background, 1 - alpha, radius)
-    return (_corrected(image, alpha, foreground, background) + 0.5).astype(np.uint8)
+    image, alpha = _reduced(image, alpha, FINE)
+    coarse = _coarse_means(image, alpha, first_radius)
+    radius = max(1, round(second_radius * max(alpha.shape)))
+    means = np.zeros((6, *alpha.shape), np.float32)
+    mixed = ((alpha > 0) & (alpha < 1)).view(np.uint8)
+    for part in boxes_of(cv2.dilate(mixed, np.ones((3, 3), np.uint8))):  # all that `enlarged` reads
+        outer, inner = widened(part, radius, alpha.shape)
+        first, share = enlarged(coarse, alpha.shape, outer), alpha[outer]
+        foreground = _corrected(planes_of(image[outer]), share, first[:3], first[3:])
+        means[(slice(3), *part)] = _weighted_mean(foreground, share, radius)[(slice(None), *inner)]
+        means[(slice(3, 6), *part)] = _weighted_mean(first[3:], 1 - share, radius)[(slice(None), *inner)]
+    return means
+
+
+def _reduced(image: np.ndarray, alpha: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its alpha by a whole factor smaller, their longest side at most `longest` pixels.
+
+    OpenCV takes means by whole factors in a third of the time.
+    """
+    factor = math.ceil(max(alpha.shape) / longest)
+    height, width = (max(1, round(side / factor)) for side in alpha.shape)
+    image, alpha = (cv2.resize(own, (width, height), interpolation=cv2.INTER_AREA) for own in (image, alpha))
+    return image, alpha
 
 
 def _corrected(
@@ -106,9 +116,6 @@ def _weighted_mean(colors: np.ndarray, weight: np.ndarray, radius: int) -> np.nd
 
 def _coarse_means(image: np.ndarray, alpha: np.ndarray, first_radius: float) -> np.ndarray:
     """Mean colours of foreground and background in large windows, (6, h, w) float32 in 0 .. 255."""
-    longest = max(alpha.shape)
-    height, width = (max(1, round(side * min(1, COARSE / longest))) for side in alpha.shape)
-    low = planes_of(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
-    share = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
-    radius = max(1, round(first_radius * max(height, width)))
+    image, share = _reduced(image, alpha, COARSE)
+    low, radius = planes_of(image), max(1, round(first_radius * max(share.shape)))
     return np.concatenate([_weighted_mean(low, share, radius), _weighted_mean(low, 1 - share, radius)])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-TILE = 256  # side of a tile in pixels; its arrays fit into the cache of a processor
+TILE = 128  # side of a tile in pixels; its arrays fit into the cache of a processor
 Part = tuple[slice, slice]
 
 
@@ -20,6 +20,20 @@ def tiles_of(height: int, width: int, side: int = TILE) -> Iterator[Part]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
+
+
+def boxes_of(mask: np.ndarray, side: int = TILE) -> Iterator[Part]:
+    """Yield the rows and columns of the bounding box in each tile that has pixels of a mask.
+
+    Args:
+        mask: (H, W) bool or uint8.
+        side: of the tiles.
+    """
+    for rows, columns in tiles_of(mask.shape[0], mask.shape[1], side):
+        left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask[rows, columns]).view(np.uint8))
+        if width:
+            top, left = rows.start + top, columns.start + left
+            yield slice(top, top + height), slice(left, left + width)
 
 
 def widened(part: Part, halo: int, shape: tuple[int, ...]) -> tuple[Part, Part]:
@@ -51,11 +65,15 @@ def enlarged(low: np.ndarray, shape: tuple[int, ...], part: Part) -> np.ndarray:
     Returns:
         (C, rows, columns) float32.
     """
+    if low.shape[1:] == shape:
+        return low[(slice(None), *part)]
     (above, below, down), (left, right, along) = _positions(low, shape, part)
     first = above[0]
     rows = low[:, first : below[-1] + 1]  # few, so these are enlarged in width first
-    rows = rows[..., left] + (rows[..., right] - rows[..., left]) * along
-    upper, result = rows[:, above - first], rows[:, below - first]
+    # `take` makes contiguous arrays, which all later steps are faster with than with those of an index
+    before, after = rows.take(left, axis=2), rows.take(right, axis=2)
+    rows = before + (after - before) * along
+    upper, result = rows.take(above - first, axis=1), rows.take(below - first, axis=1)
     result -= upper
     result *= down[:, None]
     result += upper
@@ -76,6 +94,12 @@ def _positions(low: np.ndarray, shape: tuple[int, ...], part: Part) -> list[tupl
 def planes_of(image: np.ndarray) -> np.ndarray:
     """The channels of an image one after another: (H, W, 3) -> (3, H, W) float32 in 0 .. 255."""
     return np.stack(cv2.split(np.ascontiguousarray(image)), dtype=np.float32, casting="unsafe")
+
+
+def masked(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The pixels of (H, W, 3) uint8 where a mask (H, W) of bool or uint8 is not 0, and 0 elsewhere."""
+    image = np.ascontiguousarray(image)
+    return cv2.bitwise_and(image, image, mask=np.ascontiguousarray(mask).view(np.uint8))
 
 
 def window_mean(planes: np.ndarray, radius: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paddleseg_u2net.models.architecture import BN_EPSILON, Node
+from paddleseg_u2net.models.architecture import BN_EPSILON, SIDES, Node
 from paddleseg_u2net.onednn import operations as ops
 from paddleseg_u2net.onednn.arena import Value
 from paddleseg_u2net.onednn.library import Unavailable
@@ -52,7 +52,7 @@ class Convolution:
             diff: returns the gradient of the result, when the backward operations are appended.
         """
         shape = self.weight.desc.shape
-        x, weights = steps.values[self.source], Desc.any(shape, steps.options.data_type)
+        x, weights = steps.values[self.source], Desc.any(shape, steps.data_type(self.source))
         bias = self.bias.desc if self.bias else None
         operands: dict[str, Operand] = {"bias": self.bias} if self.bias else {}
         forward = self._fastest(steps, y, ops.convolution, weights, bias)
@@ -81,7 +81,7 @@ class Convolution:
         self, steps: Steps, y: Operand, create: Callable[..., Primitive], *between: Any, **hint: Primitive
     ) -> Primitive:
         """A primitive in the layout of the maps, or in the plain one if oneDNN is slow in that."""
-        x, data_type = steps.values[self.source], steps.options.data_type
+        x, data_type = steps.values[self.source], steps.data_type(self.source)
         pad = self.dilation * (self.weight.desc.shape[2] // 2)
         geometry = (1, 1), (self.dilation - 1,) * 2, (pad, pad), (pad, pad)
         src = Desc.any(x.desc.shape, data_type) if x is steps.image else x.desc
@@ -143,20 +143,29 @@ def conv_relu(steps: Steps, node: Node) -> Backward:
     return back
 
 
-def side(steps: Steps, node: Node) -> Backward:
-    """Append a side output, whose logits leave the plan."""
+def logits(steps: Steps, node: Node) -> Backward:
+    """Append the convolution of a side output, or of the fused one.
+
+    The gradient of a side output leaves the plan: the sum over its pixels is the gradient of the bias.
+    """
     name, source, classes = node.name, node.inputs[0], node.weight[0]
     n, _, h, w = steps.values[source].desc.shape
-    y = steps.sides[name] = External.plain((n, classes, h, w))
-    diff = steps.side_gradients[name] = External.plain((n, classes, h, w))
-    if classes == 1:
-        return _one_channel(steps, node, y, diff)
+    y = steps.result(name, (n, classes, h, w))
+    bias_gradient = None
+    if name in SIDES:
+        diff = steps.side_gradients[name] = External.plain(y.desc.shape)
+        steps.layouts[name] = lambda: diff
+        if classes == 1:
+            return _one_channel(steps, node, y)
+    else:
+        bias_gradient = steps.gradient(f"{name}.bias")
     weight, bias = steps.parameter(f"{name}.weight"), steps.parameter(f"{name}.bias")
     gradient = steps.gradient(f"{name}.weight")
-    return Convolution(source, weight, bias, gradient, free=True).append(steps, y, lambda: diff)
+    found = Convolution(source, weight, bias, gradient, bias_gradient, free=True)
+    return found.append(steps, y, lambda: steps.pending.pop(name))
 
 
-def _one_channel(steps: Steps, node: Node, y: External, diff: External) -> Backward:
+def _one_channel(steps: Steps, node: Node, y: Operand) -> Backward:
     """Append a 3x3 convolution to one channel: a 1x1 convolution to one map per tap, and their shifted sum.
 
     A convolution to one channel would leave most of each block of channels empty.
@@ -177,7 +186,7 @@ def _one_channel(steps: Steps, node: Node, y: External, diff: External) -> Backw
         steps, steps.values[maps], lambda: steps.pending.pop(maps)
     )
     join = Convolution(maps, shifts, steps.parameter(f"{name}.bias"), free=True).append(
-        steps, y, lambda: diff
+        steps, y, lambda: steps.pending.pop(name)
     )
 
     def back() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,13 +13,14 @@ from paddle import Tensor, nn
 
 from paddleseg_u2net.environment.devices import training_threads
 from paddleseg_u2net.environment.memory import available_memory
-from paddleseg_u2net.models.architecture import IMAGE, OUTPUTS, SIDES
+from paddleseg_u2net.environment.tensors import view
+from paddleseg_u2net.models.architecture import OUTPUTS
 from paddleseg_u2net.models.u2net import ConvBNReLU
 from paddleseg_u2net.onednn.arena import Arena
 from paddleseg_u2net.onednn.library import Unavailable
 from paddleseg_u2net.onednn.memory import BF16, F32
 from paddleseg_u2net.onednn.plan import Plan
-from paddleseg_u2net.onednn.steps import Options
+from paddleseg_u2net.onednn.steps import External, Options
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,6 @@ MAX_PLANS = 8  # shapes of input that are kept ready; building a plan takes abou
 
 class OneDnnNetwork(nn.Layer):
     """Calls a network; in train mode its forward and backward run through oneDNN.
-
-    The six side outputs and their gradients are computed there; resizing these and fusing them stay Paddle's.
 
     Args:
         network: `U2Net` or `U2Netp` on the CPU, float32.
@@ -45,15 +43,12 @@ class OneDnnNetwork(nn.Layer):
         self.data_type, self.threads = DATA_TYPES[precision], threads or training_threads()
         self.arena, self.plans = Arena(), OrderedDict[Options, Plan]()
         self.refused = False
-        last = max(i for i, node in enumerate(network.flow) if node.name in SIDES) + 1
-        self.body, self.tail = network.flow[:last], network.flow[last:]
         self.norms = {
             node.name: network.operations[node.name].bn_s1
-            for node in self.body
+            for node in network.flow
             if isinstance(network.operations[node.name], ConvBNReLU)
         }
-        heads = {name for name in network.state_dict() if name.startswith("outconv")}
-        self.state = {name: value for name, value in network.state_dict().items() if name not in heads}
+        self.state = dict(network.state_dict())
         self.shapes = {name: tuple(value.shape) for name, value in self.state.items()}
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -69,12 +64,7 @@ class OneDnnNetwork(nn.Layer):
         if plan is None:
             return self.network(image)
         names = list(plan.steps.parameters)
-        sides = _Step.apply(self, plan, image, *(self.state[name] for name in names))
-        results = {IMAGE: image, **dict(zip(plan.steps.sides, sides, strict=True))}
-        for node in self.tail:
-            inputs = [results[name] for name in node.inputs]
-            results[node.name] = self.network.operations[node.name](*inputs)
-        return [results[name] for name in OUTPUTS]
+        return list(_Step.apply(self, plan, image, *(self.state[name] for name in names)))
 
     def prepare(self, shape: tuple[int, ...]) -> Plan | None:
         """The plan for a shape of images, or None where Paddle computes; raises as `forward`."""
@@ -109,7 +99,7 @@ class OneDnnNetwork(nn.Layer):
             while len(self.plans) >= MAX_PLANS:
                 self.plans.popitem(last=False)
             try:
-                plan = Plan(self.body, self.shapes, options, self.arena)
+                plan = Plan(self.network.flow, self.shapes, options, self.arena)
             except Unavailable as error:
                 n, _, h, w = shape
                 raise Unavailable(f"images of {h}x{w} in batches of {n} are refused: {error}") from error
@@ -143,7 +133,7 @@ class OneDnnNetwork(nn.Layer):
 
 
 class _Step(paddle.autograd.PyLayer):
-    """The part of a step that a plan computes, as one operation of Paddle's autograd."""
+    """A step that a plan computes, as one operation of Paddle's autograd."""
 
     @staticmethod
     def forward(ctx: Any, network: OneDnnNetwork, plan: Plan, image: Tensor, *parameters: Tensor) -> Any:
@@ -151,42 +141,41 @@ class _Step(paddle.autograd.PyLayer):
         plan.steps.image.move(image.data_ptr())
         for external, tensor in zip(plan.steps.parameters.values(), parameters, strict=True):
             external.move(tensor.data_ptr())
-        sides = [paddle.empty(external.desc.shape, "float32") for external in plan.steps.sides.values()]
-        for external, tensor in zip(plan.steps.sides.values(), sides, strict=True):
-            external.move(tensor.data_ptr())
+        outputs = [_empty(plan.steps.outputs[name]) for name in OUTPUTS]
         ctx.use = plan.forward()
         network.update_statistics(plan)
         ctx.plan, ctx.kept = plan, (image, parameters)
-        return tuple(sides)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         plan, (_, parameters) = ctx.plan, ctx.kept
         gradients = tuple(gradient.contiguous() for gradient in gradients)
-        for external, gradient in zip(plan.steps.side_gradients.values(), gradients, strict=True):
-            external.move(gradient.data_ptr())
-        by_side = dict(zip(plan.steps.sides, gradients, strict=True))
-        results = list(_results(plan, parameters, by_side))
+        for name, gradient in zip(OUTPUTS, gradients, strict=True):
+            plan.steps.output_gradients[name].move(gradient.data_ptr())
+        written = {name: _empty(external) for name, external in plan.steps.gradients.items()}
+        sides = {f"{name}.bias": _empty(external) for name, external in plan.steps.side_gradients.items()}
         plan.backward(ctx.use)
-        return (None, *results)
+        return (None, *_results(plan, parameters, written, sides))
 
 
-def _results(plan: Plan, parameters: tuple[Tensor, ...], by_side: dict[str, Tensor]) -> Iterator[Any]:
-    """One gradient per parameter: written by the plan, summed here, or zero."""
+def _empty(external: External) -> Tensor:
+    """A tensor that receives an array of the plan."""
+    tensor = paddle.empty(external.desc.shape, "float32")
+    external.move(tensor.data_ptr())
+    return tensor
+
+
+def _results(
+    plan: Plan, parameters: tuple[Tensor, ...], written: dict[str, Tensor], sides: dict[str, Tensor]
+) -> Iterator[Any]:
+    """One gradient per parameter: written by the plan, summed over the pixels of a side output, or zero."""
     for name, parameter in zip(plan.steps.parameters, parameters, strict=True):
         if parameter.stop_gradient:
             yield None
-        elif external := plan.steps.gradients.get(name):
-            result = paddle.empty(parameter.shape, "float32")
-            external.move(result.data_ptr())
-            yield result
-        elif (side := name.removesuffix(".bias")) in by_side:
-            yield by_side[side].sum([0, 2, 3])
+        elif name in written:
+            yield written[name]
+        elif name in sides:
+            yield sides[name].sum([0, 2, 3])
         else:  # the bias of a convolution before BatchNorm, which subtracts it again
             yield paddle.zeros(parameter.shape, "float32")
-
-
-def view(tensor: Tensor) -> np.ndarray:
-    """The numbers of a float32 tensor on the CPU, flattened, in place."""
-    count = int(np.prod(tensor.shape))
-    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(tensor.data_ptr()))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from paddleseg_u2net.models.architecture import Node
+from paddleseg_u2net.models.architecture import OUTPUTS, Node
 from paddleseg_u2net.onednn import convolutions, resampling
 from paddleseg_u2net.onednn.arena import Arena, Storage, Value, aligned, place
 from paddleseg_u2net.onednn.library import threads
@@ -14,7 +14,7 @@ from paddleseg_u2net.onednn.memory import Memory
 from paddleseg_u2net.onednn.steps import Backward, Operand, Options, Steps
 
 OPERATIONS: dict[str, Callable[[Steps, Node], Backward]] = {
-    "conv": convolutions.side,
+    "conv": convolutions.logits,
     "conv_relu": convolutions.conv_relu,
     "pool": resampling.pool,
     "resize": resampling.resize,
@@ -26,12 +26,12 @@ OPERATIONS: dict[str, Callable[[Steps, Node], Backward]] = {
 class Plan:
     """The forward and backward operations of a network for one shape of images.
 
-    Forward reads the image (N, C, H, W) and the parameters and writes the logits (N, classes, h, w) of the
-    six side outputs at their own sizes; backward reads the gradients of these and writes those of the
-    parameters. All of these are float32.
+    Forward reads the image (N, C, H, W) and the parameters and writes the logits (N, classes, H, W) of the
+    seven outputs; backward reads the gradients of these and writes those of the parameters and of the side
+    outputs (N, classes, h, w) at their own sizes. All of these are float32.
 
     Args:
-        flow: operations of the network up to the side outputs, in order of execution.
+        flow: operations of the network, in order of execution.
         shapes: of the parameters and statistics, by state-dict name.
         options: see `Options`.
         arena: memory for all values.
@@ -49,8 +49,11 @@ class Plan:
             backward = [(node, OPERATIONS[node.operation](steps, node)) for node in flow]
             self.forward_count = len(steps.operations)
             for node, append_gradients in reversed(backward):
-                if node.name in steps.needs_gradient:
-                    append_gradients()
+                if node.name not in steps.needs_gradient:
+                    continue
+                if node.name in OUTPUTS:
+                    steps.deliver(node.name, steps.output_gradients[node.name])
+                append_gradients()
         self._place()
 
     def _place(self) -> None:

@@ -19,16 +19,15 @@ def pool(steps: Steps, node: Node) -> Backward:
     source = node.inputs[0]
     x = steps.values[source]
     n, c, h, w = x.desc.shape
-    small = steps.maps((n, c, (h + 1) // 2, (w + 1) // 2))
+    y = steps.result(node.name, (n, c, (h + 1) // 2, (w + 1) // 2))
     geometry = (2, 2), (2, 2), (0, 0), (0, 0), (h % 2, w % 2)
-    forward = ops.max_pool(x.desc, small, *geometry)
-    y, largest = Value.new(small), Value.new(forward.layout("workspace"))
+    forward = ops.max_pool(x.desc, y.desc, *geometry)
+    largest = Value.new(forward.layout("workspace"))
     steps.emit(forward, src=x, dst=y, workspace=largest)
-    steps.values[node.name] = y
 
     def back() -> None:
         g = Value.new(x.desc)
-        backward = ops.max_pool_backward(x.desc, small, *geometry, hint=forward)
+        backward = ops.max_pool_backward(x.desc, y.desc, *geometry, hint=forward)
         steps.emit(backward, diff_dst=steps.pending.pop(node.name), workspace=largest, diff_src=g)
         steps.deliver(source, g)
 
@@ -38,19 +37,20 @@ def pool(steps: Steps, node: Node) -> Backward:
 def resize(steps: Steps, node: Node) -> Backward:
     """Append a bilinear resizing to the height and width of the second input."""
     x, like = (steps.values[name] for name in node.inputs)
-    large = steps.maps((*x.desc.shape[:2], *like.desc.shape[2:]))
-    forward, y = ops.resize(x.desc, large), Value.new(large)
+    y = steps.result(node.name, (*x.desc.shape[:2], *like.desc.shape[2:]))
+    large = y.desc
+    forward = ops.resize(x.desc, large)
     steps.emit(forward, src=x, dst=y)
-    steps.values[node.name] = y
 
     def back() -> None:
-        g = Value.new(x.desc)
+        g = steps.new_gradient(node.inputs[0])
         backward = ops.resize_backward(x.desc, large, hint=forward)
         steps.emit(backward, diff_dst=steps.pending.pop(node.name), diff_src=g)
         steps.deliver(node.inputs[0], g)
 
     doubled = [2 * size for size in x.desc.shape[2:]] == list(large.shape[2:])
-    return (_halve(steps, node, x.desc, large) if doubled else None) or back
+    blocked = node.name not in steps.logits
+    return (_halve(steps, node, x.desc, large) if doubled and blocked else None) or back
 
 
 def _halve(steps: Steps, node: Node, small: Desc, large: Desc) -> Backward | None:
@@ -97,9 +97,8 @@ def concat(steps: Steps, node: Node) -> Backward:
     parts = [steps.values[name] for name in node.inputs]
     n, _, h, w = parts[0].desc.shape
     counts = [part.desc.shape[1] for part in parts]
-    whole = steps.maps((n, sum(counts), h, w))
-    y = steps.values[node.name] = Value.new(whole)
-    views = [whole.part((n, count, h, w), (0, sum(counts[:i]), 0, 0)) for i, count in enumerate(counts)]
+    y = steps.result(node.name, (n, sum(counts), h, w))
+    views = [y.desc.part((n, count, h, w), (0, sum(counts[:i]), 0, 0)) for i, count in enumerate(counts)]
     for part, view in zip(parts, views, strict=True):
         steps.emit(ops.reorder(part.desc, view), src=part, dst=Value(view, y.storage))
 

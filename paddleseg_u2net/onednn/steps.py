@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paddleseg_u2net.models.architecture import IMAGE, Node
+from paddleseg_u2net.models.architecture import IMAGE, OUTPUTS, SIDES, Node
 from paddleseg_u2net.onednn import operations as ops
 from paddleseg_u2net.onednn.arena import Value
 from paddleseg_u2net.onednn.memory import F32, Desc, Memory
@@ -56,8 +56,8 @@ class Options:
         shape: of the images, (N, C, H, W).
         trainable: state-dict names of the parameters that need gradients.
         frozen_norms: names of the nodes whose BatchNorm uses its running statistics.
-        data_type: of the feature maps, `memory.F32` or `BF16`; parameters, their gradients and all sums are
-            float32.
+        data_type: of the feature maps, `memory.F32` or `BF16`; logits, parameters, their gradients and all
+            sums are float32.
         threads: number of threads.
     """
 
@@ -81,16 +81,18 @@ class Steps:
         self.shapes, self.options = shapes, options
         self.image = External.plain(options.shape)
         self.values: dict[str, Operand] = {IMAGE: self.image}  # results by node
-        self.pending: dict[str, Value] = {}  # gradients of results, by node, as far as they are summed
+        self.pending: dict[str, Operand] = {}  # gradients of results, by node, as far as they are summed
         # make the memory for the gradient of a node's result, where that has a layout of its own
-        self.layouts: dict[str, Callable[[], Value]] = {}
+        self.layouts: dict[str, Callable[[], Operand]] = {}
         self.parameters: dict[str, External] = {}
         self.gradients: dict[str, External] = {}  # of the parameters
-        self.sides: dict[str, External] = {}
+        self.outputs: dict[str, External] = {}
+        self.output_gradients: dict[str, External] = {}
         self.side_gradients: dict[str, External] = {}
         self.statistics: dict[str, tuple[Value, Value]] = {}  # batch mean and variance by node
         self.constants: list[tuple[External, np.ndarray]] = []
         self.needs_gradient = self._nodes_to_train(flow)
+        self.logits = _nodes_of_logits(flow)
         self.operations: list[tuple[Primitive, dict[str, Operand]]] = []
 
     def _nodes_to_train(self, flow: Sequence[Node]) -> set[str]:
@@ -102,9 +104,23 @@ class Steps:
                 found.add(node.name)
         return found
 
+    def data_type(self, name: str) -> int:
+        """Data type of a node's result."""
+        return F32 if name in self.logits else self.options.data_type
+
     def maps(self, shape: Sequence[int]) -> Desc:
         """The layout of feature maps (N, C, H, W)."""
         return Desc.maps(shape, self.options.data_type)
+
+    def result(self, name: str, shape: Sequence[int]) -> Operand:
+        """Memory for the result (N, C, H, W) of a node; that of an output lies outside the arena."""
+        if name in OUTPUTS:
+            self.values[name] = self.outputs[name] = External.plain(shape)
+            self.output_gradients[name] = External.plain(shape)
+        else:
+            desc = Desc.plain(shape) if name in self.logits else self.maps(shape)
+            self.values[name] = Value.new(desc)
+        return self.values[name]
 
     def parameter(self, name: str) -> External:
         """A parameter or running statistic, by its state-dict name."""
@@ -122,12 +138,12 @@ class Steps:
         self.constants.append((found, np.ascontiguousarray(array, np.float32)))
         return found
 
-    def new_gradient(self, name: str) -> Value:
-        """A value for the gradient of a node's result."""
+    def new_gradient(self, name: str) -> Operand:
+        """Memory for the gradient of a node's result."""
         make = self.layouts.get(name)
         return make() if make else Value.new(self.values[name].desc)
 
-    def deliver(self, name: str, gradient: Value) -> None:
+    def deliver(self, name: str, gradient: Operand) -> None:
         """Add to the gradient of a node's result; `gradient` has its shape."""
         known = self.pending.setdefault(name, gradient)
         if known is not gradient:
@@ -149,3 +165,12 @@ class Steps:
                 else:
                     self.operations.append((ops.reorder(ours.desc, wanted), {"src": ours, "dst": theirs}))
         self.operations += [(primitive, operands), *after]
+
+
+def _nodes_of_logits(flow: Sequence[Node]) -> set[str]:
+    """The side outputs, and what is computed from them."""
+    found = set(SIDES)
+    for node in flow:
+        if found & set(node.inputs):
+            found.add(node.name)
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 import paddle
 from paddle import Tensor
 
-from paddleseg_u2net.losses import deep_supervision
+from paddleseg_u2net.losses.supervision import deep_supervision
 
 
 class PaddleGradients:

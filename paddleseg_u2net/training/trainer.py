@@ -281,6 +281,7 @@ class Trainer:
             if not self.checkpoint_folder.is_dir():  # resumed from another folder
                 self.save(evaluation_pending=True)
             self.evaluate(data)
+            self.prune()
 
     def _resume(self, folder: Path) -> None:
         """Restore the state of a checkpoint."""

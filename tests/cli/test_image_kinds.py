@@ -76,7 +76,7 @@ def test_rgb_and_infrared_are_trained_validated_and_predicted(run, tmp_path):
     words = ["--config", config, "--iters", 4, "--do_eval", "--save_dir", "out"]
     assert run("train", *words, "--save_interval", 2)[0] == 0
     assert run("val", "--model_path", "out/best_model", "--save_dir", "val")[0] == 0
-    outputs = ["--outputs", "saliency,added,cutout", "--save_dir", "cut"]
+    outputs = ["--outputs", "saliency,added,cutout", "--no_foreground", "--save_dir", "cut"]
     images = tmp_path / "data" / "images"
     assert run("predict", images, "--model_path", "out/best_model", *outputs)[0] == 0
     cut = pixels("cut/cutout/p0.png")

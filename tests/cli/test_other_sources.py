@@ -106,9 +106,13 @@ def test_addresses_are_predicted_under_their_names(run, trained, photos_dir, mon
 
 def test_one_image_as_with_rembg(run, trained, photos_dir):
     photograph = photos_dir / "a.png"
-    assert run("predict", "--model_path", trained, photograph, "--save_dir", "out")[0] == 0
-    assert run("i", "-m", trained, photograph, "cut.png")[0] == 0
-    np.testing.assert_array_equal(pixels("cut.png"), pixels("out/cutout/a.png"))
+    made = ["predict", "--model_path", trained, photograph, "--save_dir"]
+    assert run(*made, "out")[0] == run(*made, "plain", "--no_refine_edges", "--no_foreground")[0] == 0
+    for flags, folder in (([], "plain"), (["-a", "-dc"], "out")):  # `u2net i` has rembg's defaults
+        assert run("i", "-m", trained, *flags, photograph, "cut.png")[0] == 0
+        np.testing.assert_array_equal(pixels("cut.png"), pixels(f"{folder}/cutout/a.png"))
+    assert (pixels("out/cutout/a.png") != pixels("plain/cutout/a.png")).any()
+    np.testing.assert_array_equal(pixels("out/saliency/a.png"), pixels("plain/saliency/a.png"))
     assert run("i", "-m", trained, "-om", photograph, "mask.png")[0] == 0
     np.testing.assert_array_equal(pixels("mask.png"), pixels("out/saliency/a.png"))
     assert run("i", "-m", trained, "-om", "-ppm", photograph, "filled.png")[0] == 0

@@ -102,3 +102,11 @@ def test_an_image_larger_than_its_padding_is_rejected():
     preprocessing = Preprocessing.from_transforms([{"type": "Padding", "target_size": [4, 4]}])
     with pytest.raises(ValueError, match=r"\(5, 6\): larger than target_size"):
         preprocessing(np.zeros((5, 6, 3), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(2999, 61), (1300, 1), (1281, 900), (1280, 320)])
+@pytest.mark.parametrize("name", ["official", "not square"])
+def test_large_images_are_shrunk_as_in_training(name, size):
+    image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+    tensor, _ = Preprocessing.from_transforms(TRANSFORMS[name])(image)
+    np.testing.assert_array_equal(tensor, composed(TRANSFORMS[name], image))

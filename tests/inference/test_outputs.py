@@ -12,7 +12,7 @@ from PIL import Image
 from paddleseg_u2net.data.visualize import make_palette, paddleseg_palette
 from paddleseg_u2net.inference.outputs import OutputSettings, check_outputs, plan_outputs, write_output
 from paddleseg_u2net.inference.prediction import Prediction
-from paddleseg_u2net.inference.result import Result, to_8bit
+from paddleseg_u2net.inference.result import CutoutSettings, Result, to_8bit
 from paddleseg_u2net.io.images import Photograph, read_image, write_image
 
 RNG = np.random.default_rng(0)
@@ -22,7 +22,7 @@ SALIENCY = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
 
 def written(tmp_path, name: str, prediction: Prediction, palette) -> Path:
     path = tmp_path / f"{name}.png"
-    result = Result(Photograph(IMAGE), prediction)
+    result = Result(Photograph(IMAGE), prediction, CutoutSettings(refine_edges=False, foreground=False))
     write_output(name, path, result, OutputSettings(palette), Path("absent.jpg"))
     return path
 

@@ -152,3 +152,22 @@ def test_flags_win_over_the_config():
     assert Refinement.from_options(in_config, flags) == Refinement("a", 0.4, 64)
     with pytest.raises(ConfigError, match="--refine_margin: no effect alone. Fix: add --refine"):
         Refinement.from_options({}, flags)
+
+
+RESIZED = {"type": "Resize", "target_size": [32, 16]}  # (W, H)
+PADDED = {"type": "Padding", "target_size": [32, 32]}
+
+
+@pytest.mark.parametrize(
+    ("transforms", "grid"), [([], (60, 80)), ([RESIZED], (16, 32)), ([RESIZED, PADDED], (16, 32))]
+)
+def test_predictions_tell_the_resolution_that_the_network_saw(transforms, grid):
+    assert Predictor(RED, config(1, *transforms)).predict([picture()])[0].grid == grid
+
+
+def test_resolution_of_two_passes_is_that_of_the_crop():
+    image = picture((120, 160), (20, 30, 30, 40))
+    predictor = Predictor(RED, config(1, {"type": "Resize", "target_size": [32, 16]}))
+    blank, found = TwoPassPredictor(predictor, predictor, 0.5, 40).predict([np.zeros_like(image), image])
+    assert blank.grid == (16, 32)
+    assert found.grid == (48, 128)  # 16 x 32 of a crop of 40 x 40

@@ -31,6 +31,8 @@ SALIENCY[5:15, 10:20], SALIENCY[5:15, 20] = 1, 0.5
 
 
 def result(photograph: Photograph | None = None, **settings) -> Result:
+    """A plain cut-out, for tests of the other settings."""
+    settings = {"refine_edges": False, "foreground": False, **settings}
     return Result(photograph or Photograph(IMAGE), Prediction(SALIENCY[None]), CutoutSettings(**settings))
 
 
@@ -113,21 +115,34 @@ def test_steps_change_the_opacity_in_order():
     np.testing.assert_array_equal(drawn, to_8bit(SALIENCY))
 
 
-def test_edges_and_colours_follow_the_settings():
+def test_edges_are_refined_unless_it_is_switched_off_and_maps_stay():
     soft = cv2.GaussianBlur(SALIENCY, (0, 0), 2)
     photograph, prediction = (
         Photograph(cv2.resize(IMAGE, (600, 400))),
         Prediction(cv2.resize(soft, (600, 400))[None]),
     )
-    found = Result(photograph, prediction, CutoutSettings(refine_edges=True, foreground=True))
+    found = Result(photograph, prediction)
     alpha = refine_alpha(photograph.image, prediction.saliency)
     np.testing.assert_array_equal(found.alpha, to_8bit(alpha))
     expected = foreground_colors(photograph.image, found.alpha.astype(np.float32) / 255)
     np.testing.assert_array_equal(found.cutout()[..., :3], expected)
     assert not expected[found.alpha == 0].any()
-    plain = Result(photograph, prediction)
+    plain = Result(photograph, prediction, CutoutSettings(refine_edges=False, foreground=False))
+    for own in (found, plain):
+        np.testing.assert_array_equal(own.saliency, prediction.saliency)
+        np.testing.assert_array_equal(own.mask(), prediction.saliency >= 0.5)
+        np.testing.assert_array_equal(own.classes, prediction.classes)
     assert (plain.alpha != found.alpha).any()
     assert (plain.colors != found.colors).any()
+
+
+@pytest.mark.parametrize("grid", [(400, 600), (200, 300), None])
+def test_detail_is_added_from_the_resolution_that_the_network_saw(grid):
+    image = RNG.integers(0, 256, (400, 600, 3), dtype=np.uint8)
+    saliency = (image[..., 1] > 128).astype(np.float32)
+    alpha = Result(Photograph(image), Prediction(saliency[None], grid=grid)).alpha
+    np.testing.assert_array_equal(alpha, to_8bit(refine_alpha(image, saliency, grid or (320, 320))))
+    assert (alpha == saliency * 255).all() == (grid == (400, 600))
 
 
 def test_masks_follow_the_threshold(tmp_path):

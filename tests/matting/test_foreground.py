@@ -11,7 +11,7 @@ from scipy.ndimage import uniform_filter
 
 from paddleseg_u2net.matting import foreground as module
 from paddleseg_u2net.matting.foreground import foreground_colors
-from paddleseg_u2net.matting.tiles import tiles_of
+from paddleseg_u2net.matting.tiles import boxes_of
 
 RNG = np.random.default_rng(0)
 
@@ -81,7 +81,7 @@ def test_tiles_give_what_the_whole_image_gives(monkeypatch, shape):
     alpha = cv2.resize(RNG.random((9, 9), np.float32), shape[::-1])
     found = []
     for side in (10000, 64):
-        monkeypatch.setattr(module, "tiles_of", partial(tiles_of, side=side))
+        monkeypatch.setattr(module, "boxes_of", partial(boxes_of, side=side))
         found.append(foreground_colors(image, alpha).astype(int))
     difference = np.abs(found[0] - found[1])  # running sums of OpenCV differ in the last bit
     assert difference.max() <= 1
@@ -91,3 +91,13 @@ def test_tiles_give_what_the_whole_image_gives(monkeypatch, shape):
 def test_wrong_arrays_are_named():
     with pytest.raises(TypeError, match=r"got uint8 \(4, 5, 3\) and float64 \(4, 5\)"):
         foreground_colors(np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5)))
+
+
+def test_means_at_a_lower_resolution_change_little(monkeypatch):
+    alpha = soft_disk(1500, 2000)
+    image = mixed(alpha, cv2.resize(RNG.integers(0, 256, (6, 8, 3), np.uint8), (2000, 1500)), (20, 220, 160))
+    low = foreground_colors(image, alpha).astype(int)
+    monkeypatch.setattr(module, "FINE", 2000)
+    difference = np.abs(low - foreground_colors(image, alpha))
+    assert 0 < (difference * alpha[..., None]).max() <= 6
+    assert difference[(alpha > 0) & (alpha < 1)].mean() < 1

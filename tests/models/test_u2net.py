@@ -10,7 +10,8 @@ import pytest
 from paddleseg.models import u2net as stock
 from support import GOLDEN, SHARED, few_random_numbers
 
-from paddleseg_u2net.losses import SaliencyLoss, deep_supervision
+from paddleseg_u2net.losses.saliency import SaliencyLoss
+from paddleseg_u2net.losses.supervision import deep_supervision
 from paddleseg_u2net.models.architecture import identify
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddleseg_u2net.losses import deep_supervision
+from paddleseg_u2net.losses.supervision import deep_supervision
 from paddleseg_u2net.models.u2net import U2Net, U2Netp
 from paddleseg_u2net.onednn.library import Unavailable, has_bf16, library
 from paddleseg_u2net.onednn.network import OneDnnNetwork

@@ -14,7 +14,7 @@ from map_folders import write_folders
 from support import ROOT
 
 from paddleseg_u2net.bounds import RECORD_BYTES
-from paddleseg_u2net.reports import page, results, sources
+from paddleseg_u2net.reports import page, results, runs, sources
 
 EVIL = "<script>alert('x')</script>"
 
@@ -209,6 +209,15 @@ def test_best_of_each_score_is_the_smallest_error_or_the_largest_share():
     ]
     assert page._best(found, ["mae", "max_f"]) == {"mae": 0.1, "max_f": 0.9}
     assert page._best(found[:1], ["mae", "max_f"]) == {}
+
+
+@pytest.mark.parametrize(("metric", "tile"), [("MAE", "at step 20"), ("mIoU", "at step 10")])
+def test_best_step_of_an_error_is_that_of_the_smallest(metric, tile):
+    rows = [
+        {"iter": str(step), "source": "model", metric: value} for step, value in ((10, "0.2"), (20, "0.1"))
+    ]
+    section = runs.run_section(sources.Run(Path("r"), settings={"metric": metric}, history=rows))
+    assert any(tile in text for _, text in section["tiles"])
 
 
 def test_shade_of_a_wrong_cell_grows_with_the_square_root_of_its_share():

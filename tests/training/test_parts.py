@@ -10,7 +10,7 @@ import paddle
 import pytest
 from support import TinyNet
 
-from paddleseg_u2net.losses import SaliencyLoss
+from paddleseg_u2net.losses.saliency import SaliencyLoss
 from paddleseg_u2net.training import schedule
 from paddleseg_u2net.training.distributed import average_statistics, draw_seed, gather, mean_over_ranks
 from paddleseg_u2net.training.gradients import PaddleGradients

@@ -256,6 +256,16 @@ def test_old_checkpoints_of_a_run_that_was_killed_at_its_end_are_removed(config,
     assert len(numbered(run)) == 2
 
 
+def test_old_checkpoints_are_removed_after_the_last_evaluation_was_interrupted(config, tmp_path, monkeypatch):
+    options = {"iters": 2, "keep_checkpoint_max": 1}
+    with pytest.raises(StopIteration):  # in the evaluation of the last step
+        run_with_scores(config, tmp_path, monkeypatch, [0.7], **options).run()
+    last = tmp_path / "iter_2"
+    assert numbered(tmp_path) == [tmp_path / "iter_1", last]
+    run_with_scores(config, tmp_path, monkeypatch, [0.6], resume_model=last, **options).run()
+    assert numbered(tmp_path) == [last]
+
+
 def test_earlier_run_is_moved(tmp_path):
     assert keep_earlier_run(tmp_path) is None
     for expected in ("earlier_1", "earlier_2"):

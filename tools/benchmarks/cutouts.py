@@ -3,6 +3,7 @@
 python -m tools.benchmarks.cutouts composites --first 100 --last 299   # errors on synthetic composites
 python -m tools.benchmarks.cutouts boundaries     # relaxed boundary F on SOD and MSRA10K's validation list
 python -m tools.benchmarks.cutouts commands --rembg_python rembg-venv/bin/python   # whole processes
+python -m tools.benchmarks.cutouts remove         # `remove(bytes)` and its parts
 python -m tools.benchmarks.cutouts edges --last 115 --rembg_python rembg-venv/bin/python   # same maps
 python -m tools.benchmarks.cutouts picture --save docs/cutouts.png
 
@@ -17,6 +18,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +30,9 @@ from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.environment.processes import module_command, u2net_environment
 from paddleseg_u2net.inference.outputs import to_8bit
 from paddleseg_u2net.inference.predictor import Predictor
+from paddleseg_u2net.inference.remove import remove
+from paddleseg_u2net.inference.result import CutoutSettings
+from paddleseg_u2net.io.encoding import FORMATS, encode
 from paddleseg_u2net.io.images import read_image, write_image
 from paddleseg_u2net.matting.alpha import GRID, refine_alpha
 from paddleseg_u2net.matting.foreground import foreground_colors
@@ -111,7 +116,7 @@ def gradient(alpha: np.ndarray, sigma: float = 1.4) -> np.ndarray:
 
 def by_network(alpha: np.ndarray) -> np.ndarray:
     """The true alpha as a network without any error would give it: at its resolution, enlarged again."""
-    low = cv2.resize(alpha, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    low = cv2.resize(alpha, GRID[::-1], interpolation=cv2.INTER_AREA)
     return cv2.resize(low, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
@@ -189,54 +194,93 @@ def measure_boundaries(data: Path, lists: Iterable[str]) -> None:
         )
 
 
-def measure_commands(data: Path, rembg_python: Path | None, count: int) -> None:
-    """Print seconds and memory of whole processes that write cut-outs of the same photographs."""
+def measure_commands(data: Path, rembg_python: Path | None, count: int, rounds: int) -> None:
+    """Print seconds and memory of whole processes that write cut-outs, by turns: medians of some rounds."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        sets = {"photographs": count, "of 12 megapixels": 1}
-        for folder in sets:
-            (work / folder).mkdir()
-        photographs = [image for image, _ in pairs_of(data / "data/msra10k_1200", "val_list.txt")]
-        for path in photographs[:count]:
-            shutil.copy(path, work / "photographs")
-        large = cv2.resize(read_image(photographs[0]), (4000, 3000), interpolation=cv2.INTER_CUBIC)
-        write_image(work / "of 12 megapixels/a.jpg", large)
-        print("| | files | seconds | processor seconds | peak MiB |\n|---|---|---|---|---|")
-        for title, command, environment in commands(data, rembg_python, work):
-            for folder, number in sets.items():
-                out = work / "out" / title / folder
-                out.mkdir(parents=True)
-                before = resource.getrusage(resource.RUSAGE_CHILDREN)
-                try:
-                    run = run_measured([*LIMITED, *command, work / folder, out], environment)
+        sets = write_photographs(data, work, count)
+        ways, found = commands(data, rembg_python, work), defaultdict(list)
+        for number in range(rounds):
+            for title, (command, environment) in ways.items():
+                for folder in sets:
+                    out = work / f"out{number}" / title / folder
+                    out.mkdir(parents=True)
+                    words = [str({"IN": work / folder, "OUT": out}.get(word, word)) for word in command]
+                    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    run = run_measured([*LIMITED, *words], environment)
                     after = resource.getrusage(resource.RUSAGE_CHILDREN)
                     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-                    result = f"{run.seconds:.1f} | {busy:.1f} | {run.peak_mib:.0f}"
-                except OSError as error:
-                    result = f"failed: {str(error).strip().splitlines()[-1]} | – | within {LIMIT_GIB} GiB"
-                print(f"| {title} | {number} {folder} | {result} |", flush=True)
+                    found[title, folder].append((run.seconds, busy, run.peak_mib))
+        print("| | files | seconds | processor seconds | peak MiB |\n|---|---|---|---|---|")
+        for (title, folder), runs in found.items():
+            seconds, busy, peak = np.median(runs, axis=0)
+            print(f"| {title} | {sets[folder]} {folder} | {seconds:.1f} | {busy:.1f} | {peak:.0f} |")
+
+
+def write_photographs(data: Path, work: Path, count: int) -> dict[str, int]:
+    """Write photographs of MSRA10K, and one of them enlarged; returns folder -> number of files."""
+    sets = {"photographs": count, "of 12 megapixels": 1}
+    for folder in sets:
+        (work / folder).mkdir()
+    photographs = [image for image, _ in pairs_of(data / "data/msra10k_1200", "val_list.txt")]
+    for path in photographs[:count]:
+        shutil.copy(path, work / "photographs")
+    large = cv2.resize(read_image(photographs[0]), (4000, 3000), interpolation=cv2.INTER_CUBIC)
+    write_image(work / "of 12 megapixels/a.jpg", large)
+    return sets
 
 
 def commands(
     data: Path, rembg_python: Path | None, work: Path
-) -> list[tuple[str, list[str], dict[str, str]]]:
-    """Title, command line without its two folders, and environment of each way."""
-    found = [
-        (
-            f"ours, {way}",
-            module_command("tools.benchmarks.cutouts", "--way", way, "files"),
-            u2net_environment(),
-        )
-        for way in ("plain", "both")
-    ]
+) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Title -> command line, with IN and OUT for its folders, and environment."""
+    ours = module_command("paddleseg_u2net", "predict", "IN", "--save_dir", "OUT", "--outputs", "cutout")
+    ours += ["--model_path", "u2netp", "--precision", "fp32"]
+    found = {
+        f"ours, {way}": ([*ours, *flags], u2net_environment())
+        for way, flags in {"plain": ["--no_refine_edges", "--no_foreground"], "both": []}.items()
+    }
     if rembg_python:
         home = work / "rembg_home"
         home.mkdir()
         shutil.copy(data / "weights/u2netp.onnx", home)
         environment = {"U2NET_HOME": str(home), "MODEL_CHECKSUM_DISABLED": "1"}
         rembg = [str(rembg_python.with_name("rembg")), "p", "-m", "u2netp"]
-        found += [(title, [*rembg, *flags], environment) for title, flags in REMBG.items()]
+        found |= {title: ([*rembg, *flags, "IN", "OUT"], environment) for title, flags in REMBG.items()}
     return found
+
+
+def measure_remove(data: Path, count: int, rounds: int) -> None:
+    """Print milliseconds of `remove(bytes)` in a running process, and of its parts, by turns."""
+    predictor = Predictor("u2netp", precision="fp32")
+    print("| | files | remove | decode, engine and encode alone | ratio | of processor times |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        for folder, number in write_photographs(data, Path(name), count).items():
+            files = [path.read_bytes() for path in sorted((Path(name) / folder).iterdir())]
+            for way in ("plain", "both"):
+                refined, estimated = WAYS[way]
+                settings = CutoutSettings(refine_edges=refined, foreground=estimated)
+                times = [time_remove(own, predictor, settings) for _ in range(rounds + 1) for own in files]
+                whole, parts, busy, busy_parts = np.median(times[len(files) :], axis=0)
+                print(f"| {way} | {number} {folder} | {whole * 1e3:.0f} ms | {parts * 1e3:.0f} ms ", end="")
+                print(f"| {whole / parts:.2f} | {busy / busy_parts:.2f} |", flush=True)
+
+
+def time_remove(data: bytes, predictor: Predictor, settings: CutoutSettings) -> list[float]:
+    """Seconds of `remove` and of decoding, engine and encoding alone; then the same in processor time."""
+    photograph = predictor.open("photograph", data=data)
+    tensor, cutout = predictor.preprocessing(photograph.image)[0][None], predictor(data, settings).cutout()
+    parts = (
+        lambda: predictor.open("photograph", data=data),
+        lambda: predictor.engine(tensor),
+        lambda: encode(cutout, FORMATS["png"]),
+    )
+    marks = [(time.perf_counter(), time.process_time())]
+    for run in (lambda: remove(data, predictor, settings), lambda: [part() for part in parts]):
+        run()
+        marks.append((time.perf_counter(), time.process_time()))
+    return np.diff(marks, axis=0).T.ravel().tolist()
 
 
 def compare_edges(data: Path, rembg_python: Path | None, first: int, last: int) -> None:
@@ -271,15 +315,6 @@ def compare(truths: list[Composite], folder: Path, title: str) -> list[list[floa
     return rows
 
 
-def write_files(source: Path, out: Path, way: str) -> None:
-    """Write the cut-out of each image of a folder, as `predict --outputs cutout` does."""
-    predict = Predictor("u2netp")
-    for path in sorted(source.iterdir()):
-        image = predict.read(path)
-        for _, alpha, colors in cut_outs(image, predict(image).saliency, [way]):
-            write_image(out / f"{path.stem}.png", np.dstack([colors, to_8bit(alpha)]))
-
-
 def draw_picture(save: Path, data: Path, seed: int) -> None:
     """Write a composite, and details of its plain and its refined cut-out over a contrasting ground."""
     truth = draw_composite(seed, backgrounds(data))
@@ -307,8 +342,9 @@ def _busiest(alpha: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark and return the exit code."""
     parser = benchmark_parser("cutouts", __doc__)
-    parser.add_argument("part", choices=("composites", "boundaries", "commands", "edges", "picture", "files"))
-    parser.add_argument("folders", nargs="*", type=Path, help="of `files`: images, and where cut-outs go")
+    parser.add_argument(
+        "part", choices=("composites", "boundaries", "commands", "remove", "edges", "picture")
+    )
     parser.add_argument("--data", type=Path, default=DATA, help="folder of data/ and weights/ (../shared)")
     parser.add_argument("--first", type=int, default=100, help="first seed (%(default)s)")
     parser.add_argument("--last", type=int, default=299, help="last seed (%(default)s)")
@@ -318,24 +354,20 @@ def main(argv: list[str] | None = None) -> int:
     default = ["data/sod300/val_list.txt", "data/msra10k_1200/val_list.txt"]
     parser.add_argument("--lists", nargs="+", default=default, help="of images and masks (%(default)s)")
     parser.add_argument("--rembg_python", type=Path, help="Python of an environment with rembg 2.0.86")
-    parser.add_argument("--count", type=int, default=40, help="photographs for `commands` (%(default)s)")
-    parser.add_argument(
-        "--way", choices=WAYS, default="both", help="how `files` makes cut-outs (%(default)s)"
-    )
+    parser.add_argument("--count", type=int, default=40, help="photographs for these (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="of `commands` and `remove` (%(default)s)")
     parser.add_argument("--save", type=Path, default=Path("cutouts.png"), help="file of `picture`")
     parser.add_argument("--seed", type=int, default=100, help="composite of `picture` (%(default)s)")
     args = parser.parse_args(argv)
-    if args.part == "files" and len(args.folders) != 2:
-        parser.error(f"files: expected two folders, of images and for cut-outs, got {len(args.folders)}")
-    parts: dict[str, Callable[[], None]] = {
+    run: dict[str, Callable[[], None]] = {
         "composites": lambda: measure_composites(args.first, args.last, args.data, args.alpha),
         "boundaries": lambda: measure_boundaries(args.data, args.lists),
-        "commands": lambda: measure_commands(args.data, args.rembg_python, args.count),
+        "commands": lambda: measure_commands(args.data, args.rembg_python, args.count, args.rounds),
+        "remove": lambda: measure_remove(args.data, args.count, args.rounds),
         "edges": lambda: compare_edges(args.data, args.rembg_python, args.first, args.last),
         "picture": lambda: draw_picture(args.save, args.data, args.seed),
-        "files": lambda: write_files(args.folders[0], args.folders[1], args.way),
     }
-    return guarded(parts[args.part])
+    return guarded(run[args.part])
 
 
 if __name__ == "__main__":

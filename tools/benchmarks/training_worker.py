@@ -72,7 +72,8 @@ def paddle_step(args: argparse.Namespace, onednn: str | None = None) -> tuple[Ca
     """
     quiet()
     paddle = need("paddle")
-    from paddleseg_u2net.losses import CrossEntropyLoss, SaliencyLoss
+    from paddleseg_u2net.losses.cross_entropy import CrossEntropyLoss
+    from paddleseg_u2net.losses.saliency import SaliencyLoss
     from paddleseg_u2net.models import u2net
     from paddleseg_u2net.training.gradients import PaddleGradients
     from paddleseg_u2net.training.precision import amp_options

@@ -1,18 +1,14 @@
-"""Losses that paddleseg lacks or whose paddleseg version fails on Paddle 3, and deep supervision.
-
-Labels are soft masks (N, 1, H, W) float32 in [0, 1] for saliency (num_classes 1) and class ids
-(N, 1, H, W) int64 for segmentation. Pixels equal to `ignore_index` are ignored.
-"""
+"""Losses of saliency maps, which paddleseg lacks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from paddleseg_u2net.losses.arguments import full_precision, with_channel
 from paddleseg_u2net.registry import LOSSES
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
@@ -169,10 +165,10 @@ class SaliencyLoss(nn.Layer):
             Scalar float32, or float64 if the logits are.
         """
         with paddle.amp.auto_cast(enable=False):
-            return self._sum(_full_precision(logits), label)
+            return self._sum(full_precision(logits), label)
 
     def _sum(self, logits: Tensor, label: Tensor) -> Tensor:
-        label = _with_channel(label).astype(logits.dtype)
+        label = with_channel(label).astype(logits.dtype)
         valid = (label != self.ignore_index).astype(logits.dtype)
         mask = label * valid
         weight = boundary_weight(mask, valid, self.boundary) if self.boundary else valid
@@ -183,81 +179,3 @@ class SaliencyLoss(nn.Layer):
             if factor:
                 parts.append(factor * term(logits, mask, pixels))
         return paddle.add_n(parts)
-
-
-@LOSSES.register
-class CrossEntropyLoss(nn.Layer):
-    """Cross-entropy of class logits, averaged over all pixels that are not ignored.
-
-    It replaces paddleseg's class of the same name, which multiplies float32 by int64 tensors and therefore
-    fails on Paddle 3.
-
-    Args:
-        weight: one weight per class; the average is weighted by them.
-        ignore_index: class id of ignored pixels.
-    """
-
-    def __init__(self, weight: Sequence[float] | None = None, ignore_index: int = 255):
-        super().__init__()
-        self.weight = None if weight is None else paddle.to_tensor(weight, dtype="float32")
-        self.ignore_index = ignore_index
-
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Compute the loss.
-
-        Args:
-            logits: (N, C, H, W); half precision is converted to float32 first, also within `auto_cast`.
-            label: (N, 1, H, W) or (N, H, W) int64; class ids or `ignore_index`.
-
-        Returns:
-            Scalar; 0 if all pixels are ignored.
-        """
-        with paddle.amp.auto_cast(enable=False):
-            logits, label = _full_precision(logits), _with_channel(label)
-            weight = None if self.weight is None else self.weight.astype(logits.dtype)
-            return F.cross_entropy(
-                logits, label, weight=weight, ignore_index=self.ignore_index, axis=1, reduction="mean"
-            )
-
-
-def _with_channel(label: Tensor) -> Tensor:
-    """Labels as (N, 1, H, W); paddleseg's training passes (N, H, W)."""
-    return label.unsqueeze(1) if label.ndim == 3 else label
-
-
-def _full_precision(logits: Tensor) -> Tensor:
-    """Logits as float32: losses sum many values and subtract similar ones. float64 is kept."""
-    return logits if logits.dtype == paddle.float64 else logits.astype("float32")
-
-
-def deep_supervision(outputs: Sequence[Tensor], label: Tensor, losses: dict) -> tuple[Tensor, list[Tensor]]:
-    """Compute one loss per output and their weighted sum.
-
-    Args:
-        outputs: logits (N, C, H, W) of each output, fused output first.
-        label: (N, 1, H, W); or (N, C, H, W) of C labels that overlap, each of which is measured alone.
-        losses: `types` and `coef`, one of each per output, as paddleseg's SegBuilder returns them.
-
-    Returns:
-        The sum and the list of weighted losses, all scalar tensors.
-
-    Raises:
-        ValueError: the number of losses differs from the number of outputs.
-
-    Source: Qin et al. 2020, equation 1.
-    """
-    if len(outputs) != len(losses["types"]):
-        raise ValueError(
-            f"loss: {len(losses['types'])} coef given, but the model has {len(outputs)} outputs. "
-            f"Fix: coef: [{', '.join(['1'] * len(outputs))}]"
-        )
-    parts = []
-    for logits, loss, coef in zip(outputs, losses["types"], losses["coef"], strict=True):
-        # paddleseg's losses take class ids as (N, H, W); its MixedLoss returns a list
-        squeeze = label.ndim == 4 and logits.shape[1] > 1
-        if squeeze and label.shape[1] > 1:  # labels that overlap: each is a map of its own
-            value = loss(*(x.reshape([-1, 1, *x.shape[2:]]) for x in (logits, label)))
-        else:
-            value = loss(logits, label.squeeze(1) if squeeze else label)
-        parts.append(coef * (sum(value) if isinstance(value, list) else value))
-    return paddle.add_n(parts), parts

@@ -11,7 +11,9 @@ from paddleseg.cvlibs import manager
 from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
 
-from paddleseg_u2net.losses import BOUNDARY_WINDOW, CrossEntropyLoss, SaliencyLoss, deep_supervision
+from paddleseg_u2net.losses.cross_entropy import CrossEntropyLoss
+from paddleseg_u2net.losses.saliency import BOUNDARY_WINDOW, SaliencyLoss
+from paddleseg_u2net.losses.supervision import deep_supervision
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(2, 1, 24, 20)).astype(np.float32)
@@ -235,6 +237,32 @@ def test_cross_entropy_is_the_weighted_mean_over_valid_pixels(weight, ndim):
     share = np.array(weight or [1, 1, 1])[np.where(label == 255, 0, label)] * (label != 255)
     found = value(CrossEntropyLoss(weight), logits, label if ndim == 3 else label[:, None])
     assert found == pytest.approx(-(picked * share).sum() / share.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 0.5]])
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 150, 131), (2, 3, 37, 53)])
+def test_cross_entropy_in_float32_equals_paddles_in_float64(weight, shape, monkeypatch):
+    logits = 9 * RNG.normal(size=shape)
+    label = RNG.choice([0, 1, 2, 255], (shape[0], 1, *shape[2:]))
+    label[0, 0, 0, 0] = 1
+    loss, found = CrossEntropyLoss(weight), []
+    for threads in "13":
+        monkeypatch.setenv("U2NET_THREADS", threads)
+        single = logits.astype(np.float32)
+        found.append((value(loss, single, label), gradient(loss, single, label)))
+    assert found[0][0] == pytest.approx(value(loss, logits, label), rel=1e-6)
+    exact = gradient(loss, logits, label)
+    np.testing.assert_allclose(found[0][1], exact, rtol=1e-4, atol=1e-6 * np.abs(exact).max())
+    assert found[0][0] == found[1][0]
+    assert np.array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, 256])
+def test_cross_entropy_refuses_an_id_of_no_class(wrong):
+    label = np.zeros((1, 1, 4, 4), np.int64)
+    label[0, 0, 1, 1] = wrong
+    with pytest.raises(ValueError, match=f"label {wrong}: expected 0 to 2, or 255 for ignored pixels"):
+        value(CrossEntropyLoss(), np.zeros((1, 3, 4, 4), np.float32), label)
 
 
 def test_deep_supervision_weights_its_parts():

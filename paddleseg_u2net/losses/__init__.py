@@ -1,0 +1,1 @@
+"""Losses: a decorator registers each of them for the config."""
