@@ -18,6 +18,7 @@ from typing import Any
 
 from paddleseg_u2net.cli.app import guarded
 from paddleseg_u2net.cli.flags import Flags, add_group, positive_int
+from paddleseg_u2net.cli.other_sources import STDIN, addresses_of
 from paddleseg_u2net.cli.output_flags import output_settings
 from paddleseg_u2net.cli.predict import batch_predictor, parse, prediction_parser, report
 from paddleseg_u2net.environment.devices import MAX_PARALLEL, processors, threads_for
@@ -99,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--device_id: Ray assigns the GPUs. Fix: --device gpu without it")
     if args.report or args.min_presence:
         raise ValueError("--report, --min_presence: not with Ray. Fix: u2net predict, or leave them out")
+    if addresses_of(args.image_path) or STDIN in args.image_path:
+        raise ValueError("addresses and stdin: not with Ray. Fix: u2net predict, or the paths of images")
     args.image_path = [path.absolute() for path in args.image_path]
     args.save_dir = args.save_dir.absolute()
     with folder_lock(args.save_dir):

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from paddleseg_u2net.cli.other_sources import STDIN, image_source, send
+from paddleseg_u2net.cli.other_sources import STDIN, image_source, send, stdin_content
 from paddleseg_u2net.cli.rembg import is_same, model_of, output_of, rembg_parser, settings_of
 from paddleseg_u2net.environment.interruptions import log_to_stderr
 from paddleseg_u2net.inference.outputs import encode_output, write_output
+from paddleseg_u2net.io.fetch import fetch
 from paddleseg_u2net.io.locks import path_lock
 
 EXAMPLES = """\
@@ -43,10 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError("stdout is a terminal. Fix: u2net i photo.jpg cut.png")
     elif isinstance(args.input, Path) and is_same(args.input, args.output):
         raise ValueError(f"{args.output}: is the image itself and would be overwritten. Fix: another name")
-    settings, name = settings_of(args, ".png" if piped else args.output.suffix), output_of(args)
-    source = args.input
+    settings, name = settings_of(args, Path("cut.png") if piped else args.output), output_of(args)
+    source, data = args.input, None
+    if source == STDIN:
+        source, data = "stdin", stdin_content("u2net i")
+    elif isinstance(source, str):
+        data = fetch(source)
     model = model_of(args, settings)
-    result = model.predictor(sys.stdin.buffer if source == STDIN else source, settings.cutout)
+    result = model.result(source, data)
+    model.log_notes(1)
     if piped:
         send(encode_output(name, result, settings))
         return 0

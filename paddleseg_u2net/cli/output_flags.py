@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from paddleseg_u2net.inference.outputs import OUTPUTS, USUAL, OutputSettings, ch
 from paddleseg_u2net.inference.result import CutoutSettings
 from paddleseg_u2net.io.encoding import FORMATS
 from paddleseg_u2net.matting.ground import Background, Margin
-from paddleseg_u2net.matting.shapes import THRESHOLDS
+from paddleseg_u2net.matting.shapes import THRESHOLDS, check_threshold
 
 T = TypeVar("T")
 
@@ -33,15 +34,10 @@ def _or_usage_error(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 def threshold(text: str) -> float | str:
     """Convert the value of --threshold: a number from 0 to 1, or a method."""
-    if text in THRESHOLDS:
-        return text
-    try:
+    value: float | str = text
+    with contextlib.suppress(ValueError):
         value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        expected = f"a number from 0 to 1, {' or '.join(THRESHOLDS)}"
-        raise argparse.ArgumentTypeError(f"expected {expected}, got '{text[:40]}'")
+    check_threshold(value)
     return value
 
 
@@ -72,7 +68,7 @@ FILE_FLAGS: Flags = {
     "bits": {"type": int, "choices": (8, 16), "default": 8, "help": "of saliency maps, png and tiff (8)"},
     "keep_exif": {
         "action": "store_true",
-        "help": "cut-outs keep the EXIF data of the photograph, the place included; its thumbnail is left "
+        "help": "cut-outs keep the EXIF data of the photograph, the place included; its pictures are left "
         "out. The colour profile is kept in any case",
     },
     "custom_color": {
@@ -85,7 +81,7 @@ FILE_FLAGS: Flags = {
 }
 SHAPE_FLAGS: Flags = {
     "threshold": {
-        "type": threshold,
+        "type": _or_usage_error(threshold),
         "default": 0.5,
         "help": f"saliency from which masks are foreground: a number, {', '.join(THRESHOLDS)} (%(default)s)",
     },
@@ -144,7 +140,7 @@ MOST_GROWTH, MOST_FEATHER = 500, 500  # pixels; beyond, the time grows without u
 def add_output_flags(target: argparse.ArgumentParser, title: str) -> None:
     """Add the groups of flags for what is written; `title` is that of the first one."""
     add_group(target, title, FILE_FLAGS)
-    add_group(target, "masks and cut-outs", SHAPE_FLAGS)
+    add_group(target, "maps, masks and cut-outs", SHAPE_FLAGS)
     add_group(target, "cut-outs", CUTOUT_FLAGS)
 
 

@@ -6,13 +6,14 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from paddleseg_u2net.cli.predict import report
 from paddleseg_u2net.cli.rembg import model_of, output_of, rembg_parser, settings_of
 from paddleseg_u2net.environment.devices import threads_for
 from paddleseg_u2net.errors import DataError
-from paddleseg_u2net.inference.batch import BatchPredictor, Job, plan_jobs
+from paddleseg_u2net.inference.batch import BatchPredictor, announce_replaced, name_jobs
 from paddleseg_u2net.inference.image_paths import FoundImages, find_images
 from paddleseg_u2net.inference.outputs import OUTPUTS
 from paddleseg_u2net.io.locks import folder_lock
@@ -24,6 +25,7 @@ EXAMPLES = """\
   u2net p -w photos cut                 and each image that is added later, until Ctrl-C
 """
 PAUSE = 1.0  # seconds between two looks at a watched folder
+State = tuple[int, int]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Cut out; returns the exit code, 1 if any image failed."""
     args = build_parser().parse_intermixed_args(argv)
     settings, name = settings_of(args), output_of(args)
+    if not args.input.exists():
+        raise FileNotFoundError(f"{args.input}: no such folder. Fix: a folder of images")
     if not args.input.is_dir():
         raise ValueError(f"{args.input}: is no folder. Fix: u2net i for one image")
     if args.input.resolve() in (args.output.resolve(), *args.output.resolve().parents):
@@ -52,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, model: BatchPredictor, name: str) -> int:
     """Predict what is in the folder, and what is added while it is watched."""
-    code, seen = 0, dict[Path, float]()
+    code, seen, last = 0, dict[Path, State](), dict[Path, State]()
+    table = {name: replace(OUTPUTS[name], folder="")}  # the results lie in the folder itself
     while True:
         try:
             found = find_images([args.input], args.output)
@@ -60,27 +65,25 @@ def _run(args: argparse.Namespace, model: BatchPredictor, name: str) -> int:
             if not args.watch:
                 raise
             found = FoundImages({}, args.input, [])
-        jobs = [job for job in jobs_of(found, args.output, name) if seen.get(job.image) != changed(job.image)]
-        before = {job.image: changed(job.image) for job in jobs}
-        settled = [job for job in jobs if not args.watch or time.time() - (before[job.image] or 0) > PAUSE]
+        jobs = name_jobs(found, args.output, [name], table=table)
+        now = {job.image: state_of(job.image) for job in jobs}
+        jobs = [job for job in jobs if seen.get(job.image) != now[job.image]]
+        # a file that has changed since the last look may still be written
+        settled = [job for job in jobs if not args.watch or last.get(job.image) == now[job.image]]
+        last = now
         if settled or not args.watch:
+            announce_replaced(settled, args.output)
             code |= report(model.run_jobs(settled), len(settled), args.output, found.faults)
-            seen.update((job.image, before[job.image]) for job in settled)
+            seen.update((job.image, now[job.image]) for job in settled)
         if not args.watch:
             return code
         time.sleep(PAUSE)
 
 
-def changed(path: Path) -> float:
-    """When a file was changed, in seconds since 1970; 0 if it has gone."""
+def state_of(path: Path) -> State:
+    """When a file was changed, in nanoseconds since 1970, and its size; zeros if it has gone."""
     try:
-        return path.stat().st_mtime
+        found = path.stat()
+        return found.st_mtime_ns, found.st_size
     except OSError:
-        return 0
-
-
-def jobs_of(found: FoundImages, folder: Path, name: str) -> list[Job]:
-    """The jobs of all images, whose results lie in `folder` itself."""
-    jobs = plan_jobs(found, folder, [name]) if found.images else []
-    below = folder / OUTPUTS[name].folder
-    return [Job(job.image, {name: folder / job.results[name].relative_to(below)}, job.where) for job in jobs]
+        return 0, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paddleseg_u2net.cli.flags import (
@@ -14,17 +14,17 @@ from paddleseg_u2net.cli.flags import (
     Flags,
     add_flags,
     add_group,
-    nonempty_path,
     number_between,
     parser,
 )
+from paddleseg_u2net.cli.other_sources import found_images, image_source
 from paddleseg_u2net.cli.predict import INPUT_FLAGS, RUN_FLAGS, parse, report
 from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.inference.batch import BatchPredictor, plan_jobs
-from paddleseg_u2net.inference.image_paths import find_images
+from paddleseg_u2net.inference.image_paths import FoundImages
 from paddleseg_u2net.inference.model_source import config_of
-from paddleseg_u2net.inference.outputs import OutputSettings
+from paddleseg_u2net.inference.outputs import Output, OutputSettings
 from paddleseg_u2net.inference.portraits import MAX_SIGMA, WHOLE_SIDE, PortraitPredictor, portrait_outputs
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.locks import folder_lock
@@ -68,8 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     flags = parser("u2net portrait", ABOUT, EXAMPLES)
     flags.usage = "u2net portrait [PATH ...] [flags]"
     inputs = flags.add_argument_group(INPUT)
-    about = "image, folder with sub-folders, or list file with one image per line"
-    inputs.add_argument("paths", nargs="*", type=nonempty_path, metavar="PATH", help=about)
+    about = "image, folder with sub-folders, list file with one image per line, or https address"
+    inputs.add_argument("paths", nargs="*", type=image_source, metavar="PATH", help=about)
     add_flags(inputs, MODEL)
     add_group(flags, OUTPUT, PORTRAIT_FLAGS)
     add_group(flags, HOW, RUN_FLAGS)
@@ -83,14 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (args.sigma is None) != (args.alpha is None):
         given, absent = ("sigma", "alpha") if args.alpha is None else ("alpha", "sigma")
         flags.error(f"--{given}: a composite needs --{absent} too. Fix: --sigma 20 --alpha 0.5")
-    with folder_lock(args.save_dir):
-        return _draw(args)
-
-
-def _draw(args: argparse.Namespace) -> int:
-    """Draw all images; returns the exit code."""
     table = portrait_outputs(args.sigma, args.alpha)
-    found = find_images(args.image_path, args.save_dir, table)
+    with folder_lock(args.save_dir), found_images(args.image_path, args.save_dir, table) as found:
+        return _draw(args, table, found)
+
+
+def _draw(args: argparse.Namespace, table: Mapping[str, Output], found: FoundImages) -> int:
+    """Draw all images; returns the exit code."""
     jobs = plan_jobs(found, args.save_dir, list(table), resume=args.resume, table=table)
     if not jobs:
         return report([], 0, args.save_dir, found.faults)

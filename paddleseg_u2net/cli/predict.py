@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import logging
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from paddleseg_u2net.cli.other_sources import (
     STDIN,
     addresses_of,
     check_stdout,
-    find_addressed,
+    found_images,
     image_source,
     predict_stdin,
 )
@@ -44,9 +43,10 @@ from paddleseg_u2net.config.runtime import flag_values
 from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import device_name, threads_for
 from paddleseg_u2net.environment.distributed import Rank, this_rank, wait_for_neighbours
+from paddleseg_u2net.environment.interruptions import log_to_stderr
 from paddleseg_u2net.errors import Fault, counted
 from paddleseg_u2net.inference.batch import BatchPredictor, plan_jobs
-from paddleseg_u2net.inference.image_paths import FoundImages, find_images
+from paddleseg_u2net.inference.image_paths import FoundImages
 from paddleseg_u2net.inference.model_source import config_of
 from paddleseg_u2net.inference.outputs import USUAL
 from paddleseg_u2net.inference.report import written_report
@@ -134,6 +134,8 @@ def parse(
     args.image_path = [*args.image_path, *args.paths]
     if not args.image_path:
         flags.error("no images are given. Fix: add paths of images, folders or list files")
+    if STDIN in args.image_path:
+        log_to_stderr()  # stdout is for the result
     if args.config and not args.model_path:
         flags.error("--config needs --model_path: the weights of that model")
     if "outputs" in args:  # `u2net portrait` has its own
@@ -200,9 +202,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, rank = parse(build_parser(), argv), this_rank()
     addresses_of(args.image_path)  # refuses what cannot be mixed
     if STDIN in args.image_path:
-        name = check_stdout(args.outputs)
+        check_stdout(args)
         output_settings(args)
-        return predict_stdin(args, batch_predictor(args, _config(args), threads_for(1)), name)
+        return predict_stdin(args, batch_predictor(args, _config(args), threads_for(1)))
     with folder_lock(args.save_dir):
         wait_for_neighbours(rank)  # the first rank holds the lock for all of them
         code = _predict(args, rank)
@@ -220,11 +222,8 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
 def _predict(args: argparse.Namespace, rank: Rank) -> int:
     """Predict the share of a rank; returns the exit code."""
     output_settings(args)  # finds contradictions before anything is loaded
-    with contextlib.ExitStack() as stack:
-        if addresses := addresses_of(args.image_path):
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            return _predict_found(args, rank, find_addressed(addresses, Path(folder)))
-        return _predict_found(args, rank, find_images(args.image_path, args.save_dir))
+    with found_images(args.image_path, args.save_dir) as found:
+        return _predict_found(args, rank, found)
 
 
 def _predict_found(args: argparse.Namespace, rank: Rank, found: FoundImages) -> int:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paddleseg_u2net.cli.flags import parser
-from paddleseg_u2net.data.visualize import make_palette
+from paddleseg_u2net.cli.flags import add_flags, parser
+from paddleseg_u2net.cli.predict import RUN_FLAGS
 from paddleseg_u2net.inference.batch import BatchPredictor
-from paddleseg_u2net.inference.outputs import OutputSettings, check_outputs
+from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.result import CutoutSettings
-from paddleseg_u2net.io.encoding import FORMATS
+from paddleseg_u2net.io.encoding import check_format, format_name
 from paddleseg_u2net.matting.ground import Background
 from paddleseg_u2net.models.known_weights import KNOWN
 
@@ -53,6 +53,7 @@ def rembg_parser(name: str, description: str, examples: str) -> argparse.Argumen
     group = flags.add_argument_group(GROUP)
     for names, options in FLAGS.items():
         group.add_argument(*names, **options)
+    add_flags(group, {"max_pixels": RUN_FLAGS["max_pixels"]})
     return flags
 
 
@@ -61,12 +62,12 @@ def output_of(args: argparse.Namespace) -> str:
     return "saliency" if args.only_mask else "cutout"
 
 
-def settings_of(args: argparse.Namespace, suffix: str = ".png") -> OutputSettings:
+def settings_of(args: argparse.Namespace, output: Path = Path("cut.png")) -> OutputSettings:
     """The settings that the flags ask for.
 
     Args:
         args: of `rembg_parser`.
-        suffix: of the results.
+        output: a result, whose suffix names the format.
 
     Raises:
         ValueError: a wrong colour, or a format that cannot hold the output.
@@ -77,9 +78,8 @@ def settings_of(args: argparse.Namespace, suffix: str = ".png") -> OutputSetting
             found = " ".join(map(str, args.bgcolor))
             raise ValueError(f"-bgc {found}: expected 0 .. 255, and A 0 or 255. Fix: 255 255 255 255")
         background = Background(tuple(args.bgcolor[:3])) if args.bgcolor[3] else None
-    names = {".jpeg": "jpg", ".tiff": "tiff", **{row.suffix: name for name, row in FORMATS.items()}}
-    if suffix.lower() not in names:
-        raise ValueError(f"*{suffix}: expected one of {', '.join(names)}. Fix: another name of the result")
+    name, transparent = format_name(output), not args.only_mask and background is None
+    check_format(name, transparent, what=str(output), background="-bgc 255 255 255 255")
     ppm = args.post_process_mask
     cutout = CutoutSettings(
         fill_holes=ppm,
@@ -88,14 +88,12 @@ def settings_of(args: argparse.Namespace, suffix: str = ".png") -> OutputSetting
         background=background,
         foreground=args.decontaminate,
     )
-    settings = OutputSettings(make_palette(1), cutout=cutout, format=names[suffix.lower()])
-    check_outputs([output_of(args)], settings)
-    return settings
+    return OutputSettings(cutout=cutout, format=name)
 
 
 def model_of(args: argparse.Namespace, settings: OutputSettings, parallel: int = 1) -> BatchPredictor:
     """The model of the flags, ready to predict."""
-    return BatchPredictor(Predictor(args.model, parallel=parallel), settings, parallel=parallel)
+    return BatchPredictor(Predictor(args.model, parallel=parallel), settings, args.max_pixels, parallel)
 
 
 def is_same(first: Path, second: Path) -> bool:

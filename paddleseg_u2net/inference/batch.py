@@ -38,11 +38,18 @@ class Job:
         image: the file.
         results: name of the output -> file.
         where: see `Image`.
+        name: see `Image`.
     """
 
     image: Path
     results: dict[str, Path]
     where: str = ""
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """What messages and reports call the image."""
+        return self.name or str(self.image)
 
     def is_done(self) -> bool:
         """Whether all results exist, are newer than the image and can be read."""
@@ -54,6 +61,26 @@ class Job:
             )
         except (OSError, ValueError):
             return False
+
+
+def name_jobs(
+    found: FoundImages,
+    save_dir: Path,
+    outputs: Sequence[str],
+    wanted: str | None = None,
+    table: Mapping[str, Output] = OUTPUTS,
+) -> list[Job]:
+    """The jobs of all images; see `plan_jobs`."""
+    images = found.images.values()
+    plans = plan_outputs(list(found.images), found.root, save_dir, outputs, wanted, table)
+    return [Job(image.path, plan, image.where, image.name) for image, plan in zip(images, plans, strict=True)]
+
+
+def announce_replaced(jobs: Sequence[Job], save_dir: Path, hint: str = "") -> None:
+    """Log how many images have results already."""
+    replaced = sum(any(path.exists() for path in job.results.values()) for job in jobs)
+    if replaced:
+        log.info("Results of %s exist in %s and are replaced%s", counted(replaced, "image"), save_dir, hint)
 
 
 def plan_jobs(
@@ -83,22 +110,13 @@ def plan_jobs(
         ValueError: a result would overwrite an image.
     """
     rank = rank or Rank()
-    plans = plan_outputs(list(found.images), found.root, save_dir, outputs, wanted, table)
-    jobs = [
-        Job(image.path, plan, image.where) for image, plan in zip(found.images.values(), plans, strict=True)
-    ]
+    jobs = name_jobs(found, save_dir, outputs, wanted, table)
     share = jobs[rank.index :: rank.count]
     if rank.count > 1:
         images = counted(len(jobs), "image")
         log.info("Rank %d of %d has %d of %s", rank.index, rank.count, len(share), images)
     if not resume:
-        replaced = sum(any(path.exists() for path in job.results.values()) for job in share)
-        if replaced:
-            log.info(
-                "Results of %s exist in %s and are replaced (--resume keeps them)",
-                counted(replaced, "image"),
-                save_dir,
-            )
+        announce_replaced(share, save_dir, " (--resume keeps them)")
         return share
     left = [job for job in share if not job.is_done()]
     if len(left) < len(share):
@@ -135,7 +153,7 @@ class BatchPredictor:
         self.notes: list[tuple[str, Note]] = []  # appended to by all threads
         self.emptied: list[Path] = []  # as well
 
-    def result(self, path: Path, data: bytes | None = None, record: Record | None = None) -> Result:
+    def result(self, path: Path | str, data: bytes | None = None, record: Record | None = None) -> Result:
         """Predict one image.
 
         Args:
@@ -154,7 +172,7 @@ class BatchPredictor:
 
     def run_job(self, job: Job) -> list[Fault]:
         """Predict one image, write its results and report it; returns what went wrong."""
-        record = Record(str(job.image))
+        record = Record(job.called)
         faults = self._run(job, record)
         record.finish(faults)
         if self.report is not None:
@@ -163,20 +181,20 @@ class BatchPredictor:
 
     def _run(self, job: Job, record: Record) -> list[Fault]:
         try:
-            result = self.result(job.image, record=record)
+            result = self.result(job.called, job.image.read_bytes() if job.name else None, record)
         except TooManyPixels as error:
             return [Fault(job.where, f"{error}, or raise --max_pixels")]
         except (OSError, ValueError) as error:
             return [Fault(job.where, str(error))]
         except (MemoryError, cv2.error) as error:  # smaller images may still fit
-            return [Fault(job.where, f"{job.image}: {reason(error)}")]
+            return [Fault(job.where, f"{job.called}: {reason(error)}")]
         faults = []
         for name, target in job.results.items():
             try:
                 write_output(name, target, result, self.settings, job.image, self.table)
                 record.results[name] = str(target)
             except (OSError, ValueError, MemoryError, cv2.error) as error:
-                faults.append(Fault(job.where, f"{job.image}: {name}: {reason(error)}"))
+                faults.append(Fault(job.where, f"{job.called}: {name}: {reason(error)}"))
         return faults
 
     def _judge(self, prediction: Prediction, record: Record) -> Prediction:
@@ -207,9 +225,12 @@ class BatchPredictor:
         self.notes, self.emptied = [], []
         with ThreadPoolExecutor(self.parallel) as pool:
             yield from pool.map(self.run_job, jobs)  # if this ends early, jobs not started are cancelled
-        for level, line in note_lines(self.notes, len(jobs)):
+        self.log_notes(len(jobs))
+
+    def log_notes(self, count: int) -> None:
+        """Log what was changed or left out when `count` images were read, and how many show no object."""
+        for level, line in note_lines(self.notes, count):
             log.log(level, "%s", line)
         if self.min_presence:
-            total = counted(len(jobs), "image")
             what = "The results of %d of %s are empty: presence is below --min_presence %g"
-            log.info(what, len(self.emptied), total, self.min_presence)
+            log.info(what, len(self.emptied), counted(count, "image"), self.min_presence)

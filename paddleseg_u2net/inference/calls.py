@@ -13,7 +13,7 @@ import numpy as np
 from paddleseg_u2net.bounds import MAX_PIXELS
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.inference.result import CutoutSettings, Result
-from paddleseg_u2net.inference.sources import Source, name_of, open_source
+from paddleseg_u2net.inference.sources import Source, is_pillow, name_of, open_source
 from paddleseg_u2net.io.appearance import note_lines
 from paddleseg_u2net.io.images import Photograph
 from paddleseg_u2net.metrics.protocol import MapProtocol
@@ -29,6 +29,10 @@ class SourcePredictor(ABC):
     @abstractmethod
     def open(self, path: str | Path, max_pixels: int = MAX_PIXELS, data: bytes | None = None) -> Photograph:
         """Read an image file as the model takes it."""
+
+    def adapt(self, photograph: Photograph) -> Photograph:
+        """Change a photograph that was read elsewhere as `open` does."""
+        return photograph
 
     @abstractmethod
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
@@ -86,10 +90,12 @@ class SourcePredictor(ABC):
         return self._opened(source, max_pixels).image
 
     def _opened(self, source: Source, max_pixels: int = MAX_PIXELS) -> Photograph:
-        def open_file(path: Path, data: bytes | None) -> Photograph:
+        def open_file(path: str | Path, data: bytes | None) -> Photograph:
             return self.open(path, max_pixels, data)
 
         photograph = open_source(source, open_file, self.channels)
+        if isinstance(source, np.ndarray) or is_pillow(source):
+            photograph = self.adapt(photograph)
         for level, line in note_lines([(name_of(source), note) for note in photograph.notes], 1):
             log.log(level, "%s", line)
         return photograph

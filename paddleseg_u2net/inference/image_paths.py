@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ class Image(NamedTuple):
     Args:
         path: as given by the user.
         where: the line of the list that names it (`photos.txt:3`), or nothing.
+        name: what messages and reports call it, if that is not its path.
     """
 
     path: Path
     where: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def find_images(paths: Iterable[Path], save_dir: Path, table: Mapping[str, Outpu
     images: dict[Path, Image] = {}
     roots: list[Path] = []
     faults: list[Fault | str] = []
-    for path in dict.fromkeys(paths):
+    for path in dict.fromkeys(path for given in paths for path in _matches(given)):
         try:
             found, root = _images_of(path, [save_dir / output.folder for output in table.values()])
         except DataError as error:
@@ -73,6 +76,13 @@ def find_images(paths: Iterable[Path], save_dir: Path, table: Mapping[str, Outpu
     return FoundImages(images, Path(os.path.commonpath(roots)), faults)
 
 
+def _matches(path: Path) -> list[Path]:
+    """What a pattern matches, where the shell did not replace it; for other paths themselves."""
+    if os.path.lexists(path) or not glob.has_magic(str(path)):
+        return [path]
+    return [Path(match) for match in sorted(glob.glob(str(path), recursive=True))] or [path]
+
+
 def _images_of(path: Path, results: Iterable[Path]) -> tuple[list[Image], Path]:
     """The images that one path names, and the folder that their outputs would mirror."""
     if path.is_dir():
@@ -80,8 +90,7 @@ def _images_of(path: Path, results: Iterable[Path]) -> tuple[list[Image], Path]:
     if not path.is_file() and os.path.lexists(path):
         return [Image(path)], path.parent  # a broken link or a pipe; reading it says so
     if not path.is_file():
-        pattern = any(character in str(path) for character in "*?[")
-        what = "no file matches this pattern" if pattern else "no such file or folder"
+        what = "no file matches this pattern" if glob.has_magic(str(path)) else "no such file or folder"
         raise DataError([Fault(str(path), what)])
     if path.suffix.lower() in READ_SUFFIXES or is_image(path) or not _is_text(path):
         return [Image(path)], path.parent

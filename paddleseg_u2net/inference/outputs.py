@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 
 from paddleseg_u2net.data.visualize import make_palette, overlay
 from paddleseg_u2net.inference.result import CutoutSettings, Result, to_8bit
-from paddleseg_u2net.io.encoding import FORMATS, check_format, encode, exif_of
+from paddleseg_u2net.io.encoding import FORMATS, check_format, encode, exif_of, format_name
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import WRITTEN, write_image
 
@@ -62,7 +62,7 @@ def _draw_contour(result: Result, settings: OutputSettings) -> np.ndarray:
 
 
 def _draw_saliency(result: Result, settings: OutputSettings) -> np.ndarray:
-    maps = result.prediction.saliency
+    maps = result.saliency
     if result.prediction.multilabel:  # beside each other, as in mask files
         maps = np.concatenate(list(result.prediction.probabilities), axis=1)
     return to_8bit(maps) if settings.bits == 8 else (maps * 65535 + 0.5).astype(np.uint16)
@@ -145,8 +145,10 @@ def write_output(
         table: the kinds of outputs that there are.
     """
     if table[name].keeps_name and settings.format is None:
-        write_image(path, table[name].draw(result, settings))
-        return
+        if settings.quality is None or path.suffix.lower() == ".bmp":
+            write_image(path, table[name].draw(result, settings))
+            return
+        settings = replace(settings, format=format_name(path))
     encoded = encode_output(name, result, settings, exif_of(source) if settings.keep_exif else None, table)
     with atomic_write(path) as partial:
         partial.write_bytes(encoded)

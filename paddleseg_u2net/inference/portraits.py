@@ -171,7 +171,10 @@ class PortraitPredictor(SourcePredictor):
         Returns:
             The crop, or the whole image, in that case with a note if no face was found.
         """
-        photograph = self.predictor.open(path, max_pixels, data)
+        return self.adapt(self.predictor.open(path, max_pixels, data))
+
+    def adapt(self, photograph: Photograph) -> Photograph:
+        """Crop a photograph around the largest face; see `open`."""
         if not self.face_crop:
             return photograph
         face = find_face(photograph.image)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from paddleseg_u2net.inference.calls import SourcePredictor
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.result import CutoutSettings, to_8bit
+from paddleseg_u2net.inference.sources import is_pillow
 from paddleseg_u2net.io.encoding import FORMATS, encode
 
 T = TypeVar("T")
@@ -22,7 +25,7 @@ def _predictor(model: str) -> Predictor:
 
 def remove(
     data: T,
-    model: str | Predictor = DEFAULT_MODEL,
+    model: str | Path | SourcePredictor = DEFAULT_MODEL,
     settings: CutoutSettings = CutoutSettings(),  # noqa: B008 - frozen
     only_mask: bool = False,
 ) -> T:
@@ -31,7 +34,8 @@ def remove(
     Args:
         data: content of an image file (bytes), an image of Pillow, or an array of uint8: (H, W, 3) RGB or
             (H, W, 4) RGBA.
-        model: known name, weight file or folder, of which the last two are kept in memory; or a `Predictor`.
+        model: known name, weight file or folder, of which the last two are kept in memory, even if their
+            files change; or a `Predictor`.
         settings: background, margins, edges: see `CutoutSettings`; by default edges are refined, which rembg
             does on request only.
         only_mask: return the saliency map instead, grey, without refined edges.
@@ -50,24 +54,25 @@ def remove(
         (40, 60, 4)
     """
     is_file = isinstance(data, (bytes, bytearray, memoryview))
-    is_pillow = type(data).__module__.partition(".")[0] == "PIL"
-    if not (is_file or is_pillow or isinstance(data, np.ndarray)):
+    if not (is_file or is_pillow(data) or isinstance(data, np.ndarray)):
         raise TypeError(
             f"expected bytes, an image of Pillow or an array, got {type(data).__name__}. "
             "Fix: Predictor(...)(source).cutout() takes paths, addresses and files too"
         )
-    predictor = _predictor(model) if isinstance(model, str) else model
+    predictor = model if isinstance(model, SourcePredictor) else _predictor(str(model))
     result = predictor(data, settings)
     pixels = to_8bit(result.saliency) if only_mask else result.cutout()
     profile = None if only_mask else result.photograph.profile
-    return _as_given(pixels, profile, is_file, is_pillow)
-
-
-def _as_given(pixels: np.ndarray, profile: bytes | None, is_file: bool, is_pillow: bool) -> Any:
+    found: Any = pixels
     if is_file:
-        return encode(pixels, FORMATS["png"], profile=profile)
-    if not is_pillow:
-        return pixels
+        found = encode(pixels, FORMATS["png"], profile=profile)
+    elif is_pillow(data):
+        found = _as_image(pixels, profile)
+    return found
+
+
+def _as_image(pixels: np.ndarray, profile: bytes | None) -> Any:
+    """An image of Pillow."""
     from PIL import Image
 
     image = Image.fromarray(pixels)

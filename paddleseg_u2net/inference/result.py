@@ -13,12 +13,12 @@ import numpy as np
 
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.io.bands import as_rgb
-from paddleseg_u2net.io.encoding import encode, format_of
+from paddleseg_u2net.io.encoding import check_format, encode, format_name
 from paddleseg_u2net.io.files import atomic_write
 from paddleseg_u2net.io.images import Photograph
 from paddleseg_u2net.matting.alpha import GRID, refine_alpha
 from paddleseg_u2net.matting.foreground import foreground_colors
-from paddleseg_u2net.matting.ground import Background, Margin, over
+from paddleseg_u2net.matting.ground import Background, Ground, Margin, over
 from paddleseg_u2net.matting.shapes import drop_specks, feather, fill_holes, find_threshold, grow
 from paddleseg_u2net.matting.tiles import masked
 
@@ -141,14 +141,17 @@ class Result:
         draw = PICTURES.get(what)
         if draw is None:
             raise ValueError(f"{what}: unknown. Fix: one of {', '.join(PICTURES)}")
-        wanted = format_of(Path(path), transparent=what == "cutout" and self.settings.background is None)
+        transparent = what == "cutout" and self.settings.background is None
+        wanted = check_format(
+            format_name(Path(path)), transparent, what=str(path), background="a background in the settings"
+        )
         profile = self.photograph.profile if what == "cutout" else None
         with atomic_write(Path(path)) as partial:
             partial.write_bytes(encode(draw(self), wanted, quality, profile))
 
-    def composite(self, background: Background) -> np.ndarray:
-        """The objects over another background: (H, W, 3) uint8."""
-        ground = background.picture(self.own_image, self.alpha, self.photograph.profile)
+    def composite(self, background: Background | Ground) -> np.ndarray:
+        """The objects over another background: (H, W, 3) uint8; see `Background.of`."""
+        ground = Background.of(background).picture(self.own_image, self.alpha, self.photograph.profile)
         return over(self.colors, self.alpha, ground)
 
 

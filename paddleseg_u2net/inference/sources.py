@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,7 @@ from paddleseg_u2net.io.depth import in_whole_numbers
 from paddleseg_u2net.io.images import ORIENTATION, TURNS, UPRIGHT, Photograph, as_seen
 
 Source = Union[str, "PathLike[str]", bytes, bytearray, memoryview, BinaryIO, np.ndarray, Any]
-Open = Callable[[Path, bytes | None], Photograph]
+Open = Callable[[str | Path, bytes | None], Photograph]
 
 EXPECTED = (
     "expected a path, an https address, bytes, a binary file, an image of Pillow, or an array (H, W), "
@@ -27,6 +28,12 @@ EXPECTED = (
 def is_address(text: str) -> bool:
     """Whether a text is the address of something on the web, rather than a path."""
     return "://" in text and text.split("://", 1)[0].lower() in ("http", "https", "ftp", "file")
+
+
+def is_pillow(source: Source) -> bool:
+    """Whether a source is an image of Pillow, by whatever plugin it was opened."""
+    module = sys.modules.get("PIL.Image")  # without which there is none
+    return module is not None and isinstance(source, module.Image)
 
 
 def name_of(source: Source) -> str:
@@ -52,7 +59,7 @@ def open_source(source: Source, open_file: Open, channels: int = 3) -> Photograp
     if isinstance(source, str) and is_address(source):
         from paddleseg_u2net.io.fetch import fetch  # most images need no network
 
-        return open_file(Path(source), fetch(source))
+        return open_file(source, fetch(source))
     if isinstance(source, (str, PathLike)):
         return open_file(Path(source), None)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -61,7 +68,7 @@ def open_source(source: Source, open_file: Open, channels: int = 3) -> Photograp
         return _of_array(source, channels)
     if callable(getattr(source, "read", None)):
         return open_file(Path(name_of(source)), read_all(source))
-    if type(source).__module__.partition(".")[0] == "PIL":
+    if is_pillow(source):
         return _of_pillow(source)
     raise TypeError(f"{EXPECTED}; got {type(source).__name__}")
 
@@ -101,23 +108,25 @@ def _of_pillow(image: Any) -> Photograph:
     """An image of Pillow as a network sees it; see `read_photograph`.
 
     Raises:
-        ValueError: its mode is not read, or its file is damaged.
+        TypeError: its mode is not read.
+        ValueError: its file is damaged.
     """
     name = Path(getattr(image, "filename", "") or "image of Pillow")
+    if image.mode not in BYTES and not image.mode.startswith("I"):
+        raise TypeError(f"{name}: mode {image.mode}, expected 8 or 16 bits. Fix: an array of uint8 instead")
     try:
+        image.load()
         orientation = image.getexif().get(ORIENTATION, UPRIGHT)
-        if image.mode in BYTES:
-            kind = "RGBA" if image.has_transparency_data else "RGB"
-            pixels = np.asarray(image.convert(kind))
-            alpha = np.ascontiguousarray(pixels[..., 3]) if kind == "RGBA" else None
-            stored = Stored(np.ascontiguousarray(pixels[..., :3]), alpha)
-        else:
-            grey = in_whole_numbers(name, np.asarray(image))
-            stored = Stored(np.repeat(grey[..., None], 3, axis=2))
-        profile = image.info.get("icc_profile")
-        cmyk = image if image.mode == "CMYK" else None
-        return as_seen(
-            stored, profile, image.mode, orientation if orientation in TURNS else UPRIGHT, None, cmyk
-        )
     except Exception as error:  # Pillow reads the pixels only now, and raises any kind of error
-        raise ValueError(f"{name}: mode {image.mode}: {error}. Fix: give it as RGB or RGBA") from error
+        raise ValueError(f"{name}: is damaged: {error}. Fix: another copy of its file") from error
+    if image.mode in BYTES:
+        kind = "RGBA" if image.has_transparency_data else "RGB"
+        pixels = np.asarray(image.convert(kind))
+        alpha = np.ascontiguousarray(pixels[..., 3]) if kind == "RGBA" else None
+        stored = Stored(np.ascontiguousarray(pixels[..., :3]), alpha)
+    else:
+        grey = in_whole_numbers(name, np.asarray(image))
+        stored = Stored(np.repeat(grey[..., None], 3, axis=2))
+    profile, cmyk = image.info.get("icc_profile"), image if image.mode == "CMYK" else None
+    orientation = orientation if orientation in TURNS else UPRIGHT
+    return as_seen(stored, profile, image.mode, orientation, None, cmyk)

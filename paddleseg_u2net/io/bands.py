@@ -121,9 +121,14 @@ def open_picture(
 
     `data` is its content where that is known already; `path` is then named in messages only.
     """
-    path = Path(path)
+    name, path = str(path), Path(path)
     data = read_bytes(path) if data is None else data
-    photograph = decode_picture(path, data, channels, white, max_pixels)
+    try:
+        photograph = decode_picture(path, data, channels, white, max_pixels)
+    except ValueError as error:
+        if name != str(path):  # an address, which has lost a slash as a path
+            error.args = (str(error).replace(str(path), name),)
+        raise
     announce(path, photograph.depth, white)
     return photograph
 

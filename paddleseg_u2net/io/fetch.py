@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.connections import Network, Pace, opener
 from paddleseg_u2net.io.download import Transfer
-from paddleseg_u2net.io.urls import OTHER_WAY, check_address, shown
+from paddleseg_u2net.io.urls import OTHER_WAY, check_address, parts_of, shown
 
 MAX_BYTES = 128 << 20  # of an image; 100 million pixels as JPEG have some 50 MB
 MAX_SECONDS = 120
@@ -32,7 +31,7 @@ def fetch(
     Raises:
         DownloadError: another scheme, an address that is not public, too large, too slow, or no answer.
     """
-    if urlsplit(url).scheme.lower() != "https":
+    if parts_of(url)[0] != "https":
         raise DownloadError(f"{shown(url.rpartition('@')[2])}: expected an https address. Fix: {INSTEAD}")
     pace = Pace(url, seconds)
     try:

@@ -83,8 +83,8 @@ def allowed_classes(url: str) -> set[str | None]:
         return {PUBLIC, PRIVATE, LOOPBACK} if os.environ.get(MIRROR) else {PUBLIC}
 
 
-def _parts(url: str) -> tuple[str, str]:
-    """Scheme and site of an address."""
+def parts_of(url: str) -> tuple[str, str]:
+    """Scheme, in small letters, and site of an address; DownloadError if it cannot be parsed."""
     try:
         return urlsplit(url)[:2]
     except ValueError as error:
@@ -98,7 +98,7 @@ def check_address(url: str, trusted: bool) -> None:
         url: the address.
         trusted: the content will be verified by a checksum, or the user accepts it unverified.
     """
-    scheme, site = _parts(url)
+    scheme, site = parts_of(url)
     if "@" in site:
         raise DownloadError(
             f"{shown(url.rpartition('@')[2])}: a user name or password in an address would end up in record "

@@ -17,6 +17,9 @@ BLUR = "blur"
 BLUR_SHARE = 0.02  # standard deviation of the blur, as a share of the photograph's longer side
 
 
+Ground = str | tuple[int, int, int] | np.ndarray
+
+
 @dataclass(frozen=True)
 class Background:
     """What a cut-out is put over.
@@ -24,9 +27,34 @@ class Background:
     Args:
         kind: `BLUR`: the photograph's own background, blurred; a colour (R, G, B), each 0 to 255; or a
             picture (H, W, 3) uint8 in sRGB, which is resized and trimmed to cover the photograph.
+
+    Raises:
+        ValueError: something else.
     """
 
-    kind: str | tuple[int, int, int] | np.ndarray
+    kind: Ground
+
+    def __post_init__(self):
+        kind = self.kind
+        if isinstance(kind, np.ndarray):
+            fits = kind.dtype == np.uint8 and kind.ndim == 3 and kind.shape[2] == 3 and kind.size > 0
+        elif isinstance(kind, tuple):
+            fits = len(kind) == 3 and all(value in range(256) for value in kind)
+        else:
+            fits = kind == BLUR
+        if not fits:
+            found = f"an array {kind.shape} of {kind.dtype}" if isinstance(kind, np.ndarray) else repr(kind)
+            raise ValueError(
+                f"expected '{BLUR}', (R, G, B) of 0 to 255, or an array (H, W, 3) of uint8, got {found}. "
+                "Fix: Background.parse('white') for names of colours and files"
+            )
+
+    @classmethod
+    def of(cls, value: Background | Ground) -> Background:
+        """The background that a value stands for: itself, a text of `parse`, or a colour or picture."""
+        if isinstance(value, Background):
+            return value
+        return cls.parse(value) if isinstance(value, str) else cls(value)
 
     @classmethod
     def parse(cls, text: str) -> Background:

@@ -9,14 +9,25 @@ TRACE = 0.1  # saliency from which pixels belong to an object or its soft edge
 THRESHOLDS = ("otsu", "adaptive")
 
 
+def check_threshold(how: float | str) -> None:
+    """Raise ValueError unless `find_threshold` takes a value."""
+    if how not in THRESHOLDS and (isinstance(how, str) or not 0 <= how <= 1):
+        found = f"'{how[:40]}'" if isinstance(how, str) else how
+        raise ValueError(f"expected a number from 0 to 1, {' or '.join(THRESHOLDS)}, got {found}. Fix: 0.5")
+
+
 def find_threshold(saliency: np.ndarray, how: float | str) -> float:
     """The saliency from which pixels are foreground.
 
     Args:
         saliency: (H, W) float32 in [0, 1].
-        how: a number; `otsu`, the one that best separates two groups of pixels (Otsu 1979); or `adaptive`,
-            twice the mean, at most 1 (Achanta et al. 2009; as in PySODMetrics).
+        how: a number from 0 to 1; `otsu`, the one that best separates two groups of pixels (Otsu 1979); or
+            `adaptive`, twice the mean, at most 1 (Achanta et al. 2009; as in PySODMetrics).
+
+    Raises:
+        ValueError: none of these.
     """
+    check_threshold(how)
     if how == "adaptive":
         return min(2 * float(saliency.mean(dtype=np.float64)), 1.0)
     if how == "otsu":
@@ -74,6 +85,8 @@ def feather(alpha: np.ndarray, sigma: float) -> np.ndarray:
 
     Args:
         alpha: (H, W) float32 in [0, 1].
-        sigma: standard deviation in pixels; 0 changes nothing.
+        sigma: standard deviation in pixels, from 0, which changes nothing.
     """
+    if sigma < 0:
+        raise ValueError(f"feather: expected 0 or more pixels, got {sigma}. Fix: {-sigma}")
     return cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) if sigma else alpha

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from paddleseg_u2net import __version__
 from paddleseg_u2net.io.web_page import render, write_page
 from paddleseg_u2net.reports.charts import Chart, Series, histogram, line_chart
 from paddleseg_u2net.reports.pictures import short_names
-from paddleseg_u2net.reports.results import result_section
+from paddleseg_u2net.reports.results import result_section, rounded
 from paddleseg_u2net.reports.runs import run_section
 from paddleseg_u2net.reports.sources import (
     LISTED,
@@ -92,25 +93,36 @@ def _predictions_section(source: Predictions) -> dict[str, Any]:
     scores = source.presence
     names = short_names([str(row.get("image")) for row in source.images])
     rows = sorted(source.images, key=lambda row: scores.get(str(row.get("image")), 0))
+
+    def shown(row: dict[str, Any]) -> dict[str, Any]:
+        numbers = {key: rounded(row.get(key)) for key in ("presence", "foreground")}
+        return {**row, **numbers, "image": names[str(row.get("image"))]}
+
     return {
         "name": source.folder.name,
         "missing": source.missing,
         "count": len(source.images),
         "emptied": sum(row.get("emptied") is True for row in source.images),
         "failed": sum(bool(row.get("faults")) for row in source.images),
+        "model": source.record.get("model"),
+        "min_presence": number(source.record.get("min_presence")),
         "bars": histogram(list(scores.values())),
-        "rows": [{**row, "image": names[str(row.get("image"))]} for row in rows[:LISTED]],
+        "rows": [shown(row) for row in rows[:LISTED]],
         "hidden": max(len(rows) - LISTED, 0),
     }
 
 
 def _add_presence(result: Result, predictions: Sequence[Predictions]) -> None:
     """Add the presence scores of predictions to the images of a result that they name."""
-    scores = {image: score for source in predictions for image, score in source.presence.items()}
+    # `predict` notes the images of a list by absolute paths, `val` those of its config
+    scores = {
+        os.path.abspath(name): str(score) for one in predictions for name, score in one.presence.items()
+    }
     key = next(iter(result.images[0])) if result.images else ""
-    if any(row[key] in scores for row in result.images):
-        for row in result.images:
-            row["presence"] = str(scores.get(row[key], ""))
+    found = [scores.get(os.path.abspath(row[key]), "") for row in result.images]
+    if any(found):
+        for row, score in zip(result.images, found, strict=True):
+            row["presence"] = score
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

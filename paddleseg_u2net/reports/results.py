@@ -79,11 +79,12 @@ def _image_rows(result: Result, columns: Sequence[str]) -> list[tuple[str, list[
     rows = result.images[:LISTED]
     key = next(iter(rows[0])) if rows else ""
     names = short_names([row[key] for row in rows])
-    return [(names[row[key]], [_rounded(row[column]) for column in columns]) for row in rows]
+    return [(names[row[key]], [rounded(row[column]) for column in columns]) for row in rows]
 
 
-def _rounded(text: str) -> str:
-    return f"{number(text):.4f}" if math.isfinite(number(text)) else text
+def rounded(text: Any) -> str:
+    """A number with four decimals; any other text as it is, nothing for None."""
+    return f"{number(text):.4f}" if math.isfinite(number(text)) else "" if text is None else str(text)
 
 
 def _examples(result: Result, count: int, image_dir: Path | None) -> dict[str, list[dict[str, Any]]]:
@@ -98,7 +99,7 @@ def _examples(result: Result, count: int, image_dir: Path | None) -> dict[str, l
 
     def example(row: dict[str, str]) -> dict[str, Any]:
         shown = [name for name in (result.ranked_by, "maxF", "max_f", "mIoU", "presence") if row.get(name)]
-        scores = {name: _rounded(row[name]) for name in shown}
+        scores = {name: rounded(row[name]) for name in shown}
         return {"name": names[row[key]], "scores": scores, "pictures": draw(load(row[key]), palette)}
 
     return {"Worst": [example(row) for row in worst], "Best": [example(row) for row in best]}

@@ -101,11 +101,13 @@ class Predictions:
     Attributes:
         folder: path of the file.
         images: `image`, `presence` and more of each image, in the order of the file.
-        missing: images without a presence score are named here.
+        record: what the file says of the whole run: `model`, `min_presence`, `complete`.
+        missing: images without a presence score are counted here.
     """
 
     folder: Path
     images: list[dict[str, Any]]
+    record: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
     @property
@@ -157,9 +159,11 @@ def _read_predictions(path: Path) -> Predictions | None:
     images = mapping(content).get("images")
     if not isinstance(images, list):
         return None
-    predictions = Predictions(path, [dict(mapping(row)) for row in images])
+    record = {name: value for name, value in content.items() if name != "images"}
+    predictions = Predictions(path, [dict(mapping(row)) for row in images], record)
     without = len(images) - len(predictions.presence)
     predictions.missing += [f"presence of {counted(without, 'image')} (not recorded)"] if without else []
+    predictions.missing += ["the other images (the run was interrupted)"] * (record.get("complete") is False)
     return predictions
 
 

@@ -41,7 +41,7 @@ SCRIPTS = {
 
 # of groups of flags that only one command or one kind of command has
 OTHER_TITLES = ("options", "examples", "schedule", "evaluation", "saliency maps")
-OTHER_TITLES += ("test-time augmentation and sliding window", "masks and cut-outs", "cut-outs")
+OTHER_TITLES += ("test-time augmentation and sliding window", "maps, masks and cut-outs", "cut-outs")
 OTHER_TITLES += ("as in rembg", "input and output", "empty scenes and report")
 
 

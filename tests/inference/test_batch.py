@@ -75,6 +75,12 @@ def test_list_may_name_paths_with_spaces_and_have_no_suffix():
     assert names("a/list") == ["two words.png", "x.png"]
 
 
+def test_patterns_that_the_shell_left_alone_are_resolved():
+    assert names("b/*.png", "**/x.[p]ng") == ["a/x.png", "b/x.png"]
+    write_image(Path("a/[x].png"), np.zeros((4, 5, 3), np.uint8))
+    assert names("a/[x].png") == ["[x].png"]  # a file of this name
+
+
 def test_missing_path_is_a_fault_and_the_others_are_found():
     Path("hollow").mkdir()
     Path("empty.txt").touch()

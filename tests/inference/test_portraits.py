@@ -151,6 +151,17 @@ def test_crop_is_shrunk_as_by_the_official_demo_and_drawn_at_its_own_size(half_p
     assert np.abs(drawing - reference).mean() < 0.01
 
 
+def test_arrays_and_images_of_pillow_are_cropped_as_their_files_are(half_photo, tmp_path):
+    model, _ = drawing_model()
+    image = Image.fromarray(half_photo)
+    image.putalpha(200)
+    image.save(tmp_path / "a.png")
+    results = [model(source) for source in (tmp_path / "a.png", image, np.asarray(image))]
+    for result in results:
+        np.testing.assert_array_equal(result.saliency, results[0].saliency)
+        assert result.alpha.shape == result.saliency.shape == result.image.shape[:2] != half_photo.shape[:2]
+
+
 def test_image_without_a_face_is_drawn_whole_and_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(portraits, "WHOLE_SIDE", 100)
     sizes = {(40, 60): (40, 60), (1, 1): (1, 1), (90, 200): (45, 100), (2, 1000): (1, 100)}

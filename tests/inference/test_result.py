@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddleseg_u2net.inference.outputs import OutputSettings, check_outputs, plan_outputs, write_output
+from paddleseg_u2net.inference.outputs import (
+    OUTPUTS,
+    OutputSettings,
+    check_outputs,
+    plan_outputs,
+    write_output,
+)
 from paddleseg_u2net.inference.prediction import Prediction
 from paddleseg_u2net.inference.result import CutoutSettings, Result, to_8bit
 from paddleseg_u2net.io.color_profiles import adobe_rgb
@@ -81,6 +87,7 @@ def test_background_gives_opaque_pixels():
     assert picture.shape == (20, 30, 3)
     assert (picture[SALIENCY == 0] == (255, 0, 0)).all()
     np.testing.assert_array_equal(picture[SALIENCY == 1], IMAGE[SALIENCY == 1])
+    np.testing.assert_array_equal(result().composite("red"), picture)
     edge = IMAGE[5:15, 20] * (128 / 255) + np.array([255, 0, 0]) * (127 / 255)
     np.testing.assert_allclose(picture[5:15, 20], edge, atol=0.51)
 
@@ -104,6 +111,8 @@ def test_steps_change_the_opacity_in_order():
     assert (
         not Result(Photograph(IMAGE), Prediction(holes[None]), CutoutSettings(drop_specks=1000)).mask().any()
     )
+    drawn = OUTPUTS["saliency"].draw(filled, OutputSettings())
+    np.testing.assert_array_equal(drawn, to_8bit(SALIENCY))
 
 
 def test_edges_are_refined_unless_it_is_switched_off_and_maps_stay():
@@ -160,6 +169,17 @@ def test_saliency_maps_of_16_bits(tmp_path):
     write_output("saliency", tmp_path / "a.png", result(), OutputSettings(bits=16), Path("a.jpg"))
     found = np.asarray(Image.open(tmp_path / "a.png"), np.uint16)
     np.testing.assert_array_equal(found, np.floor(SALIENCY * 65535 + 0.5))
+
+
+def test_quality_counts_for_pictures_in_the_format_of_the_photograph(tmp_path):
+    noise = Photograph(RNG.integers(0, 256, (90, 90, 3), dtype=np.uint8))
+    found = Result(noise, Prediction(np.zeros((1, 90, 90), np.float32)))
+    for name in ("a.jpg", "a.webp", "a.bmp", "a.tif"):
+        sizes = []
+        for quality in (None, 5):
+            write_output("added", tmp_path / name, found, OutputSettings(quality=quality), Path("a"))
+            sizes.append((tmp_path / name).stat().st_size)
+        assert (sizes[1] < sizes[0] / 2) == (name in ("a.jpg", "a.webp"))
 
 
 def test_names_follow_the_format():

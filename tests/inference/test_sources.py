@@ -72,10 +72,11 @@ def test_images_of_pillow_are_seen_as_their_files(tmp_path, predictor, mode, pro
     assert found.profile == expected.profile
 
 
-def test_images_of_pillow_are_turned_upright(predictor):
+@pytest.mark.parametrize(("orientation", "turns"), [(6, 1), (1, 0), (0, 0), (9, 0)])
+def test_images_of_pillow_are_turned_upright(predictor, orientation, turns):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = Image.open(io.BytesIO(as_png(np.ascontiguousarray(np.rot90(IMAGE)), exif=exif)))
+    exif[0x0112] = orientation
+    turned = Image.open(io.BytesIO(as_png(np.ascontiguousarray(np.rot90(IMAGE, turns)), exif=exif)))
     np.testing.assert_array_equal(predictor(turned).photograph.image, IMAGE)
 
 
@@ -100,10 +101,23 @@ def test_content_that_is_no_image_is_a_value_error(predictor, source):
         predictor(source)
 
 
+def test_images_of_pillow_that_cannot_be_used_are_named(predictor):
+    half = Image.open(io.BytesIO(as_png(RNG.integers(0, 256, (90, 90, 3), dtype=np.uint8))[:9000]))
+    with pytest.raises(ValueError, match="image of Pillow: is damaged: .* Fix: another copy of its file"):
+        predictor(half)
+    floats = Image.fromarray(IMAGE[..., 0].astype(np.float32))
+    with pytest.raises(TypeError, match="mode F, expected 8 or 16 bits. Fix: an array of uint8 instead"):
+        predictor(floats)
+    predictor(np.asarray(floats).astype(np.uint8))
+
+
 def test_addresses_are_fetched_and_nothing_else_is_taken_for_one(predictor, monkeypatch, tmp_path):
     served = {"https://a.example/b.png": as_png(IMAGE)}
     monkeypatch.setattr(fetch, "fetch", served.__getitem__)
     np.testing.assert_allclose(predictor("https://a.example/b.png"), IMAGE[..., 0] / 255, atol=1e-6)
+    served["https://a.example/page"] = b"<html>"
+    with pytest.raises(ValueError, match="^https://a.example/page: holds"):
+        predictor("https://a.example/page")
     monkeypatch.chdir(tmp_path)
     Path("https:").mkdir()
     (Path("https:") / "b.png").write_bytes(as_png(IMAGE))
@@ -136,8 +150,12 @@ def test_what_was_predicted_before_an_error_stays_and_the_item_is_named(predicto
     with pytest.raises(ValueError, match=r"item 2: its iterator raised RuntimeError\('the camera is gone'\)"):
         done.extend(predictor(images()))
     assert len(done) == 2
-    with pytest.raises(ValueError, match=r"item 1: 7 bytes"):
-        predictor([IMAGE, b"nothing"])
+    for wrong, message in (
+        (b"nothing", "item 1: 7 bytes"),
+        (None, "item 1: expected a path, .* got NoneType"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predictor([IMAGE, wrong])
 
 
 def test_results_are_saved_in_the_format_of_the_name(predictor, tmp_path):
@@ -151,7 +169,7 @@ def test_results_are_saved_in_the_format_of_the_name(predictor, tmp_path):
     with Image.open(tmp_path / "c.webp") as saliency:
         assert saliency.format == "WEBP"
     for name, what, message in (
-        ("a.jpg", "cutout", "keeps no transparency"),
+        ("a.jpg", "cutout", "a.jpg keeps no transparency. Fix: a background in the settings, or one of png"),
         ("a", "cutout", r"expected a name that ends with one of .png, .* Fix: such as .*a.png"),
         ("a.png", "mask2", "unknown. Fix: one of cutout, mask"),
     ):
@@ -175,8 +193,26 @@ def test_removing_returns_the_type_that_was_given(predictor):
     np.testing.assert_array_equal(remove(IMAGE, predictor, only_mask=True), expected[..., 3])
     over_blue = remove(IMAGE, predictor, CutoutSettings(background=Background((0, 0, 255))))
     assert over_blue.shape == (9, 12, 3)
+
+    class Plugin(Image.Image):
+        """As the classes of plugins, which are not of the module PIL."""
+
+    opened = Plugin()
+    opened.__dict__.update(Image.fromarray(IMAGE).__dict__)
+    np.testing.assert_array_equal(np.asarray(remove(opened, predictor)), expected)
+    with pytest.raises(FileNotFoundError, match="absent.onnx"):
+        remove(IMAGE, Path("absent.onnx"))
     with pytest.raises(TypeError, match=r"got str. Fix: Predictor\(...\)\(source\).cutout\(\)"):
         remove("a.png", predictor)
+
+
+def test_profiles_of_photographs_are_those_of_results(predictor, tmp_path):
+    result = predictor(as_png(IMAGE * np.uint8([0, 1, 1]), icc_profile=adobe_rgb()))
+    for what in ("cutout", "saliency"):
+        result.save(tmp_path / "a.png", what)
+        with Image.open(tmp_path / "a.png") as saved:
+            assert saved.info.get("icc_profile") == (adobe_rgb() if what == "cutout" else None)
+    assert np.unique(result.composite("red").reshape(-1, 3), axis=0).tolist() == [[219, 0, 0]]  # in Adobe RGB
 
 
 def test_profiles_survive_removing(predictor):
@@ -184,6 +220,7 @@ def test_profiles_survive_removing(predictor):
     assert Image.open(io.BytesIO(found)).info["icc_profile"] == adobe_rgb()
     image = Image.open(io.BytesIO(as_png(IMAGE, icc_profile=adobe_rgb())))
     assert remove(image, predictor).info["icc_profile"] == adobe_rgb()
+    assert "icc_profile" not in remove(image, predictor, only_mask=True).info
 
 
 def test_all_public_names_can_be_imported():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import ssl
@@ -126,6 +127,16 @@ def test_hosts_that_are_not_public_are_not_contacted(contacted, host):
 def test_other_schemes_are_refused(contacted, url):
     found, get = contacted
     with pytest.raises(DownloadError, match="expected an https address. Fix: save the image yourself"):
+        get(url)
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[::1", "https://", "https:///a", "https://public.org:x/a", "https://public.org/ä.png"]
+)
+def test_texts_that_are_no_address_are_named(contacted, url):
+    found, get = contacted
+    with pytest.raises(DownloadError, match=re.escape(url)):
         get(url)
     assert not found
 

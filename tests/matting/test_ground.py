@@ -33,6 +33,17 @@ def test_other_words_are_refused_with_the_choices(text):
         Background.parse(text)
 
 
+@pytest.mark.parametrize(
+    "kind", ["white", (256, 0, 0), (1, 2), (0.5, 0, 0), None, np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3))]
+)
+def test_other_values_are_refused_and_texts_are_parsed(kind):
+    with pytest.raises(
+        ValueError, match=r"expected 'blur', \(R, G, B\) of 0 to 255, .*, got .* Fix: .*parse"
+    ):
+        Background(kind)
+    assert Background.of("white") == Background.of(Background((255, 255, 255))) == Background((255,) * 3)
+
+
 def test_damaged_image_is_refused_by_name(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     with pytest.raises(ValueError, match=r"a\.jpg"):
@@ -58,8 +69,8 @@ def test_pictures_cover_any_size(picture, size):
 def test_covering_keeps_proportions_and_the_middle():
     picture = np.zeros((10, 40, 3), np.uint8)
     picture[:, 15:25] = 255  # a square in the middle
-    covered = cover(picture, (20, 20))
-    assert (covered[:, 1:-1] == 255).all()
+    for turned in (picture, picture.swapaxes(0, 1)):
+        assert (cover(turned, (20, 20))[1:-1, 1:-1] == 255).all()
 
 
 def test_blur_has_no_colour_of_the_object():

@@ -33,6 +33,12 @@ def test_adaptive_is_twice_the_mean_and_at_most_1():
     assert find_threshold(np.ones((1, 1), np.float32), 0.3) == 0.3
 
 
+@pytest.mark.parametrize("how", [-0.01, 1.01, 128, float("nan"), "0.5", "otsus"])
+def test_other_thresholds_are_refused(how):
+    with pytest.raises(ValueError, match="expected a number from 0 to 1, otsu or adaptive, got .*. Fix: 0.5"):
+        find_threshold(np.ones((2, 2), np.float32), how)
+
+
 def test_holes_are_those_of_scipy():
     saliency = soft()
     filled = fill_holes(saliency)
@@ -82,3 +88,5 @@ def test_feathering_is_a_gaussian():
     expected = ndimage.gaussian_filter(edge.astype(np.float64), 3, mode="nearest", truncate=4)
     np.testing.assert_allclose(feather(edge, 3), expected, atol=2e-3)
     assert feather(edge, 0) is edge
+    with pytest.raises(ValueError, match="expected 0 or more pixels, got -3. Fix: 3"):
+        feather(edge, -3)

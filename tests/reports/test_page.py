@@ -14,7 +14,7 @@ from map_folders import write_folders
 from support import ROOT
 
 from paddleseg_u2net.bounds import RECORD_BYTES
-from paddleseg_u2net.reports import results, sources
+from paddleseg_u2net.reports import page, results, runs, sources
 
 EVIL = "<script>alert('x')</script>"
 
@@ -180,14 +180,75 @@ def test_results_of_maps_are_compared_and_drawn(run, tmp_path, monkeypatch):
     assert [float(row["mae"]) for row in rows] == sorted((float(row["mae"]) for row in rows), reverse=True)
 
 
+def test_presence_of_real_predictions_is_shown(run, trained, measured, data):
+    words = [
+        "--model_path",
+        trained,
+        "--outputs",
+        "saliency",
+        "--save_dir",
+        "out",
+        "--report",
+        "predict.json",
+    ]
+    assert run("predict", data / "val_list.txt", *words, "--min_presence", 0.5)[0] == 0
+    assert run("report", measured, "predict.json", "--output", "p.html")[0] == 0
+    text, found = text_of("p.html"), json.loads(text_of("predict.json"))
+    assert len(found["images"]) == len(rows_of(measured / "per_image.csv"))
+    for row in found["images"]:
+        assert text.count(f"presence {row['presence']:.4f}") == 1
+        assert text.count(f'<td class="n">{row["presence"]:.4f}</td>') == 2  # among scores, and predictions
+    emptied = sum(row["presence"] < 0.5 for row in found["images"])
+    assert f"<b>{emptied}</b><span>emptied: presence below 0.5</span>" in text
+    assert f"<p>Model: <code>{trained}</code></p>" in text
+
+
+def test_best_of_each_score_is_the_smallest_error_or_the_largest_share():
+    found = [
+        sources.Result(Path("r"), {"mae": mae, "max_f": max_f}) for mae, max_f in ((0.1, 0.7), (0.2, 0.9))
+    ]
+    assert page._best(found, ["mae", "max_f"]) == {"mae": 0.1, "max_f": 0.9}
+    assert page._best(found[:1], ["mae", "max_f"]) == {}
+
+
+@pytest.mark.parametrize(("metric", "tile"), [("MAE", "at step 20"), ("mIoU", "at step 10")])
+def test_best_step_of_an_error_is_that_of_the_smallest(metric, tile):
+    rows = [
+        {"iter": str(step), "source": "model", metric: value} for step, value in ((10, "0.2"), (20, "0.1"))
+    ]
+    section = runs.run_section(sources.Run(Path("r"), settings={"metric": metric}, history=rows))
+    assert any(tile in text for _, text in section["tiles"])
+
+
+def test_shade_of_a_wrong_cell_grows_with_the_square_root_of_its_share():
+    matrix = np.array([[96, 4, 0], [0, 49, 51], [0, 0, 0]])
+    result = sources.Result(Path("r"), {}, class_names=["a", "b", "c"], confusion=matrix)
+    rows = [[kind for _, kind in cells] for _, cells in results._confusion(result)]
+    assert rows[0] == ["right h10", "wrong h2", "wrong h0"]
+    assert rows[1] == ["wrong h0", "right h5", "wrong h7"]
+    assert rows[2] == ["wrong h0", "wrong h0", "right h0"]  # a class without a pixel
+
+
+@pytest.mark.parametrize(("measured", "predicted"), [("d/a.png", "{}/d/a.png"), ("{}/d/a.png", "d/a.png")])
+def test_presence_is_that_of_the_same_file(measured, predicted):
+    """A list gives absolute paths, and a config often relative ones."""
+    here = str(Path.cwd())
+    result = sources.Result(Path("r"), {}, [{"image": measured.format(here)}, {"image": "b.png"}])
+    found = sources.Predictions(Path("p.json"), [{"image": predicted.format(here), "presence": 0.25}])
+    page._add_presence(result, [found])
+    assert [row["presence"] for row in result.images] == ["0.25", ""]
+
+
 def test_presence_of_predictions_is_shown(run, measured):
     image = rows_of(measured / "per_image.csv")[0]["image"]
     rows = [{"image": image, "presence": 0.25}, {"image": "b.jpg", "presence": None, "faults": ["gone"]}, 3]
-    Path("predict.json").write_text(json.dumps({"format": "u2net predict report", "images": rows}))
+    content = {"format": "u2net predict report", "complete": False, "images": rows}
+    Path("predict.json").write_text(json.dumps(content))
     code, log, _ = run("report", measured, "predict.json", "--output", "p.html")
     assert code == 0
     assert "presence 0.2500" in text_of("p.html")
     assert "predict.json: presence of 2 images (not recorded)" in log
+    assert "predict.json: the other images (the run was interrupted)" in log
 
 
 def test_only_a_report_is_replaced(run, trained):
