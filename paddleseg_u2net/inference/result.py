@@ -35,8 +35,12 @@ class CutoutSettings:
         grow: pixels by which objects grow; negative: shrink.
         feather: standard deviation in pixels of a Gaussian that softens edges.
         background: what the objects are put over; None leaves the rest transparent.
-        crop: margin around the objects to which the cut-out is trimmed; None trims nothing.
+        crop: margin around the objects to which the cut-out is trimmed, or its text, as `5%`; None trims
+            nothing.
         foreground: remove the background's colours from soft edges; see `foreground_colors`.
+
+    Raises:
+        ValueError: a number of pixels is no whole number.
     """
 
     fill_holes: bool = False
@@ -45,8 +49,19 @@ class CutoutSettings:
     grow: int = 0
     feather: float = 0
     background: Background | None = None
-    crop: Margin | None = None
+    crop: Margin | str | None = None
     foreground: bool = True
+
+    def __post_init__(self):
+        for name in ("drop_specks", "grow"):
+            value = getattr(self, name)
+            if not isinstance(value, int):
+                raise ValueError(f"{name}: expected a whole number of pixels, got {value!r}. Fix: such as 2")
+
+    @property
+    def margin(self) -> Margin | None:
+        """`crop`, parsed; raises ValueError as `Margin.parse`."""
+        return Margin.parse(self.crop) if isinstance(self.crop, str) else self.crop
 
 
 @dataclass(frozen=True)
@@ -119,7 +134,7 @@ class Result:
 
     def cutout(self) -> np.ndarray:
         """The objects: (h, w, 4) uint8 RGBA, or (h, w, 3) RGB over the background of the settings."""
-        background, crop = self.settings.background, self.settings.crop
+        background, crop = self.settings.background, self.settings.margin
         if background is None:
             picture = np.asarray(cv2.merge([self.colors, self.alpha]))
         else:

@@ -202,3 +202,11 @@ def test_formats_are_checked_before_anything_is_predicted():
     check_outputs(["mask"], OutputSettings(format="jpg"))
     with pytest.raises(ValueError, match="--format jpg has 8 bits. Fix: --bits 8, or one of png, tiff"):
         check_outputs(["saliency"], OutputSettings(format="jpg", bits=16))
+
+
+def test_settings_from_python_are_checked():
+    with pytest.raises(ValueError, match=r"grow: expected a whole number of pixels, got 1.5. Fix: such as 2"):
+        CutoutSettings(grow=1.5)
+    assert CutoutSettings(crop="5%").margin == Margin(5, percent=True)
+    with pytest.raises(ValueError, match="expected pixels or percent, got 'wide'. Fix: such as 20 or 5%"):
+        result(crop="wide").cutout()
