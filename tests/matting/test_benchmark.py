@@ -40,6 +40,11 @@ def test_composites_without_photographs_print_both_tables(capsys, tmp_path):
     assert all(f"hair (1), {way}" in printed for way in cutouts.WAYS)
 
 
+def test_composites_are_measured_with_the_maps_of_a_network(capsys, tmp_path, known_weights, small_drawing):
+    assert cutouts.main(["composites", "--last", "100", "--alpha", "u2netp", "--data", str(tmp_path)]) == 0
+    assert "all (1), plain" in capsys.readouterr().out
+
+
 def test_picture_is_written(tmp_path):
     save = tmp_path / "picture.png"
     assert cutouts.main(["picture", "--save", str(save), "--data", str(tmp_path)]) == 0

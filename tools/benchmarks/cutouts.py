@@ -126,7 +126,7 @@ def measure_composites(first: int, last: int, data: Path, sources: Sequence[str]
     predict = {"true": lambda truth: by_network(truth.alpha)}
     if "u2netp" in sources:
         predictor = Predictor("u2netp")
-        predict["u2netp"] = lambda truth: predictor(truth.image)
+        predict["u2netp"] = lambda truth: predictor(truth.image).saliency
     found: dict[tuple[str, str, str], list[list[float]]] = defaultdict(list)
     for seed in range(first, last + 1):
         truth = draw_composite(seed, photographs)
