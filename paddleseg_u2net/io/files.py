@@ -192,8 +192,21 @@ def prune_cache(folder: Path, max_bytes: int) -> None:
                 shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
+def require_no_file_above(folder: Path, choice: str = ANOTHER_FOLDER) -> None:
+    """Raise NotADirectoryError with a fix if a file has the name of a folder to create or of one above it.
+
+    Args:
+        folder: to create, may exist.
+        choice: what the user can do otherwise.
+    """
+    found = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    if os.path.lexists(found) and not os.path.isdir(found):
+        raise NotADirectoryError(f"{found}: expected a folder, found a file. Fix: {choice}")
+
+
 def require_writable(folder: Path, choice: str = ANOTHER_FOLDER) -> None:
     """Create `folder` and check that files can be written to it; raise OSError with a fix otherwise."""
+    require_no_file_above(folder, choice)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
