@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -145,7 +146,7 @@ def flush(path: Path) -> None:
     """Flush a file to the disk, so that a crash after renaming it cannot leave it empty."""
     if path.is_dir():
         return
-    with path.open("rb") as file:
+    with path.open("r+b" if sys.platform == "win32" else "rb") as file:  # Windows flushes what can be written
         os.fsync(file.fileno())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import paddle
@@ -141,3 +142,13 @@ def test_two_folders_are_exchanged_in_one_step(tmp_path):
     assert exchange._exchange(tmp_path / "a", tmp_path / "b")
     assert tree(tmp_path) == ["a/b", "b/a"]
     assert not exchange._exchange(tmp_path / "a", tmp_path / "missing")
+
+
+def test_system_that_cannot_exchange_folders_replaces_them_in_two_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(exchange.ctypes, "CDLL")  # which has no library without a name there
+    for name in ("new", "best"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    exchange.take_place(tmp_path / "new", tmp_path / "best")
+    assert tree(tmp_path) == ["best/new"]
