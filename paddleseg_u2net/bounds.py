@@ -3,10 +3,7 @@
 Memory and time grow with the size of a file. Within these bounds a small file takes some hundred MiB and some
 seconds at most, whatever it holds.
 
-Bounds of one reader alone stand beside it: archives (`io/archives.py`), pages of a TIFF (`io/pages.py`),
-colour profiles of a PNG (`io/png_chunks.py`), downloaded weights (`models/pretrained.py`), label maps and
-references (`importers/color_tables.py`, `importers/references.py`), and drawn shapes
-(`importers/pixel_shapes.py`).
+A bound of one reader alone stands beside it, such as that of archives in `io/archives.py`.
 """
 
 from __future__ import annotations
