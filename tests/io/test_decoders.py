@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 import time
@@ -10,6 +11,7 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
@@ -17,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from paddleseg_u2net.data.masks import read_raw
 from paddleseg_u2net.io.decoders import warn_missing
 from paddleseg_u2net.io.images import read_image, read_photograph
+from tools.benchmarks import decoding
 
 RNG = np.random.default_rng(0)
 RGB = np.asarray(Image.fromarray(RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((240, 180)))
@@ -231,3 +234,20 @@ def test_images_are_read_without_a_package_that_is_named(tmp_path, monkeypatch, 
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), whole)
     assert f"{package} is not installed: " in caplog.text
     warn_missing.cache_clear()
+
+
+def test_benchmark_measures_both_ways(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(decoding, "LARGE", (40, 30))
+    threads = cv2.getNumThreads()
+    words = ["--image_path", str(tmp_path), "--repeats", "1"]
+    assert decoding.main(words) == 1
+    assert "holds no images. Fix: a folder of photographs" in capsys.readouterr().err
+    for name in ("a.jpg", "b.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.full((8, 9, 3), 90, np.uint8))
+    assert decoding.main([*words, "--count", "1"]) == 0
+    cv2.setNumThreads(threads)
+    first, last = capsys.readouterr().out.splitlines()[2:]
+    assert re.fullmatch(
+        rf"\| 1 photographs of {tmp_path.name} \| \d+\.\d\d \| \d+\.\d\d \| -?\d+\.\d\d \|", first
+    )
+    assert last.startswith("| JPEG of 40 x 30 | ")
