@@ -63,7 +63,14 @@ def test_line_that_a_killed_process_left_incomplete_is_dropped(path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x00\xff\n\x80,1\n", b"a,b\n1,2\n", b"iter,source\n1,train,9,9\n"]
+    "content",
+    [
+        b"",
+        b"\x00\xff\n\x80,1\n",
+        b"a,b\n1,2\n",
+        b"iter,source\n1,train,9,9\n",
+        b"iter,source\n" + b"9" * 5000 + b",train\n",
+    ],
 )
 def test_file_that_is_no_history_starts_anew(tmp_path, content):
     (tmp_path / "history.csv").write_bytes(content)
