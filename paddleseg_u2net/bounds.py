@@ -13,6 +13,10 @@ from typing import NamedTuple
 MIB = 1 << 20
 
 
+class TooMany(ValueError):
+    """A file that holds more of something than is read."""
+
+
 class Bound(NamedTuple):
     """The most of something that a file may hold.
 
@@ -27,11 +31,11 @@ class Bound(NamedTuple):
     known: str
 
     def check(self, found: int, where: str = "") -> None:
-        """Raise ValueError if there is more; `where` is the file, where the caller does not name it."""
+        """Raise TooMany if there is more; `where` is the file, where the caller does not name it."""
         if found > self.most:
             prefix = f"{where}: " if where else ""
             what = f"holds {found:,} {self.what}, expected at most {self.most:,}"
-            raise ValueError(f"{prefix}{what}. Fix: give a file with fewer")
+            raise TooMany(f"{prefix}{what}. Fix: give a file with fewer")
 
 
 # configs, `deploy.yaml` and the YAML of data sets
@@ -51,6 +55,11 @@ LONGEST = 32766  # pixels of a side that a config asks for; warping by OpenCV ta
 # images
 MAX_PIXELS = 64 << 20  # that an image has, or that a config asks for; `predict --max_pixels` changes it
 JPEG_SCANS = Bound(50, "scans, each of which costs a pass over all pixels", "10; of mozjpeg about 17")
+JPEG_SEGMENTS = Bound(10_000, "segments and filling bytes before its pixels", "255 of an ICC profile")
+PNG_CHUNKS = Bound(100_000, "chunks", "65,536 of 8 KiB, as libpng writes 64 million pixels of 8 bytes")
+GIF_BLOCKS = Bound(100_000, "blocks beside its pixels", "about 10 for each kB of XMP")
+GIF_COMMENTS = Bound(2_000, "blocks of comments", "a program's name; each block has up to 255 letters")
+TIFF_TAGS = Bound(50_000, "tags of all pages", "about 60 of a page, of which up to 256 are compared")
 # weights and exported models
 WEIGHT_BYTES = Bound(4 << 30, "bytes of tensors", "U²-Net with the state of its optimizer, 0.5 GB")
 SMALL_WEIGHT_BYTES = 256 * MIB  # of tensors that any file may unpack to
