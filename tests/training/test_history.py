@@ -10,10 +10,14 @@ import pytest
 from support import pixels
 from training_runs import trainer
 
-from paddleseg_u2net.training import records
+from paddleseg_u2net.bounds import Bound
+from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.training import history, records
 from paddleseg_u2net.training.curves import draw_curves
 from paddleseg_u2net.training.history import History, read_history
+from paddleseg_u2net.training.records import run_recorders
 from paddleseg_u2net.training.saving import prepare_run_folder
+from paddleseg_u2net.training.settings import TrainingSettings
 
 
 def rows_of(path) -> list[tuple[str, str]]:
@@ -51,6 +55,27 @@ def test_each_line_has_the_values_under_their_names(path):
 def test_rows_that_a_resumed_run_repeats_are_dropped(path, evaluated, kept):
     History(path, 2, evaluated)
     assert rows_of(path) == kept
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_evaluation_that_a_resumed_run_repeats_is_recorded_once(path, pending):
+    settings = TrainingSettings(path.parent, iters=4, batch_size=1, metric="MAE")
+    progress = Progress(seed=1, iter=2, pending=pending)
+    run_recorders(settings, {}, progress)[0]()
+    assert rows_of(path) == [("1", "train"), ("2", "train"), ("2", "model")][: 2 if pending else 3]
+
+
+def test_fixes_of_foreign_histories(path, monkeypatch):
+    monkeypatch.setattr(history, "TEXT_BYTES", Bound(200_000, "bytes", "none"))
+    for size, message in (
+        (150_000, "is damaged: field larger .* Fix: move it away"),
+        (200_001, "holds .* at most 200,000. Fix: give a file with fewer"),
+    ):
+        path.write_bytes(b"iter,source\n1," + b"x" * (size - 15) + b"\n")
+        with pytest.raises(ValueError, match=rf"history\.csv: {message}"):
+            read_history(path)
+    path.unlink()
+    assert read_history(path) == []
 
 
 def test_line_that_a_killed_process_left_incomplete_is_dropped(path):

@@ -1,6 +1,6 @@
 """Measure what reading photographs strictly costs, beside decoding by OpenCV alone, which passes over damage.
 
-OMP_NUM_THREADS=1 python -m tools.benchmarks.decoding --image_path ../shared/data/msra10k_1200/images --count 40
+OMP_NUM_THREADS=1 python -m tools.benchmarks.decoding --image_path ../shared/data/msra10k_1200/images
 
 Reading checks what a file holds, decodes it, turns it upright and converts it to sRGB; OpenCV decodes it and
 turns it upright, in one thread. A last row is of one JPEG of 12 million pixels, enlarged from the first
