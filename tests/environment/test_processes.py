@@ -165,3 +165,8 @@ def test_worker_on_windows_waits_for_its_parent(monkeypatch):
     monkeypatch.setattr("paddleseg_u2net.environment.terminal.escape_output", lambda: done.append("escaped"))
     processes.start_worker()
     assert done == ["escaped", "joined", (os.getpid(), signal.SIGTERM)]
+
+
+def test_command_that_fails_is_an_error_with_its_last_output():
+    with pytest.raises(OSError, match="exit code 3: the reason"):
+        processes.run_measured([sys.executable, "-c", "print('the reason'); raise SystemExit(3)"])

@@ -147,8 +147,16 @@ def test_two_folders_are_exchanged_in_one_step(tmp_path):
 def test_system_that_cannot_exchange_folders_replaces_them_in_two_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.delattr(exchange.ctypes, "CDLL")  # which has no library without a name there
-    for name in ("new", "best"):
+    for name in ("new", "best", ".best.old"):  # the last one of a process that was killed
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
     exchange.take_place(tmp_path / "new", tmp_path / "best")
     assert tree(tmp_path) == ["best/new"]
+
+
+def test_best_model_on_a_disk_that_is_read_only_is_found_where_it_is(tmp_path, monkeypatch):
+    (tmp_path / ".best.old").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError))
+        assert exchange.restore(tmp_path / "best") == tmp_path / ".best.old"
+    assert exchange.restore(tmp_path / "best") == tmp_path / "best"

@@ -161,3 +161,9 @@ def test_run_without_log_lines_is_summed_up(config, tmp_path, caplog):
     with run.log:
         records.finish_records(run.log, run.settings, run.progress)
     assert caplog.messages[-1] == "Trained 0 steps in 00:00:00"
+
+
+def test_history_without_rows_is_not_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "draw_curves", draw_curves)
+    records.draw_run_curves(tmp_path, "maxF")
+    assert not list(tmp_path.iterdir())
