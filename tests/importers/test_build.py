@@ -232,8 +232,10 @@ def test_read_only_folder_is_named(make, photo_set):
 
 def test_path_that_was_created_while_waiting_for_its_lock_is_kept(tmp_path):
     (tmp_path / "set").mkdir()
-    with pytest.raises(FileExistsError, match="set: exists already"), build._free_path(tmp_path / "set"):
-        pass
+    (tmp_path / "link").symlink_to("nothing")
+    for name in ("set", "link"):
+        with pytest.raises(FileExistsError, match=f"{name}: exists"), build._free_path(tmp_path / name):
+            pass
 
 
 def test_copies_in_two_given_parts_are_named_with_a_fix(caplog):
