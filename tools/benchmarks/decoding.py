@@ -35,7 +35,12 @@ def strict(path: Path, data: bytes) -> object:
 
 def plain(_path: Path, data: bytes) -> object:
     """Decode by OpenCV alone, to RGB."""
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(bgr(data), cv2.COLOR_BGR2RGB)
+
+
+def bgr(data: bytes) -> np.ndarray:
+    """Decode by OpenCV alone, upright."""
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
 
 
 def milliseconds(decode: Callable[[Path, bytes], object], files: Files) -> float:
@@ -48,8 +53,7 @@ def milliseconds(decode: Callable[[Path, bytes], object], files: Files) -> float
 
 def enlarged(data: bytes) -> bytes:
     """A photograph as a JPEG of LARGE pixels."""
-    pixels = cv2.resize(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), LARGE)
-    return cv2.imencode(".jpg", pixels)[1].tobytes()
+    return cv2.imencode(".jpg", cv2.resize(bgr(data), LARGE))[1].tobytes()
 
 
 def report(folder: Path, count: int, repeats: int) -> None:
