@@ -3,10 +3,7 @@
 Memory and time grow with the size of a file. Within these bounds a small file takes some hundred MiB and some
 seconds at most, whatever it holds.
 
-Bounds of one reader alone stand beside it: archives (`io/archives.py`), pages of a TIFF (`io/pages.py`),
-colour profiles of a PNG (`io/png_chunks.py`), downloaded weights (`models/pretrained.py`), label maps and
-references (`importers/color_tables.py`, `importers/references.py`), and drawn shapes
-(`importers/pixel_shapes.py`).
+A bound of one reader alone stands beside it, such as that of archives in `io/archives.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 MIB = 1 << 20
+
+
+class TooMany(ValueError):
+    """A file that holds more of something than is read."""
 
 
 class Bound(NamedTuple):
@@ -30,11 +31,11 @@ class Bound(NamedTuple):
     known: str
 
     def check(self, found: int, where: str = "") -> None:
-        """Raise ValueError if there is more; `where` is the file, where the caller does not name it."""
+        """Raise TooMany if there is more; `where` is the file, where the caller does not name it."""
         if found > self.most:
             prefix = f"{where}: " if where else ""
             what = f"holds {found:,} {self.what}, expected at most {self.most:,}"
-            raise ValueError(f"{prefix}{what}. Fix: give a file with fewer")
+            raise TooMany(f"{prefix}{what}. Fix: give a file with fewer")
 
 
 # configs, `deploy.yaml` and the YAML of data sets
@@ -54,6 +55,11 @@ LONGEST = 32766  # pixels of a side that a config asks for; warping by OpenCV ta
 # images
 MAX_PIXELS = 64 << 20  # that an image has, or that a config asks for; `predict --max_pixels` changes it
 JPEG_SCANS = Bound(50, "scans, each of which costs a pass over all pixels", "10; of mozjpeg about 17")
+JPEG_SEGMENTS = Bound(10_000, "segments and filling bytes before its pixels", "255 of an ICC profile")
+PNG_CHUNKS = Bound(100_000, "chunks", "65,536 of 8 KiB, as libpng writes 64 million pixels of 8 bytes")
+GIF_BLOCKS = Bound(100_000, "blocks beside its pixels", "about 10 for each kB of XMP")
+GIF_COMMENTS = Bound(2_000, "blocks of comments", "a program's name; each block has up to 255 letters")
+TIFF_TAGS = Bound(50_000, "tags of all pages", "about 60 of a page, of which up to 256 are compared")
 # weights and exported models
 WEIGHT_BYTES = Bound(4 << 30, "bytes of tensors", "U²-Net with the state of its optimizer, 0.5 GB")
 SMALL_WEIGHT_BYTES = 256 * MIB  # of tensors that any file may unpack to

@@ -195,6 +195,38 @@ def jpeg_of_scans(count: int) -> bytes:
     return data[:last] + data[last:-2] * count + data[-2:]
 
 
+def with_parts(kind: str, parts: bytes) -> bytes:
+    """A picture of 8 x 8 pixels with more parts before its pixels."""
+    import numpy as np
+    from PIL import Image
+
+    target = io.BytesIO()
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(target, kind)
+    data = target.getvalue()
+    start = {"JPEG": 2, "PNG": 33, "GIF": 13 + (6 << (data[10] & 7))}[kind]
+    return data[:start] + parts + data[start:]
+
+
+def shared_tags(pages: int = 256, count: int = 65_535) -> bytes:
+    """A TIFF whose pages share their tags: each begins in the padding of a tag of the one before it."""
+    numbers = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: 8, 279: 64}
+    tags = [(0x9999, 0)] * pages + list(numbers.items()) + [(0x9998, 0)] * (count - pages - len(numbers))
+    body = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, count) for tag, value in tags)
+    nexts = b"".join(struct.pack("<I8x", 8 + 12 * page) for page in range(1, pages))
+    return struct.pack("<2sHIH", b"II", 42, 8, count) + body + nexts + bytes(12)
+
+
+CHUNK = bytes(4) + b"IDAT\x35\xaf\x06\x1e"
+IMAGES = {
+    "400 scans": lambda: jpeg_of_scans(400),
+    "empty segments": lambda: with_parts("JPEG", b"\xff\xfe\0\2" * 500_000),
+    "filling bytes": lambda: with_parts("JPEG", b"\xff" * 500_000),
+    "empty chunks": lambda: with_parts("PNG", CHUNK * 500_000),
+    "a comment of many blocks": lambda: with_parts("GIF", b"!\xfe" + b"\1a" * 300_000 + b"\0"),
+    "many comments": lambda: with_parts("GIF", b"!\xfe\1a\0" * 300_000),
+    "empty extensions": lambda: with_parts("GIF", b"!\1\0" * 300_000),
+    "shared tags": shared_tags,
+}
 TEXTS = {
     "lists 100,000 deep": "[" * 100_000 + "]" * 100_000,
     "objects 100,000 deep": '{"a":' * 100_000,
@@ -213,7 +245,8 @@ def write(folder: Path) -> None:
         (folder / f"{name}.weights").write_bytes(make())
     for name, fill in HDF5.items():
         (folder / f"{name}.weights").write_bytes(hdf5(fill))
-    (folder / "400 scans.jpg").write_bytes(jpeg_of_scans(400))
+    for name, make in IMAGES.items():
+        (folder / f"{name}.jpg").write_bytes(make())
     for suffix, texts in (("json", TEXTS), ("list", LISTS)):
         for name, text in texts.items():
             (folder / f"{name}.{suffix}").write_text(text)
@@ -225,7 +258,7 @@ def readers() -> dict[str, Callable[[Path], object]]:
     from paddleseg_u2net.data.pairs import read_list
     from paddleseg_u2net.importers.annotations import read_json
     from paddleseg_u2net.importers.yolo import read_yolo
-    from paddleseg_u2net.io.images import read_image
+    from paddleseg_u2net.io.bands import read_picture
     from paddleseg_u2net.io.text_files import parse_record
     from paddleseg_u2net.models.weight_files import read_state
 
@@ -248,7 +281,7 @@ def readers() -> dict[str, Callable[[Path], object]]:
         ".yaml": both(read_yolo, load_config),
         ".pdparams": read_state,
         ".weights": read_state,
-        ".jpg": read_image,
+        ".jpg": read_picture,
         ".json": both(parse_record, read_json),
         ".list": lambda path: read_list(path, path.parent),
     }
@@ -261,7 +294,7 @@ def main(folder: Path) -> None:
     import h5py  # noqa: F401
     import onnx  # noqa: F401
     import simplejpeg  # noqa: F401
-    from PIL import Image, JpegImagePlugin  # noqa: F401
+    from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401
 
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))

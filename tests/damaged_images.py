@@ -6,7 +6,8 @@ import io
 import random
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -70,8 +71,31 @@ def run_length_bmp(values: np.ndarray) -> bytes:
     return head + info + palette + packed + b"\0\1"
 
 
-def whole_images() -> dict[str, bytes]:
-    """Name, beginning with the format -> content."""
+class Pictures(NamedTuple):
+    """Pictures of one scene.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        deep: (H, W, 3) uint16.
+        drawn: (H, W) uint8, 0 and 1.
+        modes: name -> picture, of the kinds that most formats hold.
+        more: name -> picture, of other kinds.
+    """
+
+    pixels: np.ndarray
+    deep: np.ndarray
+    drawn: np.ndarray
+    modes: dict[str, Image.Image]
+    more: dict[str, Image.Image]
+
+    @property
+    def animation(self) -> dict[str, Any]:
+        """Options for a second frame."""
+        return {"save_all": True, "append_images": [self.modes["rgb"].rotate(180)]}
+
+
+def draw_pictures() -> Pictures:
+    """The same ones each time."""
     rng = np.random.default_rng(7)
     small = rng.integers(0, 256, (8, 11, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(small).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), int)
@@ -85,67 +109,120 @@ def whole_images() -> dict[str, bytes]:
     modes |= {"bits": Image.fromarray(drawn * 255).convert("1"), "ids": Image.fromarray(drawn)}
     modes |= {"black-white": Image.fromarray(drawn * 255)}
     more = {"grey-alpha": rgba.convert("LA"), "deep": Image.fromarray(deep[..., 0]), "indexed": ids}
+    return Pictures(pixels, deep, drawn, modes, more)
+
+
+def turned_by_exif() -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = 6
-    animation = {"save_all": True, "append_images": [rgb.rotate(180)]}
+    return exif
 
-    found = {f"png {name}": encoded(picture, "PNG") for name, picture in (modes | more).items()}
-    found |= {f"bmp {name}": encoded(picture, "BMP") for name, picture in modes.items()}
-    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}):
-        found[f"jpeg {' '.join(options)}"] = encoded(rgb, "JPEG", quality=90, **options)
-    for name in ("grey", "ids", "black-white"):
-        found[f"jpeg {name}"] = encoded(modes[name], "JPEG", quality=90)
-    found["jpeg cmyk"], found["jpeg exif"] = (
-        encoded(rgb.convert("CMYK"), "JPEG"),
-        encoded(rgb, "JPEG", exif=exif),
-    )
-    found["jpeg mpo"] = encoded(rgb, "MPO", **animation)
-    found["png exif"], found["png animation"] = (
-        encoded(rgb, "PNG", exif=exif),
-        encoded(rgb, "PNG", **animation),
-    )
-    found["png transparent colour"] = encoded(modes["palette"], "PNG", transparency=3)
-    found["png interlaced"], found["bmp run lengths"] = interlaced(pixels), run_length_bmp(drawn * 200)
-    head, *_ = chunks = chunks_of(found["png rgb"])
-    packed = b"".join(part for name, part in chunks if name == b"IDAT")
+
+def whole_png(of: Pictures) -> Iterator[tuple[str, bytes]]:
+    for name, picture in (of.modes | of.more).items():
+        yield name, encoded(picture, "PNG")
+    rgb = encoded(of.modes["rgb"], "PNG")
+    yield "exif", encoded(of.modes["rgb"], "PNG", exif=turned_by_exif())
+    yield "animation", encoded(of.modes["rgb"], "PNG", **of.animation)
+    yield "transparent colour", encoded(of.modes["palette"], "PNG", transparency=3)
+    yield "interlaced", interlaced(of.pixels)
+    head, *_ = parts = chunks_of(rgb)
+    packed = b"".join(part for name, part in parts if name == b"IDAT")
     split = [(b"IDAT", packed[start : start + 500]) for start in range(0, len(packed), 500)]
-    found["png chunks"] = png_of([head, *split, (b"IEND", b"")])
-    for name, values in {"rgb": deep, "rgba": np.dstack([deep, 65535 - deep[..., 1]])}.items():
-        found[f"png deep {name}"] = cv2.imencode(".png", values)[1].tobytes()
-    found["jpeg2000 deep"] = cv2.imencode(".jp2", deep)[1].tobytes()
+    yield "chunks", png_of([head, *split, (b"IEND", b"")])
+    for name, values in {"rgb": of.deep, "rgba": np.dstack([of.deep, 65535 - of.deep[..., 1]])}.items():
+        yield f"deep {name}", cv2.imencode(".png", values)[1].tobytes()
+
+
+def whole_bmp(of: Pictures) -> Iterator[tuple[str, bytes]]:
+    for name, picture in of.modes.items():
+        yield name, encoded(picture, "BMP")
+    yield "run lengths", run_length_bmp(of.drawn * 200)
+
+
+def whole_jpeg(of: Pictures) -> Iterator[tuple[str, bytes]]:
+    rgb = of.modes["rgb"]
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}):
+        yield " ".join(options), encoded(rgb, "JPEG", quality=90, **options)
+    for name in ("grey", "ids", "black-white"):
+        yield name, encoded(of.modes[name], "JPEG", quality=90)
+    yield "cmyk", encoded(rgb.convert("CMYK"), "JPEG")
+    yield "exif", encoded(rgb, "JPEG", exif=turned_by_exif())
+    yield "mpo", encoded(rgb, "MPO", **of.animation)
+
+
+def whole_jpeg2000(of: Pictures) -> Iterator[tuple[str, bytes]]:
     for name in ("rgb", "rgba", "grey"):
-        found[f"jpeg2000 {name}"] = encoded(modes[name], "JPEG2000")
-        found[f"webp {name}"] = encoded(modes[name], "WEBP", lossless=name == "grey")
-        if features.check("avif"):
-            found[f"avif {name}"] = encoded(modes[name], "AVIF")
-    found["jpeg2000 stream"] = encoded(rgb, "JPEG2000", no_jp2=True, irreversible=True)
-    found["webp animation"] = encoded(rgb, "WEBP", **animation)
-    found |= {f"gif {name}": encoded(modes[name], "GIF") for name in ("palette", "black-white")}
-    found["gif animation"] = encoded(modes["palette"], "GIF", **animation)
+        yield name, encoded(of.modes[name], "JPEG2000")
+    yield "deep", cv2.imencode(".jp2", of.deep)[1].tobytes()
+    yield "stream", encoded(of.modes["rgb"], "JPEG2000", no_jp2=True, irreversible=True)
+
+
+def whole_webp(of: Pictures) -> Iterator[tuple[str, bytes]]:
+    for name in ("rgb", "rgba", "grey"):
+        yield name, encoded(of.modes[name], "WEBP", lossless=name == "grey")
+    yield "animation", encoded(of.modes["rgb"], "WEBP", **of.animation)
+
+
+def whole_avif(of: Pictures) -> Iterator[tuple[str, bytes]]:
+    for name in ("rgb", "rgba", "grey") if features.check("avif") else ():
+        yield name, encoded(of.modes[name], "AVIF")
+
+
+def whole_gif(of: Pictures) -> Iterator[tuple[str, bytes]]:
+    for name in ("palette", "black-white"):
+        yield name, encoded(of.modes[name], "GIF")
+    yield "animation", encoded(of.modes["palette"], "GIF", **of.animation)
+
+
+def whole_tiff(of: Pictures) -> Iterator[tuple[str, bytes]]:
+    rgb = of.modes["rgb"]
+    pictures = {**of.modes, "cmyk": rgb.convert("CMYK"), "deep": of.more["deep"]}
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
-        for name, picture in ({**modes, "cmyk": rgb.convert("CMYK"), "deep": more["deep"]}).items():
-            found[f"tiff {compression} {name}"] = encoded(picture, "TIFF", compression=compression)
-    found["tiff jpeg"] = encoded(rgb, "TIFF", compression="jpeg")
-    found["tiff fax"] = encoded(modes["bits"], "TIFF", compression="group4")
-    found["tiff pages"] = encoded(
-        rgb, "TIFF", compression="tiff_lzw", save_all=True, append_images=[rgb.resize((90, 60))]
-    )
-    five = np.dstack([pixels, pixels[..., :2]])
+        for name, picture in pictures.items():
+            yield f"{compression} {name}", encoded(picture, "TIFF", compression=compression)
+    yield "jpeg", encoded(rgb, "TIFF", compression="jpeg")
+    yield "fax", encoded(of.modes["bits"], "TIFF", compression="group4")
+    pages = {"save_all": True, "append_images": [rgb.resize((90, 60))]}
+    yield "pages", encoded(rgb, "TIFF", compression="tiff_lzw", **pages)
+    five = np.dstack([of.pixels, of.pixels[..., :2]])
     for compression in (None, "zlib", "lzw", "packbits"):
         plain = {"compression": compression, "photometric": "minisblack"}
         colors = {"compression": compression, "photometric": "rgb"}
-        found[f"tiff 5 bands {compression}"] = bands(five, planarconfig="contig", **plain)
-        found[f"tiff planes {compression}"] = bands(np.moveaxis(five, 2, 0), planarconfig="separate", **plain)
-        found[f"tiff big {compression}"] = bands(deep, bigtiff=True, **colors)
-        found[f"tiff tiles {compression}"] = bands(pixels, tile=(32, 32), byteorder=">", **colors)
-    found["tiff predictor"] = bands(pixels, compression="lzw", predictor=True, photometric="rgb")
-    found |= {f"netpbm {name}": encoded(modes[name], "PPM") for name in ("rgb", "grey", "bits", "ids")}
-    found["netpbm deep"] = b"P5 %d %d 4095\n" % (WIDTH, HEIGHT) + (deep[..., 0] >> 4).astype(">u2").tobytes()
-    for kind, values in ((1, drawn), (2, pixels[..., 0]), (3, pixels)):
+        yield f"5 bands {compression}", bands(five, planarconfig="contig", **plain)
+        yield f"planes {compression}", bands(np.moveaxis(five, 2, 0), planarconfig="separate", **plain)
+        yield f"big {compression}", bands(of.deep, bigtiff=True, **colors)
+        yield f"tiles {compression}", bands(of.pixels, tile=(32, 32), byteorder=">", **colors)
+    yield "predictor", bands(of.pixels, compression="lzw", predictor=True, photometric="rgb")
+
+
+def whole_netpbm(of: Pictures) -> Iterator[tuple[str, bytes]]:
+    for name in ("rgb", "grey", "bits", "ids"):
+        yield name, encoded(of.modes[name], "PPM")
+    yield "deep", b"P5 %d %d 4095\n" % (WIDTH, HEIGHT) + (of.deep[..., 0] >> 4).astype(">u2").tobytes()
+    for kind, values in ((1, of.drawn), (2, of.pixels[..., 0]), (3, of.pixels)):
         white = b"" if kind == 1 else b"255\n"
         numbers = b" ".join(b"%d" % value for value in values.ravel())
-        found[f"netpbm text {kind}"] = b"P%d\n%d %d\n" % (kind, WIDTH, HEIGHT) + white + numbers
-    return found
+        yield f"text {kind}", b"P%d\n%d %d\n" % (kind, WIDTH, HEIGHT) + white + numbers
+
+
+WHOLE: dict[str, Callable[[Pictures], Iterator[tuple[str, bytes]]]] = {
+    "png": whole_png,
+    "bmp": whole_bmp,
+    "jpeg": whole_jpeg,
+    "jpeg2000": whole_jpeg2000,
+    "webp": whole_webp,
+    "avif": whole_avif,
+    "gif": whole_gif,
+    "tiff": whole_tiff,
+    "netpbm": whole_netpbm,
+}
+
+
+def whole_images() -> dict[str, bytes]:
+    """Name, beginning with the format -> content."""
+    pictures = draw_pictures()
+    return {f"{kind} {name}": data for kind, make in WHOLE.items() for name, data in make(pictures)}
 
 
 Damage = Callable[[random.Random, bytearray], object]

@@ -90,9 +90,11 @@ def train(root: Path) -> None:
     assert len(set(gather(draw_seed(2), 2))) == 1
     assert mean_over_ranks(paddle.to_tensor(float(rank.index)), 2).item() == 0.5
     network = TinyNet(1)
-    network.norm._mean.set_value(paddle.full([4], float(rank.index)))
+    statistics = [network.norm._mean, network.norm._variance]
+    for value in statistics:
+        value.set_value(paddle.full([4], float(rank.index)))
     average_statistics(network, 2)
-    assert network.norm._mean.tolist() == [0.5] * 4
+    assert [value.tolist() for value in statistics] == [[0.5] * 4] * 2
 
     own = root / f"rank_{rank.index}"
     run = frozen_run(config, own / "frozen", batch_size=2)

@@ -56,6 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if piped:
         send(encode_output(name, result, settings))
         return 0
-    with path_lock(args.output):
+    with path_lock(args.output, "choose another output"):
         write_output(name, args.output, result, settings, Path(str(source)))
     return 0

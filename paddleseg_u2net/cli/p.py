@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"{args.input}: is no folder. Fix: u2net i for one image")
     if args.input.resolve() in (args.output.resolve(), *args.output.resolve().parents):
         raise ValueError(f"{args.output}: lies in the folder of the images. Fix: another folder")
-    with folder_lock(args.output):
+    with folder_lock(args.output, "choose another folder"):
         parallel = threads_for(2)
         return _run(args, model_of(args, settings, parallel), name)
 

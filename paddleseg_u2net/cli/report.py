@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sources = [source for path in args.sources for source in find_sources(path)]
     first: Path = args.sources[0]
     output = args.output or (first.parent if first.is_file() else first) / PAGE
-    with path_lock(output):
+    with path_lock(output, "choose another --output"):
         check_output(output)
         replaced = output.exists()
         for line in write_report(output, sources, _title(args.sources), args.images, args.image_dir):

@@ -97,8 +97,9 @@ def start_worker(_worker: int = 0) -> None:
     parent = multiprocessing.parent_process()
     if parent is None or parent.pid is None:
         return
-    if multiprocessing.get_start_method() == "forkserver":  # for the system, that server is the parent
-        _in_thread(lambda: (parent.join(), os.kill(os.getpid(), signal.SIGKILL)))
+    # for the system that server is the parent; and Windows keeps the number of a parent that has ended
+    if multiprocessing.get_start_method() == "forkserver" or sys.platform == "win32":
+        _in_thread(lambda: (parent.join(), _end()))
     else:
         end_with_parent(parent.pid)
 
@@ -116,7 +117,7 @@ def end_with_parent(parent: int) -> None:
     """Kill this process as soon as its parent has ended, even if that was killed.
 
     On Linux the system does so, also when the thread that started this process ends. Elsewhere a thread of
-    this process looks for the parent once a second.
+    this process looks for the parent once a second, which finds nothing on Windows.
 
     Args:
         parent: process id; if it is another's by now, the parent has ended already.
@@ -124,11 +125,13 @@ def end_with_parent(parent: int) -> None:
     if not _killed_by_system():
         _in_thread(lambda: _watch(parent))
     elif os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+        _end()
 
 
 def _killed_by_system() -> bool:
     """Ask Linux to kill this process when its parent ends; False where that is not possible."""
+    if sys.platform != "linux":
+        return False
     with contextlib.suppress(OSError, AttributeError):
         return ctypes.CDLL(None).prctl(1, signal.SIGKILL) == 0  # PR_SET_PDEATHSIG
     return False
@@ -141,7 +144,12 @@ def _in_thread(function: Callable[[], object]) -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
+    _end()
+
+
+def _end() -> None:
+    """End this process at once."""
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # the same on Windows
 
 
 def peak_memory() -> float:

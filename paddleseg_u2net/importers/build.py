@@ -281,12 +281,9 @@ def _count_unused(source: ImageSource, items: ItemCounts) -> None:
 
 
 def _check_is_free(path: Path) -> None:
-    """Raise an error if a path exists, or if one of its parents is a file."""
+    """Raise an error if a path exists."""
     if path.exists() or path.is_symlink():
         raise FileExistsError(f"{path}: exists already. Fix: remove it, or choose another name")
-    above = next(parent for parent in absolute(path).parents if parent.exists())
-    if not above.is_dir():
-        raise NotADirectoryError(f"{above}: expected a folder, found a file. Fix: choose another place")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = "u2net predict report"  # first value of the file, which tells it from other JSON files
 VERSION = 1
-ANOTHER_FILE = "another name for --report"
+ANOTHER_FILE = "choose another name for --report"
 
 
 @dataclass

@@ -47,6 +47,7 @@ from paddleseg_u2net.io.images import (
     turn,
 )
 from paddleseg_u2net.io.pages import page_text
+from paddleseg_u2net.io.parts import check_parts
 from paddleseg_u2net.io.unsupported import IS_MASK, SUBFILE_TYPE, TIFF_BITS, is_camera_raw
 
 WIDTH, HEIGHT, ORIENTATION, SAMPLES, PLANES, EXTRA = 256, 257, 274, 277, 284, 338
@@ -192,6 +193,7 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
         return None
     found: list[TiffLayout] = []
     with contextlib.suppress(Exception):  # Pillow raises whatever the damage leads to, also if it is missing
+        check_parts(data)
         for page, (tags, listed) in enumerate(directories(data)):
             if page == 0 and is_camera_raw(tags):
                 return None

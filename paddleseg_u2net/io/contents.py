@@ -6,6 +6,7 @@ import errno
 import stat
 from pathlib import Path
 
+from paddleseg_u2net.bounds import TooMany
 from paddleseg_u2net.errors import Fault, printable
 from paddleseg_u2net.io.file_kinds import HEAD, find_kind, why_unreadable
 
@@ -65,6 +66,10 @@ def unreadable(path: Path, data: bytes, error: Exception, what: str = "") -> Val
     """
     if isinstance(error, MemoryError) or getattr(error, "code", 0) == OPENCV_NO_MEMORY:
         return ValueError(str(Fault(str(path), f"{what}not enough memory for its pixels", "make it smaller")))
+    if isinstance(error, TooMany):
+        return ValueError(
+            str(Fault(str(path), what + str(error).partition(". Fix: ")[0], "save it again as PNG"))
+        )
     # Pillow says of all files that it does not open that it cannot identify them
     unknown = type(error).__name__ == "UnidentifiedImageError"
     said = getattr(error, "err", None) or error  # OpenCV's message begins with a path of its own source

@@ -17,8 +17,8 @@ import numpy as np
 
 from paddleseg_u2net.io.damage import check_png, check_tiff, directories, jpegs_in
 from paddleseg_u2net.io.file_kinds import BLANKS, find_kind
-from paddleseg_u2net.io.jpeg_scans import check_scans
 from paddleseg_u2net.io.jpeg_segments import SCAN, refines_in_order, segments
+from paddleseg_u2net.io.parts import check_parts
 from paddleseg_u2net.io.png_chunks import profile_of, without_metadata
 from paddleseg_u2net.io.unsupported import TIFF_BITS, TIFF_SAMPLES
 
@@ -54,7 +54,7 @@ def open_image(data: bytes) -> Any:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the size is checked by the caller
-    check_scans(data)
+    check_parts(data)
     kind = find_kind(data)
     name = _reader(*kind.reader) if kind and kind.reader else None
     image = Image.open(io.BytesIO(without_metadata(data)), formats=[name] if name else [])

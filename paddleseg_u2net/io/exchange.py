@@ -50,6 +50,8 @@ def _aside(destination: Path) -> Path:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Exchange two folders in one step; False where the system or the file system cannot."""
+    if sys.platform == "win32":
+        return False
     libc, names = ctypes.CDLL(None), (os.fsencode(first), os.fsencode(second))
     with contextlib.suppress(AttributeError):  # an old C library
         if sys.platform == "darwin":

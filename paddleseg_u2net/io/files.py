@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -145,7 +146,7 @@ def flush(path: Path) -> None:
     """Flush a file to the disk, so that a crash after renaming it cannot leave it empty."""
     if path.is_dir():
         return
-    with path.open("rb") as file:
+    with path.open("r+b" if sys.platform == "win32" else "rb") as file:  # Windows flushes what can be written
         os.fsync(file.fileno())
 
 
@@ -192,8 +193,21 @@ def prune_cache(folder: Path, max_bytes: int) -> None:
                 shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
+def require_no_file_above(folder: Path, choice: str = ANOTHER_FOLDER) -> None:
+    """Raise NotADirectoryError with a fix if a file has the name of a folder to create or of one above it.
+
+    Args:
+        folder: to create, may exist.
+        choice: what the user can do otherwise.
+    """
+    found = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    if os.path.lexists(found) and not os.path.isdir(found):
+        raise NotADirectoryError(f"{found}: expected a folder, found a file. Fix: {choice}")
+
+
 def require_writable(folder: Path, choice: str = ANOTHER_FOLDER) -> None:
     """Create `folder` and check that files can be written to it; raise OSError with a fix otherwise."""
+    require_no_file_above(folder, choice)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:

@@ -6,12 +6,13 @@ import itertools
 import struct
 from collections.abc import Iterator
 
+FILL = 0xFF  # may stand before each marker
 SCAN = 0xDA  # marker of a segment after which encoded pixels follow
 SCAN_START = bytes([0xFF, SCAN])
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield marker and start of each segment, as far as the first one before pixels; damage ends the walk.
+    """Yield marker and start of each segment up to the pixels, filling bytes included; damage ends the walk.
 
     Args:
         data: a JPEG file.
@@ -22,7 +23,7 @@ def segments(data: bytes) -> Iterator[tuple[int, int]]:
         yield marker, start
         if marker == SCAN:
             return
-        start += 2 + length
+        start += 1 if marker == FILL else 2 + length
 
 
 def refines_in_order(data: bytes) -> bool:

@@ -29,6 +29,7 @@ from paddleseg_u2net.io.files import (
     LOCK,
     disk_errors_named,
     remove_partials_of,
+    require_no_file_above,
     require_writable,
     short_name,
 )
@@ -84,9 +85,11 @@ def path_lock(path: Path, choice: str | None = ANOTHER_FOLDER) -> Iterator[None]
     Raises:
         LockedError: another process has locked the path.
         DiskError: the disk is full or read-only.
+        NotADirectoryError: a folder above it is a file.
     """
     lock = lock_file(path)
     with _new_folders(lock.parent), contextlib.ExitStack() as stack:
+        require_no_file_above(path.parent, choice or "choose another folder")
         with disk_errors_named(path):
             stack.enter_context(file_lock(lock, path, choice))
         remove_partials_of(path.resolve())
@@ -129,8 +132,8 @@ def file_lock(lock: Path, target: Path, choice: str | None = None) -> Iterator[N
 def _acquire(lock: Path, target: Path, choice: str | None) -> int:
     waited, tries = False, TRIES
     while True:
-        lock.parent.mkdir(parents=True, exist_ok=True)
         try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
             descriptor = _open(lock)
         except FileNotFoundError:  # another process has ended and removed its empty folder
             tries -= 1

@@ -46,7 +46,7 @@ def load_batches(
         batch_size=settings.batch_size,
         seed=progress.seed,
         start=progress.samples,
-        batches=max(settings.iters - progress.iter, 0) * settings.accumulate,
+        batches=(settings.iters - progress.iter) * settings.accumulate,
         rank=rank.index,
         ranks=rank.count,
     )

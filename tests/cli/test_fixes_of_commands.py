@@ -295,3 +295,11 @@ def test_fixes_of_divergence(fails, works):
     works(f"{words} --learning_rate 0.01")
     clip = "'optimizer.grad_clip_cfg={name: ClipGradByNorm, clip_norm: 1.0e-30}'"
     works(f"{wrong} {clip}")
+
+
+def test_fixes_of_edges(fails, works):
+    words = "predict d/images/p0.png --model_path w.pdparams --config tiny.yaml --save_dir e"
+    fails(f"{words} --grow 2 --shrink 2", "Fix: leave one out")
+    works(f"{words} --grow 2")
+    fails(f"{words} --feather 600", "expected at most 500 pixels. Fix: a smaller one")
+    works(f"{words} --feather 2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from support import ROOT, tree
 
 from paddleseg_u2net.cli import predict
-from paddleseg_u2net.cli.app import COMMANDS
+from paddleseg_u2net.cli.app import COMMANDS, command_module
 from paddleseg_u2net.errors import LockedError
 from paddleseg_u2net.io.files import LOCK
 from paddleseg_u2net.io.locks import folder_lock, path_lock
@@ -82,6 +83,25 @@ def test_output_of_another_process_is_refused(run, trained, config, tmp_path, mo
         assert " has been writing here since " in error
         assert ". Fix: wait until it ends, or choose another " in error
     assert tree(tmp_path) == before
+
+
+EXISTS = {"train --resume_model"}  # its folder is that of the run
+
+
+@pytest.mark.parametrize("name", sorted(WRITES.keys() - EXISTS))
+def test_output_below_a_file_is_refused(run, trained, config, tmp_path, monkeypatch, name):
+    words, output, _ = WRITES[name]
+    monkeypatch.setattr("paddleseg_u2net.cli.demo.PACKAGES", ())
+    above = Path(Path(output).parts[0])
+    above.write_text("mine")
+    code, _, error = run(name.partition(" ")[0], *words)
+    assert code == 1, error
+    message = rf"error: {above}: expected a folder, found a file\. Fix: choose another (.* )?(--\w+|\w+)\n"
+    found = re.fullmatch(message, error)
+    assert found, error
+    known = command_module(name.partition(" ")[0]).build_parser()._option_string_actions
+    assert found[2] in (*known, "name", "folder", "output")
+    assert above.read_text() == "mine"
 
 
 def test_tools_refuse_the_output_of_another_process(tmp_path, photos_dir, capsys):

@@ -18,7 +18,7 @@ from paddleseg_u2net.config.loader import (
     section,
 )
 from paddleseg_u2net.config.schema import check_arguments
-from paddleseg_u2net.config.yaml_text import dump_config
+from paddleseg_u2net.config.yaml_text import dump_config, read_yaml
 from paddleseg_u2net.errors import ConfigError
 
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -254,3 +254,20 @@ def test_class_names_are_those_of_the_config_or_numbers():
     for names in (["sky", "road"], ["sky", "sky", "car"]):
         with pytest.raises(ConfigError, match="class_names: sky, .*Fix: 3 different names, one per class"):
             class_names({**three, "class_names": names})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fix", "right"),
+    [
+        ("a: &x [*x]", "Fix: write the value out", "a: [1]"),
+        ("a: 2024-99-99", "Fix: quote it as text, or correct it", "a: '2024-99-99'"),
+        ("a: 2024-99-99", "Fix: quote it as text, or correct it", "a: 2024-09-09"),
+    ],
+)
+def test_fixes_of_yaml_are_followed(tmp_path, wrong, fix, right):
+    path = tmp_path / "a.yaml"
+    path.write_text(wrong)
+    with pytest.raises(ValueError, match=fix):
+        read_yaml(path)
+    path.write_text(right)
+    assert read_yaml(path)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 from support import ROOT, environment
@@ -139,3 +140,33 @@ def test_children_of_a_command_do_not_inherit_its_starter(monkeypatch):
     monkeypatch.setattr(processes, "end_with_parent", lambda parent: None)
     processes.end_with_starter()
     assert processes.STARTER not in os.environ
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_system_that_does_not_end_children_is_not_asked(monkeypatch, system):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.delattr(processes.ctypes, "CDLL")  # of Windows has no library without a name
+    watched = []
+    monkeypatch.setattr(processes, "_watch", watched.append)
+    monkeypatch.setattr(processes, "_in_thread", lambda function: function())
+    processes.end_with_parent(12)
+    assert watched == [12]
+
+
+def test_worker_on_windows_waits_for_its_parent(monkeypatch):
+    """Without SIGKILL, and without the number of a parent that has ended."""
+    done = []
+    parent = types.SimpleNamespace(pid=12, join=lambda: done.append("joined"))
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(signal, "SIGKILL")
+    monkeypatch.setattr(processes.multiprocessing, "parent_process", lambda: parent)
+    monkeypatch.setattr(processes, "_in_thread", lambda function: function())
+    monkeypatch.setattr(os, "kill", lambda pid, number: done.append((pid, number)))
+    monkeypatch.setattr("paddleseg_u2net.environment.terminal.escape_output", lambda: done.append("escaped"))
+    processes.start_worker()
+    assert done == ["escaped", "joined", (os.getpid(), signal.SIGTERM)]
+
+
+def test_command_that_fails_is_an_error_with_its_last_output():
+    with pytest.raises(OSError, match="exit code 3: the reason"):
+        processes.run_measured([sys.executable, "-c", "print('the reason'); raise SystemExit(3)"])

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -227,3 +228,18 @@ def test_read_only_folder_is_named(make, photo_set):
     code, _, err = make(*folder_flags(photo_set), "--save_dir", "closed/mine")
     assert code == 1
     assert "closed/mine: cannot be written" in err
+
+
+def test_path_that_was_created_while_waiting_for_its_lock_is_kept(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "link").symlink_to("nothing")
+    for name in ("set", "link"):
+        with pytest.raises(FileExistsError, match=f"{name}: exists"), build._free_path(tmp_path / name):
+            pass
+
+
+def test_copies_in_two_given_parts_are_named_with_a_fix(caplog):
+    images = [SimpleNamespace(part=part, digest=digest) for part, digest in ((0, b"a"), (1, b"a"), (2, b"b"))]
+    with caplog.at_level("WARNING", "paddleseg_u2net"):
+        assert [len(part) for part in build._keep_given_parts(images)] == [1, 1, 1]
+    assert "1 image of val or test is in train too. Fix: --split keeps copies together" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from built_sets import pairs_of
 from support import write_mask
 
-from paddleseg_u2net.importers.copies import base_name, find_named_copies
+from paddleseg_u2net.data.pairs import Pair
+from paddleseg_u2net.importers.copies import base_name, copy_keys, find_named_copies
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -136,3 +138,15 @@ def test_real_photographs_are_not_taken_for_copies(make, shared):
     assert (code, err) == (0, "")
     assert "copies stay in one part" not in out
     assert "train 40, val 10" in out
+
+
+def test_key_of_a_group_is_the_same_in_any_order():
+    """Its smallest checksum, also that of a file whose copy belongs to another group by its name."""
+    thumb = np.zeros((16, 16, 3), np.uint8)  # without contrast, so that only names and checksums count
+    images = [
+        SimpleNamespace(name=f"{name}.png", pair=Pair(Path(f"{name}.png"), None), digest=digest, thumb=thumb)
+        for name, digest in (("cat", b"2"), ("dog", b"2"), ("dog_flip", b"1"), ("cow", b"3"))
+    ]
+    keys = copy_keys(images)
+    assert keys == [b"1".hex()] * 3 + [b"3".hex()]
+    assert copy_keys(images[::-1]) == keys[::-1]

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from built_sets import pairs_of
 from PIL import Image
 from support import pixels, write_mask
 
+from paddleseg_u2net.errors import DataError
+from paddleseg_u2net.importers import embedded
 from paddleseg_u2net.importers.embedded import BY_BASE_NAME, ImageFolder, ImagesBeside
 
 BOX = labelme_shape("cat", [[2, 1], [9, 7]], "rectangle")
@@ -232,3 +235,20 @@ def test_coco_image_is_found_in_a_sub_folder_if_only_one_has_its_name(make, phot
     (photo_set / "images" / "b" / "p0.png").write_bytes((photo_set / "images" / "p1.png").read_bytes())
     code, _, err = make(*words, "--save_dir", "b")
     assert (code, "a.json: images[0]: " in err, "p0.png: no such image file" in err) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "message"),
+    [(encoded(photo(0)), 1199, "40 x 30 pixels, more than"), (f"!{encoded(photo(0))}", 1200, "base64")],
+)
+def test_embedded_image_that_is_too_large_or_no_base64_is_refused(tmp_path, monkeypatch, text, most, message):
+    write_labelme(tmp_path / "a.json", BOX, imageData=text, **SIZE)
+    monkeypatch.setattr(embedded, "MAX_PIXELS", most)
+    image = SimpleNamespace(embedded=tmp_path / "a.json", image=tmp_path / "a.png", name="a")
+    with pytest.raises(DataError, match=f"imageData: cannot be read as an image: .*{message}"):
+        embedded.write_embedded(image, tmp_path / "set", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_name_with_a_null_byte_is_another_one(tmp_path):
+    assert ImagesBeside().find(tmp_path / "a.json", "a\0.png", False) == (tmp_path / "a.png", "")

@@ -131,6 +131,14 @@ def test_bitmap_that_expands_without_end_is_rejected(monkeypatch):
         draw("compressed bitmap", bomb)
 
 
+def test_polygon_of_very_many_holes_is_rejected():
+    shape = {"exterior": [[1, 1], [3, 1], [3, 3]], "interior": [[[1, 1]] * 3] * 10_000}
+    draw("pixel polygon", shape)
+    shape["interior"].append([[1, 1]] * 3)
+    with pytest.raises(ValueError, match="interior: expected a list of at most 10000 outlines"):
+        draw("pixel polygon", shape)
+
+
 def test_normalized_polygon_has_the_pixels_whose_centres_lie_inside():
     expected = np.zeros((6, 8), bool)
     expected[3:6, 2:4] = True

@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from paddleseg_u2net.importers import splits
 from paddleseg_u2net.importers.splits import SplitItem, group_of, split
 
 SHARES = (0.8, 0.2, 0.0)
@@ -132,3 +133,8 @@ def test_strata_of_one_image_each_are_split_randomly():
     sides = [set(split(found, SHARES, seed)[1]) for seed in (0, 1)]
     assert [len(side) for side in sides] == [100, 100]
     assert len(sides[0] & sides[1]) < 40  # 20 by chance
+
+
+def test_group_has_the_stratum_of_most_of_its_images():
+    found = [SplitItem(name, "copy", stratum) for name, stratum in zip("abc", "xyy", strict=True)]
+    assert [group.stratum for group in splits._join_groups(found, None)] == ["y"]

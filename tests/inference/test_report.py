@@ -95,7 +95,9 @@ def test_each_rank_writes_its_own_file():
 def test_other_files_are_not_replaced(content):
     PATH.parent.mkdir()
     PATH.write_bytes(content)
-    with pytest.raises(ValueError, match="is no report of u2net predict.* Fix: another name for --report"):
+    with pytest.raises(
+        ValueError, match="is no report of u2net predict.* Fix: choose another name for --report"
+    ):
         write("a.png")
     assert PATH.read_bytes() == content
 

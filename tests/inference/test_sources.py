@@ -228,3 +228,12 @@ def test_all_public_names_can_be_imported():
         assert getattr(paddleseg_u2net, name).__name__ == name
     with pytest.raises(AttributeError):
         paddleseg_u2net.absent  # noqa: B018
+
+
+def test_fix_of_a_file_opened_as_text_is_followed(tmp_path, predictor):
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P2 2 2 9 0 3 6 9\n")
+    with path.open() as file, pytest.raises(TypeError, match="gives str. Fix: open it as binary, with 'rb'"):
+        predictor(file)
+    with path.open("rb") as file:
+        assert np.asarray(predictor(file)).shape == (2, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 import time
@@ -10,17 +11,26 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
+from bombs import CHUNK, with_parts
 from PIL import Image, PngImagePlugin
 
+from paddleseg_u2net.bounds import Bound
 from paddleseg_u2net.data.masks import read_raw
+from paddleseg_u2net.io import parts
 from paddleseg_u2net.io.decoders import warn_missing
 from paddleseg_u2net.io.images import read_image, read_photograph
+from tools.benchmarks import decoding
 
 RNG = np.random.default_rng(0)
 RGB = np.asarray(Image.fromarray(RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((240, 180)))
 PICTURE = Image.fromarray(RGB)
+
+
+TIFFS = ({}, {"bigtiff": True}, {"byteorder": ">"})
 
 
 def encoded(kind: str, picture: Image.Image = PICTURE, **options) -> bytes:
@@ -231,3 +241,53 @@ def test_images_are_read_without_a_package_that_is_named(tmp_path, monkeypatch, 
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), whole)
     assert f"{package} is not installed: " in caplog.text
     warn_missing.cache_clear()
+
+
+def tiff(**options) -> bytes:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer, **options) as file:
+        for _ in range(2):
+            file.write(RGB[:8, :8], metadata=None)
+    return buffer.getvalue()
+
+
+def tags_of(data: bytes) -> int:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return sum(len(page.tags) for page in file.pages)
+
+
+SMALL = {
+    "PNG_CHUNKS": (with_parts("PNG", CHUNK * 3), 6),  # and IHDR, IDAT, IEND
+    "JPEG_SEGMENTS": (with_parts("JPEG", b"\xff\xff\xfe\0\2" * 3), 12),  # and APP0, DQT, SOF, two DHT, SOS
+    "GIF_BLOCKS": (with_parts("GIF", b"!\xfe\1a\1b\0" * 3), 10),  # and the picture
+    "GIF_COMMENTS": (with_parts("GIF", b"!\xfe\1a\1b\0" * 3), 6),
+    **{f"TIFF_TAGS {options}": (data := tiff(**options), tags_of(data)) for options in TIFFS},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_parts_are_counted(tmp_path, monkeypatch, name):
+    data, count = SMALL[name]
+    name = name.split()[0]
+    monkeypatch.setattr(parts, name, Bound(count, "parts", ""))
+    read(data, tmp_path)
+    monkeypatch.setattr(parts, name, Bound(count - 1, "parts", ""))
+    with pytest.raises(ValueError, match=f"holds {count} parts, expected at most {count - 1}"):
+        read(data, tmp_path)
+
+
+def test_benchmark_measures_both_ways(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(decoding, "LARGE", (40, 30))
+    threads = cv2.getNumThreads()
+    words = ["--image_path", str(tmp_path), "--repeats", "1"]
+    assert decoding.main(words) == 1
+    assert "holds no images. Fix: a folder of photographs" in capsys.readouterr().err
+    for name in ("a.jpg", "b.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.full((8, 9, 3), 90, np.uint8))
+    assert decoding.main([*words, "--count", "1"]) == 0
+    cv2.setNumThreads(threads)
+    first, last = capsys.readouterr().out.splitlines()[2:]
+    assert re.fullmatch(
+        rf"\| 1 photographs of {tmp_path.name} \| \d+\.\d\d \| \d+\.\d\d \| -?\d+\.\d\d \|", first
+    )
+    assert last.startswith("| JPEG of 40 x 30 | ")

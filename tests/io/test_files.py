@@ -48,8 +48,12 @@ def test_atomic_write_keeps_the_existing_file_on_failure(tmp_path, kind):
 
 def test_folder_that_cannot_be_created_is_named_with_a_fix(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"file/sub: cannot be written to .*Fix: choose another --save_dir"):
-        require_writable(tmp_path / "file" / "sub")
+    with pytest.raises(OSError, match=r"n{300}: cannot be written to \(.*Fix: choose another --save_dir"):
+        require_writable(tmp_path / ("n" * 300))
+    (tmp_path / "link").symlink_to("nothing")
+    for name in ("file", "link"):
+        with pytest.raises(NotADirectoryError, match=rf"{name}: expected a folder.*Fix: choose another -"):
+            require_writable(tmp_path / name / "sub")
     require_writable(tmp_path / "fresh" / "deep")
     assert not list((tmp_path / "fresh" / "deep").iterdir())
 

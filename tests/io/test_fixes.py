@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from bombs import with_parts
 from PIL import Image
 
 from paddleseg_u2net.errors import DownloadError
@@ -107,6 +108,11 @@ FILES = {
         tiff(GREY.astype(np.int16) - 9),
         "Fix: shift them, so that black is 0",
         lambda _: tiff(GREY.astype(np.int16)),
+    ),
+    "comments": (
+        with_parts("GIF", b"!\xfe\1a\0" * 2001),
+        "a.png: holds 2,001 blocks of comments, expected at most 2,000. Fix: save it again as PNG",
+        converted,
     ),
     "lines": (PNG.replace(b"\r\n", b"\n"), "Fix: download the file itself again", lambda _: PNG),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import signal
@@ -297,3 +298,33 @@ def test_lock_file_of_another_process_is_not_removed(tmp_path):
         pass
     second.__exit__(None, None, None)
     assert not names(tmp_path)
+
+
+def test_record_replaces_a_longer_one_and_shortens_the_command(tmp_path, monkeypatch):
+    (tmp_path / LOCK).write_text("left" * 1000)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "x" * 1000])
+    with folder_lock(tmp_path):
+        record = json.loads((tmp_path / LOCK).read_text())
+    assert record["pid"] == os.getpid()
+    assert record["command"] == f"python {'x' * 293} …"
+
+
+def test_folder_that_another_process_removes_is_created_again(tmp_path, monkeypatch):
+    real = locks._open
+
+    def remove_first(lock):
+        monkeypatch.setattr(locks, "_open", real)
+        lock.parent.rmdir()
+        return real(lock)
+
+    monkeypatch.setattr(locks, "_open", remove_first)
+    with path_lock(tmp_path / "new" / "set"):
+        assert names(tmp_path / "new") == [".set.u2net.lock"]
+
+
+def test_lock_that_is_refused_leaves_no_file_open(tmp_path):
+    with folder_lock(tmp_path):
+        before = set(locks._descriptors)
+        with pytest.raises(LockedError), folder_lock(tmp_path):
+            pass
+        assert locks._descriptors == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import paddle
@@ -141,3 +142,21 @@ def test_two_folders_are_exchanged_in_one_step(tmp_path):
     assert exchange._exchange(tmp_path / "a", tmp_path / "b")
     assert tree(tmp_path) == ["a/b", "b/a"]
     assert not exchange._exchange(tmp_path / "a", tmp_path / "missing")
+
+
+def test_system_that_cannot_exchange_folders_replaces_them_in_two_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(exchange.ctypes, "CDLL")  # which has no library without a name there
+    for name in ("new", "best", ".best.old"):  # the last one of a process that was killed
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    exchange.take_place(tmp_path / "new", tmp_path / "best")
+    assert tree(tmp_path) == ["best/new"]
+
+
+def test_best_model_on_a_disk_that_is_read_only_is_found_where_it_is(tmp_path, monkeypatch):
+    (tmp_path / ".best.old").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError))
+        assert exchange.restore(tmp_path / "best") == tmp_path / ".best.old"
+    assert exchange.restore(tmp_path / "best") == tmp_path / "best"

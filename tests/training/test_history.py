@@ -10,10 +10,14 @@ import pytest
 from support import pixels
 from training_runs import trainer
 
-from paddleseg_u2net.training import records
+from paddleseg_u2net.bounds import Bound
+from paddleseg_u2net.models.checkpoint import Progress
+from paddleseg_u2net.training import history, records
 from paddleseg_u2net.training.curves import draw_curves
 from paddleseg_u2net.training.history import History, read_history
+from paddleseg_u2net.training.records import run_recorders
 from paddleseg_u2net.training.saving import prepare_run_folder
+from paddleseg_u2net.training.settings import TrainingSettings
 
 
 def rows_of(path) -> list[tuple[str, str]]:
@@ -53,6 +57,27 @@ def test_rows_that_a_resumed_run_repeats_are_dropped(path, evaluated, kept):
     assert rows_of(path) == kept
 
 
+@pytest.mark.parametrize("pending", [False, True])
+def test_evaluation_that_a_resumed_run_repeats_is_recorded_once(path, pending):
+    settings = TrainingSettings(path.parent, iters=4, batch_size=1, metric="MAE")
+    progress = Progress(seed=1, iter=2, pending=pending)
+    run_recorders(settings, {}, progress)[0]()
+    assert rows_of(path) == [("1", "train"), ("2", "train"), ("2", "model")][: 2 if pending else 3]
+
+
+def test_fixes_of_foreign_histories(path, monkeypatch):
+    monkeypatch.setattr(history, "TEXT_BYTES", Bound(200_000, "bytes", "none"))
+    for size, message in (
+        (150_000, "is damaged: field larger .* Fix: move it away"),
+        (200_001, "holds .* at most 200,000. Fix: give a file with fewer"),
+    ):
+        path.write_bytes(b"iter,source\n1," + b"x" * (size - 15) + b"\n")
+        with pytest.raises(ValueError, match=rf"history\.csv: {message}"):
+            read_history(path)
+    path.unlink()
+    assert read_history(path) == []
+
+
 def test_line_that_a_killed_process_left_incomplete_is_dropped(path):
     with path.open("a") as file:
         file.write("5,trai")
@@ -63,7 +88,14 @@ def test_line_that_a_killed_process_left_incomplete_is_dropped(path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x00\xff\n\x80,1\n", b"a,b\n1,2\n", b"iter,source\n1,train,9,9\n"]
+    "content",
+    [
+        b"",
+        b"\x00\xff\n\x80,1\n",
+        b"a,b\n1,2\n",
+        b"iter,source\n1,train,9,9\n",
+        b"iter,source\n" + b"9" * 5000 + b",train\n",
+    ],
 )
 def test_file_that_is_no_history_starts_anew(tmp_path, content):
     (tmp_path / "history.csv").write_bytes(content)
@@ -129,3 +161,9 @@ def test_run_without_log_lines_is_summed_up(config, tmp_path, caplog):
     with run.log:
         records.finish_records(run.log, run.settings, run.progress)
     assert caplog.messages[-1] == "Trained 0 steps in 00:00:00"
+
+
+def test_history_without_rows_is_not_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "draw_curves", draw_curves)
+    records.draw_run_curves(tmp_path, "maxF")
+    assert not list(tmp_path.iterdir())

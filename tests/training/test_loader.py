@@ -20,7 +20,7 @@ from paddleseg_u2net.data.spec import DatasetSpec
 from paddleseg_u2net.environment.distributed import Rank
 from paddleseg_u2net.models.checkpoint import Progress
 from paddleseg_u2net.models.run_folders import iter_of
-from paddleseg_u2net.training.loader import _until_a_worker_dies, load_batches
+from paddleseg_u2net.training.loader import _until_a_worker_dies, load_batches, saved_when_a_worker_dies
 from paddleseg_u2net.training.settings import TrainingSettings
 
 
@@ -104,6 +104,12 @@ def test_other_errors_are_raised_as_they_are():
 
     with pytest.raises(RuntimeError, match="^something else$"):
         list(_until_a_worker_dies(batches()))
+
+
+def test_run_that_has_no_checkpoint_yet_names_none():
+    fix = "Fix: a smaller --batch_size"
+    with pytest.raises(ChildProcessError, match=rf"^died\. {fix}$"), saved_when_a_worker_dies(lambda: None):
+        raise ChildProcessError(f"died. {fix}")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -113,7 +113,7 @@ def test_first_signal_is_recorded_and_second_one_stops(number):
     with StopSignals() as signals:
         assert not signals.received
         signal.raise_signal(number)
-        assert signals.received
+        assert (signals.received, signals.number) == (True, number)  # the exit code is made of it
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert [signal.getsignal(each) for each in SIGNALS] == before

@@ -21,13 +21,19 @@ from training_runs import (
 from paddleseg_u2net.config.loader import load_config
 from paddleseg_u2net.io.files import remove_partial_files
 from paddleseg_u2net.models.checkpoint import (
-    copy_best,
+    Progress,
     load_checkpoint,
     save_checkpoint,
 )
 from paddleseg_u2net.models.run_folders import numbered
 from paddleseg_u2net.models.safe_pickle import read_pickle
-from paddleseg_u2net.training.saving import OWN, keep_earlier_run, leave_finished_run, write_run_record
+from paddleseg_u2net.training.saving import (
+    OWN,
+    keep_earlier_run,
+    leave_finished_run,
+    prepare_run_folder,
+    write_run_record,
+)
 from paddleseg_u2net.training.settings import TrainingSettings
 
 DISTORT = "train_dataset.transforms.0={type: RandomDistort}"
@@ -207,9 +213,23 @@ def test_best_model_is_copied_into_another_folder(config, tmp_path, monkeypatch)
     first, second = tmp_path / "first", tmp_path / "second"
     run_with_scores(config, first, monkeypatch, [0.9, 0.1], iters=2).run()
     again = run_with_scores(config, second, monkeypatch, [0.2], iters=3, resume_model=first / "iter_2")
-    copy_best(first, second, again.progress)
+    (second / ".iter_1.1a2b3c4d.part").mkdir()  # of a process that was killed
+    prepare_run_folder(again.config, again.settings, again.progress)
+    assert [path.name for path in second.glob(".*")] == []
     assert again.run().best == {"model": (0.9, 1)}
     assert_equal_states(saved_state(second / "best_model"), saved_state(first / "iter_1"))
+
+
+def test_best_model_that_was_being_replaced_is_moved_with_its_run(tmp_path):
+    """The process was killed between the two steps of `exchange.take_place`."""
+    (tmp_path / ".best_model.old").mkdir()
+    assert [path.name for path in keep_earlier_run(tmp_path).iterdir()] == ["best_model"]
+
+
+def test_records_of_loggers_stay_where_a_resumed_run_continues_them(tmp_path):
+    (tmp_path / "wandb").mkdir()
+    assert keep_earlier_run(tmp_path, Progress(seed=1)) is None
+    assert (keep_earlier_run(tmp_path) / "wandb").is_dir()
 
 
 def test_another_metric_resets_the_best_score(config, tmp_path, monkeypatch, caplog):
