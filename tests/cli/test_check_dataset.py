@@ -141,7 +141,7 @@ def test_output_that_cannot_be_written_is_rejected_before_the_check(check, data,
     assert (code, "--save_dir new/report: is inside the copy. Fix: another folder" in error) == (1, True)
     Path("output").write_text("a file")
     code, _, error = check("--config", make_config(tmp_path / "o.yaml", data), "--overfit")
-    assert (code, "output/overfit: cannot be written to" in error) == (1, True)
+    assert (code, "output: expected a folder, found a file. Fix: " in error) == (1, True)
     code, _, error = check("--dataset_root", data, "--fix", data)
     assert (code, "exists already. Fix: another folder" in error) == (1, True)
     both = ["--opts", "val_dataset.mode=train", "val_dataset.train_path=val_list.txt"]

@@ -57,7 +57,7 @@ COMMANDS = [
     (f"{PREDICT} cutout --report a.txt", "Fix: a.txt.json", f"{PREDICT} cutout --report a.txt.json"),
     (
         f"{PREDICT} cutout --report mine.json",
-        "Fix: another name for --report",
+        "Fix: choose another name for --report",
         f"{PREDICT} cutout --report b.json",
     ),
     (

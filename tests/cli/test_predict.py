@@ -333,7 +333,7 @@ def test_missing_image_of_a_list_is_reported_with_its_line(run, trained, photos_
         (["--image_path", "utf16.txt"], "utf16.txt: the list is not valid UTF-8. Fix: save it"),
         (["--image_path", "p.png", "--outputs", "masks"], "--outputs masks: unknown. Fix: any of added"),
         (["p.png", "--device", "cpu", "--device_id", 0], "--device_id 0: a CPU has no number. Fix: "),
-        (["--image_path", "p.png", "--save_dir", "p.png/x"], "p.png/x: cannot be written to"),
+        (["--image_path", "p.png", "--save_dir", "p.png/x"], "p.png: expected a folder, found a file"),
     ],
 )
 def test_wrong_input_is_rejected(run, trained, words, message):

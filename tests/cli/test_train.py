@@ -306,7 +306,7 @@ def test_folder_that_cannot_be_written_is_named(run, config):
     Path("file").touch()
     code, _, error = run("train", "--config", config, "--save_dir", "file/sub")
     assert code == 1
-    assert "file/sub: cannot be written to" in error
+    assert "file: expected a folder, found a file" in error
     assert "Fix: choose another --save_dir" in error
 
 
