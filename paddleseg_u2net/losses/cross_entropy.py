@@ -61,7 +61,7 @@ class CrossEntropyLoss(nn.Layer):
 
 
 class _CrossEntropyOnCpu(paddle.autograd.PyLayer):
-    """Cross-entropy in float32 on a CPU, where Paddle's is two to four times slower and uses one thread.
+    """Cross-entropy in float32 on a CPU, where Paddle's uses one thread.
 
     The gradient is computed along with the loss, so that the logits are read once.
     """

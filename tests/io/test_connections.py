@@ -192,6 +192,7 @@ def test_slow_but_steady_answers_are_read(server, tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, "steady", ("", lambda *_: _steady()))
     server.begin("steady", 0, {})
     Recorder(server.port).download("http://public.org/a.bin", tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [CONTENT]
 
 
 def _steady():
