@@ -91,7 +91,7 @@ def _triton_config(name: str, deployment: Deployment) -> str:
 
 
 def output_of(deployment: Deployment) -> tuple[str, str, list[int]]:
-    """Name, data type as in the Open Inference Protocol, and shape of a model's output; -1 where any is legal."""
+    """Name, type and shape of a model's output; types are those of the protocol, -1 is any size."""
     if deployment.output_op == "argmax":
         return OUTPUTS["argmax"], "INT32", [-1, -1, -1]
     key = "none" if deployment.output_op == "none" else "softmax"

@@ -21,7 +21,7 @@ from paddleseg_u2net.serving.models import ModelStore
 from paddleseg_u2net.serving.server import Server
 from paddleseg_u2net.serving.settings import SETTINGS, ServerSettings
 
-ROUTES = ("system", "rembg", "v1")
+ROUTES = ("system", "rembg", "v1", "kserve")
 
 
 def create_app(
@@ -64,7 +64,7 @@ def from_environment() -> ASGIApp:
 
 async def _answer_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, ApiFault)
-    return JSONResponse(fault.body(request.state.request_id), fault.status, fault.headers)
+    return JSONResponse(fault.body(request.state.request_id, request.url.path), fault.status, fault.headers)
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
@@ -73,4 +73,6 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     what = f"{request.method} {request.url.path[:80]}: {HTTPStatus(error.status_code).phrase}"
     fault = ApiFault(code, f"{what}. Fix: /docs lists what there is", error.headers)
-    return JSONResponse(fault.body(request.state.request_id), error.status_code, fault.headers)
+    return JSONResponse(
+        fault.body(request.state.request_id, request.url.path), error.status_code, fault.headers
+    )

@@ -1,4 +1,4 @@
-"""Model repositories of other servers, as their documents describe them, opened by the engines that they run."""
+"""Model repositories of other servers follow their schemas, and their engines open them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from paddleseg_u2net.models.u2net import U2Netp
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
 SMALL = [{"type": "Resize", "target_size": [40, 24]}, {"type": "Normalize"}]
-# MODELS_CONFIG_SCHEMA of github.com/openvinotoolkit/model_server/blob/033c8e48494130dba60a719997702db81929a354/
-# src/schema.cpp: `name` and `base_path` are required, "additionalProperties" are false
+# MODELS_CONFIG_SCHEMA in src/schema.cpp of github.com/openvinotoolkit/model_server, at commit
+# 033c8e48494130dba60a719997702db81929a354: `name` and `base_path` are required, other keys are not allowed
 OVMS_KEYS = {"name": str, "base_path": str, "nireq": int, "target_device": str, "plugin_config": dict}
 TYPES = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32", "tensor(int32)": "TYPE_INT32"}
 
