@@ -160,8 +160,7 @@ def repository_of(args: argparse.Namespace) -> Repository | None:
         if args.name is not None:
             raise ValueError("--name: names the model of a repository. Fix: --for with it, or leave it out")
         return None
-    path = Path(args.model_path)
-    own = path.resolve().name if path.is_dir() else path.stem
+    own = Path(args.model_path).resolve().stem  # as `u2net serve` names it
     return Repository(args.server, own if args.name is None else args.name)
 
 

@@ -1,9 +1,10 @@
-"""The Open Inference Protocol on a running server, asked by the client of Triton and compared with exports."""
+"""The Open Inference Protocol on a running server, asked by Triton's client and compared with exports."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
@@ -15,12 +16,13 @@ import paddle
 import pytest
 import uvicorn
 from PIL import Image
-from support import make_config
+from support import ROOT, make_config
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
 from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.engines.openvino import core
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
 from paddleseg_u2net.serving.app import create_app
 from paddleseg_u2net.serving.settings import ServerSettings
@@ -119,6 +121,16 @@ def test_served_tensors_are_those_of_the_exported_model(client, folder, name, se
         (described,) = client.get_model_metadata(name)[port]
         assert all(size in (-1, have) for size, have in zip(described["shape"], row.shape, strict=True))
         assert described["datatype"] == {"uint8": "UINT8", "float32": "FP32"}[str(row.dtype)]
+
+
+def test_client_of_the_documents_writes_the_mask_that_predict_writes(address, folder, tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?InferenceServerClient.*?)```", page, re.DOTALL)
+    photo, mask = folder / "one" / "photos" / "a.png", tmp_path / "mask.png"
+    monkeypatch.setattr("sys.argv", ["client.py", address, "one", str(photo), str(mask)])
+    exec(compile(program, "client.py", "exec"), {})
+    expected = Predictor(folder / "one" / "w.pdparams")(PHOTOS[0]).saliency
+    np.testing.assert_allclose(np.asarray(Image.open(mask)), 255 * expected, atol=1)
 
 
 def test_one_pixel_is_an_image(client):
