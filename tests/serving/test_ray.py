@@ -43,12 +43,12 @@ def test_a_replica_on_a_local_ray_predicts_what_the_predictor_predicts(tmp_path)
 
     from paddleseg_u2net.inference.predictor import Predictor
 
+    photo = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    expected = Predictor("u2netp_msra")(photo).saliency  # the cache then holds the export, also for Ray
     command = [sys.executable, "-c", ONE_REQUEST, tmp_path / "found.npy"]
     variables = environment(RAY_USAGE_STATS_ENABLED="0", **PATIENT)
-    outcome = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=ROOT, timeout=300)
+    outcome = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=ROOT, timeout=400)
     assert outcome.returncode == 0, outcome.stderr
-    photo = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
-    expected = Predictor("u2netp_msra")(photo).saliency
     np.testing.assert_allclose(np.load(tmp_path / "found.npy")[0, 0], expected, atol=1e-4)
 
 
