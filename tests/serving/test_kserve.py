@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import socket
-import threading
-import time
-from http.client import HTTPConnection
 
 import numpy as np
 import onnxruntime
 import paddle
 import pytest
-import uvicorn
 from PIL import Image
+from served import serving
 from support import ROOT, make_config
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
@@ -24,8 +19,6 @@ from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.engines.openvino import core
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.models.u2net import U2Netp
-from paddleseg_u2net.serving.app import create_app
-from paddleseg_u2net.serving.settings import ServerSettings
 from paddleseg_u2net.serving.tensors import HEADER
 
 RNG = np.random.default_rng(0)
@@ -48,31 +41,25 @@ def folder(tmp_path_factory):
     return folder
 
 
-def export(folder, name: str, server: str, file_format: str):
+def export(folder, name: str, other: str, file_format: str):
     """The folder of a model in the repository of another server."""
-    source, target = folder / name, folder / f"{name}_{server}"
+    source, target = folder / name, folder / f"{name}_{other}"
     words = ["--model_path", source / "w.pdparams", "--image_path", source / "photos", "--save_dir", target]
-    words += ["--for", server, "--format", file_format, "--name", name]
+    words += ["--for", other, "--format", file_format, "--name", name]
     assert main(["export", *map(str, words)]) == 0
     return target / name / "1"
 
 
 @pytest.fixture(scope="module")
-def address(folder):
-    """HOST:PORT of a running server."""
+def server(folder):
     models = {name: str(folder / name / "w.pdparams") for name in ("one", "three")}
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    settings = ServerSettings(models, max_pixels=10_000, max_files=4, max_bytes=9 << 20)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started and thread.is_alive():
-        time.sleep(0.05)
-    yield f"127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with serving(load=None, models=models, max_pixels=10_000, max_files=4, max_bytes=9 << 20) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(server):
+    return f"127.0.0.1:{server.port}"
 
 
 @pytest.fixture
@@ -100,11 +87,11 @@ def run_onnxruntime(path, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "server", "file_format", "run"),
+    ("name", "other", "file_format", "run"),
     [("one", "ovms", "openvino", run_openvino), ("three", "triton", "onnx", run_onnxruntime)],
 )
-def test_served_tensors_are_those_of_the_exported_model(client, folder, name, server, file_format, run):
-    path = export(folder, name, server, file_format)
+def test_served_tensors_are_those_of_the_exported_model(client, folder, name, other, file_format, run):
+    path = export(folder, name, other, file_format)
     expected = run(path, PHOTOS)
     assert expected.std() > 0.01
     found = infer(client, PHOTOS, name)
@@ -172,24 +159,6 @@ def test_compressed_requests_are_refused_and_compressed_answers_are_not_needed(c
     assert infer(client, PHOTOS, response_compression_algorithm="gzip").shape == (2, 1, 21, 34)
 
 
-def ask(address: str, path: str, body: bytes = b"", length: int | None = None, **headers: str):
-    """Status and JSON of an answer.
-
-    Args:
-        address: of the server.
-        path: of the request.
-        body: what is sent of it.
-        length: what the headers say about it; by default the truth.
-        headers: more of them.
-    """
-    connection = HTTPConnection(address, timeout=30)
-    more = {"Content-Length": str(len(body) if length is None else length), **headers}
-    with contextlib.closing(connection):
-        connection.request("POST" if body or length else "GET", path, body, more)
-        answer = connection.getresponse()
-        return answer.status, json.load(answer)
-
-
 BODIES = {
     "text": b"hello",
     "deep lists": b"[" * 100_000,
@@ -199,22 +168,23 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_request_that_is_none_gets_a_code_and_nothing_from_inside_the_server(address, body):
+def test_a_request_that_is_none_gets_a_code_and_nothing_from_inside_the_server(server, body):
     headers = {HEADER: "2"} if body[:2] == b"{}" else {}
-    status, answer = ask(address, "/v2/models/one/infer", body, **headers)
-    assert (status, answer["code"]) == (400, "bad_request")
-    assert not any(word in answer["error"] for word in ("Traceback", "File ", ".py", "/"))
+    answer = server.post("/v2/models/one/infer", body, **headers)
+    assert (answer.status, answer.json["code"]) == (400, "bad_request")
+    assert not any(word in answer.json["error"] for word in ("Traceback", "File ", ".py", "/"))
 
 
-def test_all_faults_have_the_form_of_the_protocol(address):
-    for path, length, status, code in (
-        ("/v2/models/one/infer", 10 << 20, 413, "body_too_large"),
-        ("/v2/models/one/infer", None, 405, "method_not_allowed"),
-        ("/v2/repository/index", None, 404, "not_found"),
-        ("/v2/models/..%2f..%2fetc/ready", None, 404, "not_found"),
+def test_all_faults_have_the_form_of_the_protocol(server):
+    for method, path, length, status, code in (
+        ("POST", "/v2/models/one/infer", 10 << 20, 413, "body_too_large"),
+        ("GET", "/v2/models/one/infer", 0, 405, "method_not_allowed"),
+        ("GET", "/v2/repository/index", 0, 404, "not_found"),
+        ("GET", "/v2/models/..%2f..%2fetc/ready", 0, 404, "not_found"),
     ):
-        found, answer = ask(address, path, length=length)
-        assert (found, answer["code"]) == (status, code)
-        assert isinstance(answer["error"], str)
-        assert set(answer) == {"error", "code", "request_id"}
-    assert ask(address, "/v1/absent")[1]["error"]["code"] == "not_found"  # not below /v2
+        answer = server.ask(method, path, headers={"Content-Length": str(length)})
+        assert (answer.status, answer.json["code"]) == (status, code)
+        assert isinstance(answer.json["error"], str)
+        assert answer.json["request_id"] == answer.headers["x-request-id"]
+    assert server.ask("GET", "/v1/absent").code == "404 not_found"  # not below /v2
+    assert server.ask("GET", "/v22").code == "404 not_found"
