@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -133,7 +133,7 @@ def _parameters(found: Mapping[str, Any], where: str, known: Sequence[str]) -> M
     return parameters
 
 
-def _is_list_of_objects(found: Any) -> bool:
+def _is_list_of_objects(found: Any) -> TypeGuard[list[dict[str, Any]]]:
     return isinstance(found, list) and all(isinstance(row, dict) for row in found)
 
 

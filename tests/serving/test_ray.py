@@ -14,7 +14,7 @@ from tools import serve_ray
 
 # Serve and a request in a process of its own, which ends all that Ray has started
 ONE_REQUEST = """
-import socket, sys
+import contextlib, socket, sys, time
 import numpy as np
 import ray
 from ray import serve
@@ -25,11 +25,17 @@ with socket.socket() as found:
     found.bind(("127.0.0.1", 0))
     port = found.getsockname()[1]
 ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-serve.start(http_options={"host": "127.0.0.1", "port": port})
+with contextlib.suppress(TimeoutError):  # on a busy machine the proxy needs more than a minute
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
 serve.run(app({"model_path": "u2netp_msra", "cpus": "1"}))
 photo = np.random.default_rng(0).integers(0, 256, (1, 50, 60, 3), dtype=np.uint8)
 tensor = InferInput("image", list(photo.shape), "UINT8").set_data_from_numpy(photo)
 with InferenceServerClient(f"127.0.0.1:{port}", network_timeout=60) as client:
+    for _ in range(300):
+        with contextlib.suppress(OSError):
+            client.is_server_live()
+            break
+        time.sleep(1)
     np.save(sys.argv[1], client.infer("u2netp_msra", [tensor]).as_numpy("probabilities"))
 serve.shutdown()
 ray.shutdown()
