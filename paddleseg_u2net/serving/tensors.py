@@ -171,7 +171,7 @@ def _read_tensor(tensor: Mapping[str, Any], binary: bytes, limits: Limits) -> np
             raise _bad(f"{len(binary)} bytes after the JSON, expected 0: {IMAGE} has its values in it")
         return _from_json(tensor["data"], shape)
     expected = math.prod(shape)
-    if type(size) is not int or size != expected or len(binary) != expected:
+    if size != expected or len(binary) != expected:
         found = f"binary_data_size {_short(size)}, and {len(binary)} bytes after the JSON"
         raise _bad(f"{IMAGE}: {found}: expected {expected} for shape {shape}")
     return np.frombuffer(binary, np.uint8).reshape(shape)

@@ -180,6 +180,7 @@ def test_what_is_not_done_is_refused_and_not_ignored(more, name):
     fault = fault_of(body_of(TENSOR, **more))
     assert fault.code == "unknown_parameter"
     assert f"'{name}': unknown." in fault.message
+    assert "inputs: 'layout': unknown." in fault_of(body_of(TENSOR | {"layout": "NHWC"})).message
     shared = TENSOR | {"parameters": {"shared_memory_region": "a"}}
     assert "'shared_memory_region': unknown." in fault_of(body_of(shared)).message
 
