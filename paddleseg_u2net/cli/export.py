@@ -21,6 +21,7 @@ from paddleseg_u2net.export.exporter import REPORT, check_options, export
 from paddleseg_u2net.export.formats import FORMATS
 from paddleseg_u2net.export.onnx_preprocessing import check_writable
 from paddleseg_u2net.export.quantization import Quantization, calibrate
+from paddleseg_u2net.export.repositories import SERVERS, Repository
 from paddleseg_u2net.export.verify import make_sample
 from paddleseg_u2net.inference.model_source import build, config_of
 from paddleseg_u2net.io.bands import read_picture
@@ -42,6 +43,7 @@ EXAMPLES = """\
   u2net export --model_path u2netp --save_dir u2netp_onnx --image_path photos/
   u2net export --model_path output --save_dir small --precision int8 --calibration photos/
   u2net export --model_path output --save_dir ids --output_op argmax       class ids instead of probabilities
+  u2net export --model_path u2netp --save_dir models --format openvino --for ovms --image_path photos/
 """
 Photograph = tuple[np.ndarray, np.ndarray | None]  # (H, W, 3) uint8 RGB and its mask, where there is one
 
@@ -87,6 +89,12 @@ OPTION_FLAGS: Flags = {
         "action": "store_true",
         "help": "the model takes photographs (N, H, W, 3) uint8 RGB of any size and gives maps of their size",
     },
+    "for": {
+        "dest": "server",
+        "choices": list(SERVERS),
+        "help": "write the model repository of OpenVINO Model Server or Triton; implies --with_preprocessing",
+    },
+    "name": {"help": "of the model in requests to that server; default: after --model_path"},
 }
 
 
@@ -110,12 +118,13 @@ def _export(args: argparse.Namespace) -> int:
     config = config_of(args.model_path, args.config, args.opts)
     if is_multilabel(config):
         raise ConfigError("use_multilabel: such models are not exported. Fix: u2net predict with the weights")
+    repository = repository_of(args)
     model = section(config, "model")
     shape = input_shape(args.input_shape, model.get("in_channels", 3))
-    check_options(
-        args.save_dir, args.format, args.precision, model["type"], args.with_preprocessing, args.output_op
-    )
-    preprocessing = preprocessing_inside(config, shape) if args.with_preprocessing else None
+    why = f"--for {args.server}" if repository else "--with_preprocessing"
+    inside = args.with_preprocessing or repository is not None
+    check_options(args.save_dir, args.format, args.precision, model["type"], inside, args.output_op, why)
+    preprocessing = preprocessing_inside(config, shape, why) if inside else None
     photographs = load_images(config, "val_dataset", args.image_path, IMAGES)
     network = build(args.model_path, model)
     if preprocessing:
@@ -133,10 +142,26 @@ def _export(args: argparse.Namespace) -> int:
         quantization=quantization_for(args, config, network, shape, photographs),
         preprocessing=preprocessing,
         output_op=args.output_op,
+        repository=repository,
     )
     log.info("%s", json.dumps(report))
-    log.info("Exported to %s; the comparison is in %s", args.save_dir, args.save_dir / REPORT)
+    folder = args.save_dir / repository.place if repository else args.save_dir
+    log.info("Exported to %s; the comparison is in %s", args.save_dir, folder / REPORT)
     return 0
+
+
+def repository_of(args: argparse.Namespace) -> Repository | None:
+    """The repository that --for and --name ask for; None without --for.
+
+    Raises:
+        ValueError: --name without --for, or no name of a model.
+    """
+    if args.server is None:
+        if args.name is not None:
+            raise ValueError("--name: names the model of a repository. Fix: --for with it, or leave it out")
+        return None
+    own = Path(args.model_path).resolve().stem  # as `u2net serve` names it
+    return Repository(args.server, own if args.name is None else args.name)
 
 
 def input_shape(given: list[int] | None, channels: int) -> list[int]:
@@ -157,8 +182,15 @@ def input_shape(given: list[int] | None, channels: int) -> list[int]:
     return shape
 
 
-def preprocessing_inside(config: Mapping[str, Any], shape: Sequence[int]) -> Preprocessing:
+def preprocessing_inside(
+    config: Mapping[str, Any], shape: Sequence[int], why: str = "--with_preprocessing"
+) -> Preprocessing:
     """The val transforms of a config, for a model that applies them itself.
+
+    Args:
+        config: with a `val_dataset` section.
+        shape: N, C, H, W of the input.
+        why: the flag that asks for it, for messages.
 
     Raises:
         ValueError: they cannot be written into a graph, or the input has a fixed size.
@@ -166,7 +198,7 @@ def preprocessing_inside(config: Mapping[str, Any], shape: Sequence[int]) -> Pre
     preprocessing = preprocessing_of(config)
     check_writable(preprocessing)
     if list(shape[2:]) != [-1, -1]:
-        raise ValueError("--with_preprocessing: photographs have any size. Fix: --input_shape N C -1 -1")
+        raise ValueError(f"{why}: photographs have any size. Fix: --input_shape N C -1 -1")
     return preprocessing
 
 

@@ -17,8 +17,9 @@ from paddleseg_u2net.environment.optional_imports import need
 from paddleseg_u2net.export.formats import FORMATS, ExportOptions
 from paddleseg_u2net.export.paddle2onnx import PADDLE_FORMAT
 from paddleseg_u2net.export.quantization import Quantization
+from paddleseg_u2net.export.repositories import Repository
 from paddleseg_u2net.export.verify import TOLERANCES, VerificationSample, check, compare
-from paddleseg_u2net.io.files import atomic_write
+from paddleseg_u2net.io.files import atomic_write, flush
 
 REPORT = "export_report.json"
 FROM_WEIGHTS_ONLY = ("int8", "fp16")  # precisions that need a graph written by onnx_network.py
@@ -39,6 +40,7 @@ def export(
     quantization: Quantization | None = None,
     preprocessing: Preprocessing | None = None,
     output_op: str = "softmax",
+    repository: Repository | None = None,
 ) -> dict[str, Any]:
     """Write an exported folder and compare it with the network it was made from.
 
@@ -53,6 +55,7 @@ def export(
         quantization: for int8.
         preprocessing: applied by the model.
         output_op: last operation of the model.
+        repository: of another server, which the folder becomes; the files of the model then lie deeper in it.
 
     Returns:
         The report, which `export_report.json` holds too.
@@ -66,20 +69,25 @@ def export(
     check_options(folder, file_format, precision, kind, preprocessing is not None, output_op)
     options = ExportOptions(precision, shape, output_op, quantization, preprocessing)
     with atomic_write(folder) as partial:
-        partial.mkdir()
-        row.write(partial / row.model, network, options)
+        inner = partial / repository.place if repository else partial
+        inner.mkdir(parents=True)
+        row.write(inner / row.model, network, options)
         deployment = describe(
             model=row.model,
             precision=precision,
             input_shape=shape,
             num_classes=config["model"]["num_classes"],
-            folder=partial,
+            folder=inner,
             image=PHOTOGRAPH if preprocessing else PREPARED,
             output_op=output_op,
         )
-        write_record(partial, deployment, config)
-        report = compare(partial, network, images, preprocessing)
-        (partial / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_record(inner, deployment, config)
+        report = compare(inner, network, images, preprocessing)
+        (inner / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        if repository:
+            repository.write_config(partial, deployment)
+            for path in partial.rglob("*"):
+                flush(path)  # `atomic_write` flushes the files directly in the folder
         check(report, TOLERANCES[precision], CONVERTED if row.converts(kind) else "")
     return report
 
@@ -91,6 +99,7 @@ def check_options(
     network: str,
     with_preprocessing: bool = False,
     output_op: str = "softmax",
+    why: str = "--with_preprocessing",
 ) -> None:
     """Raise where an export cannot be made, before anything is read.
 
@@ -101,6 +110,7 @@ def check_options(
         network: type of the network.
         with_preprocessing: whether the model is to apply the preprocessing.
         output_op: see `ExportOptions`.
+        why: the flag that asks for the preprocessing, for messages.
 
     Raises:
         FileExistsError: the folder exists.
@@ -111,9 +121,7 @@ def check_options(
     if output_op not in OUTPUT_OPS:
         raise ValueError(f"--output_op {output_op}: unknown, expected {', '.join(OUTPUT_OPS)}")
     if with_preprocessing and not row.applies_preprocessing(network):
-        raise ValueError(
-            "--with_preprocessing: supported for U²-Net as onnx and openvino only. Fix: leave it out"
-        )
+        raise ValueError(f"{why}: supported for U²-Net as onnx and openvino only. Fix: leave it out")
     if precision not in row.precisions:
         raise ValueError(
             f"--precision {precision}: not supported by --format {file_format}. "

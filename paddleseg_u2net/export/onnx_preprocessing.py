@@ -52,7 +52,8 @@ def check_writable(preprocessing: Preprocessing) -> None:
     if wrong:
         raise ValueError(
             f"val_dataset.transforms: {'; '.join(wrong)}: not written into a graph, which supports "
-            "normalizations and one linear Resize to a fixed size. Fix: leave out --with_preprocessing"
+            "normalizations and one linear Resize to a fixed size. "
+            "Fix: leave out --with_preprocessing and --for"
         )
 
 

@@ -20,7 +20,7 @@ from paddleseg_u2net.serving.models import ModelStore
 from paddleseg_u2net.serving.server import Server
 from paddleseg_u2net.serving.settings import ServerSettings
 
-ROUTES = ("system", "rembg", "v1")
+ROUTES = ("system", "rembg", "v1", "kserve")
 
 
 def create_app(
@@ -60,7 +60,7 @@ def create_app(
 
 async def _answer_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, ApiFault)
-    return JSONResponse(fault.body(request.state.request_id), fault.status, fault.headers)
+    return _rendered(request, fault, fault.status)
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
@@ -69,8 +69,12 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     what = f"{request.method} {request.url.path[:80]}: {HTTPStatus(error.status_code).phrase}"
     fault = ApiFault(code, f"{what}. Fix: /docs lists what there is", error.headers)
-    return JSONResponse(fault.body(request.state.request_id), error.status_code, fault.headers)
+    return _rendered(request, fault, error.status_code)
 
 
 async def _answer_mistake(request: Request, error: Exception) -> JSONResponse:
     return await _answer_fault(request, internal(request.state.request_id))
+
+
+def _rendered(request: Request, fault: ApiFault, status: int) -> JSONResponse:
+    return JSONResponse(fault.body(request.state.request_id, request.url.path), status, fault.headers)

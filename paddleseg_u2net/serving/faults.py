@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from paddleseg_u2net.errors import terminal_safe
 
+KSERVE = "/v2/"  # addresses of the Open Inference Protocol
 STATUS = {
     "bad_request": 400,
     "bad_parameter": 400,
@@ -53,9 +55,15 @@ class ApiFault(Exception):
         """The HTTP status."""
         return STATUS[self.code]
 
-    def body(self, request_id: str) -> dict[str, dict[str, str]]:
-        """The answer, as JSON is made of it."""
-        return {"error": {"code": self.code, "message": self.message, "request_id": request_id}}
+    def body(self, request_id: str, path: str) -> dict[str, Any]:
+        """The answer, as JSON is made of it.
+
+        Args:
+            request_id: of the request.
+            path: of its address; below KSERVE clients expect `error` to be the message.
+        """
+        facts = {"code": self.code, "message": self.message, "request_id": request_id}
+        return {"error": facts.pop("message"), **facts} if f"{path}/".startswith(KSERVE) else {"error": facts}
 
 
 def busy(what: str, seconds: float) -> ApiFault:

@@ -225,7 +225,7 @@ class Exchange:
         if self.status:  # the answer has begun: breaking it off is the only way to say so
             await self._abort()
             return
-        body = json.dumps(fault.body(self.id)).encode()
+        body = json.dumps(fault.body(self.id, self.scope["path"])).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **fault.headers}
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         try:
