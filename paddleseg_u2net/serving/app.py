@@ -21,7 +21,7 @@ from paddleseg_u2net.serving.models import ModelStore
 from paddleseg_u2net.serving.server import Server
 from paddleseg_u2net.serving.settings import SETTINGS, ServerSettings
 
-ROUTES = ("system", "rembg", "v1")
+ROUTES = ("system", "rembg", "v1", "page", "docs")
 
 
 def create_app(

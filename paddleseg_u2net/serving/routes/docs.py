@@ -17,7 +17,7 @@ LIMITS = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "exclusiv
 
 
 def type_text(schema: dict[str, Any]) -> str:
-    """What values a schema of OpenAPI 3.1 takes, in words: `integer ≥ 0 or null`, `png | webp`, `array of Model`."""
+    """What values a schema takes, in words: `integer ≥ 0 or null`, `png | webp`, `array of Model`."""
     if "$ref" in schema:
         return schema["$ref"].rpartition("/")[2]
     if "const" in schema:
