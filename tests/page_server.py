@@ -46,6 +46,8 @@ def serve(**settings: Any) -> Iterator[str]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"  # connections wait until it is started
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"  # connections wait until it is started
+        finally:
+            server.should_exit = True
+            thread.join()
