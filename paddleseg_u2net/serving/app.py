@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from paddleseg_u2net.environment.provenance import package_versions
 from paddleseg_u2net.io.connections import Network
-from paddleseg_u2net.serving.faults import ApiFault
+from paddleseg_u2net.serving.faults import ApiFault, internal
 from paddleseg_u2net.serving.guard import Guard
 from paddleseg_u2net.serving.models import ModelStore
 from paddleseg_u2net.serving.server import Server
@@ -52,6 +52,7 @@ def create_app(
     )
     app.add_exception_handler(ApiFault, _answer_fault)
     app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_mistake)  # which the guard logs
     for name in ROUTES:
         importlib.import_module(f"paddleseg_u2net.serving.routes.{name}").add_routes(app, server)
     return Guard(app, server)
@@ -74,3 +75,7 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     what = f"{request.method} {request.url.path[:80]}: {HTTPStatus(error.status_code).phrase}"
     fault = ApiFault(code, f"{what}. Fix: /docs lists what there is", error.headers)
     return JSONResponse(fault.body(request.state.request_id), error.status_code, fault.headers)
+
+
+async def _answer_mistake(request: Request, error: Exception) -> JSONResponse:
+    return await _answer_fault(request, internal(request.state.request_id))
