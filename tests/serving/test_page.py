@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from browser import Record, browser, needs_browser
-from page_server import serve
 from PIL import Image
+from served import serving
+
+from paddleseg_u2net.inference.predictor import Predictor
 
 pytestmark = needs_browser
 TOKEN = "0123-abcd"
@@ -23,6 +28,17 @@ const [create, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
 URL.createObjectURL = (blob) => { const url = create.call(URL, blob); window.urls.add(url); return url; };
 URL.revokeObjectURL = (url) => { window.urls.delete(url); revoke.call(URL, url); };
 """
+CONFIG = {"model": {"num_classes": 1}, "val_dataset": {"transforms": []}}
+
+
+def red(batch: np.ndarray) -> np.ndarray:
+    """As slow as a network."""
+    time.sleep(0.3)
+    return batch[:, :1] / 255
+
+
+# what is salient to each model: (N, 3, h, w) in [0, 255] -> (N, 1, h, w) in [0, 1]
+MODELS = {"bright": lambda batch: np.clip(batch.mean(1, keepdims=True) / 128 - 0.5, 0, 1), "red": red}
 BUSY = {"error": {"code": "busy", "message": "32 requests wait. Fix: ask again later", "request_id": "1"}}
 
 
@@ -39,6 +55,14 @@ def photograph(width: int = 96, height: int = 64) -> bytes:
 
 def upload(name: str = "disc.jpg", content: bytes | None = None) -> dict:
     return {"name": name, "mimeType": "image/jpeg", "buffer": photograph() if content is None else content}
+
+
+@contextmanager
+def serve(**settings: Any) -> Iterator[str]:
+    """A server of MODELS; yields its address."""
+    models = {name: name for name in MODELS}
+    with serving(load=lambda path, *_: Predictor(MODELS[path], CONFIG), models=models, **settings) as found:
+        yield f"http://127.0.0.1:{found.port}"
 
 
 @pytest.fixture(scope="module")
@@ -205,12 +229,12 @@ def test_all_results_are_one_archive_and_removed_images_free_their_memory(open_p
 def test_keyboard_alone_is_enough(open_page):
     page = open_page()
     press, focused = page.keyboard.press, lambda: page.evaluate("document.activeElement.name || ''")
+    # registered early: Chromium may open its own dialog if it hears of this together with the key
+    page.on("filechooser", lambda chooser: chooser.set_files([upload()]))
     press("Tab")  # the link to the API
     press("Tab")
     assert page.locator("#files").evaluate("e => e === document.activeElement")
-    with page.expect_file_chooser() as chooser:
-        press("Enter")
-    chooser.value.set_files([upload()])
+    press("Enter")
     wait_for(page, "done")
     order = []
     press("Tab")  # Settings

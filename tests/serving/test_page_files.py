@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from page_server import serve
+from served import serving
 
 import paddleseg_u2net
 from paddleseg_u2net.serving.routes.docs import render, type_text
@@ -21,8 +21,11 @@ POLICY = (
 
 @pytest.fixture(scope="module")
 def client():
-    with serve() as address, httpx.Client(base_url=address, trust_env=False) as found:
-        yield found
+    with (
+        serving() as found,
+        httpx.Client(base_url=f"http://127.0.0.1:{found.port}", trust_env=False) as client,
+    ):
+        yield client
 
 
 @pytest.mark.parametrize(
