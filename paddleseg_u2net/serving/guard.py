@@ -22,7 +22,8 @@ from paddleseg_u2net.serving.server import Server
 
 log = logging.getLogger(__name__)
 
-OPEN = ("/", "/health", "/ready", "/v2/health/live", "/v2/health/ready")  # answered without a token
+# answered without a token
+OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready", "/v2/health/live", "/v2/health/ready")
 OPEN_BELOW = "/page/"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {

@@ -214,12 +214,16 @@ def read_rembg(given: Mapping[str, str]) -> Wanted:
 
 def described(table: Mapping[str, Parameter]) -> list[dict[str, Any]]:
     """The parameters of a table, as OpenAPI describes those of an address."""
+
+    def text(value: Any) -> str:
+        return ",".join(value) if isinstance(value, list) else str(value).lower()
+
     return [
         {
             "name": name,
             "in": "query",
             "required": False,
-            "schema": {"type": "string"},
+            "schema": {"type": "string"} | ({} if row.default is None else {"default": text(row.default)}),
             "description": row.about,
         }
         for name, row in table.items()

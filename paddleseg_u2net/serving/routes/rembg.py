@@ -26,6 +26,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
         tags=["rembg"],
         summary="Cut out the objects of an image at an https address, if the server fetches addresses",
         openapi_extra={"parameters": [URL, *described(REMBG)]},
+        response_class=Response,
     )
     async def remove_url(request: Request) -> Response:
         given = parameters_of(request)
@@ -39,6 +40,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
         tags=["rembg"],
         summary="Cut out the objects of an image",
         openapi_extra={"parameters": described(REMBG), "requestBody": IMAGE_BODY},
+        response_class=Response,
     )
     async def remove_file(request: Request) -> Response:
         upload = await read_upload(request, server)

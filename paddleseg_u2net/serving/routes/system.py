@@ -23,7 +23,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
         response.status_code = 200 if loaded else 503
         return {"ready": bool(loaded), "models": loaded}
 
-    @app.get("/metrics", tags=["system"], summary="Counts, as Prometheus reads them")
+    @app.get("/metrics", tags=["system"], summary="Counts, as Prometheus reads them", response_class=Response)
     async def metrics() -> Response:
         return Response(server.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 

@@ -62,6 +62,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
         tags=["v1"],
         summary="Predict an image: a picture, or JSON with mask, presence, classes and timing",
         openapi_extra={"parameters": described(V1), "requestBody": IMAGE_BODY},
+        response_class=Response,
     )
     async def predict(request: Request) -> Response:
         upload = await read_upload(request, server)
@@ -79,6 +80,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
         tags=["v1"],
         summary="Predict several images: a ZIP file, or JSON lines, sent as they are ready",
         openapi_extra={"parameters": described(V1), "requestBody": FILES_BODY},
+        response_class=Response,
     )
     async def batch(request: Request) -> Response:
         upload = await read_upload(request, server)
