@@ -1,9 +1,9 @@
 """The run-length code of Label Studio's brush masks.
 
-A mask is stored as the RGBA image that the browser paints: four equal bytes for each pixel. A header gives the
-number of values (32 bits), the bits of a value less 1 (5 bits), and four lengths of counters less 1 (4 bits
-each). Runs follow: 1 bit, whether one value is repeated; 2 bits, which of the counters; the number of values
-less 1; and the values.
+A mask is stored as the RGBA image that the browser paints: four equal bytes for each pixel. A header gives
+the number of values (32 bits), the bits of a value less 1 (5 bits), and four lengths of counters less 1
+(4 bits each). Runs follow: 1 bit, whether one value is repeated; 2 bits, which of the counters; the number of
+values less 1; and the values.
 
 Source: rle-pack of thi.ng/umbrella, as Label Studio's editor reads it; `encode_rle` and `decode_rle` of
 label_studio_sdk/converter/brush.py (2.1.2), whose bytes are the same.
