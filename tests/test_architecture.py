@@ -41,6 +41,7 @@ FOLDERS = (
     "evaluation",
     "training",
     "reports",
+    "serving",
     "plugin",
     "cli",
     "__main__",
@@ -96,7 +97,7 @@ def test_no_module_is_called_utils():
 
 
 HEAVY = {"paddle", "paddleseg", "torch", "onnx", "onnxruntime", "openvino", "sklearn", "scipy", "visualdl"}
-HEAVY |= {"matplotlib", "jinja2", "pandas"}
+HEAVY |= {"matplotlib", "jinja2", "pandas", "fastapi", "uvicorn", "prometheus_client"}
 # what importing a module of a folder may load of the package: these folders, and so many modules in all
 LOADS = {
     "importers": ("errors bounds environment io data config importers", 56),
@@ -110,7 +111,8 @@ LIGHT = """
 config.loader data.dataset data_check.checks data_check.report io.images data.masks metrics.segmentation
 metrics.table inference.outputs evaluation.folders inference.predictor data.preprocessing engines.base
 models.pretrained cli.app cli.predict cli.val cli.train cli.export cli.evaluate cli.make_dataset
-cli.check_dataset cli.prepare cli.convert_weights cli.average_weights cli.benchmark cli.report reports.page
+cli.check_dataset cli.prepare cli.convert_weights cli.average_weights cli.benchmark cli.report cli.serve
+reports.page
 """.split()  # noqa: SIM905
 IMPORT_EACH_IN_A_FORK = """
 import importlib, json, os, sys, cv2, numpy, yaml, tqdm

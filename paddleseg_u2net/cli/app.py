@@ -67,6 +67,7 @@ COMMANDS = {
     "report": Command(TRAIN, "write a web page of a run and of results: curves, scores, worst images"),
     "predict": Command(PREDICT, "cut out, colour and map the objects of images", every_rank_logs=True),
     "portrait": Command(PREDICT, "draw faces as pencil portraits, by the published weights for it"),
+    "serve": Command(PREDICT, "serve models over HTTP: cut-outs, maps, and a page for the browser"),
     "export": Command(PREDICT, "write a model as ONNX, OpenVINO or Paddle files and verify them"),
     "i": Command(REMBG, "cut out the objects of one image"),
     "p": Command(REMBG, "cut out the objects of a folder of images"),

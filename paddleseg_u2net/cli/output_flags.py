@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from paddleseg_u2net.inference.outputs import OUTPUTS, USUAL, OutputSettings, ch
 from paddleseg_u2net.inference.result import CutoutSettings
 from paddleseg_u2net.io.encoding import FORMATS
 from paddleseg_u2net.matting.ground import Background, Margin
-from paddleseg_u2net.matting.shapes import THRESHOLDS, check_threshold
+from paddleseg_u2net.matting.shapes import THRESHOLDS, check_growth, parse_threshold
 
 T = TypeVar("T")
 
@@ -30,15 +29,6 @@ def _or_usage_error(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return convert
-
-
-def threshold(text: str) -> float | str:
-    """Convert the value of --threshold: a number from 0 to 1, or a method."""
-    value: float | str = text
-    with contextlib.suppress(ValueError):
-        value = float(text)
-    check_threshold(value)
-    return value
 
 
 def quality(text: str) -> int:
@@ -81,7 +71,7 @@ FILE_FLAGS: Flags = {
 }
 SHAPE_FLAGS: Flags = {
     "threshold": {
-        "type": _or_usage_error(threshold),
+        "type": _or_usage_error(parse_threshold),
         "default": 0.5,
         "help": f"saliency from which masks are foreground: a number, {', '.join(THRESHOLDS)} (%(default)s)",
     },
@@ -134,7 +124,6 @@ CUTOUT_FLAGS: Flags = {
         "help": "soften edges; the standard deviation of a Gaussian",
     },
 }
-MOST_GROWTH, MOST_FEATHER = 500, 500  # pixels; beyond, the time grows without use
 
 
 def add_output_flags(target: argparse.ArgumentParser, title: str) -> None:
@@ -154,12 +143,7 @@ def output_settings(args: argparse.Namespace, palette: np.ndarray | None = None)
     Raises:
         ValueError: flags that contradict each other, an unknown output, or a format that cannot hold one.
     """
-    if args.grow and args.shrink:
-        raise ValueError("--grow and --shrink: expected one of them. Fix: leave one out")
-    for name, most in (("grow", MOST_GROWTH), ("shrink", MOST_GROWTH), ("feather", MOST_FEATHER)):
-        value = getattr(args, name)
-        if value > most:
-            raise ValueError(f"--{name} {value}: expected at most {most} pixels. Fix: a smaller one")
+    check_growth(args.grow, args.shrink, args.feather)
     names = ("fill_holes", "drop_specks", "refine_edges", "feather", "background", "crop", "foreground")
     cutout = CutoutSettings(grow=args.grow - args.shrink, **{name: getattr(args, name) for name in names})
     given: dict[str, Any] = {} if palette is None else {"palette": palette}

@@ -12,14 +12,12 @@ from paddleseg_u2net.cli.predict import RUN_FLAGS
 from paddleseg_u2net.inference.batch import BatchPredictor
 from paddleseg_u2net.inference.outputs import OutputSettings
 from paddleseg_u2net.inference.predictor import Predictor
-from paddleseg_u2net.inference.result import CutoutSettings
+from paddleseg_u2net.inference.rembg import SPECK, rembg_settings
 from paddleseg_u2net.io.encoding import check_format, format_name
-from paddleseg_u2net.matting.ground import Background
 from paddleseg_u2net.models.known_weights import KNOWN
 
 DEFAULT_MODEL = "u2netp"
 GROUP = "as in rembg"
-SPECK = 100  # pixels; -ppm drops smaller objects
 FLAGS: Mapping[tuple[str, str], dict[str, Any]] = {
     ("-m", "--model"): {
         "default": DEFAULT_MODEL,
@@ -72,22 +70,12 @@ def settings_of(args: argparse.Namespace, output: Path = Path("cut.png")) -> Out
     Raises:
         ValueError: a wrong colour, or a format that cannot hold the output.
     """
-    background = None
-    if args.bgcolor:
-        if not all(0 <= value <= 255 for value in args.bgcolor) or args.bgcolor[3] not in (0, 255):
-            found = " ".join(map(str, args.bgcolor))
-            raise ValueError(f"-bgc {found}: expected 0 .. 255, and A 0 or 255. Fix: 255 255 255 255")
-        background = Background(tuple(args.bgcolor[:3])) if args.bgcolor[3] else None
-    name, transparent = format_name(output), not args.only_mask and background is None
+    try:
+        cutout = rembg_settings(args.post_process_mask, args.alpha_matting, args.decontaminate, args.bgcolor)
+    except ValueError as error:
+        raise ValueError(f"-bgc {error}") from error
+    name, transparent = format_name(output), not args.only_mask and cutout.background is None
     check_format(name, transparent, what=str(output), background="-bgc 255 255 255 255")
-    ppm = args.post_process_mask
-    cutout = CutoutSettings(
-        fill_holes=ppm,
-        drop_specks=SPECK if ppm else 0,
-        refine_edges=args.alpha_matting,
-        background=background,
-        foreground=args.decontaminate,
-    )
     return OutputSettings(cutout=cutout, format=name)
 
 

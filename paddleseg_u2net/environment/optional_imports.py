@@ -43,6 +43,10 @@ INSTALL = {
     "skimage": _extra("demo"),
     "tifffile": _extra("multiband"),
     "ray": _extra("cluster"),
+    "fastapi": _extra("serve"),
+    "uvicorn": _extra("serve"),
+    "python_multipart": _extra("serve"),
+    "prometheus_client": _extra("serve"),
 }
 # warnings of Paddle and paddleseg at import, and of Pillow about files that we report ourselves
 NOISE = (

@@ -63,15 +63,29 @@ class Background:
         Raises:
             ValueError: neither; or an image that cannot be read.
         """
+        if text != BLUR and Path(text).is_file():
+            return cls(read_image(text))
+        try:
+            return cls.named(text)
+        except ValueError as error:
+            raise ValueError(
+                f"expected blur, a colour or an image file, got '{text[:40]}'. "
+                "Fix: a colour such as white, #ff8000 or 255,128,0, or the path of an image"
+            ) from error
+
+    @classmethod
+    def named(cls, text: str) -> Background:
+        """The background that a text names without a file: `blur`, or a colour.
+
+        Raises:
+            ValueError: neither.
+        """
         if text == BLUR:
             return cls(BLUR)
-        if Path(text).is_file():
-            return cls(read_image(text))
         if (color := _color(text)) is not None:
             return cls(color)
         raise ValueError(
-            f"expected blur, a colour or an image file, got '{text[:40]}'. "
-            "Fix: a colour such as white, #ff8000 or 255,128,0, or the path of an image"
+            f"expected blur or a colour, got '{text[:40]}'. Fix: such as white, #ff8000 or 255,128,0"
         )
 
     def picture(self, photograph: np.ndarray, alpha: np.ndarray, profile: bytes | None = None) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import cv2
 import numpy as np
 
 TRACE = 0.1  # saliency from which pixels belong to an object or its soft edge
 THRESHOLDS = ("otsu", "adaptive")
+MOST_GROWTH, MOST_FEATHER = 500, 500  # pixels; beyond, the time grows without use
 
 
 def check_threshold(how: float | str) -> None:
@@ -14,6 +17,28 @@ def check_threshold(how: float | str) -> None:
     if how not in THRESHOLDS and (isinstance(how, str) or not 0 <= how <= 1):
         found = f"'{how[:40]}'" if isinstance(how, str) else how
         raise ValueError(f"expected a number from 0 to 1, {' or '.join(THRESHOLDS)}, got {found}. Fix: 0.5")
+
+
+def parse_threshold(text: str) -> float | str:
+    """Convert a text: a number from 0 to 1, or a method; ValueError if it is neither."""
+    value: float | str = text
+    with contextlib.suppress(ValueError):
+        value = float(text)
+    check_threshold(value)
+    return value
+
+
+def check_growth(grow: int, shrink: int, feather: float) -> None:
+    """Raise ValueError unless edges may be moved and softened by so many pixels."""
+    if grow and shrink:
+        raise ValueError("--grow and --shrink: expected one of them. Fix: leave one out")
+    for name, value, most in (
+        ("grow", grow, MOST_GROWTH),
+        ("shrink", shrink, MOST_GROWTH),
+        ("feather", feather, MOST_FEATHER),
+    ):
+        if value > most:
+            raise ValueError(f"--{name} {value}: expected at most {most} pixels. Fix: a smaller one")
 
 
 def find_threshold(saliency: np.ndarray, how: float | str) -> float:

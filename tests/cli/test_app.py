@@ -35,6 +35,7 @@ SCRIPTS = {
     "tools/average_weights.py": "average-weights",
     "tools/portrait.py": "portrait",
     "tools/report.py": "report",
+    "tools/serve.py": "serve",
     "tools/evaluate_folder.py": "evaluate",
     "Benckmark_data_prepare/prepare.py": "prepare",
 }
@@ -43,6 +44,7 @@ SCRIPTS = {
 OTHER_TITLES = ("options", "examples", "schedule", "evaluation", "saliency maps")
 OTHER_TITLES += ("test-time augmentation and sliding window", "maps, masks and cut-outs", "cut-outs")
 OTHER_TITLES += ("as in rembg", "input and output", "empty scenes and report")
+OTHER_TITLES += ("models", "limits", "access")
 
 
 def u2net(*words, **variables) -> subprocess.CompletedProcess:
