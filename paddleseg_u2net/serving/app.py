@@ -15,13 +15,13 @@ from starlette.types import ASGIApp
 
 from paddleseg_u2net.environment.provenance import package_versions
 from paddleseg_u2net.io.connections import Network
-from paddleseg_u2net.serving.faults import ApiFault
+from paddleseg_u2net.serving.faults import ApiFault, internal
 from paddleseg_u2net.serving.guard import Guard
 from paddleseg_u2net.serving.models import ModelStore
 from paddleseg_u2net.serving.server import Server
 from paddleseg_u2net.serving.settings import SETTINGS, ServerSettings
 
-ROUTES = ("system", "rembg", "v1")
+ROUTES = ("system", "rembg", "v1", "label_studio")
 
 
 def create_app(
@@ -52,6 +52,7 @@ def create_app(
     )
     app.add_exception_handler(ApiFault, _answer_fault)
     app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_any)
     for name in ROUTES:
         importlib.import_module(f"paddleseg_u2net.serving.routes.{name}").add_routes(app, server)
     return Guard(app, server)
@@ -65,6 +66,12 @@ def from_environment() -> ASGIApp:
 async def _answer_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, ApiFault)
     return JSONResponse(fault.body(request.state.request_id), fault.status, fault.headers)
+
+
+async def _answer_any(request: Request, _error: Exception) -> JSONResponse:
+    """A fault of ours, which the guard logs."""
+    fault = internal(request.state.request_id)
+    return JSONResponse(fault.body(request.state.request_id), fault.status)
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:

@@ -58,6 +58,11 @@ class ApiFault(Exception):
         return {"error": {"code": self.code, "message": self.message, "request_id": request_id}}
 
 
+def internal(request_id: str) -> ApiFault:
+    """The fault of which only the log of the server says more."""
+    return ApiFault("internal", f"a fault of the server. Fix: report it with request_id {request_id}")
+
+
 def busy(what: str, seconds: float) -> ApiFault:
     """The fault of a server that has no room now.
 

@@ -6,6 +6,8 @@ Plain ASGI, so that it sees each message of a request and of its answer.
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import hmac
 import json
 import logging
@@ -17,7 +19,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from paddleseg_u2net.serving.faults import ApiFault, busy
+from paddleseg_u2net.serving.faults import ApiFault, busy, internal
 from paddleseg_u2net.serving.server import Server
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,17 @@ ANSWER_SECONDS = 5  # for a fault to be taken, after the time of the request has
 
 class _Gone(Exception):
     """The client has closed the connection."""
+
+
+def token_of(authorization: str) -> bytes:
+    """The token of a bearer, or the password of a user of any name, as Label Studio sends it."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip().encode("utf-8", "replace")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(token).partition(b":")[2]
+    return b""
 
 
 class Guard:
@@ -89,7 +102,7 @@ class Exchange:
             self.status = self.status or 499
         except Exception:
             log.exception("request %s failed", self.id)
-            fault = ApiFault("internal", f"a fault of the server. Fix: report it with request_id {self.id}")
+            fault = None if self.status == 500 else internal(self.id)  # the application has answered it
         finally:
             self.guard.body_memory -= self.received
         if fault:
@@ -122,11 +135,10 @@ class Exchange:
         path = self.scope["path"]
         if not self.settings.tokens or path in OPEN or path.startswith(OPEN_BELOW):
             return True
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        given = token.strip().encode("utf-8", "replace")
+        given = token_of(self.headers.get("authorization", ""))
         # all of them, so that the time does not tell which one is like it
         matches = [hmac.compare_digest(given, known.encode()) for known in self.settings.tokens]
-        return scheme.lower() == "bearer" and any(matches)
+        return any(matches)
 
     def _too_large(self) -> ApiFault:
         most = self.settings.max_bytes

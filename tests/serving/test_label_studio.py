@@ -113,6 +113,13 @@ def alone():
         yield found
 
 
+@pytest.fixture(scope="module")
+def protected():
+    """A client of a server that asks for a token."""
+    with client(tokens=("t" * 16,)) as found:
+        yield found
+
+
 def ask(server: httpx.Client, *sources: object, path: str = "/predict", **params: object):
     """Ask for predictions, in the words of Label Studio."""
     tasks = [{"id": 7 + index, "data": {"photo": source}} for index, source in enumerate(sources)]
@@ -266,6 +273,27 @@ def test_other_bodies_are_bad_requests(alone, body):
 def test_too_many_tasks_are_refused(alone):
     answer = ask(alone, *["x"] * 1001)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_files")
+
+
+def test_fault_of_ours_is_json_without_details(alone, monkeypatch):
+    monkeypatch.setattr("paddleseg_u2net.serving.routes.label_studio.parse_config", lambda _: 1 / 0)
+    answer = ask(alone, inline(photo()))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    assert "division" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("auth", "status"), [(("any", "t" * 16), 200), (("t" * 16, "any"), 401), (("", ""), 401), (None, 401)]
+)
+def test_label_studio_sends_the_token_as_a_password(protected, auth, status):
+    body = {"schema": CONFIG, "project": "1.2"}
+    assert protected.post("/setup", json=body, auth=auth).status_code == status
+
+
+def test_broken_password_is_no_token(protected):
+    for text in ("Basic", "Basic *", "Basic dDp0", "Basic \xff", "Bearer", "Other " + "t" * 16):
+        header = {"Authorization": text.encode("latin-1")}
+        assert protected.post("/setup", json={}, headers=header).status_code == 401
 
 
 def test_events_are_ignored_and_training_is_refused(alone):

@@ -220,7 +220,7 @@ async def _stored(server: Server, home: str, path: str) -> bytes:
         raise ApiFault(
             "urls_off",
             f"{path[:80]}: a file of Label Studio, which this server does not know. "
-            "Fix: u2net serve --label_studio https://ADDRESS, with its token in LABEL_STUDIO_API_KEY",
+            "Fix: u2net serve --label_studio https://ADDRESS --label_studio_token_file FILE",
         )
     if UPWARDS.search(path):
         raise ApiFault("bad_request", f"{path[:80]}: no path of a file in Label Studio")
