@@ -52,7 +52,7 @@ def create_app(
     )
     app.add_exception_handler(ApiFault, _answer_fault)
     app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(Exception, _answer_any)
+    app.add_exception_handler(Exception, _answer_mistake)  # which the guard logs
     for name in ROUTES:
         importlib.import_module(f"paddleseg_u2net.serving.routes.{name}").add_routes(app, server)
     return Guard(app, server)
@@ -68,12 +68,6 @@ async def _answer_fault(request: Request, fault: Exception) -> JSONResponse:
     return JSONResponse(fault.body(request.state.request_id), fault.status, fault.headers)
 
 
-async def _answer_any(request: Request, _error: Exception) -> JSONResponse:
-    """A fault of ours, which the guard logs."""
-    fault = internal(request.state.request_id)
-    return JSONResponse(fault.body(request.state.request_id), fault.status)
-
-
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     """An address that there is not, or not by this method."""
     assert isinstance(error, HTTPException)
@@ -81,3 +75,7 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     what = f"{request.method} {request.url.path[:80]}: {HTTPStatus(error.status_code).phrase}"
     fault = ApiFault(code, f"{what}. Fix: /docs lists what there is", error.headers)
     return JSONResponse(fault.body(request.state.request_id), error.status_code, fault.headers)
+
+
+async def _answer_mistake(request: Request, error: Exception) -> JSONResponse:
+    return await _answer_fault(request, internal(request.state.request_id))

@@ -58,11 +58,6 @@ class ApiFault(Exception):
         return {"error": {"code": self.code, "message": self.message, "request_id": request_id}}
 
 
-def internal(request_id: str) -> ApiFault:
-    """The fault of which only the log of the server says more."""
-    return ApiFault("internal", f"a fault of the server. Fix: report it with request_id {request_id}")
-
-
 def busy(what: str, seconds: float) -> ApiFault:
     """The fault of a server that has no room now.
 
@@ -72,3 +67,8 @@ def busy(what: str, seconds: float) -> ApiFault:
     """
     wait = max(1, round(seconds))
     return ApiFault("busy", f"{what}. Fix: ask again in {wait} s", {"Retry-After": str(wait)})
+
+
+def internal(request_id: str) -> ApiFault:
+    """The fault of a mistake in the server; its log has the traceback."""
+    return ApiFault("internal", f"a fault of the server. Fix: report it with the request_id {request_id}")

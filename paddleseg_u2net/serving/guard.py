@@ -38,6 +38,14 @@ ABORT = "abort"  # in the state of a connection: closes it without waiting for a
 ANSWER_SECONDS = 5  # for a fault to be taken, after the time of the request has passed
 
 
+def _host_of(text: str) -> str:
+    """The name in a Host header, without its port; empty if it cannot be read."""
+    try:
+        return urlsplit(f"//{text}").hostname or ""
+    except ValueError:
+        return ""
+
+
 class _Gone(Exception):
     """The client has closed the connection."""
 
@@ -93,7 +101,8 @@ class Exchange:
         fault: ApiFault | None = None
         try:
             self.check()
-            await asyncio.wait_for(self._answer(), self.settings.seconds)
+            answer = self._answer_preflight() if self.scope["method"] == "OPTIONS" else self._answer()
+            await asyncio.wait_for(answer, self.settings.seconds)
         except ApiFault as error:
             fault = error
         except asyncio.TimeoutError:
@@ -102,7 +111,7 @@ class Exchange:
             self.status = self.status or 499
         except Exception:
             log.exception("request %s failed", self.id)
-            fault = None if self.status == 500 else internal(self.id)  # the application has answered it
+            fault = None if self.status else internal(self.id)
         finally:
             self.guard.body_memory -= self.received
         if fault:
@@ -111,7 +120,7 @@ class Exchange:
 
     def check(self) -> None:
         """Raise ApiFault unless the request may be answered."""
-        host = urlsplit(f"//{self.headers.get('host', '')}").hostname or ""
+        host = _host_of(self.headers.get("host", ""))
         if self.settings.hosts and host not in self.settings.hosts:
             raise ApiFault(
                 "host_refused", f"Host {host[:80]}: not a name of this server. Fix: --allowed_hosts"
@@ -119,7 +128,7 @@ class Exchange:
         origin = self.headers.get("origin")
         if origin and not self._is_own(origin) and not {origin, "*"} & set(self.settings.cors):
             raise ApiFault("origin_refused", f"Origin {origin[:80]}: another site. Fix: u2net serve --cors")
-        if not self._may_enter():
+        if self.scope["method"] != "OPTIONS" and not self._may_enter():
             header = {"WWW-Authenticate": "Bearer"}
             raise ApiFault(
                 "token_needed", "no valid token. Fix: the header Authorization: Bearer TOKEN", header
@@ -129,7 +138,7 @@ class Exchange:
             raise self._too_large()
 
     def _is_own(self, origin: str) -> bool:
-        return urlsplit(origin).netloc == self.headers.get("host")
+        return origin.partition("://")[2] == self.headers.get("host")
 
     def _may_enter(self) -> bool:
         path = self.scope["path"]
@@ -164,6 +173,12 @@ class Exchange:
                 if waiting is not None:
                     waiting.cancel()
 
+    async def _answer_preflight(self) -> None:
+        """What a browser asks before it sends a request of another site."""
+        headers = [(b"content-length", b"0"), (b"allow", b"GET, POST")]
+        await self.send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b""})
+
     async def receive(self) -> Message:
         """The next message of the request; once it is complete, only the end of the connection is left."""
         if self.complete:
@@ -196,6 +211,8 @@ class Exchange:
             self.status = message["status"]
             present = {name.lower() for name, _ in message["headers"]}
             more = {**HEADERS, **self._cors(), "X-Request-Id": self.id}
+            if not self.complete and self.scope["method"] not in ("GET", "HEAD"):
+                more["Connection"] = "close"  # the rest of the body is not read
             extra = [(k.lower().encode(), v.encode("latin-1")) for k, v in more.items()]
             message = {
                 **message,
@@ -222,8 +239,6 @@ class Exchange:
             return
         body = json.dumps(fault.body(self.id)).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **fault.headers}
-        if not self.complete:
-            headers["connection"] = "close"  # the rest of the body is not read
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         try:
             await self.send({"type": "http.response.start", "status": fault.status, "headers": raw})

@@ -16,7 +16,8 @@ from paddleseg_u2net.serving.settings import SETTINGS, ServerSettings
 
 log = logging.getLogger(__name__)
 
-HEADER_SECONDS = 15  # until the headers of a request are complete; uvicorn itself waits for ever
+WINDOW_SECONDS = 15  # in which a request has to come, and WINDOW_BYTES of an answer have to be read
+WINDOW_BYTES = 64 << 10
 HEADER_BYTES = 32 << 10
 KEEP_ALIVE_SECONDS = 10
 MAX_CONNECTIONS = 1000  # of a worker
@@ -24,9 +25,14 @@ BACKLOG = 512  # connections that the system holds until they are accepted
 
 
 class Connection(H11Protocol):
-    """A connection that is closed if its headers do not come, or if there are too many connections."""
+    """A connection that ends if nothing is asked, or if what was answered is not read.
+
+    uvicorn itself waits for ever for the headers of a request, and for the reader of an answer.
+    """
 
     _timer: Any = None
+    _cycle: Any = None  # the request at the last look
+    _unread = 0  # bytes of answers that the client had not taken then
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
@@ -35,24 +41,17 @@ class Connection(H11Protocol):
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:
-            self._timer = self.loop.call_later(HEADER_SECONDS, self._no_headers)
+            self._timer = self.loop.call_later(WINDOW_SECONDS, self._look)
 
-    def _no_headers(self) -> None:
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+    def _look(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        slow = unread and 0 < self._unread < unread + WINDOW_BYTES
+        silent = not unread and self.conn.their_state is h11.IDLE and self.cycle is self._cycle
+        if slow or silent:
             self.transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE and self._timer:
-            self._timer.cancel()
-            self._timer = None
-
-    def on_response_complete(self) -> None:
-        """Wait for the headers of the next request."""
-        super().on_response_complete()
-        if not self.transport.is_closing() and self._timer is None:
-            self._timer = self.loop.call_later(HEADER_SECONDS + KEEP_ALIVE_SECONDS, self._no_headers)
+            return
+        self._unread, self._cycle = unread, self.cycle
+        self._timer = self.loop.call_later(WINDOW_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -61,14 +60,9 @@ class Connection(H11Protocol):
             self._timer.cancel()
 
 
-def run(settings: ServerSettings, workers: int = 1) -> None:
-    """Serve until a signal; requests that were accepted are answered first.
-
-    Args:
-        settings: models, limits, and where to listen.
-        workers: processes.
-    """
-    options: dict[str, Any] = {
+def server_options(settings: ServerSettings) -> dict[str, Any]:
+    """The arguments of `uvicorn.Config` beside the application."""
+    return {
         "host": settings.host,
         "port": settings.port,
         "http": Connection,
@@ -83,9 +77,18 @@ def run(settings: ServerSettings, workers: int = 1) -> None:
         "timeout_graceful_shutdown": int(settings.seconds) + 5,
         "h11_max_incomplete_event_size": HEADER_BYTES,
     }
+
+
+def run(settings: ServerSettings, workers: int = 1) -> None:
+    """Serve until a signal; requests that were accepted are answered first.
+
+    Args:
+        settings: models, limits, and where to listen.
+        workers: processes.
+    """
     if workers == 1:
-        uvicorn.run(create_app(settings), **options)
+        uvicorn.run(create_app(settings), **server_options(settings))
         return
     os.environ[SETTINGS] = settings.to_json()
     factory = "paddleseg_u2net.serving.app:from_environment"
-    uvicorn.run(factory, factory=True, workers=workers, **options)
+    uvicorn.run(factory, factory=True, workers=workers, **server_options(settings))

@@ -6,22 +6,17 @@ import base64
 import contextlib
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import httpx
 import numpy as np
 import pytest
+from served import serving
 
 from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.io.connections import Network
 from paddleseg_u2net.serving.brush import decode_brush
-from paddleseg_u2net.serving.models import ModelStore
-from paddleseg_u2net.serving.settings import ServerSettings
-
-uvicorn = pytest.importorskip("uvicorn", reason="needs the extra serve")
-from paddleseg_u2net.serving.app import create_app  # noqa: E402 - needs fastapi
 
 CONFIG = (
     '<View><Image name="image" value="$photo"/><BrushLabels name="tag" toName="image">'
@@ -79,24 +74,17 @@ def client(**changes):
     """A client of a running server whose model finds what is bright."""
     dataset = {"transforms": []}
     predictor = Predictor(brightness, {"model": {"num_classes": 1}, "val_dataset": dataset})
-    settings = ServerSettings({"bright": "", "second": ""}, **changes)
 
     def resolve(*_):
         raise AssertionError("no name may be resolved")
 
-    models = ModelStore(settings, load=lambda *_: predictor)
     network = Network() if "label_studio" in changes else Network(resolve)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, models, network), port=0, log_config=None))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as found:
-        yield found
-    server.should_exit = True
-    thread.join()
+    models = {"bright": "", "second": ""}
+    with (
+        serving(network, lambda *_: predictor, models=models, **changes) as found,
+        httpx.Client(base_url=f"http://127.0.0.1:{found.port}", trust_env=False, timeout=30) as client,
+    ):
+        yield client
 
 
 @pytest.fixture(scope="module")
