@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,11 @@ BRUSH = '<BrushLabels name="paint" toName="img"><Label value="A"/><Label value="
 
 def test_example_of_messages_is_a_config():
     assert parse_config(EXAMPLE) == CONTROL
+
+
+def test_config_of_the_documentation_is_one():
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert parse_config(page.split("```xml\n")[1].split("```")[0]) == CONTROL
 
 
 @pytest.mark.parametrize(
