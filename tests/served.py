@@ -131,7 +131,7 @@ class Served:
 @contextlib.contextmanager
 def serving(network: Network | None = None, load: Any = small_predictor, **changes: Any) -> Iterator[Served]:
     """A server on a free port of the loopback, in a thread, which ends with the block."""
-    settings = ServerSettings(**{"models": {MODEL: MODEL}, "port": 0, "seconds": 20, **changes})
+    settings = ServerSettings(**{"models": {MODEL: MODEL}, "seconds": 20, **changes})
     models = ModelStore(settings, load)
     server = uvicorn.Server(uvicorn.Config(create_app(settings, models, network), **server_options(settings)))
     thread = threading.Thread(target=server.run, daemon=True)

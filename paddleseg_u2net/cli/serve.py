@@ -23,6 +23,7 @@ from paddleseg_u2net.cli.flags import (
 )
 from paddleseg_u2net.environment.optional_imports import require
 from paddleseg_u2net.models.known_weights import KNOWN
+from paddleseg_u2net.serving.logs import KINDS, configure
 from paddleseg_u2net.serving.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ WHERE: Flags = {
     },
     "workers": {"type": batch_count, "default": 1, "help": "processes, each with all models (%(default)s)"},
     "log_format": {
-        "choices": ("json", "plain"),
+        "choices": KINDS,
         "help": "lines of the log; default: plain on a terminal, else json",
     },
 }
@@ -135,11 +136,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     require("fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from paddleseg_u2net.serving.run import run
 
-    _configure_log(args.log_format)
+    kind = args.log_format or ("plain" if sys.stdout.isatty() else "json")
+    log_line = {"kind": kind, "line": LOG_LINE}
+    configure(**log_line)
     if settings.host not in LOOPBACK and not settings.tokens:
         log.warning("%s: any machine that reaches this one may use it. Fix: --token_file", settings.host)
     try:
-        run(settings, args.workers)
+        run(settings, args.workers, log_line)
     except KeyboardInterrupt:  # uvicorn passes the signal on after the last answer
         log.info("Stopped; all accepted requests were answered")
     return 0
@@ -217,16 +220,3 @@ def _tokens(path: Path | None) -> tuple[str, ...]:
     if os.name == "posix" and path.stat().st_mode & 0o077:
         log.warning("%s: other users may read it. Fix: chmod 600 %s", path, path)
     return tokens
-
-
-def _configure_log(kind: str | None) -> None:
-    """Let the log of this package and of uvicorn be JSON lines, or plain ones."""
-    from paddleseg_u2net.serving.logs import JsonLines, PlainLines
-
-    chosen = kind or ("plain" if sys.stdout.isatty() else "json")
-    form = PlainLines(LOG_LINE, "%Y-%m-%d %H:%M:%S") if chosen == "plain" else JsonLines()
-    own, engine = logging.getLogger("paddleseg_u2net"), logging.getLogger("uvicorn")
-    for handler in own.handlers:
-        handler.setFormatter(form)
-    engine.handlers[:], engine.propagate = own.handlers, False
-    engine.setLevel(logging.INFO)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -19,7 +18,7 @@ from paddleseg_u2net.serving.faults import ApiFault, internal
 from paddleseg_u2net.serving.guard import Guard
 from paddleseg_u2net.serving.models import ModelStore
 from paddleseg_u2net.serving.server import Server
-from paddleseg_u2net.serving.settings import SETTINGS, ServerSettings
+from paddleseg_u2net.serving.settings import ServerSettings
 
 ROUTES = ("system", "rembg", "v1", "label_studio")
 
@@ -38,7 +37,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await server.models.open_first()
+        if not server.models.loaded:
+            server.models.open_first()
         yield
         server.close()
 
@@ -56,11 +56,6 @@ def create_app(
     for name in ROUTES:
         importlib.import_module(f"paddleseg_u2net.serving.routes.{name}").add_routes(app, server)
     return Guard(app, server)
-
-
-def from_environment() -> ASGIApp:
-    """The application of a worker process, whose settings are in the environment."""
-    return create_app(ServerSettings.from_json(os.environ[SETTINGS]))
 
 
 async def _answer_fault(request: Request, fault: Exception) -> JSONResponse:

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 
+from paddleseg_u2net.environment.interruptions import LogHandler
 from paddleseg_u2net.errors import printable
+
+KINDS = ("json", "plain")
+
+
+def configure(kind: str, line: str) -> None:
+    """Let this package and uvicorn log to stdout in one form.
+
+    Args:
+        kind: one of KINDS.
+        line: format of a plain line.
+    """
+    own, engine = logging.getLogger("paddleseg_u2net"), logging.getLogger("uvicorn")
+    own.handlers = own.handlers or [LogHandler(sys.stdout)]  # a worker process has none
+    own.propagate = engine.propagate = False
+    own.setLevel(logging.INFO)
+    engine.setLevel(logging.WARNING)
+    for handler in own.handlers:
+        handler.setFormatter(PlainLines(line, "%Y-%m-%d %H:%M:%S") if kind == "plain" else JsonLines())
+    engine.handlers[:] = own.handlers
 
 
 class JsonLines(logging.Formatter):

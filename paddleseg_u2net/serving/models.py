@@ -60,10 +60,10 @@ class ModelStore:
         """What requests may name; the first is the default."""
         return list(self.settings.models)
 
-    async def open_first(self) -> None:
+    def open_first(self) -> None:
         """Load models until `max_models` are in memory; raises what `Predictor` raises."""
         for name in self.names[: self.settings.max_models]:
-            await self._open(name)
+            self.loaded[name] = self._open(name)
 
     async def get(self, name: str | None = None) -> ServedModel:
         """The model of a name, which is loaded if it is not in memory.
@@ -85,7 +85,8 @@ class ModelStore:
             if name not in self.loaded:
                 self._make_room()
                 try:
-                    await self._open(name)
+                    loop = asyncio.get_running_loop()
+                    self.loaded[name] = await loop.run_in_executor(None, self._open, name)
                 except (OSError, ValueError, ImportError) as error:
                     log.error("model %s: %s", name, error)
                     message = f"model '{name}' cannot be loaded. Fix: the log of the server says why"
@@ -102,15 +103,12 @@ class ModelStore:
         self.loaded.pop(idle).batcher.close()
         log.info("Model %s left the memory, to make room", idle)
 
-    async def _open(self, name: str) -> None:
+    def _open(self, name: str) -> ServedModel:
         settings, streams = self.settings, self.streams
-        path = settings.models[name]
-        loop = asyncio.get_running_loop()
-        predictor = await loop.run_in_executor(None, self._load, path, settings, streams)
+        predictor = self._load(settings.models[name], settings, streams)
         # as many more as decode and encode while the engine works
         queue = WorkQueue(settings.queue, active=streams + processors())
-        batcher = Batcher(predictor.predict, streams, settings.max_batch)
-        self.loaded[name] = ServedModel(name, predictor, queue, batcher)
+        return ServedModel(name, predictor, queue, Batcher(predictor.predict, streams, settings.max_batch))
 
     def close(self) -> None:
         """Let all threads end."""

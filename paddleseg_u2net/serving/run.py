@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import socket
+from collections.abc import Mapping
 from typing import Any
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from paddleseg_u2net.serving.app import create_app
 from paddleseg_u2net.serving.guard import ABORT
-from paddleseg_u2net.serving.settings import SETTINGS, ServerSettings
+from paddleseg_u2net.serving.logs import configure
+from paddleseg_u2net.serving.models import ModelStore
+from paddleseg_u2net.serving.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +27,8 @@ WINDOW_BYTES = 64 << 10
 HEADER_BYTES = 32 << 10
 KEEP_ALIVE_SECONDS = 10
 MAX_CONNECTIONS = 1000  # of a worker
+SETTINGS = "U2NET_SERVE_SETTINGS"  # environment variable that hands them to worker processes
+FACTORY = "paddleseg_u2net.serving.run:worker"  # of a worker process
 BACKLOG = 512  # connections that the system holds until they are accepted
 
 
@@ -63,8 +71,6 @@ class Connection(H11Protocol):
 def server_options(settings: ServerSettings) -> dict[str, Any]:
     """The arguments of `uvicorn.Config` beside the application."""
     return {
-        "host": settings.host,
-        "port": settings.port,
         "http": Connection,
         "ws": "none",
         "loop": "asyncio",
@@ -72,23 +78,57 @@ def server_options(settings: ServerSettings) -> dict[str, Any]:
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,
-        "backlog": BACKLOG,
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
         "timeout_graceful_shutdown": int(settings.seconds) + 5,
         "h11_max_incomplete_event_size": HEADER_BYTES,
     }
 
 
-def run(settings: ServerSettings, workers: int = 1) -> None:
+def run(settings: ServerSettings, workers: int = 1, log_line: Mapping[str, str] | None = None) -> None:
     """Serve until a signal; requests that were accepted are answered first.
 
     Args:
         settings: models, limits, and where to listen.
         workers: processes.
+        log_line: arguments of `logs.configure`, for worker processes.
+
+    Raises:
+        OSError: the address cannot be listened on, or a model not be read.
+        ValueError: a model that is none.
     """
-    if workers == 1:
-        uvicorn.run(create_app(settings), **server_options(settings))
-        return
-    os.environ[SETTINGS] = settings.to_json()
-    factory = "paddleseg_u2net.serving.app:from_environment"
-    uvicorn.run(factory, factory=True, workers=workers, **server_options(settings))
+    models = ModelStore(settings)
+    models.open_first()  # here, so that its faults are messages, and exports are written once
+    options = server_options(settings)
+    with _listening(settings) as listener:
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        log.info("Listening on http://%s:%d, models: %s", shown, port, ", ".join(models.names))
+        if workers == 1:
+            uvicorn.Server(uvicorn.Config(create_app(settings, models), **options)).run([listener])
+            return
+    models.close()
+    os.environ[SETTINGS] = json.dumps({"settings": settings.to_json(), "log": log_line})
+    uvicorn.run(FACTORY, factory=True, workers=workers, host=host, port=port, backlog=BACKLOG, **options)
+
+
+def worker() -> ASGIApp:
+    """The application of a worker process, whose settings are in the environment."""
+    given = json.loads(os.environ[SETTINGS])
+    if given["log"]:
+        configure(**given["log"])
+    return create_app(ServerSettings.from_json(given["settings"]))
+
+
+def _listening(settings: ServerSettings) -> socket.socket:
+    address, family = (
+        (settings.host, settings.port),
+        socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+    )
+    try:
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        why = error.strerror or error
+        raise OSError(
+            f"--host {settings.host} --port {settings.port}: cannot be listened on: {why}. "
+            f"Fix: an address of this machine, such as {ServerSettings.host}; --port 0 takes a free port"
+        ) from error

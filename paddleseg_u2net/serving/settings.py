@@ -9,8 +9,6 @@ from typing import Any
 
 from paddleseg_u2net.bounds import MIB
 
-SETTINGS = "U2NET_SERVE_SETTINGS"  # environment variable that hands them to worker processes
-
 
 @dataclass(frozen=True)
 class ServerSettings:
