@@ -133,7 +133,9 @@ def serving(network: Network | None = None, load: Any = small_predictor, **chang
     """A server on a free port of the loopback, in a thread, which ends with the block."""
     settings = ServerSettings(**{"models": {MODEL: MODEL}, "seconds": 20, **changes})
     models = ModelStore(settings, load)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, models, network), **server_options(settings)))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(settings, models, network), port=0, **server_options(settings))
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

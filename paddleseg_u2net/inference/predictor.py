@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from paddleseg_u2net.bounds import MAX_PIXELS
-from paddleseg_u2net.config.loader import class_count, is_multilabel, load_config, preprocessing_of
+from paddleseg_u2net.config.loader import (
+    class_count,
+    class_names,
+    is_multilabel,
+    load_config,
+    preprocessing_of,
+)
 from paddleseg_u2net.data.preprocessing import Preprocessing, Size, resize_batch
 from paddleseg_u2net.data.section import WHITE
 from paddleseg_u2net.engines.adapters import PhotographEngine
@@ -69,6 +75,7 @@ class Predictor(SourcePredictor):
         prepares = isinstance(model, PhotographEngine)  # then the transforms of the config are in the model
         self.preprocessing = _without_steps(config) if prepares else preprocessing_of(config)
         self.num_classes, self.multilabel = class_count(config), is_multilabel(config)
+        self.class_names = class_names(config)
         self.augmentation = augmentation or TestTimeAugmentation()
         self.parallel = parallel
         self.map_protocol = MapProtocol(map_protocol)

@@ -186,7 +186,12 @@ class _LocalFiles(urllib.request.FileHandler):
 
 
 def opener(
-    url: str, trusted: bool, pace: Pace, network: Network, public: bool = False
+    url: str,
+    trusted: bool,
+    pace: Pace,
+    network: Network,
+    allowed: set[str | None] | None = None,
+    redirects: bool = True,
 ) -> urllib.request.OpenerDirector:
     """Return what opens `url` and its redirects.
 
@@ -195,15 +200,16 @@ def opener(
         trusted: see `urls.check_address`.
         pace: limits the time.
         network: resolves and connects.
-        public: contact hosts on the public internet only.
+        allowed: classes of the hosts that may be contacted; None decides by `url`.
+        redirects: follow them; without, one is an error.
     """
-    allowed: set[str | None] = {PUBLIC} if public else allowed_classes(url)
+    allowed = allowed_classes(url) if allowed is None else allowed
     director = urllib.request.OpenerDirector()
     for handler in (
         _Proxies(),
         _Web(url, pace, network, allowed),
         _LocalFiles(),
-        SafeRedirects(trusted),
+        *([SafeRedirects(trusted)] if redirects else []),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),

@@ -20,7 +20,7 @@ from paddleseg_u2net.serving.models import ModelStore
 from paddleseg_u2net.serving.server import Server
 from paddleseg_u2net.serving.settings import ServerSettings
 
-ROUTES = ("system", "rembg", "v1", "kserve", "page", "docs")
+ROUTES = ("system", "rembg", "v1", "kserve", "label_studio", "page", "docs")
 
 
 def create_app(

@@ -6,6 +6,8 @@ Plain ASGI, so that it sees each message of a request and of its answer.
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import hmac
 import json
 import logging
@@ -47,6 +49,17 @@ def _host_of(text: str) -> str:
 
 class _Gone(Exception):
     """The client has closed the connection."""
+
+
+def token_of(authorization: str) -> bytes:
+    """The token of a bearer, or the password of a user of any name, as Label Studio sends it."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip().encode("utf-8", "replace")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(token).partition(b":")[2]
+    return b""
 
 
 class Guard:
@@ -132,11 +145,10 @@ class Exchange:
         path = self.scope["path"]
         if not self.settings.tokens or path in OPEN or path.startswith(OPEN_BELOW):
             return True
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        given = token.strip().encode("utf-8", "replace")
+        given = token_of(self.headers.get("authorization", ""))
         # all of them, so that the time does not tell which one is like it
         matches = [hmac.compare_digest(given, known.encode()) for known in self.settings.tokens]
-        return scheme.lower() == "bearer" and any(matches)
+        return any(matches)
 
     def _too_large(self) -> ApiFault:
         most = self.settings.max_bytes

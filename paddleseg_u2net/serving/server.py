@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -159,14 +160,16 @@ class Server:
         Raises:
             ApiFault: addresses are not allowed, or it could not be fetched.
         """
-        settings = self.settings
-        if not settings.allow_urls:
+        if not self.settings.allow_urls:
             raise ApiFault("urls_off", "this server fetches no addresses. Fix: send the image itself")
-        loop = asyncio.get_running_loop()
+        return await self.download(fetch, url)
+
+    async def download(self, function: Callable[..., bytes], *args: Any) -> bytes:
+        """Download by `fetch` or `fetch_from`, within the limits of the settings; see `fetch`."""
+        settings, loop = self.settings, asyncio.get_running_loop()
+        limits = {"max_bytes": settings.max_bytes, "seconds": settings.seconds / 2, "network": self.network}
         try:
-            return await loop.run_in_executor(
-                self._downloads, fetch, url, settings.max_bytes, settings.seconds / 2, self.network
-            )
+            return await loop.run_in_executor(self._downloads, partial(function, *args, **limits))
         except DownloadError as error:
             raise ApiFault("url_failed", str(error)) from error
 

@@ -15,7 +15,7 @@ import pytest
 
 from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.io.connections import Network
-from paddleseg_u2net.io.fetch import fetch
+from paddleseg_u2net.io.fetch import fetch, fetch_from
 
 CONTENT = bytes(range(256)) * 40
 NAMES = {
@@ -89,8 +89,8 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def contacted(server, monkeypatch):
-    """The numbers that were contacted, and `fetch` in a network in which every host is the server."""
+def watched(server, monkeypatch):
+    """The numbers that were contacted, and a network in which every host is the server."""
     port, certificate = server
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     found: list[str] = []
@@ -102,7 +102,14 @@ def contacted(server, monkeypatch):
     def resolve(host, port, *_):
         return [(0, 0, 0, "", (NAMES.get(host, host), port))]
 
-    return found, lambda url, **options: fetch(url, network=Network(resolve, connect), **options)
+    return found, Network(resolve, connect)
+
+
+@pytest.fixture
+def contacted(watched):
+    """The numbers that were contacted, and `fetch` in that network."""
+    found, network = watched
+    return found, lambda url, **options: fetch(url, network=network, **options)
 
 
 def test_public_address_is_fetched(contacted):
@@ -165,3 +172,30 @@ def test_answers_that_are_no_image_end(contacted, path, message):
     assert "U2NET_MIRROR" not in str(stop.value)
     assert set(found) == {"93.184.216.34"}
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("host", ["public.org", "local.org"])
+def test_server_that_the_user_names_may_be_private(watched, host):
+    found, network = watched
+    assert fetch_from(f"https://{host}/", "/data/ä b.png?d=%20", network=network) == CONTENT
+    assert found == [NAMES[host]]
+
+
+@pytest.mark.parametrize(
+    ("address", "path", "message"),
+    [
+        ("https://cloud.org", "/a.png", "never contacted"),
+        ("https://public.org", "/inside", "302"),
+        ("https://public.org", "a.png", "expected a path from /"),
+        ("https://user@public.org", "/a.png", "a user name or password"),
+        ("ftp://public.org", "/a.png", "expected an http or https address"),
+        ("file://", "/etc/hostname", "expected an http or https address"),
+        ("https://public.org", "/endless", "larger than the 50000 bytes expected"),
+        ("https://public.org", "/slow", "not complete in the time that is allowed"),
+    ],
+)
+def test_server_that_the_user_names_is_bounded_too(watched, address, path, message):
+    found, network = watched
+    with pytest.raises(DownloadError, match=message):
+        fetch_from(address, path, max_bytes=50000, seconds=0.5, network=network)
+    assert set(found) <= {"93.184.216.34"}
