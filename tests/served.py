@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import socket
@@ -27,9 +28,14 @@ MODEL = "u2netp_msra"  # comes with the package
 SMALL = "{type: Resize, target_size: [64, 64]}, {type: Normalize, mean: [.5, .5, .5], std: [.2, .2, .2]}"
 
 
+@functools.cache
+def _shared() -> Predictor:
+    return Predictor(MODEL, config_of(MODEL, opts=[f"val_dataset.transforms=[{SMALL}]"]))
+
+
 def small_predictor(*_: Any) -> Predictor:
     """The weights that come with the package, on images of 64 x 64, so that requests take milliseconds."""
-    return Predictor(MODEL, config_of(MODEL, opts=[f"val_dataset.transforms=[{SMALL}]"]))
+    return _shared()
 
 
 def photograph(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:

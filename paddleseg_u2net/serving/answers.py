@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,18 +99,17 @@ def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
     return {"size": list(mask.shape), "counts": [int(count) for count in counts]}
 
 
-def as_json(result: Result, wanted: Wanted, model: str) -> dict[str, Any]:
-    """A result as JSON is made of it, without timing.
+def facts_of(result: Result, wanted: Wanted, model: str) -> dict[str, Any]:
+    """What a result says beside its pictures, as JSON is made of it.
 
     Args:
         result: of one image.
-        wanted: outputs and how they are drawn.
+        wanted: the threshold of its mask.
         model: its name.
     """
     height, width = result.saliency.shape
     mask = result.mask(wanted.settings.threshold)
     numbers, pixels = np.unique(result.classes, return_counts=True)
-    formats = {name: "png" if OUTPUTS[name].exact else wanted.settings.format for name in wanted.outputs}
     return {
         "model": model,
         "width": width,
@@ -119,15 +118,34 @@ def as_json(result: Result, wanted: Wanted, model: str) -> dict[str, Any]:
         "foreground": round(float(mask.mean()), 6),
         "box": box_of(mask),
         "classes": {str(n): round(int(p) / mask.size, 6) for n, p in zip(numbers, pixels, strict=True)},
+        "notes": [note.text for note in result.photograph.notes],
         "mask": run_lengths(mask),
-        "outputs": {
-            name: {
-                "type": MEDIA[formats[name] or "png"],
-                "base64": base64.b64encode(encode_output(name, result, wanted.settings)).decode(),
-            }
-            for name in wanted.outputs
-        },
     }
+
+
+class Picture(NamedTuple):
+    """An output as a file: its format, a key of FORMATS, and its content."""
+
+    format: str
+    content: bytes
+
+
+def draw(result: Result, wanted: Wanted) -> dict[str, Picture]:
+    """All outputs of a result, by their names."""
+    pictures = {}
+    for name in wanted.outputs:
+        kind = "png" if OUTPUTS[name].exact else wanted.settings.format or "png"
+        pictures[name] = Picture(kind, encode_output(name, result, wanted.settings))
+    return pictures
+
+
+def as_json(facts: Mapping[str, Any], pictures: Mapping[str, Picture]) -> bytes:
+    """Facts and pictures as one line of JSON."""
+    outputs = {
+        name: {"type": MEDIA[kind], "base64": base64.b64encode(content).decode()}
+        for name, (kind, content) in pictures.items()
+    }
+    return json.dumps({**facts, "outputs": outputs}).encode()
 
 
 def box_of(mask: np.ndarray) -> list[int] | None:
@@ -137,8 +155,3 @@ def box_of(mask: np.ndarray) -> list[int] | None:
         return None
     left, top = int(columns[0]), int(rows[0])
     return [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top]
-
-
-def with_format(wanted: Wanted, name: str) -> Wanted:
-    """The same request for another format."""
-    return replace(wanted, settings=replace(wanted.settings, format=name))

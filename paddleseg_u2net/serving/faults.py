@@ -33,6 +33,7 @@ STATUS = {
     "bad_output": 500,
     "busy": 503,
     "model_unavailable": 503,
+    "no_memory": 503,
     "too_slow": 504,
 }
 

@@ -8,6 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.environment.devices import processors
 from paddleseg_u2net.errors import suggest
 from paddleseg_u2net.inference.predictor import Predictor
@@ -29,12 +32,14 @@ class ServedModel:
         predictor: reads and predicts images.
         queue: of its requests.
         batcher: predicts.
+        palette: (256, 3) uint8 RGB, the colour of each class.
     """
 
     name: str
     predictor: Predictor
     queue: WorkQueue
     batcher: Batcher
+    palette: np.ndarray
 
 
 class ModelStore:
@@ -108,7 +113,8 @@ class ModelStore:
         predictor = self._load(settings.models[name], settings, streams)
         # as many more as decode and encode while the engine works
         queue = WorkQueue(settings.queue, active=streams + processors())
-        return ServedModel(name, predictor, queue, Batcher(predictor.predict, streams, settings.max_batch))
+        batcher = Batcher(predictor.predict, streams, settings.max_batch)
+        return ServedModel(name, predictor, queue, batcher, make_palette(predictor.colors))
 
     def close(self) -> None:
         """Let all threads end."""

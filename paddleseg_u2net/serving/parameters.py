@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from paddleseg_u2net.errors import suggest
@@ -12,7 +12,7 @@ from paddleseg_u2net.inference.rembg import rembg_settings
 from paddleseg_u2net.inference.result import CutoutSettings
 from paddleseg_u2net.io.encoding import FORMATS
 from paddleseg_u2net.matting.ground import Background, Margin
-from paddleseg_u2net.matting.shapes import check_growth, parse_threshold
+from paddleseg_u2net.matting.shapes import MOST_FEATHER, check_growth, parse_threshold
 from paddleseg_u2net.serving.faults import ApiFault
 
 SHOWN = 80  # characters of a value in a message
@@ -64,15 +64,19 @@ def one_of(*names: str) -> Callable[[str], str]:
     return parse
 
 
-def real(text: str) -> float:
-    """A number of pixels, not negative."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1e6:
-        raise ValueError(f"expected a number from 0, got '{text[:SHOWN]}'. Fix: 2")
-    return value
+def real(most: float) -> Callable[[str], float]:
+    """A reader of numbers from 0."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1
+        if not 0 <= value <= most:
+            raise ValueError(f"expected a number from 0 to {most:g}, got '{text[:SHOWN]}'. Fix: 1")
+        return value
+
+    return parse
 
 
 def color_of_rembg(text: str) -> list[int] | None:
@@ -109,9 +113,14 @@ V1 = {
     ),
     "grow": Parameter(number(0, 10**6), "move edges outwards, in pixels", 0),
     "shrink": Parameter(number(0, 10**6), "move edges inwards, in pixels", 0),
-    "feather": Parameter(real, "soften edges: standard deviation of a Gaussian, in pixels", 0.0),
+    "feather": Parameter(
+        real(MOST_FEATHER), "soften edges, by a Gaussian of this standard deviation in pixels", 0.0
+    ),
     "format": Parameter(one_of(*FORMATS), "of pictures; without it the Accept header decides, else PNG"),
     "quality": Parameter(number(1, 100), "of jpg, webp and avif"),
+    "min_presence": Parameter(
+        real(1), "empty the result of an image whose probability to show an object is lower", 0.0
+    ),
     "bits": Parameter(lambda text: int(one_of("8", "16")(text)), "of saliency maps as PNG or TIFF", 8),
 }
 REMBG = {
@@ -160,11 +169,18 @@ class Wanted:
         model: its name; None for the default.
         outputs: keys of OUTPUTS.
         settings: how they are drawn; a format of None leaves it to the Accept header.
+        min_presence: the results of images with a lower `presence` are empty.
     """
 
     model: str | None
     outputs: tuple[str, ...]
     settings: OutputSettings
+
+    min_presence: float = 0
+
+    def but(self, **settings: Any) -> Wanted:
+        """The same request with other settings of its outputs."""
+        return replace(self, settings=replace(self.settings, **settings))
 
     @property
     def transparent(self) -> bool:
@@ -199,7 +215,7 @@ def read_v1(given: Mapping[str, str], background: Background | None = None) -> W
         check_outputs(outputs, settings)
     except ValueError as error:  # whose message names flags
         raise ApiFault("bad_parameter", str(error).replace("--", "")) from error
-    return Wanted(values["model"], outputs, settings)
+    return Wanted(values["model"], outputs, settings, values["min_presence"])
 
 
 def read_rembg(given: Mapping[str, str]) -> Wanted:

@@ -8,14 +8,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 
 from paddleseg_u2net.environment.devices import processors
+from paddleseg_u2net.environment.failures import reason
 from paddleseg_u2net.errors import DownloadError
 from paddleseg_u2net.inference.prediction import Prediction
+from paddleseg_u2net.inference.presence import presence, without_object
 from paddleseg_u2net.inference.result import CutoutSettings, Result
 from paddleseg_u2net.io.connections import Network
 from paddleseg_u2net.io.contents import TooManyPixels
@@ -45,18 +49,21 @@ class Job:
         self.server, self.model = server, model
         self.milliseconds: dict[str, float] = {}
 
-    async def result(self, data: bytes, settings: CutoutSettings) -> Result:
+    async def result(self, data: bytes, settings: CutoutSettings, min_presence: float = 0) -> Result:
         """Decode and predict an image file.
 
         Args:
             data: its content.
             settings: of masks and cut-outs.
+            min_presence: the result of an image with a lower `presence` is empty.
 
         Raises:
             ApiFault: no image, or one that is too large; the network's output is not finite.
         """
         photograph = await self.decode(data)
         (prediction,) = await self.predict([photograph.image])
+        if min_presence:
+            prediction = await self.run("judge", _judged, prediction, min_presence)
         return Result(photograph, prediction, settings)
 
     async def decode(self, data: bytes) -> Photograph:
@@ -88,9 +95,16 @@ class Job:
         return found
 
     async def run(self, stage: str, function: Callable[..., T], *args: Any) -> T:
-        """Run a function in a thread; the time counts as that of a stage."""
+        """Run a function in a thread; the time counts as that of a stage.
+
+        Raises:
+            ApiFault: there is not enough memory.
+        """
         start = time.perf_counter()
-        found = await self.server.in_thread(function, *args)
+        try:
+            found = await self.server.in_thread(function, *args)
+        except (MemoryError, cv2.error) as error:
+            raise ApiFault("no_memory", f"{stage}: {reason(error)}. Fix: a smaller image") from error
         self._took(stage, start)
         return found
 
@@ -98,6 +112,13 @@ class Job:
         seconds = time.perf_counter() - start
         self.milliseconds[stage] = self.milliseconds.get(stage, 0) + 1000 * seconds
         self.server.metrics.stages.labels(stage).observe(seconds)
+
+
+def _judged(prediction: Prediction, least: float) -> Prediction:
+    """The prediction, or an empty one if its image shows no object."""
+    if presence(prediction.saliency) >= least:
+        return prediction
+    return replace(prediction, probabilities=without_object(prediction.probabilities, prediction.multilabel))
 
 
 class Server:

@@ -251,7 +251,6 @@ def test_what_is_no_http(served):
     for nonsense in (
         b"\x16\x03\x01\x02\x00\x01\x00",
         b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"\0" * 1000,
     ):
         with served.connect() as raw:

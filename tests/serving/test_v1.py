@@ -7,9 +7,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from served import MODEL, form, photograph, pixels, png, small_predictor
+from PIL import Image
+from served import MODEL, form, photograph, pixels, png, serving, small_predictor
 
+from paddleseg_u2net.data.visualize import make_palette
 from paddleseg_u2net.inference.outputs import OUTPUTS, OutputSettings, encode_output
+from paddleseg_u2net.inference.predictor import Predictor
 from paddleseg_u2net.inference.presence import presence
 from paddleseg_u2net.inference.result import CutoutSettings
 from paddleseg_u2net.matting.ground import Background
@@ -155,6 +158,52 @@ def test_batch_as_a_zip(served, predictor):
     for (_, _, data), row in zip(FILES, rows, strict=False):
         cut = archive.read(row["outputs"]["cutout"])
         assert cut == encode_output("cutout", predictor(data), OutputSettings())
+
+
+def striped_predictor(*_):
+    """Three classes in three columns."""
+
+    def engine(batch: np.ndarray) -> np.ndarray:
+        maps = np.zeros((len(batch), 3, *batch.shape[2:]), np.float32)
+        for number, part in enumerate(np.array_split(np.arange(batch.shape[3]), 3)):
+            maps[:, number, :, part] = 1
+        return maps
+
+    transforms = [{"type": "Resize", "target_size": [60, 60]}, {"type": "Normalize"}]
+    data = {"num_classes": 3, "transforms": transforms, "type": "Dataset"}
+    return Predictor(engine, {"val_dataset": data, "model": {"type": "U2Netp", "num_classes": 3}})
+
+
+def test_classes_have_their_colours_and_shares():
+    with serving(load=striped_predictor) as served:
+        picture = Image.open(io.BytesIO(served.post("/v1/predict?outputs=pseudo_color", IMAGE).body))
+        assert picture.mode == "P"
+        assert np.array_equal(np.unique(np.asarray(picture)), [0, 1, 2])
+        colors = make_palette(3)[[0, 1, 2]]
+        assert np.array_equal(
+            np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0), np.unique(colors, axis=0)
+        )
+        found = served.post("/v1/predict", IMAGE, Accept="application/json").json
+        assert found["classes"] == pytest.approx({"0": 1 / 3, "1": 1 / 3, "2": 1 / 3}, abs=0.02)
+        assert served.ask("GET", "/v1/models").json["models"][0]["classes"] == 3
+
+
+def test_images_without_an_object_can_be_emptied(served):
+    path = "/v1/predict?outputs=mask,saliency"
+    kept = served.post(f"{path}&min_presence=0.01", IMAGE, Accept="application/json").json
+    emptied = served.post(f"{path}&min_presence=1", IMAGE, Accept="application/json").json
+    assert kept["foreground"] > 0
+    assert (emptied["foreground"], emptied["box"]) == (0, None)
+
+
+def test_what_was_left_out_of_an_image_is_said(served):
+    pages = io.BytesIO()
+    frames = [Image.fromarray(photograph(seed=n)) for n in range(3)]
+    frames[0].save(pages, "TIFF", save_all=True, append_images=frames[1:])
+    picture = served.post("/v1/predict", pages.getvalue())
+    assert "3" in picture.headers["x-notes"]
+    found = served.post("/v1/predict", pages.getvalue(), Accept="application/json").json
+    assert found["notes"] == [picture.headers["x-notes"]]
 
 
 def test_batch_as_json_lines_is_in_order(served):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 
 from paddleseg_u2net.inference.outputs import encode_output
-from paddleseg_u2net.serving.answers import MEDIA, picture_format, with_format
+from paddleseg_u2net.serving.answers import MEDIA, picture_format
 from paddleseg_u2net.serving.faults import ApiFault
 from paddleseg_u2net.serving.parameters import REMBG, described, read_rembg
 from paddleseg_u2net.serving.routes.v1 import IMAGE_BODY
@@ -49,7 +49,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
     async def answer(request: Request, given: dict[str, str], data: bytes) -> Response:
         wanted = read_rembg(given)
         chosen = picture_format(request.headers.get("accept", ""), wanted)
-        wanted = with_format(wanted, chosen)
+        wanted = wanted.but(format=chosen)
         async with server.job(wanted.model) as job:
             result = await job.result(data, wanted.settings.cutout)
             picture = await job.run("encode", encode_output, wanted.outputs[0], result, wanted.settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import json
 import re
@@ -12,10 +11,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
-from paddleseg_u2net.inference.outputs import encode_output
-from paddleseg_u2net.inference.presence import presence
 from paddleseg_u2net.io.encoding import FORMATS
 from paddleseg_u2net.matting.ground import Background
 from paddleseg_u2net.serving.answers import (
@@ -23,10 +20,12 @@ from paddleseg_u2net.serving.answers import (
     JSON_LINES,
     MEDIA,
     ZIP,
+    Picture,
     as_json,
     choose,
+    draw,
+    facts_of,
     picture_format,
-    with_format,
 )
 from paddleseg_u2net.serving.faults import ApiFault
 from paddleseg_u2net.serving.parameters import V1, Wanted, described, read_v1
@@ -51,6 +50,9 @@ FILES_BODY: dict[str, Any] = {
         }
     },
 }
+Row = tuple[dict[str, Any], dict[str, Picture]]  # what is said and drawn of an image
+PAUSE = 0.1  # seconds until an image of a batch asks again for a place in the queue
+NEWLINE = b"\n"
 UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -69,11 +71,13 @@ def add_routes(app: FastAPI, server: Server) -> None:
         accept, wanted = request.headers.get("accept", ""), await _wanted(request, upload, server)
         as_text = choose(accept, [*_pictures(wanted), JSON]) == JSON
         if not as_text:
-            wanted = with_format(wanted, picture_format(accept, wanted))
+            wanted = wanted.but(format=picture_format(accept, wanted))
         async with server.job(wanted.model) as job:
+            facts, pictures = await _predict(job, upload.image, wanted)
             if as_text:
-                return JSONResponse(await _json(job, upload.image, wanted))
-            return await _picture(job, upload.image, wanted)
+                return Response(await server.in_thread(as_json, facts, pictures), media_type=JSON)
+        ((kind, content),) = pictures.values()
+        return Response(content, media_type=MEDIA[kind], headers=_headers(facts))
 
     @app.post(
         "/v1/batch",
@@ -89,7 +93,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
             raise ApiFault("bad_request", "no images. Fix: a form with a part 'file' for each")
         await server.models.get(wanted.model)  # an unknown one is a fault of the whole request
         media = choose(request.headers.get("accept", ""), [ZIP, JSON_LINES])
-        rows = _rows(server, upload, with_format(wanted, wanted.settings.format or "png"))
+        rows = _rows(server, upload, wanted)
         body = _zipped(rows) if media == ZIP else _lines(rows)
         return StreamingResponse(body, media_type=media)
 
@@ -110,43 +114,41 @@ async def _wanted(request: Request, upload: Upload, server: Server) -> Wanted:
     return read_v1(given, background)
 
 
-async def _json(job: Job, data: bytes, wanted: Wanted) -> dict[str, Any]:
-    result = await job.result(data, wanted.settings.cutout)
-    found = await job.run("encode", as_json, result, wanted, job.model.name)
-    return {**found, "timing_ms": {name: round(ms, 2) for name, ms in job.milliseconds.items()}}
+async def _predict(job: Job, data: bytes, wanted: Wanted) -> Row:
+    """What is said and drawn of an image."""
+    result = await job.result(data, wanted.settings.cutout, wanted.min_presence)
+    wanted = wanted.but(palette=job.model.palette)
+    facts, pictures = await job.run(
+        "encode", lambda: (facts_of(result, wanted, job.model.name), draw(result, wanted))
+    )
+    return {**facts, "timing_ms": {name: round(ms, 2) for name, ms in job.milliseconds.items()}}, pictures
 
 
-async def _picture(job: Job, data: bytes, wanted: Wanted) -> Response:
-    result = await job.result(data, wanted.settings.cutout)
-    picture = await job.run("encode", encode_output, wanted.outputs[0], result, wanted.settings)
-    height, width = result.saliency.shape
-    headers = {
-        "X-Presence": f"{presence(result.prediction.saliency):.4f}",
-        "X-Width": str(width),
-        "X-Height": str(height),
-        "Server-Timing": ", ".join(f"{name};dur={ms:.1f}" for name, ms in job.milliseconds.items()),
+def _headers(facts: dict[str, Any]) -> dict[str, str]:
+    """What a picture cannot say of itself."""
+    notes = "; ".join(facts["notes"]).encode("ascii", "replace").decode()[:500]
+    return {
+        "X-Presence": f"{facts['presence']:.4f}",
+        "X-Width": str(facts["width"]),
+        "X-Height": str(facts["height"]),
+        "Server-Timing": ", ".join(f"{name};dur={ms:.1f}" for name, ms in facts["timing_ms"].items()),
+        **({"X-Notes": notes} if notes else {}),
     }
-    media = MEDIA["png" if wanted.settings.format is None else wanted.settings.format]
-    return Response(picture, media_type=media, headers=headers)
 
 
-async def _rows(server: Server, upload: Upload, wanted: Wanted) -> AsyncIterator[dict[str, Any]]:
+async def _rows(server: Server, upload: Upload, wanted: Wanted) -> AsyncIterator[Row]:
     """The results of several images in their order; a fault of one is in its row."""
-
-    async def row(name: str, data: bytes) -> dict[str, Any]:
-        try:
-            async with server.job(wanted.model) as job:
-                return {"file": name, **await _json(job, data, wanted)}
-        except ApiFault as fault:
-            return {"file": name, "error": {"code": fault.code, "message": fault.message}}
-
     ahead = asyncio.Semaphore(server.models.streams + 1)  # so that the engine does not wait for this client
 
-    async def limited(name: str, data: bytes) -> dict[str, Any]:
+    async def row(name: str, data: bytes) -> Row:
         async with ahead:
-            return await row(name, data)
+            try:
+                facts, pictures = await _when_free(server, data, wanted)
+            except ApiFault as fault:
+                return {"file": name, "error": {"code": fault.code, "message": fault.message}}, {}
+            return {"file": name, **facts}, pictures
 
-    tasks = [asyncio.ensure_future(limited(name, data)) for name, data in upload.files]
+    tasks = [asyncio.ensure_future(row(name, data)) for name, data in upload.files]
     try:
         for task in tasks:
             yield await task
@@ -155,9 +157,21 @@ async def _rows(server: Server, upload: Upload, wanted: Wanted) -> AsyncIterator
             task.cancel()
 
 
-async def _lines(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    async for row in rows:
-        yield json.dumps(row).encode() + b"\n"
+async def _when_free(server: Server, data: bytes, wanted: Wanted) -> Row:
+    """Predict an image as soon as a place is free, within the time of the request."""
+    while True:
+        try:
+            async with server.job(wanted.model) as job:
+                return await _predict(job, data, wanted)
+        except ApiFault as fault:
+            if fault.code != "busy":
+                raise
+        await asyncio.sleep(PAUSE)
+
+
+async def _lines(rows: AsyncIterator[Row]) -> AsyncIterator[bytes]:
+    async for facts, pictures in rows:
+        yield as_json(facts, pictures) + b"\n"
 
 
 class _Sink(io.RawIOBase):
@@ -179,20 +193,19 @@ class _Sink(io.RawIOBase):
         return data
 
 
-async def _zipped(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def _zipped(rows: AsyncIterator[Row]) -> AsyncIterator[bytes]:
     """A ZIP file with the pictures, and `results.jsonl` with the rest."""
-    sink, lines, number = _Sink(), [], 0
+    sink, lines = _Sink(), b""
     with zipfile.ZipFile(sink, "w") as archive:  # stored: pictures are compressed already
-        async for row in rows:
-            number += 1
-            for name, picture in row.pop("outputs", {}).items():
-                suffix = next(FORMATS[key].suffix for key, media in MEDIA.items() if media == picture["type"])
-                path = f"{name}/{number:04d}_{_plain(row['file'])}{suffix}"
-                archive.writestr(path, base64.b64decode(picture["base64"]))
-                row.setdefault("outputs", {})[name] = path
-            lines.append(json.dumps(row))
+        async for facts, pictures in rows:
+            facts["outputs"] = {}
+            for name, (kind, content) in pictures.items():
+                path = f"{name}/{lines.count(NEWLINE) + 1:04d}_{_plain(facts['file'])}{FORMATS[kind].suffix}"
+                archive.writestr(path, content)
+                facts["outputs"][name] = path
+            lines += json.dumps(facts).encode() + NEWLINE
             yield sink.take()
-        archive.writestr("results.jsonl", "\n".join(lines) + "\n")
+        archive.writestr("results.jsonl", lines)
     yield sink.take()
 
 
