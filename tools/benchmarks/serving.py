@@ -346,9 +346,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each server (%(default)s)")
     parser.add_argument("--requests", type=int, nargs="+", default=[200, 1000, 2000], help="(%(default)s)")
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables, help="(all)")
-    parser.add_argument("--flags", nargs="+", default=[], help="more flags of u2net serve, without --")
+    parser.add_argument("--flags", nargs="+", default=[], help="more flags of u2net serve: precision=int8")
     args = parser.parse_args(argv)
-    args.flags = [f"--{flag}" if flag.isidentifier() else flag for flag in args.flags]
+    args.flags = [f"--{flag}" for flag in args.flags]
     return guarded(lambda: report(args))
 
 
