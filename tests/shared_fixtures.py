@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support import SHARED, draw_pair, make_config
 
+from paddleseg_u2net.builders import build_network
 from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.export import cache
 from paddleseg_u2net.training import records
@@ -78,14 +79,25 @@ def warm_cache(tmp_path_factory) -> None:
 
 
 @pytest.fixture
-def known_weights(official_weights, warm_cache) -> Path:
+def known_weights(official_weights, warm_cache, small_drawing) -> Path:
     """The published weights, with the exports that earlier tests have made."""
     return official_weights
 
 
+@pytest.fixture(scope="session")
+def random_weight_file(tmp_path_factory) -> Path:
+    """Random weights of U²-Net† for one class, the same in all processes, which share their exports."""
+    import paddle  # at the top, it would be imported before `support` keeps it quiet
+
+    paddle.seed(1)
+    path = tmp_path_factory.mktemp("weights") / "w.pdparams"
+    paddle.save(build_network({"type": "U2Netp", "num_classes": 1}).state_dict(), str(path))
+    return path
+
+
 @pytest.fixture
 def small_drawing(monkeypatch) -> None:
-    """Compare exports of the cache on a ninth of the pixels, as all of them take Paddle a second."""
+    """Compare exports of the cache on few pixels, as all of them take Paddle a second."""
     drawn = cache.drawn_object
     monkeypatch.setattr(cache, "drawn_object", lambda channels: drawn(channels)[:, :, ::3, ::3])
 

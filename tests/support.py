@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import resource
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,6 +99,38 @@ def make_config(path: Path, data: Path, num_classes: int = 1, model: str = "Tiny
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a child process of a test."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **changes}
+
+
+def forked(call: Callable[[], int]) -> tuple[int, str]:
+    """Run a function in a fork of this process, which need not import Paddle; it must use no threads.
+
+    Args:
+        call: returns the exit code of the child.
+
+    Returns:
+        The exit code, negative for the number of a signal; and all that the child printed.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as printed:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, where there are threads
+            child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                for stream in (1, 2):
+                    os.dup2(printed.fileno(), stream)
+                sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1)
+                code = call()
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else 1
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                ctypes.CDLL(None).fflush(None)  # what libraries printed
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        printed.seek(0)
+        return code, printed.read()
 
 
 def prepare_command(words: list[str]) -> int:

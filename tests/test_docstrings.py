@@ -16,7 +16,7 @@ MODULES = [
 ]
 
 
+@pytest.mark.usefixtures("warm_cache", "small_drawing")
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_print_what_they_say(name, monkeypatch, tmp_path):
-    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+def test_examples_print_what_they_say(name):
     assert not doctest.testmod(importlib.import_module(name)).failed

@@ -84,7 +84,7 @@ def run_line(project, mirror, monkeypatch):
     return call
 
 
-def test_every_command_of_the_readme_runs(project, run_line, known_weights, small_drawing):
+def test_every_command_of_the_readme_runs(project, run_line, known_weights):
     """In order, in one folder, like a reader; training is shortened, downloads come from a mirror."""
     ran = 0
     for line in commands():

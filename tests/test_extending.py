@@ -46,22 +46,25 @@ def test_page_has_an_example_for_each_row_of_contributing():
     assert all(blocks(section, "diff") and blocks(section, "bash") for section in SECTIONS.values())
 
 
-# runs examples in order; commands that need Paddle are run in this one process, which imports it once
+# runs examples in order; most commands are run in this one process, which imports Paddle once
 RUN = r"""
 import json, re, shlex, shutil, subprocess, sys
 from paddleseg_u2net.cli import export
 from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.datasets import prepare, synthetic
+from paddleseg_u2net.evaluation import tables
 from paddleseg_u2net.training import records
 
 records.draw_curves = lambda path, rows, metric: path.touch()  # takes longer than these runs
+tables.draw_curves = lambda *_: None
+here = "prepare|train|predict|export|evaluate|make-dataset"
 export.IMAGES = 2  # Paddle takes long for more
 prepare.draw_into = lambda folder: synthetic.draw_into(folder, size=64)
 for example in json.loads(sys.argv[1]):
     for name in ("result", "exported"):  # of earlier examples
         shutil.rmtree(name, ignore_errors=True)
-    for part in re.split(r"^(u2net (?:prepare|train|predict|export) (?:.*\\\n)*.*$)", example, flags=re.M):
-        if re.match("u2net (prepare|train|predict|export) ", part) and "|" not in part:
+    for part in re.split(rf"^(u2net (?:{here}) (?:.*\\\n)*.*$)", example, flags=re.M):
+        if re.match(f"u2net ({here}) ", part) and "|" not in part:
             code = main(shlex.split(part.replace("\\\n", " "))[1:])
         else:
             code = subprocess.run(["bash", "-e", "-c", part]).returncode

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import Resolver
+from yaml.scanner import Scanner
 
 from paddleseg_u2net.bounds import YAML_BYTES, YAML_DEPTH, YAML_TEXT, YAML_VALUES
 from paddleseg_u2net.errors import ConfigError, printable
@@ -19,14 +26,30 @@ SHOWN = 60  # characters of a value in a message
 HERE = "${here}"  # in a path of a dataset section: the folder of the config file
 
 
-class Loader(yaml.SafeLoader):
+class _PythonParser(Reader, Scanner, Parser):
+    """PyYAML's parser in Python, for builds of it without libyaml."""
+
+    def __init__(self, stream):
+        Reader.__init__(self, stream)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+
+
+# libyaml's parser gives the same events six times faster
+_Parser: Any = yaml.cyaml.CParser if yaml.__with_libyaml__ else _PythonParser
+
+
+class Loader(Composer, _Parser, SafeConstructor, Resolver):
     """Safe YAML loader that reads 1e-4 as a number, rejects duplicate keys, and bounds depth and values.
 
     A few lines of aliases and merge keys can stand for more values than there is memory.
     """
 
     def __init__(self, stream):
-        super().__init__(stream)
+        _Parser.__init__(self, stream)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
         self.depth = self.values = 0
         self.measured: dict[int, tuple[int, int]] = {}
 
@@ -126,10 +149,17 @@ def read_yaml(path: Path) -> tuple[Any, Any]:
         raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
 
 
+class _NamedText(io.StringIO):
+    """Text with the name that marks of PyYAML show."""
+
+    def __init__(self, text: str, name: str):
+        super().__init__(text)
+        self.name = name
+
+
 def parse_yaml(text: str, name: str) -> tuple[Any, Any]:
     """Content and node of YAML text; yaml.YAMLError or ValueError if it cannot be read."""
-    loader = Loader(text)
-    loader.name = name
+    loader = Loader(_NamedText(text, name))
     node = loader.get_single_node()
     return (loader.construct_document(node) if node else None), node
 

@@ -116,8 +116,12 @@ class _Datasets:
         """Names and values in the order of Keras 2."""
         for layer in _names(root.attrs, "layer_names"):
             group = self.child(root, layer)
+            folders: dict[str, Any] = {"": group}
             for name in _names(group.attrs, "weight_names"):
-                yield name, self.array(self.child(group, name))
+                folder, _, last = name.rpartition("/")
+                if folder not in folders:
+                    folders[folder] = self.child(group, folder)
+                yield name, self.array(self.child(folders[folder], last))
 
     def walk(self, group: Any, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
         """Paths and values of the network, without those of the optimizer."""

@@ -18,6 +18,7 @@ from PIL import Image
 from support import environment, pixels, tree
 
 from paddleseg_u2net.cli import other_sources
+from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.errors import DownloadError
 
 MODEL = "u2netp"
@@ -26,6 +27,21 @@ MODEL = "u2netp"
 def piped(*words, data: bytes = b"") -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "paddleseg_u2net", *map(str, words)]
     return subprocess.run(command, input=data, capture_output=True, env=environment(), timeout=100)
+
+
+@pytest.fixture
+def piped_here(monkeypatch):
+    """A function like `piped` that runs the command in this process, which saves its imports."""
+
+    def call(*words, data: bytes = b"") -> subprocess.CompletedProcess:
+        streams = [io.TextIOWrapper(io.BytesIO(content), write_through=True) for content in (data, b"", b"")]
+        with monkeypatch.context() as patch:
+            for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+                patch.setattr(sys, name, stream)
+            code = main([*map(str, words)])
+        return subprocess.CompletedProcess(words, code, *(stream.buffer.getvalue() for stream in streams[1:]))
+
+    return call
 
 
 def test_stdin_goes_to_stdout_as_one_picture(run, known_weights, photos_dir):
@@ -40,13 +56,14 @@ def test_stdin_goes_to_stdout_as_one_picture(run, known_weights, photos_dir):
     assert f"No --model_path: the model is {MODEL}" in outcome.stderr.decode()
 
 
-def test_what_was_changed_of_stdin_is_logged(known_weights, photos_dir):
+def test_what_was_changed_of_stdin_is_logged(piped_here, trained, photos_dir):
     picture = Image.open(photos_dir / "a.png").convert("RGBA")
     picture.putalpha(100)
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x010F] = "a camera"
     picture.save(file, "PNG", exif=exif)
-    outcome = piped("predict", "-", "--min_presence", "1", "--keep_exif", data=file.getvalue())
+    words = ["--model_path", trained, "--min_presence", "1", "--keep_exif"]
+    outcome = piped_here("predict", "-", *words, data=file.getvalue())
     assert outcome.returncode == 0
     found = Image.open(io.BytesIO(outcome.stdout))
     assert found.getexif()[0x010F] == "a camera"
@@ -68,8 +85,8 @@ def test_what_was_changed_of_stdin_is_logged(known_weights, photos_dir):
         (["--resume"], b"", "--resume: not for an image on stdin. Fix: leave it out"),
     ],
 )
-def test_what_cannot_be_piped_is_one_line(known_weights, words, data, message):
-    outcome = piped("predict", "-", "--model_path", MODEL, *words, data=data)
+def test_what_cannot_be_piped_is_one_line(piped_here, trained, words, data, message):
+    outcome = piped_here("predict", "-", "--model_path", trained, *words, data=data)
     assert (outcome.returncode, outcome.stdout) == (1, b"")
     errors = [line for line in outcome.stderr.decode().splitlines() if "[INFO]" not in line]
     assert len(errors) == 1
@@ -122,8 +139,8 @@ def test_one_image_as_with_rembg(run, trained, photos_dir):
         assert (picture.format, picture.mode) == ("JPEG", "RGB")
 
 
-def test_one_image_through_a_pipe(known_weights, photos_dir):
-    outcome = piped("i", data=(photos_dir / "a.png").read_bytes())
+def test_one_image_through_a_pipe(piped_here, known_weights, photos_dir):
+    outcome = piped_here("i", data=(photos_dir / "a.png").read_bytes())
     assert outcome.returncode == 0
     assert Image.open(io.BytesIO(outcome.stdout)).mode == "RGBA"
     assert b"[INFO]" in outcome.stderr

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import paddle
 import pytest
 from PIL import Image
 from support import PREDICTION_FLAGS, draw_pair, environment, make_config, pixels, scores, tree, write_mask
 
 from paddleseg_u2net.inference.predictor import Predictor
-from paddleseg_u2net.models.u2net import U2Netp
 
 
 def test_folder_is_mirrored_into_all_outputs(run, trained, photos_dir):
@@ -202,16 +200,17 @@ def test_max_pixels_refuses_before_decoding(run, trained, photos_dir):
     assert tree("out/saliency") == ["sub/ü b.png"]
 
 
-def test_backends_of_predict_write_the_same_maps(run, data, small_drawing, tmp_path):
+@pytest.mark.usefixtures("small_drawing", "warm_cache")
+def test_backends_of_predict_write_the_same_maps(run, data, random_weight_file, tmp_path):
     config = make_config(tmp_path / "u2netp.yaml", data, model="U2Netp")
-    paddle.save(U2Netp(1).state_dict(), "w.pdparams")
-    words = ["--config", config, "--model_path", "w.pdparams"]
-    words += ["--image_path", data / "images", "--outputs", "saliency"]
+    words = [data / "images" / "p0.png", data / "images" / "p1.png", "--outputs", "saliency"]
+    words += ["--config", config, "--model_path", random_weight_file]
     backends = ("auto", "onnxruntime", "openvino", "paddle")
     for name in backends:
         code, text, _ = run("predict", *words, "--save_dir", name, "--backend", name)
         assert code == 0
         assert ("backend onnxruntime on cpu (auto" in text) == (name == "auto")
+    assert len(tree("auto")) == 2
     for path in Path("auto").rglob("*.png"):
         maps = [pixels(Path(name, *path.parts[1:])).astype(int) for name in backends]
         assert np.ptp(maps, axis=0).max() <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ import paddle
 import pytest
 from support import GOLDEN, ROOT, environment, make_config
 
-from paddleseg_u2net.cli import benchmark, demo, predict
+from paddleseg_u2net.cli import benchmark, demo, export, predict
 from paddleseg_u2net.cli.app import main
 from paddleseg_u2net.cli.demo import contact_sheet, fit
 from paddleseg_u2net.config.loader import load_config
@@ -108,24 +109,31 @@ def test_picture_of_any_shape_fits_its_cell():
 
 
 def test_demo_runs_from_any_folder_and_a_second_run_reuses_the_results(
-    run, known_weights, small_drawing, tmp_path, monkeypatch
+    run, known_weights, tmp_path, monkeypatch
 ):
-    """Its commands run in this process; that they are found from any folder is a test of its own."""
+    """Its commands run in this process, on fewer photographs; other tests find them from any folder."""
     inside = SimpleNamespace(run=lambda command, env: SimpleNamespace(returncode=main(command[3:])))
     monkeypatch.setattr(demo, "subprocess", inside)
-    monkeypatch.setattr(demo, "SALIENCY_PHOTOS", demo.SALIENCY_PHOTOS[:2])
+    monkeypatch.setattr(demo, "SALIENCY_PHOTOS", demo.SALIENCY_PHOTOS[1:2])
+    monkeypatch.setattr(demo, "FUNDUS_PHOTO", "coffee.png")  # an eighth of the pixels
     words = ["--iters", 2, "--size", 32, "--images", 10]
     code, text, _ = run("demo", *words)
     assert code == 0
     assert "$ u2net predict" in text
     assert "validation mIoU" in text
     sheet = read_image(tmp_path / "output" / "demo" / "contact_sheet.png")
-    assert sheet.shape[0] == 30 + 5 * 158  # a title, two photographs, three fundus pictures
+    assert sheet.shape[0] == 30 + 4 * 158  # a title, a photograph, three fundus pictures
     assert sheet.std() > 30
     code, text, _ = run("demo", *words)
     assert code == 0
     assert text.count("exists already") == 2
     assert "[TRAIN]" not in text
+
+
+def test_photographs_of_the_demo_are_found(tmp_path):
+    found = demo.photographs(tmp_path)
+    assert len(found) == 6
+    assert all(path.is_file() for path in [*found, tmp_path / demo.FUNDUS_PHOTO])
 
 
 def test_commands_of_the_demo_are_found_from_any_folder(capfd, monkeypatch):
@@ -156,9 +164,9 @@ def test_contact_sheet_has_a_row_per_image(tmp_path):
 
 
 @pytest.fixture
-def predict_flags(data, tmp_path, small_drawing) -> list[str]:
+def predict_flags(data, tmp_path, random_weight_file, small_drawing, warm_cache) -> list[str]:
     """Flags that predict the six images of `data` with random weights of U²-Net†."""
-    paddle.save(U2Netp(1).state_dict(), "w.pdparams")
+    shutil.copy(random_weight_file, tmp_path)
     config = make_config(tmp_path / "a.yaml", data, model="U2Netp")
     flags = {"config": config, "model_path": "w.pdparams", "image_path": data / "images"}
     return [word for key, value in flags.items() for word in (f"--{key}", str(value))]
@@ -168,15 +176,17 @@ def test_benchmark_measures_engines_and_whole_commands(run, predict_flags, data,
     kinds = (benchmark.Kind("onnx", "fp32", "onnxruntime"), benchmark.Kind("openvino", "bf16", "openvino"))
     monkeypatch.setattr(benchmark, "KINDS", kinds)
     cached_export(Path("w.pdparams"), {"type": "U2Netp", "num_classes": 1})  # else a child imports Paddle
-    measured = benchmark.run_measured
+    monkeypatch.setattr(export, "IMAGES", 1)
+    measured, started = benchmark.run_measured, []
 
     def inside(command, environment):
-        """Run exports in this process, which saves the import of Paddle; what is measured has its own."""
-        if command[3] != "export":
+        """Run commands in this process, which saves imports, except an engine and the first prediction."""
+        started.append(command[3])
+        if command[3] == "benchmark" or (command[3] == "predict" and started.count("predict") == 1):
             return measured(command, environment)
-        if main(command[3:]):
+        if main([*map(str, command[3:])]):
             raise OSError("it failed")
-        return None
+        return SimpleNamespace(seconds=1.0, peak_mib=1.0)
 
     monkeypatch.setattr(benchmark, "run_measured", inside)
     flags = [*predict_flags, "--mask_path", data / "masks", "--batches", 1, "--repeats", 1]

@@ -335,7 +335,7 @@ def test_interruption_prints_one_line(folders, tmp_path, delay):
     """Ctrl-C reaches the whole group of processes, here when workers start and when they import modules."""
     maps, masks = folders
     for folder in folders:
-        for copy in range(2000):
+        for copy in range(500):
             os.link(folder / "a.png", folder / f"copy{copy}.png")
     child = subprocess.Popen(
         [*SCRIPT, "--pred_dir", maps, "--label_dir", masks, "--save_dir", tmp_path / "out", "--workers", "2"],

@@ -40,9 +40,9 @@ def randomize_norms(network):
 @pytest.mark.parametrize(
     ("kind", "num_classes", "channels", "sizes"),
     [
-        (U2Netp, 1, 3, [(64, 64), (75, 53), (1, 1), (1, 40)]),
-        (U2Netp, 3, 1, [(64, 64), (75, 53), (1, 1), (1, 40)]),
-        (U2Net, 2, 3, [(75, 53)]),
+        (U2Netp, 1, 3, [(32, 32), (43, 29), (1, 1), (1, 40)]),
+        (U2Netp, 3, 1, [(32, 32), (43, 29), (1, 1), (1, 40)]),
+        (U2Net, 2, 3, [(35, 21)]),
     ],
 )
 def test_graph_computes_what_paddle_computes(kind, num_classes, channels, sizes):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import paddle
 import pytest
 import yaml
 from support import environment
@@ -20,12 +20,12 @@ from paddleseg_u2net.engines.deploy_config import RECORD, read_record
 from paddleseg_u2net.engines.paddle import PaddleEngine
 from paddleseg_u2net.errors import VerificationError
 from paddleseg_u2net.export import cache
-from paddleseg_u2net.export.cache import cached_export
+from paddleseg_u2net.export.cache import cached_export, drawn_object
 from paddleseg_u2net.export.verify import TOLERANCES, Tolerance
 from paddleseg_u2net.inference import model_source
 from paddleseg_u2net.inference.model_source import config_of, describe, load_engine
 from paddleseg_u2net.inference.predictor import Predictor
-from paddleseg_u2net.models.u2net import U2Netp
+from paddleseg_u2net.models.weight_files import read_state
 
 MODEL = {"type": "U2Netp", "num_classes": 1}
 CONFIG = {"model": MODEL, "val_dataset": {"type": "Dataset", "transforms": []}}
@@ -34,13 +34,9 @@ NOTHING = Tolerance(0.0, 0.0, 0.0, 1.0, 0.0)  # no export is that exact
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "w.pdparams"
-    paddle.seed(1)
-    network = U2Netp(1)
-    paddle.save(network.state_dict(), str(path))
-    image = RNG.normal(size=(1, 3, 48, 33)).astype(np.float32)
-    return path, image, PaddleEngine(network)(image)
+def made(random_weight_file):
+    image = np.random.default_rng(0).normal(size=(1, 3, 48, 33)).astype(np.float32)
+    return random_weight_file, image, PaddleEngine(cache.network_on_cpu(random_weight_file, MODEL))(image)
 
 
 @pytest.fixture
@@ -54,6 +50,16 @@ def weights(made, tmp_path, small_drawing):
 def warm(weights, warm_cache):
     """The same with a cache that tests share, so that the export is often there already."""
     return weights
+
+
+@pytest.fixture
+def filled(warm):
+    """The same with a cache of the test's own, in which a copy of the export lies."""
+    folder = cached_export(warm[0], MODEL).parent.resolve()
+    own = Path(os.environ["U2NET_HOME"]) / "exports"
+    own.unlink()  # a link to the cache that tests share
+    shutil.copytree(folder, own / folder.name)
+    return warm
 
 
 @pytest.mark.parametrize("backend", ["auto", "onnxruntime", "openvino", "paddle"])
@@ -91,15 +97,17 @@ def test_export_beyond_its_tolerance_is_not_kept(weights, monkeypatch, tmp_path)
 
 def test_verification_image_shows_an_object_that_the_network_finds(known_weights):
     """Without an object, an export that finds nothing would pass the comparison."""
-    maps = load_engine("u2netp", config_of("u2netp"), precision="fp32")(cache.drawn_object(3))[0, 0]
+    maps = load_engine("u2netp", config_of("u2netp"), precision="fp32")(drawn_object(3))[0, 0]
     assert maps[78, 65] > 0.9
     assert maps[2, 2] < 0.1
 
 
-def test_other_weights_have_another_export(weights, tmp_path):
-    path, _, _ = weights
-    paddle.save(U2Netp(1).state_dict(), str(tmp_path / "other.pdparams"))
-    assert cached_export(path, MODEL) != cached_export(tmp_path / "other.pdparams", MODEL)
+def test_other_weights_have_another_export(filled, tmp_path):
+    path, _, _ = filled
+    state = read_state(path)
+    np.savez(tmp_path / "other.npz", **state | {"outconv.bias": state["outconv.bias"] + 1})
+    other = tmp_path / "other.npz"
+    assert cached_export(path, MODEL) != cached_export(other, MODEL)
     assert cached_export(path, MODEL) == cached_export(path, MODEL)
 
 
@@ -162,8 +170,8 @@ def test_backends_and_devices_that_cannot_run_the_model_are_rejected(warm):
             load_engine(warm[0], CONFIG, "gpu", backend)
 
 
-def test_cache_folder_without_its_record_is_written_again(weights):
-    path, image, expected = weights
+def test_cache_folder_without_its_record_is_written_again(filled):
+    path, image, expected = filled
     record = cached_export(path, MODEL)
     record.unlink()
     np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)
@@ -210,8 +218,8 @@ def test_export_predicts_with_numpy_opencv_yaml_and_its_engine_alone(warm, data)
     assert "Predicted 6 of 6 images" in outcome.stdout
 
 
-def test_damaged_cache_is_written_again(weights, caplog):
-    path, image, expected = weights
+def test_damaged_cache_is_written_again(filled, caplog):
+    path, image, expected = filled
     record = cached_export(path, MODEL)
     (record.parent / "model.onnx").write_bytes(b"x")
     np.testing.assert_allclose(load_engine(path, CONFIG)(image), expected, atol=2e-5)

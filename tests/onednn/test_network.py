@@ -105,8 +105,7 @@ def together(arrays):
 @pytest.mark.parametrize(
     ("kind", "classes", "in_channels", "n", "h", "w"),
     [
-        (U2Netp, 1, 3, 2, 64, 64),
-        (U2Netp, 1, 3, 1, 75, 53),
+        (U2Netp, 1, 3, 2, 64, 48),
         (U2Netp, 2, 4, 2, 33, 47),
         (U2Netp, 11, 1, 1, 40, 32),
         pytest.param(U2Net, 1, 3, 2, 64, 64, marks=pytest.mark.slow),
@@ -218,7 +217,7 @@ def test_gradients_add_up_and_sizes_share_one_arena():
     network = freeze_norms(make(open_relus=True))
     engine, reference = OneDnnNetwork(network, threads=1), copy.deepcopy(network)
     engine.training = True
-    sizes = [(32, 32), (48, 40), (32, 32), (16, 64)]
+    sizes = [(16, 16), (24, 20), (16, 16), (8, 32)]
     for call in (engine, reference):
         for size in sizes:
             image, label = batch(network, 1, *size)
@@ -287,8 +286,15 @@ def test_one_value_per_channel_is_left_to_paddle_which_does_not_normalize_it(siz
 def test_a_batch_that_does_not_fit_names_how_many_images_may(monkeypatch):
     network = make()
     engine = OneDnnNetwork(network, threads=1)
-    one = engine.plan((1, 3, 32, 64)).size
+    sizes = {n: engine.plan((n, 3, 32, 64)).size for n in (1, 4)}
     engine.plans.clear()
+
+    def plan(flow, shapes, options, arena):
+        """A stand-in for plans, as building each takes long."""
+        return SimpleNamespace(size=sizes[options.shape[0]], options=options)
+
+    monkeypatch.setattr("paddleseg_u2net.onednn.network.Plan", plan)
+    one = sizes[1]
     monkeypatch.setattr("paddleseg_u2net.onednn.network.available_memory", lambda: one)
     image = paddle.to_tensor(batch(network, 4, 32, 64)[0])
     with pytest.raises(ValueError, match=r"4 images of 32x64 needs .*Fix: --batch_size [12] or less"):
