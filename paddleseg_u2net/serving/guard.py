@@ -55,7 +55,7 @@ def token_of(authorization: str) -> bytes:
     """The token of a bearer, or the password of a user of any name, as Label Studio sends it."""
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() == "bearer":
-        return token.strip().encode("utf-8", "replace")
+        return token.strip().encode("latin-1")
     if scheme.lower() == "basic":
         with contextlib.suppress(ValueError):
             return base64.b64decode(token).partition(b":")[2]
@@ -95,6 +95,7 @@ class Exchange:
         self.start = time.perf_counter()
         self.received = self.sent = self.status = 0
         self.complete = False  # the body is
+        self.has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -109,7 +110,7 @@ class Exchange:
         except asyncio.TimeoutError:
             fault = self._too_slow()
         except _Gone:
-            self.status = self.status or 499
+            self.status = self.status or 499  # as nginx logs it
         except Exception:
             log.exception("request %s failed", self.id)
             fault = None if self.status else internal(self.id)
@@ -187,7 +188,8 @@ class Exchange:
             return {"type": GONE}
         message = await self._receive()
         if message["type"] == GONE:
-            raise _Gone
+            self.gone.set_result(None)
+            await asyncio.Event().wait()  # until `_answer` cancels; an exception would be answered
         size = len(message.get("body", b""))
         self.received += size
         self.guard.body_memory += size
@@ -212,7 +214,7 @@ class Exchange:
             self.status = message["status"]
             present = {name.lower() for name, _ in message["headers"]}
             more = {**HEADERS, **self._cors(), "X-Request-Id": self.id}
-            if not self.complete and self.scope["method"] not in ("GET", "HEAD"):
+            if self.has_body and not self.complete:
                 more["Connection"] = "close"  # the rest of the body is not read
             extra = [(k.lower().encode(), v.encode("latin-1")) for k, v in more.items()]
             message = {
@@ -268,6 +270,6 @@ class Exchange:
             "bytes_in": self.received,
             "bytes_out": self.sent,
         }
-        if fault:
-            facts["code"] = fault.code
+        if code := fault.code if fault else self.scope["state"].get("code"):
+            facts["code"] = code
         log.info("request", extra={"facts": facts})

@@ -44,7 +44,7 @@ def number(least: int, most: int) -> Callable[[str], int]:
     """A reader of whole numbers in a range."""
 
     def parse(text: str) -> int:
-        if not (text.isdecimal() and text.isascii() and least <= int(text[:9]) <= most and len(text) < 9):
+        if not (text.isdecimal() and text.isascii() and least <= int(text[:9]) <= most and len(text) <= 9):
             raise ValueError(
                 f"expected a whole number from {least} to {most}, got '{text[:SHOWN]}'. Fix: {least}"
             )

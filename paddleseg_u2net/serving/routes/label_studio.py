@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 
@@ -192,7 +191,7 @@ async def _image(server: Server, task: Any, field: str) -> bytes:
     path = source.removeprefix(home) if home else source
     if STORED.match(path):
         return await _stored(server, home, path)
-    if urlsplit(source).scheme.lower() in ("http", "https"):
+    if source.lower().startswith(("http:", "https:")):
         return await server.fetch(source)
     raise ApiFault(
         "bad_request",

@@ -118,8 +118,8 @@ async def _predict(job: Job, data: bytes, wanted: Wanted) -> Row:
     """What is said and drawn of an image."""
     result = await job.result(data, wanted.settings.cutout, wanted.min_presence)
     wanted = wanted.but(palette=job.model.palette)
-    facts, pictures = await job.run(
-        "encode", lambda: (facts_of(result, wanted, job.model.name), draw(result, wanted))
+    facts, pictures = await job.encode(
+        lambda: (facts_of(result, wanted, job.model.name), draw(result, wanted))
     )
     return {**facts, "timing_ms": {name: round(ms, 2) for name, ms in job.milliseconds.items()}}, pictures
 
