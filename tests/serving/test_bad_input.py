@@ -235,9 +235,9 @@ def test_a_body_without_length_that_grows_too_large(served):
 
 def chunked(served, path, kind, body):
     """What is answered to a body of chunks, without its length."""
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
     with served.connect() as raw:
-        raw.sendall(head.encode())
+        raw.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             for start in range(0, len(body), 65536):
                 part = body[start : start + 65536]
