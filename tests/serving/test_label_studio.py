@@ -274,6 +274,12 @@ def test_other_bodies_are_bad_requests(alone, body):
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
 
 
+def test_too_many_lists_are_refused(alone):
+    """A list of 2 bytes takes 56 in memory."""
+    answer = alone.post("/predict", content=b'{"tasks": [' + b"[]," * 700_000 + b"1]}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
 def test_too_many_tasks_are_refused(alone):
     answer = ask(alone, *["x"] * 1001)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_files")

@@ -26,6 +26,7 @@ from paddleseg_u2net.serving.answers import (
     choose,
     draw,
     facts_of,
+    mask_facts,
     picture_format,
 )
 from paddleseg_u2net.serving.faults import ApiFault
@@ -75,7 +76,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
         if not as_text:
             wanted = wanted.but(format=picture_format(accept, wanted))
         async with server.job(wanted.model) as job:
-            facts, pictures = await _predict(job, upload.image, wanted)
+            facts, pictures = await _predict(job, upload.image, wanted, as_text)
             if as_text:
                 return Response(await server.in_thread(as_json, facts, pictures), media_type=JSON)
         ((kind, content),) = pictures.values()
@@ -105,17 +106,20 @@ def _pictures(wanted: Wanted) -> list[str]:
     return list(MEDIA.values()) if len(wanted.outputs) == 1 else []
 
 
-async def _predict(job: Job, data: bytes, wanted: Wanted) -> Row:
-    """What is said and drawn of an image."""
+async def _predict(job: Job, data: bytes, wanted: Wanted, as_text: bool = True) -> Row:
+    """What is said and drawn of an image; without `as_text` what the headers of a picture say."""
     cutout = wanted.settings.cutout
     if wanted.background is not None:  # here, as requests without a turn hold no decoded image
         background = await job.decode(wanted.background)
         cutout = replace(cutout, background=Background(background.image))
     result = await job.result(data, cutout, wanted.min_presence)
     wanted = wanted.but(palette=job.model.palette)
-    facts, pictures = await job.encode(
-        lambda: (facts_of(result, wanted, job.model.name), draw(result, wanted))
-    )
+
+    def drawn() -> Row:
+        facts = facts_of(result, job.model.name) | (mask_facts(result, wanted) if as_text else {})
+        return facts, draw(result, wanted)
+
+    facts, pictures = await job.encode(drawn)
     return {**facts, "timing_ms": {name: round(ms, 2) for name, ms in job.milliseconds.items()}}, pictures
 
 
