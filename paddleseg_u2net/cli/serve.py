@@ -110,7 +110,8 @@ ACCESS: Flags = {
         "nargs": "+",
         "default": [],
         "metavar": "NAME",
-        "help": "names by which it may be addressed; default: with a loopback --host localhost, else any",
+        "help": "names by which it may be addressed besides localhost; default: none with a loopback "
+        "--host, else any",
     },
     "label_studio": {
         "metavar": "URL",
@@ -156,7 +157,9 @@ def server_settings(args: argparse.Namespace) -> ServerSettings:
     """
     if not 0 <= args.port <= 65535:
         raise ValueError(f"--port {args.port}: expected 0 to 65535. Fix: {DEFAULTS.port}")
-    hosts = tuple(args.allowed_hosts) or (LOOPBACK if args.host in LOOPBACK else ())
+    named = tuple(name.lower().strip("[]") for name in args.allowed_hosts)
+    # no other site has these names: they stay allowed for health checks on this machine
+    hosts = (*named, *LOOPBACK) if named or args.host in LOOPBACK else ()
     names = (
         "host",
         "port",

@@ -67,7 +67,7 @@ def fetch_from(
     """
     if not path.startswith("/"):
         raise DownloadError(f"{shown(path)}: expected a path from /. Fix: /data/…")
-    url = server.rstrip("/") + quote(path, safe="/?&=%+:@,;!*()'~")
+    url = server.rstrip("/") + quote(path, safe="/?&=%+:@,;!*()'~", errors="replace")
     pace = Pace(url, seconds)
     if parts_of(url)[0] not in ("http", "https"):
         raise DownloadError(f"{shown(server)}: expected an http or https address. Fix: https://…")

@@ -99,26 +99,35 @@ def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
     return {"size": list(mask.shape), "counts": [int(count) for count in counts]}
 
 
-def facts_of(result: Result, wanted: Wanted, model: str) -> dict[str, Any]:
-    """What a result says beside its pictures, as JSON is made of it.
+def facts_of(result: Result, model: str) -> dict[str, Any]:
+    """What a result says in the headers of its picture.
 
     Args:
         result: of one image.
-        wanted: the threshold of its mask.
         model: its name.
     """
     height, width = result.saliency.shape
-    mask = result.mask(wanted.settings.threshold)
-    numbers, pixels = np.unique(result.classes, return_counts=True)
     return {
         "model": model,
         "width": width,
         "height": height,
         "presence": round(presence(result.prediction.saliency), 4),
+        "notes": [note.text for note in result.photograph.notes],
+    }
+
+
+def mask_facts(result: Result, wanted: Wanted) -> dict[str, Any]:
+    """What a result says beside its pictures and headers, as JSON is made of it.
+
+    Args:
+        result: of one image.
+        wanted: the threshold of its mask.
+    """
+    mask, pixels = result.mask(wanted.settings.threshold), np.bincount(result.classes.ravel())
+    return {
         "foreground": round(float(mask.mean()), 6),
         "box": box_of(mask),
-        "classes": {str(n): round(int(p) / mask.size, 6) for n, p in zip(numbers, pixels, strict=True)},
-        "notes": [note.text for note in result.photograph.notes],
+        "classes": {str(n): round(int(pixels[n]) / mask.size, 6) for n in np.flatnonzero(pixels)},
         "mask": run_lengths(mask),
     }
 

@@ -77,4 +77,5 @@ async def _answer_mistake(request: Request, error: Exception) -> JSONResponse:
 
 
 def _rendered(request: Request, fault: ApiFault, status: int) -> JSONResponse:
+    request.state.code = fault.code  # for the log
     return JSONResponse(fault.body(request.state.request_id, request.url.path), status, fault.headers)

@@ -28,7 +28,6 @@ STATUS = {
     "host_refused": 421,
     "bad_image": 422,
     "url_failed": 422,
-    "client_gone": 499,  # as nginx logs it; nobody reads this answer
     "internal": 500,
     "bad_output": 500,
     "busy": 503,

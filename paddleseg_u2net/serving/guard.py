@@ -36,6 +36,7 @@ HEADERS = {
 }
 GONE = "http.disconnect"
 ABORT = "abort"  # in the state of a connection: closes it without waiting for a slow reader
+DRAIN = "drain"  # in the state of a connection: waits until the client has taken nearly all that was sent
 ANSWER_SECONDS = 5  # for a fault to be taken, after the time of the request has passed
 
 
@@ -55,7 +56,7 @@ def token_of(authorization: str) -> bytes:
     """The token of a bearer, or the password of a user of any name, as Label Studio sends it."""
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() == "bearer":
-        return token.strip().encode("utf-8", "replace")
+        return token.strip().encode("latin-1")
     if scheme.lower() == "basic":
         with contextlib.suppress(ValueError):
             return base64.b64decode(token).partition(b":")[2]
@@ -79,7 +80,11 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await Exchange(self, scope, receive, send).run()
+        exchange = Exchange(self, scope, receive, send)
+        try:
+            await exchange.run()
+        finally:
+            self.body_memory -= exchange.held
 
 
 class Exchange:
@@ -93,8 +98,9 @@ class Exchange:
         self.id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = self.id
         self.start = time.perf_counter()
-        self.received = self.sent = self.status = 0
-        self.complete = False  # the body is
+        self.received = self.sent = self.held = self.status = 0
+        self.complete = self.answered = False  # the body and the answer are
+        self.has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -109,12 +115,10 @@ class Exchange:
         except asyncio.TimeoutError:
             fault = self._too_slow()
         except _Gone:
-            self.status = self.status or 499
+            self.status = self.status or 499  # as nginx logs it
         except Exception:
             log.exception("request %s failed", self.id)
             fault = None if self.status else internal(self.id)
-        finally:
-            self.guard.body_memory -= self.received
         if fault:
             await self._send_fault(fault)
         self._record(fault)
@@ -168,11 +172,17 @@ class Exchange:
             if not app.done():
                 raise _Gone
             await app
+            await self._drain()
         finally:
             app.cancel()
             for waiting in (self.gone, getattr(self, "_watcher", None)):
                 if waiting is not None:
                     waiting.cancel()
+
+    async def _drain(self) -> None:
+        """Wait for the reader: uvicorn calls an answer complete that is in the memory of the connection."""
+        if drain := self.scope["state"].get(DRAIN):
+            await drain()
 
     async def _answer_preflight(self) -> None:
         """What a browser asks before it sends a request of another site."""
@@ -187,10 +197,11 @@ class Exchange:
             return {"type": GONE}
         message = await self._receive()
         if message["type"] == GONE:
-            raise _Gone
+            self._leave()
+            await asyncio.Event().wait()  # until `_answer` cancels; an exception would be answered
         size = len(message.get("body", b""))
         self.received += size
-        self.guard.body_memory += size
+        self._hold(size)
         if self.received > self.settings.max_bytes:
             raise self._too_large()
         if self.guard.body_memory > self.settings.max_body_memory:
@@ -200,10 +211,17 @@ class Exchange:
             self._watcher = asyncio.ensure_future(self._watch())
         return message
 
+    def _hold(self, size: int) -> None:
+        self.held += size
+        self.guard.body_memory += size
+
     async def _watch(self) -> None:
         while (await self._receive())["type"] != GONE:
             pass
-        if not self.gone.done():
+        self._leave()
+
+    def _leave(self) -> None:
+        if not (self.answered or self.gone.done()):  # uvicorn says so after each answer too
             self.gone.set_result(None)
 
     async def send(self, message: Message) -> None:
@@ -212,15 +230,21 @@ class Exchange:
             self.status = message["status"]
             present = {name.lower() for name, _ in message["headers"]}
             more = {**HEADERS, **self._cors(), "X-Request-Id": self.id}
-            if not self.complete and self.scope["method"] not in ("GET", "HEAD"):
+            if self.has_body and not self.complete:
                 more["Connection"] = "close"  # the rest of the body is not read
             extra = [(k.lower().encode(), v.encode("latin-1")) for k, v in more.items()]
             message = {
                 **message,
                 "headers": [*message["headers"], *(row for row in extra if row[0] not in present)],
             }
-        self.sent += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self.answered = message["type"] == "http.response.body" and not message.get("more_body")
+        self.sent += size
+        self._hold(size)  # until the reader has it
         await self._send(message)
+        if message.get("more_body"):
+            await self._drain()
+            self._hold(-size)
 
     def _cors(self) -> dict[str, str]:
         origin = self.headers.get("origin")
@@ -268,6 +292,6 @@ class Exchange:
             "bytes_in": self.received,
             "bytes_out": self.sent,
         }
-        if fault:
-            facts["code"] = fault.code
+        if code := fault.code if fault else self.scope["state"].get("code"):
+            facts["code"] = code
         log.info("request", extra={"facts": facts})

@@ -185,7 +185,7 @@ def _click(region: Any) -> Click:
         click = Click(float(value["x"]), float(value["y"]), bool(region.get("is_positive", True)), labels[0])
         if region["type"] != CLICK or not (0 <= click.x <= 100 and 0 <= click.y <= 100):
             raise ValueError(region["type"])
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise ApiFault(
             "bad_request",
             f'context: expected points ({CLICK}) on the image. Fix: <KeyPointLabels smart="true" …>',

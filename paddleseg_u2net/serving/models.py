@@ -58,6 +58,7 @@ class ModelStore:
         self.settings, self._load = settings, load or _load
         self.streams = settings.streams or max(1, processors() // THREADS_PER_STREAM)
         self.loaded: OrderedDict[str, ServedModel] = OrderedDict()  # the last used one last
+        self._loading: dict[str, asyncio.Task[None]] = {}
         self._lock = asyncio.Lock()
 
     @property
@@ -83,20 +84,26 @@ class ModelStore:
         if name not in self.settings.models:
             found = name[:80]
             raise ApiFault("unknown_model", f"model '{found}': unknown.{suggest(found, self.names)}")
-        if model := self.loaded.get(name):
-            self.loaded.move_to_end(name)
-            return model
-        async with self._lock:
-            if name not in self.loaded:
+        while not (model := self.loaded.get(name)):
+            if name not in self._loading:
+                self._loading[name] = asyncio.create_task(self._load_named(name))
+            # goes on where this request is given up: else each retry would begin again, beside the last one
+            await asyncio.shield(self._loading[name])
+        self.loaded.move_to_end(name)
+        return model
+
+    async def _load_named(self, name: str) -> None:
+        try:
+            async with self._lock:
                 self._make_room()
-                try:
-                    loop = asyncio.get_running_loop()
-                    self.loaded[name] = await loop.run_in_executor(None, self._open, name)
-                except (OSError, ValueError, ImportError) as error:
-                    log.error("model %s: %s", name, error)
-                    message = f"model '{name}' cannot be loaded. Fix: the log of the server says why"
-                    raise ApiFault("model_unavailable", message, {"Retry-After": "60"}) from error
-            return self.loaded[name]
+                loop = asyncio.get_running_loop()
+                self.loaded[name] = await loop.run_in_executor(None, self._open, name)
+        except (OSError, ValueError, ImportError, RuntimeError) as error:  # the last one of engines
+            log.error("model %s: %s", name, error)
+            message = f"model '{name}' cannot be loaded. Fix: the log of the server says why"
+            raise ApiFault("model_unavailable", message, {"Retry-After": "60"}) from error
+        finally:
+            del self._loading[name]
 
     def _make_room(self) -> None:
         """Drop the model that was not used for longest, if there are as many as allowed."""
@@ -120,6 +127,7 @@ class ModelStore:
         """Let all threads end."""
         for model in self.loaded.values():
             model.batcher.close()
+        self.loaded.clear()
 
 
 def _load(path: str, settings: ServerSettings, streams: int) -> Predictor:

@@ -16,6 +16,7 @@ from paddleseg_u2net.matting.shapes import MOST_FEATHER, check_growth, parse_thr
 from paddleseg_u2net.serving.faults import ApiFault
 
 SHOWN = 80  # characters of a value in a message
+PENDING = Background((0, 0, 0))  # stands for an image that is decoded when the request has its turn
 ON, OFF = ("1", "true", "yes", "on", "y", "t"), ("0", "false", "no", "off", "n", "f", "")
 
 
@@ -44,7 +45,7 @@ def number(least: int, most: int) -> Callable[[str], int]:
     """A reader of whole numbers in a range."""
 
     def parse(text: str) -> int:
-        if not (text.isdecimal() and text.isascii() and least <= int(text[:9]) <= most and len(text) < 9):
+        if not (text.isdecimal() and text.isascii() and least <= int(text[:9]) <= most and len(text) <= 9):
             raise ValueError(
                 f"expected a whole number from {least} to {most}, got '{text[:SHOWN]}'. Fix: {least}"
             )
@@ -170,6 +171,7 @@ class Wanted:
         outputs: keys of OUTPUTS.
         settings: how they are drawn; a format of None leaves it to the Accept header.
         min_presence: the results of images with a lower `presence` are empty.
+        background: content of the image that replaces a background of PENDING.
     """
 
     model: str | None
@@ -177,6 +179,7 @@ class Wanted:
     settings: OutputSettings
 
     min_presence: float = 0
+    background: bytes | None = None
 
     def but(self, **settings: Any) -> Wanted:
         """The same request with other settings of its outputs."""
@@ -188,18 +191,18 @@ class Wanted:
         return "cutout" in self.outputs and self.settings.cutout.background is None
 
 
-def read_v1(given: Mapping[str, str], background: Background | None = None) -> Wanted:
+def read_v1(given: Mapping[str, str], background: bytes | None = None) -> Wanted:
     """What a request to our own API asks for.
 
     Args:
         given: its parameters.
-        background: a picture that came with it.
+        background: content of an image that came with it.
 
     Raises:
         ApiFault: parameters that are wrong or contradict each other.
     """
     values = read_parameters(given, V1)
-    if background and values["background"]:
+    if background is not None and values["background"]:
         raise ApiFault("bad_parameter", "background: given as a colour and as an image. Fix: one of them")
     names = ("fill_holes", "drop_specks", "refine_edges", "feather", "crop", "foreground")
     outputs = tuple(dict.fromkeys(values["outputs"]))
@@ -207,7 +210,7 @@ def read_v1(given: Mapping[str, str], background: Background | None = None) -> W
         check_growth(values["grow"], values["shrink"], values["feather"])
         cutout = CutoutSettings(
             grow=values["grow"] - values["shrink"],
-            background=background or values["background"],
+            background=values["background"] if background is None else PENDING,
             **{name: values[name] for name in names},
         )
         kept = {name: values[name] for name in ("threshold", "format", "quality", "bits")}
@@ -215,7 +218,7 @@ def read_v1(given: Mapping[str, str], background: Background | None = None) -> W
         check_outputs(outputs, settings)
     except ValueError as error:  # whose message names flags
         raise ApiFault("bad_parameter", str(error).replace("--", "")) from error
-    return Wanted(values["model"], outputs, settings, values["min_presence"])
+    return Wanted(values["model"], outputs, settings, values["min_presence"], background)
 
 
 def read_rembg(given: Mapping[str, str]) -> Wanted:

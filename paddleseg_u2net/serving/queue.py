@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -66,23 +65,24 @@ class Batcher:
 
     def __init__(self, predict: Predict, streams: int, most: int = 1):
         self._predict, self._streams, self._most = predict, streams, most
-        self._waiting: deque[tuple[np.ndarray, asyncio.Future[Prediction]]] = deque()
+        self._waiting: dict[asyncio.Future[Prediction], np.ndarray] = {}  # in order
         self._pool = ThreadPoolExecutor(streams, "predict")
         self._running: set[asyncio.Task] = set()
 
     async def __call__(self, image: np.ndarray) -> Prediction:
         """Predict an image (H, W, C) uint8; the errors of `predict` are raised here."""
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
-        self._waiting.append((image, future))
+        self._waiting[future] = image
         if len(self._running) < self._streams:
-            task = asyncio.create_task(self._run())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        return await future
+            self._running.add(asyncio.create_task(self._run()))
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)  # where the request is given up
 
     async def _run(self) -> None:
         while batch := self._take():
-            images, futures = zip(*batch, strict=True)
+            futures, images = zip(*batch, strict=True)
             try:
                 found = await asyncio.get_running_loop().run_in_executor(self._pool, self._predict, images)
             except Exception as error:  # whatever an engine raises
@@ -93,15 +93,12 @@ class Batcher:
                 for future, prediction in zip(futures, found, strict=True):
                     if not future.done():
                         future.set_result(prediction)
+        # not when the task is done, which is later: an image that comes between would wait for ever
+        self._running.discard(asyncio.current_task())
 
-    def _take(self) -> list[tuple[np.ndarray, asyncio.Future[Prediction]]]:
-        """The images of the next batch, without those whose requests were given up."""
-        batch: list[tuple[np.ndarray, asyncio.Future[Prediction]]] = []
-        while self._waiting and len(batch) < self._most:
-            image, future = self._waiting.popleft()
-            if not future.done():
-                batch.append((image, future))
-        return batch
+    def _take(self) -> list[tuple[asyncio.Future[Prediction], np.ndarray]]:
+        """The images of the next batch."""
+        return [(future, self._waiting.pop(future)) for future in [*self._waiting][: self._most]]
 
     def close(self) -> None:
         """Let the threads end."""

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from paddleseg_u2net.serving.app import create_app
-from paddleseg_u2net.serving.guard import ABORT
+from paddleseg_u2net.serving.guard import ABORT, DRAIN
 from paddleseg_u2net.serving.logs import configure
 from paddleseg_u2net.serving.models import ModelStore
 from paddleseg_u2net.serving.settings import ServerSettings
@@ -45,7 +45,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self.app_state = {**self.app_state, ABORT: transport.abort}
+        self.app_state = {**self.app_state, ABORT: transport.abort, DRAIN: self.flow.drain}
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:

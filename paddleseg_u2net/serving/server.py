@@ -23,7 +23,7 @@ from paddleseg_u2net.inference.presence import presence, without_object
 from paddleseg_u2net.inference.result import CutoutSettings, Result
 from paddleseg_u2net.io.connections import Network
 from paddleseg_u2net.io.contents import TooManyPixels
-from paddleseg_u2net.io.fetch import fetch
+from paddleseg_u2net.io.fetch import INSTEAD, fetch
 from paddleseg_u2net.io.images import Photograph
 from paddleseg_u2net.serving.faults import ApiFault
 from paddleseg_u2net.serving.metrics import Metrics
@@ -93,6 +93,17 @@ class Job:
         self._took("predict", start)
         self.server.metrics.images.labels(self.model.name).inc(len(images))
         return found
+
+    async def encode(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a function that draws pictures; see `run`.
+
+        Raises:
+            ApiFault: a picture that its format cannot hold.
+        """
+        try:
+            return await self.run("encode", function, *args)
+        except ValueError as error:  # whose message names flags
+            raise ApiFault("bad_parameter", str(error).replace("--", "")) from error
 
     async def run(self, stage: str, function: Callable[..., T], *args: Any) -> T:
         """Run a function in a thread; the time counts as that of a stage.
@@ -192,7 +203,7 @@ class Server:
         try:
             return await loop.run_in_executor(self._downloads, partial(function, *args, **limits))
         except DownloadError as error:
-            raise ApiFault("url_failed", str(error)) from error
+            raise ApiFault("url_failed", str(error).replace(INSTEAD, "send the image itself")) from error
 
     def close(self) -> None:
         """Let all threads end."""

@@ -24,10 +24,11 @@ class ServerSettings:
         streams: predictions of one model at once; None chooses by the processors.
         max_batch: images that wait which are predicted as one batch.
         max_bytes: of the body of a request.
-        max_body_memory: bytes of all bodies that are held at once; more are answered 503.
+        max_body_memory: bytes of all bodies, and of answers that are not read yet, above which no further
+            body is received: 503.
         max_pixels: of an image.
         max_files: of a request.
-        seconds: for a request, from its first byte to the last byte of its answer.
+        seconds: for a request, from the end of its headers until its answer is read.
         allow_urls: fetch images by their https address.
         tokens: a request must bring one of them; empty asks for none.
         cors: origins of other sites whose pages may use the server; `*` for all.

@@ -76,7 +76,7 @@ def parse_request(body: bytes, header: str | None, limits: Limits) -> TensorRequ
         ApiFault: anything else than one tensor `image` of photographs within the limits.
     """
     length = _json_length(header, len(body))
-    request = _read_json(body[:length])
+    request = read_json(body[:length], f"JSON, and {HEADER} where binary data follow")
     _check_keys(request, "the request", ("id", "inputs", "outputs", "parameters", "model_name"))
     number = request.get("id")
     if number is not None and (not isinstance(number, str) or len(number) > MAX_ID):
@@ -101,20 +101,27 @@ def _json_length(header: str | None, body: int) -> int:
     return length
 
 
-def _read_json(text: bytes) -> dict[str, Any]:
+def read_json(text: bytes, fix: str) -> dict[str, Any]:
+    """The object that a body holds.
+
+    Args:
+        text: the body.
+        fix: what is expected, for messages.
+
+    Raises:
+        ApiFault: no JSON, no object, or too many lists and objects in it.
+    """
     containers = text.count(b"[") + text.count(b"{")
     if containers > JSON_CONTAINERS:
         found = f"JSON of {containers} lists and objects, expected at most {JSON_CONTAINERS}"
-        raise ApiFault("body_too_large", f"{found}. {BINARY}, or as one flat list")
+        raise ApiFault("body_too_large", f"{found}. Fix: {fix}")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also of UTF-8, and of numbers of 5,000 digits
         why = "lists in too many lists" if isinstance(error, RecursionError) else str(error)[:200]
-        raise _bad(
-            f"the body is not JSON: {why}. Fix: JSON, and {HEADER} where binary data follow"
-        ) from error
+        raise _bad(f"the body is not JSON: {why}. Fix: {fix}") from error
     if not isinstance(found, dict):
-        raise _bad("the body: expected a JSON object with 'inputs'")
+        raise _bad(f"the body is JSON, but no object. Fix: {fix}")
     return found
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
-from starlette.requests import ClientDisconnect
+from starlette.exceptions import HTTPException
 
 from paddleseg_u2net.serving.faults import ApiFault
 from paddleseg_u2net.serving.server import Server
@@ -51,18 +50,15 @@ async def read_upload(request: Request, server: Server) -> Upload:
         ApiFault: a body of another type, a broken form, or more files or fields than are allowed.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        if kind == MULTIPART:
-            return await _read_form(request, server.settings.max_files)
-        if kind and not kind.startswith("image/") and kind != "application/octet-stream":
-            raise ApiFault(
-                "unsupported_type",
-                f"Content-Type {kind[:80]}: expected image/…, application/octet-stream or {MULTIPART}. "
-                "Fix: name the type of the image, or leave the header out",
-            )
-        return Upload([("image", await request.body())])
-    except ClientDisconnect as error:
-        raise ApiFault("client_gone", "the connection ended within the request") from error
+    if kind == MULTIPART:
+        return await _read_form(request, server.settings.max_files)
+    if kind and not kind.startswith("image/") and kind != "application/octet-stream":
+        raise ApiFault(
+            "unsupported_type",
+            f"Content-Type {kind[:80]}: expected image/…, application/octet-stream or {MULTIPART}. "
+            "Fix: name the type of the image, or leave the header out",
+        )
+    return Upload([("image", await request.body())])
 
 
 async def _read_form(request: Request, max_files: int) -> Upload:
@@ -70,12 +66,9 @@ async def _read_form(request: Request, max_files: int) -> Upload:
         form = await request.form(
             max_files=max_files + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
         )
-    except Exception as error:  # Starlette turns MultiPartException into an HTTPException within an app
-        why = getattr(error, "message", None) or getattr(error, "detail", None)
-        if not isinstance(error, MultiPartException) and why is None:
-            raise
-        code = "too_many_files" if "Too many files" in str(why) else "bad_request"
-        raise ApiFault(code, f"the form cannot be read: {why}") from error
+    except HTTPException as error:  # which Starlette makes of a MultiPartException
+        code = "too_many_files" if "Too many files" in error.detail else "bad_request"
+        raise ApiFault(code, f"the form cannot be read: {error.detail}") from error
     try:
         return await _unpack(form, max_files)
     finally:

@@ -78,6 +78,12 @@ def test_addresses_are_off_by_default(served):
     assert served.ask("GET", "/api/remove").code == "400 bad_parameter"
 
 
+def test_nothing_is_fetched_for_parameters_that_are_wrong(fetching):
+    answer = fetching.ask("GET", "/api/remove?om=maybe&url=https://public.example/a.png")
+    assert answer.code == "400 bad_parameter"
+    assert fetching.recorder.contacted == []
+
+
 NAMES = {
     "inside.example": "127.0.0.1",
     "private.example": "10.1.2.3",

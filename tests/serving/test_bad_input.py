@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from served import form, photograph, png
+from served import form, photograph, png, serving
 
 IMAGE = png(photograph())
 
@@ -83,6 +83,7 @@ def test_bodies(served, name):
         ("/v1/predict?grow=501", "400 bad_parameter"),
         ("/v1/predict?feather=inf", "400 bad_parameter"),
         ("/v1/predict?quality=0", "400 bad_parameter"),
+        ("/v1/predict?drop_specks=100000001", "400 bad_parameter"),
         ("/v1/predict?quality=99999999999999999999", "400 bad_parameter"),
         ("/v1/predict?quality=%C2%B2", "400 bad_parameter"),
         ("/v1/predict?format=exe", "400 bad_parameter"),
@@ -230,6 +231,59 @@ def test_a_body_without_length_that_grows_too_large(served):
                 sent += 65536
         assert sent < 1.5 * served.settings.max_bytes
     assert served.works()
+
+
+def chunked(served, path, kind, body):
+    """What is answered to a body of chunks, without its length."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    with served.connect() as raw:
+        raw.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        with contextlib.suppress(ConnectionError):
+            for start in range(0, len(body), 65536):
+                part = body[start : start + 65536]
+                raw.sendall(b"%x\r\n%s\r\n" % (len(part), part))
+        return raw.recv(4096)
+
+
+def test_a_form_without_length_that_grows_too_large():
+    body, kind = form(("file", "a.png", b"x" * 300_000))
+    with serving(max_bytes=200_000) as small:
+        assert chunked(small, "/v1/predict", kind["Content-Type"], body).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_is_not_read_ends_the_connection(served):
+    """Else the bytes that follow would hold the connection for ever."""
+    answer = served.send_raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v1/predict", b"abc"), ("/v2/models/u2netp_msra/infer", b"{")])
+def test_a_client_that_goes_within_its_body_is_no_fault_of_the_server(served, caplog, path, body):
+    caplog.set_level("INFO", "paddleseg_u2net")
+    with served.connect() as raw:
+        raw.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n".encode() + body
+        )
+    until = time.monotonic() + 10
+    while not caplog.records and time.monotonic() < until:
+        time.sleep(0.01)
+    assert [record.facts["status"] for record in caplog.records] == [499]
+
+
+def test_the_log_names_the_code_of_a_fault(served, caplog):
+    caplog.set_level("INFO", "paddleseg_u2net")
+    served.post("/v1/predict", b"no image")
+    assert [record.facts["code"] for record in caplog.records] == ["bad_image"]
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"), [("/v1/predict?format=webp", "*/*"), ("/api/remove", "image/webp")]
+)
+def test_pictures_that_are_too_long_for_their_format(served, path, accept):
+    long = png(np.full((2, 17_000, 3), 99, np.uint8))
+    answer = served.post(path, long, Accept=accept)
+    assert answer.code == "400 bad_parameter"
+    assert "Fix: another format" in answer.json["error"]["message"]
 
 
 def test_connections_that_are_cut(served):

@@ -215,7 +215,13 @@ def test_redirects_of_label_studio_are_not_followed(studio):
 
 @pytest.mark.parametrize(
     "source",
-    ["/data/upload/1/a.png", "https://public.org/a.png", "http://127.0.0.1/a.png", "HTTP://[::1]/"],
+    [
+        "/data/upload/1/a.png",
+        "https://public.org/a.png",
+        "http://127.0.0.1/a.png",
+        "HTTP://[::1]/",
+        "https://[/a.png",
+    ],
 )
 def test_nothing_is_fetched_unless_it_is_allowed(alone, source):
     answer = ask(alone, source)
@@ -250,12 +256,28 @@ def test_sources_that_are_no_image_are_named(alone, source):
         json.dumps({"label_config": CONFIG, "tasks": [1]}).encode(),
         json.dumps({"label_config": CONFIG, "tasks": [{}], "params": 3}).encode(),
         json.dumps({"label_config": CONFIG, "tasks": [{"data": []}]}).encode(),
+        json.dumps({"label_config": CONFIG, "tasks": [{"data": {"photo": "x\ud800"}}]}).encode(),
+        json.dumps(
+            {
+                "label_config": CONFIG,
+                "tasks": [{}],
+                "params": {
+                    "context": {"result": [{"type": "keypointlabels", "value": {"x": 10**400, "y": 1}}]}
+                },
+            }
+        ).encode(),
         json.dumps({"label_config": CONFIG, "tasks": [{}], "params": {"context": {"result": 3}}}).encode(),
     ],
 )
 def test_other_bodies_are_bad_requests(alone, body):
     answer = alone.post("/predict", content=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+
+
+def test_too_many_lists_are_refused(alone):
+    """A list of 2 bytes takes 56 in memory."""
+    answer = alone.post("/predict", content=b'{"tasks": [' + b"[]," * 700_000 + b"1]}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
 def test_too_many_tasks_are_refused(alone):

@@ -150,6 +150,40 @@ def test_a_reader_that_does_not_read_is_given_up(monkeypatch):
         assert served.works()
 
 
+def test_a_reader_that_is_slow_has_no_more_time_than_a_request():
+    """uvicorn calls an answer complete when it is in the memory of the connection."""
+    with serving(seconds=1.5) as served, served.connect() as raw:
+        wait_for(lambda: served.connections)
+        (connection,) = served.connections
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        large = png(photograph(500, 500))
+        head = "POST /v1/predict?outputs=added HTTP/1.1\r\nHost: localhost\r\n"
+        raw.sendall(f"{head}Content-Length: {len(large)}\r\n\r\n".encode() + large)
+        wait_for(lambda: connection.transport.get_write_buffer_size() > 0)
+        start = time.monotonic()
+        while served.connections and time.monotonic() - start < 8:
+            with contextlib.suppress(ConnectionError):
+                raw.recv(64)
+            time.sleep(0.05)
+        assert time.monotonic() - start < 4
+
+
+def test_answers_that_are_not_read_count_as_memory():
+    large = png(photograph(500, 500))
+    with serving(seconds=3, max_body_memory=len(large) + 1000) as served, served.connect() as raw:
+        wait_for(lambda: served.connections)
+        (connection,) = served.connections
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = "POST /v1/predict?outputs=added HTTP/1.1\r\nHost: localhost\r\n"
+        raw.sendall(f"{head}Content-Length: {len(large)}\r\n\r\n".encode() + large)
+        wait_for(lambda: connection.transport.get_write_buffer_size() > 0)
+        assert served.post("/v1/predict", IMAGE).code == "503 busy"
+        raw.close()
+        wait_for(served.works)
+
+
 def test_bodies_of_all_requests_together_are_bounded():
     with serving(max_body_memory=100_000) as served:
         raws = [served.connect() for _ in range(3)]
@@ -214,6 +248,44 @@ def test_models_come_and_go_within_the_limit():
         assert "secret" not in answer.body.decode()
         assert ask("a").status == 200
         assert served.post("/v1/predict", IMAGE).status == 200  # the first is the default
+
+
+def test_a_model_is_loaded_once_for_requests_that_are_given_up():
+    loads, go = [], threading.Event()
+
+    def load(path, *_):
+        loads.append(path)
+        assert path == "a" or go.wait(20)
+        return small_predictor()
+
+    with serving(load=load, models={"a": "a", "b": "b"}, max_models=1, seconds=0.3) as served:
+        assert [served.post("/v1/predict?model=b", IMAGE).code for _ in range(3)] == ["504 too_slow"] * 3
+        go.set()
+        wait_for(lambda: "b" in served.models.loaded)
+        assert loads == ["a", "b"]
+
+
+def test_only_requests_at_work_hold_a_decoded_background():
+    held, decoded = Held(), []
+
+    class Counting(Held):
+        def open(self, *args):
+            decoded.append(1)
+            return held.inner.open(*args)
+
+        def predict(self, images):
+            return held.predict(images)
+
+    options = {"queue": 20, "streams": 1}
+    with serving(load=lambda *_: Counting(), **options) as served, ThreadPoolExecutor(12) as clients:
+        parts = ("file", "a.png", IMAGE), ("background", "b.png", IMAGE)
+        answers = [clients.submit(served.send, "/v1/predict", *parts) for _ in range(12)]
+        queue = served.models.loaded[MODEL].queue
+        wait_for(lambda: queue.held == 12)
+        time.sleep(0.3)
+        assert len(decoded) <= 2 * queue.active
+        held.go.set()
+        assert {answer.result().status for answer in answers} == {200}
 
 
 def test_a_model_at_work_is_not_dropped():

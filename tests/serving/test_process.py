@@ -149,6 +149,18 @@ def test_settings_make_their_way_to_worker_processes():
     assert ServerSettings.from_json(settings.to_json()) == settings
 
 
+def test_hosts_may_always_be_those_of_the_loopback():
+    def hosts(*words):
+        return serve.server_settings(serve.build_parser().parse_args(words)).hosts
+
+    assert hosts("--host", "0.0.0.0") == ()
+    assert hosts() == serve.LOOPBACK
+    assert hosts("--host", "0.0.0.0", "--allowed_hosts", "Cut.example.org") == (
+        "cut.example.org",
+        *serve.LOOPBACK,
+    )
+
+
 def test_tokens_of_a_file(tmp_path, caplog):
     path = tmp_path / "tokens"
     path.write_text(f"{'a' * 20}\n\n {'b' * 20} \n")

@@ -66,3 +66,8 @@ def test_accept_gives_webp_and_jpeg_over_a_background(served):
 )
 def test_what_is_not_known_is_refused(served, query, code):
     assert served.send(f"/api/remove?{query}", ("file", "a.jpg", IMAGE)).code == code
+
+
+def test_a_background_image_is_refused(served):
+    answer = served.send("/api/remove", ("file", "a.png", IMAGE), ("background", "b.png", IMAGE))
+    assert answer.code == "400 bad_request"

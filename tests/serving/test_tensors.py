@@ -101,7 +101,7 @@ BAD = {
     "not UTF-8": (b'{"a": "\xff"}', "not JSON"),
     "deep lists": (b"[" * 200_000, "lists in too many lists"),
     "a number of 5,000 digits": (b"9" * 5000, "not JSON"),
-    "a list": (b"[]", "expected a JSON object with 'inputs'"),
+    "a list": (b"[]", "the body is JSON, but no object"),
     "no input": (b"{}", "inputs: expected a list of one tensor, 'image'"),
     "two inputs": (body_of(TENSOR, TENSOR), "inputs: expected a list of one tensor"),
     "an input that is text": (body_of("image"), "inputs: expected a list of one tensor"),

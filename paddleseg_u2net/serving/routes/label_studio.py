@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 
@@ -31,6 +30,7 @@ from paddleseg_u2net.serving.labelling import (
     to_label_studio,
 )
 from paddleseg_u2net.serving.server import Server
+from paddleseg_u2net.serving.tensors import read_json
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,16 @@ UPWARDS = re.compile(r"(^|[/\\=])\.\.?([/\\&]|$)|%2e|%5c|\\", re.IGNORECASE)
 def add_routes(app: FastAPI, server: Server) -> None:
     """Add `/setup`, `/predict` and `/webhook`, and the same for a named model below `/label_studio/NAME`."""
 
+    async def json_of(request: Request) -> dict[str, Any]:
+        return await server.in_thread(read_json, await request.body(), "what Label Studio sends")
+
     async def setup(request: Request, model: str | None = None) -> dict[str, Any]:
-        body = await _json(request)
+        body = await json_of(request)
         backend = await _backend(server, model, body.get("schema"))
         return {"model_version": backend.version, "labels": backend.named}
 
     async def predict(request: Request, model: str | None = None) -> Response:
-        body = await _json(request)
+        body = await json_of(request)
         backend = await _backend(server, model, body.get("label_config"))
         params = body.get("params")
         clicks = clicks_of(params.get("context") if isinstance(params, Mapping) else None)
@@ -62,7 +65,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
         return Response(await server.in_thread(json.dumps, found), media_type="application/json")
 
     async def webhook(request: Request) -> dict[str, str]:
-        body = await _json(request)
+        body = await json_of(request)
         if body.get("action") == "START_TRAINING":
             raise ApiFault(
                 "bad_request", "this server does not train. Fix: export the annotations, then u2net train"
@@ -77,17 +80,6 @@ def add_routes(app: FastAPI, server: Server) -> None:
         for name, answer in (("setup", setup), ("predict", predict), ("webhook", webhook)):
             app.add_api_route(f"{base}/{name}", answer, methods=["POST"], tags=["Label Studio"])
     app.add_api_route(f"{BASES[1]}/health", health, methods=["GET"], tags=["Label Studio"])
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    """The body of a request, an object of JSON."""
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
-        raise ApiFault("bad_request", "the body is no JSON. Fix: what Label Studio sends") from error
-    if not isinstance(body, dict):
-        raise ApiFault("bad_request", f"the body is JSON of type {type(body).__name__}, expected an object")
-    return body
 
 
 def _tasks(body: Mapping[str, Any]) -> list[Any]:
@@ -187,12 +179,12 @@ async def _image(server: Server, task: Any, field: str) -> bytes:
             "bad_request", f"data.{field[:80]}: expected the address of an image, got {type(source).__name__}"
         )
     if source.startswith("data:"):
-        return _inline(source)
+        return await server.in_thread(_inline, source)
     home = (server.settings.label_studio or "").rstrip("/")
     path = source.removeprefix(home) if home else source
     if STORED.match(path):
         return await _stored(server, home, path)
-    if urlsplit(source).scheme.lower() in ("http", "https"):
+    if source.lower().startswith(("http:", "https:")):
         return await server.fetch(source)
     raise ApiFault(
         "bad_request",

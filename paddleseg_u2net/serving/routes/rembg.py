@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from paddleseg_u2net.inference.outputs import encode_output
 from paddleseg_u2net.serving.answers import MEDIA, picture_format
 from paddleseg_u2net.serving.faults import ApiFault
-from paddleseg_u2net.serving.parameters import REMBG, described, read_rembg
+from paddleseg_u2net.serving.parameters import REMBG, Wanted, described, read_rembg
 from paddleseg_u2net.serving.routes.v1 import IMAGE_BODY
 from paddleseg_u2net.serving.server import Server
 from paddleseg_u2net.serving.uploads import parameters_of, read_upload
@@ -33,7 +33,8 @@ def add_routes(app: FastAPI, server: Server) -> None:
         url = given.pop("url", "")
         if not url:
             raise ApiFault("bad_parameter", "url: not given. Fix: /api/remove?url=https://…")
-        return await answer(request, given, await server.fetch(url))
+        wanted = wanted_of(request, given)  # before anything is fetched
+        return await answer(wanted, await server.fetch(url))
 
     @app.post(
         "/api/remove",
@@ -44,13 +45,16 @@ def add_routes(app: FastAPI, server: Server) -> None:
     )
     async def remove_file(request: Request) -> Response:
         upload = await read_upload(request, server)
-        return await answer(request, parameters_of(request, upload.fields), upload.image)
+        if upload.background is not None:
+            raise ApiFault("bad_request", "a file in the part 'background'. Fix: POST /v1/predict, or bgc")
+        return await answer(wanted_of(request, parameters_of(request, upload.fields)), upload.image)
 
-    async def answer(request: Request, given: dict[str, str], data: bytes) -> Response:
+    def wanted_of(request: Request, given: dict[str, str]) -> Wanted:
         wanted = read_rembg(given)
-        chosen = picture_format(request.headers.get("accept", ""), wanted)
-        wanted = wanted.but(format=chosen)
+        return wanted.but(format=picture_format(request.headers.get("accept", ""), wanted))
+
+    async def answer(wanted: Wanted, data: bytes) -> Response:
         async with server.job(wanted.model) as job:
             result = await job.result(data, wanted.settings.cutout)
-            picture = await job.run("encode", encode_output, wanted.outputs[0], result, wanted.settings)
-        return Response(picture, media_type=MEDIA[chosen])
+            picture = await job.encode(encode_output, wanted.outputs[0], result, wanted.settings)
+        return Response(picture, media_type=MEDIA[wanted.settings.format or "png"])

@@ -8,6 +8,7 @@ import json
 import re
 import zipfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -25,6 +26,7 @@ from paddleseg_u2net.serving.answers import (
     choose,
     draw,
     facts_of,
+    mask_facts,
     picture_format,
 )
 from paddleseg_u2net.serving.faults import ApiFault
@@ -68,12 +70,13 @@ def add_routes(app: FastAPI, server: Server) -> None:
     )
     async def predict(request: Request) -> Response:
         upload = await read_upload(request, server)
-        accept, wanted = request.headers.get("accept", ""), await _wanted(request, upload, server)
+        accept = request.headers.get("accept", "")
+        wanted = read_v1(parameters_of(request, upload.fields), upload.background)
         as_text = choose(accept, [*_pictures(wanted), JSON]) == JSON
         if not as_text:
             wanted = wanted.but(format=picture_format(accept, wanted))
         async with server.job(wanted.model) as job:
-            facts, pictures = await _predict(job, upload.image, wanted)
+            facts, pictures = await _predict(job, upload.image, wanted, as_text)
             if as_text:
                 return Response(await server.in_thread(as_json, facts, pictures), media_type=JSON)
         ((kind, content),) = pictures.values()
@@ -88,13 +91,13 @@ def add_routes(app: FastAPI, server: Server) -> None:
     )
     async def batch(request: Request) -> Response:
         upload = await read_upload(request, server)
-        wanted = await _wanted(request, upload, server)
+        wanted = read_v1(parameters_of(request, upload.fields), upload.background)
         if not upload.files:
             raise ApiFault("bad_request", "no images. Fix: a form with a part 'file' for each")
         await server.models.get(wanted.model)  # an unknown one is a fault of the whole request
         media = choose(request.headers.get("accept", ""), [ZIP, JSON_LINES])
         rows = _rows(server, upload, wanted)
-        body = _zipped(rows) if media == ZIP else _lines(rows)
+        body = (_zipped if media == ZIP else _lines)(server, rows)
         return StreamingResponse(body, media_type=media)
 
 
@@ -103,24 +106,20 @@ def _pictures(wanted: Wanted) -> list[str]:
     return list(MEDIA.values()) if len(wanted.outputs) == 1 else []
 
 
-async def _wanted(request: Request, upload: Upload, server: Server) -> Wanted:
-    """What a request asks for."""
-    background = None
-    given = parameters_of(request, upload.fields)
-    if upload.background is not None:
-        async with server.job(given.get("model")) as job:
-            photograph = await job.decode(upload.background)
-        background = Background(photograph.image)
-    return read_v1(given, background)
-
-
-async def _predict(job: Job, data: bytes, wanted: Wanted) -> Row:
-    """What is said and drawn of an image."""
-    result = await job.result(data, wanted.settings.cutout, wanted.min_presence)
+async def _predict(job: Job, data: bytes, wanted: Wanted, as_text: bool = True) -> Row:
+    """What is said and drawn of an image; without `as_text` what the headers of a picture say."""
+    cutout = wanted.settings.cutout
+    if wanted.background is not None:  # here, as requests without a turn hold no decoded image
+        background = await job.decode(wanted.background)
+        cutout = replace(cutout, background=Background(background.image))
+    result = await job.result(data, cutout, wanted.min_presence)
     wanted = wanted.but(palette=job.model.palette)
-    facts, pictures = await job.run(
-        "encode", lambda: (facts_of(result, wanted, job.model.name), draw(result, wanted))
-    )
+
+    def drawn() -> Row:
+        facts = facts_of(result, job.model.name) | (mask_facts(result, wanted) if as_text else {})
+        return facts, draw(result, wanted)
+
+    facts, pictures = await job.encode(drawn)
     return {**facts, "timing_ms": {name: round(ms, 2) for name, ms in job.milliseconds.items()}}, pictures
 
 
@@ -138,20 +137,22 @@ def _headers(facts: dict[str, Any]) -> dict[str, str]:
 
 async def _rows(server: Server, upload: Upload, wanted: Wanted) -> AsyncIterator[Row]:
     """The results of several images in their order; a fault of one is in its row."""
-    ahead = asyncio.Semaphore(server.models.streams + 1)  # so that the engine does not wait for this client
+    # as many as keep the engine at work; the others wait until the client has taken these
+    ahead = asyncio.Semaphore(server.models.streams + 1)
 
     async def row(name: str, data: bytes) -> Row:
-        async with ahead:
-            try:
-                facts, pictures = await _when_free(server, data, wanted)
-            except ApiFault as fault:
-                return {"file": name, "error": {"code": fault.code, "message": fault.message}}, {}
-            return {"file": name, **facts}, pictures
+        await ahead.acquire()
+        try:
+            facts, pictures = await _when_free(server, data, wanted)
+        except ApiFault as fault:
+            return {"file": name, "error": {"code": fault.code, "message": fault.message}}, {}
+        return {"file": name, **facts}, pictures
 
     tasks = [asyncio.ensure_future(row(name, data)) for name, data in upload.files]
     try:
         for task in tasks:
             yield await task
+            ahead.release()
     finally:
         for task in tasks:
             task.cancel()
@@ -169,9 +170,9 @@ async def _when_free(server: Server, data: bytes, wanted: Wanted) -> Row:
         await asyncio.sleep(PAUSE)
 
 
-async def _lines(rows: AsyncIterator[Row]) -> AsyncIterator[bytes]:
+async def _lines(server: Server, rows: AsyncIterator[Row]) -> AsyncIterator[bytes]:
     async for facts, pictures in rows:
-        yield as_json(facts, pictures) + b"\n"
+        yield await server.in_thread(as_json, facts, pictures) + NEWLINE
 
 
 class _Sink(io.RawIOBase):
@@ -193,19 +194,19 @@ class _Sink(io.RawIOBase):
         return data
 
 
-async def _zipped(rows: AsyncIterator[Row]) -> AsyncIterator[bytes]:
+async def _zipped(server: Server, rows: AsyncIterator[Row]) -> AsyncIterator[bytes]:
     """A ZIP file with the pictures, and `results.jsonl` with the rest."""
-    sink, lines = _Sink(), b""
+    sink, lines = _Sink(), []
     with zipfile.ZipFile(sink, "w") as archive:  # stored: pictures are compressed already
         async for facts, pictures in rows:
             facts["outputs"] = {}
             for name, (kind, content) in pictures.items():
-                path = f"{name}/{lines.count(NEWLINE) + 1:04d}_{_plain(facts['file'])}{FORMATS[kind].suffix}"
-                archive.writestr(path, content)
+                path = f"{name}/{len(lines) + 1:04d}_{_plain(facts['file'])}{FORMATS[kind].suffix}"
+                await server.in_thread(archive.writestr, path, content)
                 facts["outputs"][name] = path
-            lines += json.dumps(facts).encode() + NEWLINE
+            lines.append((await server.in_thread(json.dumps, facts)).encode() + NEWLINE)
             yield sink.take()
-        archive.writestr("results.jsonl", lines)
+        archive.writestr("results.jsonl", b"".join(lines))
     yield sink.take()
 
 
