@@ -134,18 +134,25 @@ def test_headers_that_do_not_end_are_given_up(monkeypatch):
         assert served.works()
 
 
+LARGE = png(photograph(500, 500))
+
+
+def ask_and_read_nothing(served, raw: socket.socket) -> None:
+    """Ask for a picture that is larger than the buffers of the connection."""
+    wait_for(lambda: served.connections)
+    (connection,) = served.connections
+    # without small buffers the system takes some MB for the client
+    connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    head = "POST /v1/predict?outputs=added HTTP/1.1\r\nHost: localhost\r\n"
+    raw.sendall(f"{head}Content-Length: {len(LARGE)}\r\n\r\n".encode() + LARGE)
+    wait_for(lambda: connection.transport.get_write_buffer_size() > 0)
+
+
 def test_a_reader_that_does_not_read_is_given_up(monkeypatch):
     monkeypatch.setattr("paddleseg_u2net.serving.run.WINDOW_SECONDS", 0.4)
     with serving() as served, served.connect() as raw:
-        wait_for(lambda: served.connections)
-        (connection,) = served.connections
-        # without small buffers the system takes some MB for the client
-        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        large = png(photograph(500, 500))
-        head = "POST /v1/predict?outputs=added HTTP/1.1\r\nHost: localhost\r\n"
-        raw.sendall(f"{head}Content-Length: {len(large)}\r\n\r\n".encode() + large)
-        wait_for(lambda: connection.transport.get_write_buffer_size() > 0)
+        ask_and_read_nothing(served, raw)
         wait_for(lambda: not served.connections)
         assert served.works()
 
@@ -153,14 +160,7 @@ def test_a_reader_that_does_not_read_is_given_up(monkeypatch):
 def test_a_reader_that_is_slow_has_no_more_time_than_a_request():
     """uvicorn calls an answer complete when it is in the memory of the connection."""
     with serving(seconds=1.5) as served, served.connect() as raw:
-        wait_for(lambda: served.connections)
-        (connection,) = served.connections
-        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        large = png(photograph(500, 500))
-        head = "POST /v1/predict?outputs=added HTTP/1.1\r\nHost: localhost\r\n"
-        raw.sendall(f"{head}Content-Length: {len(large)}\r\n\r\n".encode() + large)
-        wait_for(lambda: connection.transport.get_write_buffer_size() > 0)
+        ask_and_read_nothing(served, raw)
         start = time.monotonic()
         while served.connections and time.monotonic() - start < 8:
             with contextlib.suppress(ConnectionError):
@@ -170,15 +170,8 @@ def test_a_reader_that_is_slow_has_no_more_time_than_a_request():
 
 
 def test_answers_that_are_not_read_count_as_memory():
-    large = png(photograph(500, 500))
-    with serving(seconds=3, max_body_memory=len(large) + 1000) as served, served.connect() as raw:
-        wait_for(lambda: served.connections)
-        (connection,) = served.connections
-        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        head = "POST /v1/predict?outputs=added HTTP/1.1\r\nHost: localhost\r\n"
-        raw.sendall(f"{head}Content-Length: {len(large)}\r\n\r\n".encode() + large)
-        wait_for(lambda: connection.transport.get_write_buffer_size() > 0)
+    with serving(seconds=3, max_body_memory=len(LARGE) + 1000) as served, served.connect() as raw:
+        ask_and_read_nothing(served, raw)
         assert served.post("/v1/predict", IMAGE).code == "503 busy"
         raw.close()
         wait_for(served.works)
